@@ -1,0 +1,5 @@
+"""``python -m i2r`` is ``i2r``."""
+
+from i2r.cli import main
+
+main()

@@ -1,0 +1,33 @@
+"""Errors a user can act on: one string each, so that they survive pickling between workers."""
+
+
+class I2RError(Exception):
+    """Something in the user's input, options or surroundings: one clear line, no traceback.
+
+    The message says where, what was found, what was expected and what to do, for example
+    ``plate 'P1' well 'B03' field 4: image is (5, 1080, 1024), the plate's other fields are
+    (5, 1080, 1080). Export the field again, or drop the row from layout.csv.``
+    """
+
+
+class InputError(I2RError):
+    """The experiment as a whole can't be run as described: nothing was written (exit code 2)."""
+
+
+class FieldError(I2RError):
+    """One field can't be used: it is excluded with a reason and the rest goes on (exit code 3).
+
+    The message starts with the reason code and a colon, for example ``truncated: ...``.
+    """
+
+
+class DiskFullError(I2RError):
+    """No space is left where the experiment lives: the run stops cleanly and can be resumed."""
+
+
+def join_problems(problems: list[str], *, shown: int = 5) -> str:
+    """Put collected problems into one message: the first five, then how many more there are."""
+    lines = problems[:shown]
+    if len(problems) > shown:
+        lines.append(f"... and {len(problems) - shown} more like these")
+    return "\n".join(lines)

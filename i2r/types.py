@@ -1,0 +1,82 @@
+"""Names shared by every layer: wells and the roles of perturbations."""
+
+import re
+from typing import Literal, NamedTuple
+
+Role = Literal["treated", "negative_control", "positive_control", "empty"]
+ROLES: tuple[Role, ...] = ("treated", "negative_control", "positive_control", "empty")
+
+# Plate formats by number of wells: (rows, columns), ANSI/SLAS footprints.
+PLATE_FORMATS: dict[int, tuple[int, int]] = {
+    6: (2, 3),
+    12: (3, 4),
+    24: (4, 6),
+    48: (6, 8),
+    96: (8, 12),
+    384: (16, 24),
+    1536: (32, 48),
+}
+
+_LETTERED = re.compile(r"^\s*([A-Za-z]{1,2})[-_ ]?0*([1-9]\d?)\s*$")
+_NUMBERED = re.compile(r"^\s*[rR]0*([1-9]\d?)[-_ ]?[cC]0*([1-9]\d?)\s*$")
+
+
+class Well(NamedTuple):
+    """A position on a plate, counted from one."""
+
+    row: int
+    column: int
+
+    @property
+    def row_name(self) -> str:
+        """Row letters: ``A`` to ``Z``, then ``AA`` to ``AF`` (1,536-well plates)."""
+        first, second = divmod(self.row - 1, 26)
+        return (chr(ord("A") + first - 1) if first else "") + chr(ord("A") + second)
+
+    @property
+    def name(self) -> str:
+        """The name for people: ``B03``."""
+        return f"{self.row_name}{self.column:02d}"
+
+    @property
+    def path(self) -> str:
+        """The path inside an OME-Zarr plate: ``B/3``."""
+        return f"{self.row_name}/{self.column}"
+
+
+def parse_well(text: str) -> Well:
+    """Read a well's name as people and instruments write it.
+
+    Parameters
+    ----------
+    text
+        ``A1``, ``A01``, ``a01``, ``A-01`` and ``r01c01`` are one well.
+
+    Returns
+    -------
+    Well
+        Row and column, counted from one; at most 32 rows and 48 columns (1,536 wells).
+
+    Raises
+    ------
+    ValueError
+        If the text is no well name. The message is the whole complaint.
+    """
+    lettered, numbered = _LETTERED.match(text), _NUMBERED.match(text)
+    if lettered:
+        row = 0
+        for letter in lettered[1].upper():
+            row = row * 26 + ord(letter) - ord("A") + 1
+        column = int(lettered[2])
+    elif numbered:
+        row, column = int(numbered[1]), int(numbered[2])
+    else:
+        raise ValueError(f"{text!r} is no well name; expected one like A01, a1 or r01c01")
+    if row > 32 or column > 48:
+        raise ValueError(f"well {text!r} lies outside the largest plate (32 rows, 48 columns)")
+    return Well(row, column)
+
+
+def unit_key(plate: str, well: str) -> str:
+    """Name the unit of work of one well: ``PLATE/B03``."""
+    return f"{plate}/{well}"
