@@ -1,0 +1,1 @@
+"""Kernels: pure functions on arrays (numpy, scipy, numba); no files, no scheduler, no torch."""

@@ -1,0 +1,255 @@
+"""From measured nuclei to tiles of one size: which are kept, cutting them out, scaling them.
+
+The rules and the placement in the tile are those of the published image pipeline (Image2Reg,
+Paysan et al. 2025, Cell Systems 16): every rule is inclusive, and a
+nucleus of n pixels starts at ``size // 2 - n // 2`` of its tile.
+"""
+
+from collections.abc import Mapping
+from enum import IntEnum
+from typing import Any
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+
+class Reason(IntEnum):
+    """Why a nucleus has no crop; the value is stored, the first rule that fails counts.
+
+    The order of the values is the order in which the rules are tried.
+    """
+
+    KEPT = 0
+    AREA_SMALL = 1
+    AREA_LARGE = 2
+    BBOX_AREA = 3
+    TOO_LARGE_FOR_CROP = 4
+    SOLIDITY = 5
+    ASPECT_RATIO = 6
+    BORDER = 7
+
+
+REASONS: dict[int, str] = {int(reason): reason.name.lower() for reason in Reason}
+"""Code to name, for tables and reports: 0 is ``kept``, 1 ``area_small`` and so on."""
+
+
+def select_nuclei(
+    measured: Mapping[str, npt.NDArray[Any]],
+    *,
+    min_area_px: float = 0.0,
+    max_area_px: float = np.inf,
+    max_bbox_area_px: float = np.inf,
+    size_px: int = 64,
+    min_solidity: float = 0.0,
+    min_aspect_ratio: float = 0.0,
+    exclude_border: bool = False,
+) -> npt.NDArray[np.uint8]:
+    """Say for every nucleus whether it is kept, or which rule excludes it.
+
+    Rules are tried in the order of the parameters; a value equal to a bound is kept.
+
+    Parameters
+    ----------
+    measured : mapping
+        Columns as `measure_nuclei` returns them; read are ``area_px``, ``bbox_y0`` to
+        ``bbox_x1``, ``solidity``, ``major_axis_px``, ``minor_axis_px`` and ``touches_border``.
+    min_area_px, max_area_px : float
+        Published: 400 and 4000 at 0.656 um per pixel.
+    max_bbox_area_px : float
+        Rows times columns of the bounding box. Published: 4000.
+    size_px : int
+        Side of the crop: neither side of the bounding box may be longer. Published: 64.
+    min_solidity : float
+        Published: 0.1.
+    min_aspect_ratio : float
+        Minor over major axis, 1 for a single pixel. Published: 0.1.
+    exclude_border : bool
+        Exclude nuclei that touch the border of the field. Published: no.
+
+    Returns
+    -------
+    (n,) uint8
+        Codes of `Reason`; an empty array for no nuclei.
+    """
+    area = np.asarray(measured["area_px"], dtype=np.float64)
+    rows = np.asarray(measured["bbox_y1"], dtype=np.int64) - measured["bbox_y0"]
+    columns = np.asarray(measured["bbox_x1"], dtype=np.int64) - measured["bbox_x0"]
+    major = np.asarray(measured["major_axis_px"], dtype=np.float64)
+    aspect_ratio = np.ones(area.size)
+    np.divide(measured["minor_axis_px"], major, out=aspect_ratio, where=major > 0)
+    excluded = {
+        Reason.AREA_SMALL: area < min_area_px,
+        Reason.AREA_LARGE: area > max_area_px,
+        Reason.BBOX_AREA: rows * columns > max_bbox_area_px,
+        Reason.TOO_LARGE_FOR_CROP: np.maximum(rows, columns) > size_px,
+        Reason.SOLIDITY: np.asarray(measured["solidity"], dtype=np.float64) < min_solidity,
+        Reason.ASPECT_RATIO: aspect_ratio < min_aspect_ratio,
+        Reason.BORDER: np.asarray(measured["touches_border"], dtype=np.bool_) & exclude_border,
+    }
+    codes = np.zeros(area.size, dtype=np.uint8)
+    for reason in sorted(excluded, reverse=True):
+        codes[excluded[reason]] = reason
+    return codes
+
+
+def cut_crops(
+    image: npt.NDArray[np.number],
+    labels: npt.NDArray[np.integer],
+    *,
+    label_ids: npt.NDArray[np.integer],
+    bbox: npt.NDArray[np.integer],
+    size_px: int = 64,
+    masked: bool = True,
+) -> npt.NDArray[np.number]:
+    """Cut one tile per nucleus out of a field, the bounding box in its centre.
+
+    Parameters
+    ----------
+    image : (c, y, x)
+        Channels of the field.
+    labels : (y, x) integer
+        Label image of the same field.
+    label_ids : (n,) integer
+        Labels of the nuclei to cut out.
+    bbox : (n, 4) integer
+        Their bounding boxes: y0, x0, y1, x1, half open, inside the field.
+    size_px : int
+        Side of the tiles.
+    masked : bool
+        Set every pixel that is not the nucleus's own to 0, as published. Otherwise the tile
+        shows the surroundings of the same window, and is 0 only outside the field.
+
+    Returns
+    -------
+    (n, c, size_px, size_px), dtype of the image
+        On each axis a bounding box of n pixels starts at ``size_px // 2 - n // 2``.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit, or a bounding box is empty, reaches out of the field or is
+        longer than the tile.
+    """
+    if image.ndim != 3 or image.shape[1:] != labels.shape:
+        raise ValueError(
+            f"cut crops: image is {image.shape}, expected (c, y, x) with (y, x) = "
+            f"{labels.shape} like the labels."
+        )
+    ids: npt.NDArray[np.int64] = np.asarray(label_ids, dtype=np.int64)
+    box: npt.NDArray[np.int64] = np.asarray(bbox, dtype=np.int64)
+    if ids.ndim != 1 or box.shape != (ids.size, 4):
+        raise ValueError(
+            f"cut crops: label_ids are {ids.shape} and bbox {box.shape}, expected (n,) and (n, 4)."
+        )
+    sides = box[:, 2:] - box[:, :2]
+    inside = (box[:, :2] >= 0).all(axis=1) & (box[:, 2:] <= labels.shape).all(axis=1)
+    wrong = np.flatnonzero(~inside | (sides < 1).any(axis=1) | (sides > size_px).any(axis=1))
+    if wrong.size:
+        raise ValueError(
+            f"cut crops: {wrong.size} bounding boxes are empty, outside the field {labels.shape} "
+            f"or longer than {size_px} px, first label {ids[wrong[0]]} with "
+            f"{box[wrong[0]].tolist()}. Leave those nuclei out."
+        )
+    crops = np.zeros((ids.size, image.shape[0], size_px, size_px), dtype=image.dtype)
+    origin = box[:, :2] - (size_px // 2 - sides // 2)
+    if labels.dtype != np.int32:
+        labels = labels.astype(np.int64)  # two compiled versions instead of eight
+    if masked:
+        _copy_masked(
+            np.ascontiguousarray(image), np.ascontiguousarray(labels), ids, box, origin, crops
+        )
+    else:
+        _copy_windows(np.ascontiguousarray(image), origin, crops)
+    return crops
+
+
+@numba.njit(cache=True, nogil=True)
+def _copy_masked(
+    image: npt.NDArray[np.number],
+    labels: npt.NDArray[np.integer],
+    label_ids: npt.NDArray[np.int64],
+    bbox: npt.NDArray[np.int64],
+    origin: npt.NDArray[np.int64],
+    crops: npt.NDArray[np.number],
+) -> None:
+    """Copy the pixels that carry the nucleus's label."""
+    for i in range(label_ids.size):
+        for y in range(bbox[i, 0], bbox[i, 2]):
+            own = labels[y, bbox[i, 1] : bbox[i, 3]] == label_ids[i]
+            shift = bbox[i, 1] - origin[i, 1]
+            for c in range(image.shape[0]):
+                source = image[c, y, bbox[i, 1] : bbox[i, 3]]
+                target = crops[i, c, y - origin[i, 0], shift : shift + own.size]
+                for x in range(own.size):
+                    target[x] = source[x] if own[x] else 0
+
+
+@numba.njit(cache=True, nogil=True)
+def _copy_windows(
+    image: npt.NDArray[np.number],
+    origin: npt.NDArray[np.int64],
+    crops: npt.NDArray[np.number],
+) -> None:
+    """Copy what of each window lies inside the field."""
+    size = crops.shape[-1]
+    for i in range(origin.shape[0]):
+        x0 = max(origin[i, 1], 0)
+        x1 = min(origin[i, 1] + size, image.shape[2])
+        for c in range(image.shape[0]):
+            for y in range(max(origin[i, 0], 0), min(origin[i, 0] + size, image.shape[1])):
+                source = image[c, y, x0:x1]
+                target = crops[i, c, y - origin[i, 0], x0 - origin[i, 1] : x1 - origin[i, 1]]
+                for x in range(source.size):
+                    target[x] = source[x]
+
+
+def scale_per_nucleus(crops: npt.NDArray[np.number]) -> npt.NDArray[np.uint8]:
+    """Stretch every tile to 0-255 between its own smallest and largest pixel, per channel.
+
+    As published: ``(pixel - min) / (max - min) * 255``, truncated. The smallest pixel of a masked
+    crop is the padding, so this is the intensity relative to the nucleus's brightest pixel; the
+    absolute amount of DNA is lost.
+
+    Parameters
+    ----------
+    crops : (nucleus, c, y, x) uint8, uint16 or float
+        Without NaN and infinity.
+
+    Returns
+    -------
+    (nucleus, c, y, x) uint8
+        A constant tile becomes 0.
+
+    Raises
+    ------
+    ValueError
+        If the array does not have four axes, or a pixel is NaN or infinite.
+    """
+    if crops.ndim != 4:
+        raise ValueError(f"scale crops: found {crops.shape}, expected (nucleus, c, y, x).")
+    if np.issubdtype(crops.dtype, np.floating) and not np.isfinite(crops).all():
+        raise ValueError("scale crops: a pixel is NaN or infinite, expected finite intensities.")
+    scaled = np.zeros(crops.shape, dtype=np.uint8)
+    if crops.size:
+        tiles = np.ascontiguousarray(crops).reshape(-1, crops.shape[2] * crops.shape[3])
+        _scale_tiles(tiles, scaled.reshape(tiles.shape))
+    return scaled
+
+
+@numba.njit(cache=True, nogil=True)
+def _scale_tiles(tiles: npt.NDArray[np.number], scaled: npt.NDArray[np.uint8]) -> None:
+    """Min-max scaling in double precision, in the order of operations of the formula."""
+    for i in range(tiles.shape[0]):
+        tile = tiles[i]
+        low = tile[0]
+        high = tile[0]
+        for k in range(tile.size):
+            low = min(low, tile[k])
+            high = max(high, tile[k])
+        if low == high:
+            continue
+        base = np.float64(low)
+        span = np.float64(high) - base
+        for k in range(tile.size):
+            scaled[i, k] = np.uint8((np.float64(tile[k]) - base) / span * 255.0)

@@ -1,0 +1,337 @@
+"""Cut components where nuclei touch: flood the distance to the background from its peaks.
+
+Only components that are not convex are cut, each inside its own bounding box. That is exact: the
+distance inside a component depends on nothing beyond one pixel around its box.
+
+Seeds and flooding are one pass. Pixels are taken from the highest to the lowest; each joins the
+basin of its highest neighbour or starts a new one, and where two basins meet, the lower peak is
+given up if the saddle is hardly below it. This equals flooding from the h-maxima of the
+landscape, without computing them first (the persistence of a peak; Edelsbrunner et al. 2002,
+https://doi.org/10.1007/s00454-002-2885-2).
+"""
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from i2r.kernels.components import Components
+from i2r.kernels.filters import smooth_rows
+from i2r.kernels.hulls import count_hull_pixels
+
+STEPS_PER_PX = 16
+"""The landscape is kept in sixteenths of a pixel of distance, as uint16."""
+
+HIGHEST = 65535
+
+
+@numba.njit(cache=True, nogil=True)
+def split_components(
+    components: Components,
+    brightness: npt.NDArray[np.float32],
+    weights: npt.NDArray[np.float32],
+    labels: npt.NDArray[np.int32],
+    min_solidity: float,
+    min_neck_depth_px: float,
+    max_neck_ratio: float,
+) -> int:
+    """Paint every component with its own number, cut into several where it is not convex.
+
+    The landscape is the distance to the background times the brightness relative to the
+    component's mean: touching nuclei are separated by a neck, a dark line or a bit of both.
+
+    Parameters
+    ----------
+    components : Components
+        Runs grouped by component.
+    brightness : (y, x) float32
+        Positive inside the components.
+    weights : (radius + 1,) float32
+        Half of the kernel that smooths the brightness before it is used (`make_weights`).
+    labels : (y, x) int32
+        All zeros; receives the numbers 1 to n.
+    min_solidity : float
+        Components at least this convex (area over area of the convex hull) are not cut.
+    min_neck_depth_px : float
+        Two peaks are two nuclei if the saddle between them is at least this much lower than the
+        lower peak (the h of an h-maxima transform) ...
+    max_neck_ratio : float
+        ... and at most this part of its height.
+
+    Returns
+    -------
+    int
+        Number of objects painted.
+    """
+    n_objects = 0
+    for i in range(components.first_run.size - 1):
+        runs = slice(components.first_run[i], components.first_run[i + 1])
+        y, x0, x1 = components.y[runs], components.x0[runs], components.x1[runs]
+        area = (x1 - x0).sum()
+        if area >= min_solidity * count_hull_pixels(y, x0, x1):
+            n_objects += 1
+            for run in range(y.size):
+                labels[y[run], x0[run] : x1[run]] = n_objects
+            continue
+        top, left = y[0], x0.min()
+        landscape = measure_distance(y, x0, x1, labels.shape)
+        _weigh_landscape(landscape, brightness, weights, y, x0, x1)
+        pixels = _sort_pixels(landscape, y - top, x0 - left, x1 - left, area)
+        parent = _flood_basins(
+            landscape, pixels, labels, top, left, min_neck_depth_px * STEPS_PER_PX, max_neck_ratio
+        )
+        n_objects = _paint_basins(parent, labels, y, x0, x1, n_objects)
+    return n_objects
+
+
+@numba.njit(cache=True, nogil=True)
+def measure_distance(
+    y: npt.NDArray[np.int32],
+    x0: npt.NDArray[np.int32],
+    x1: npt.NDArray[np.int32],
+    field: tuple[int, int],
+) -> npt.NDArray[np.uint16]:
+    """Exact Euclidean distance of an object's pixels to the nearest pixel that is not its own.
+
+    Parameters
+    ----------
+    y, x0, x1 : (n_runs,) int32
+        Runs of the object, rows in rising order.
+    field : (height, width)
+        Shape of the image; what is beyond its border is not background.
+
+    Returns
+    -------
+    uint16, the shape of the bounding box
+        In steps of 1 / `STEPS_PER_PX` px, rounded, 0 outside the object, at most 65535.
+
+    References
+    ----------
+    Felzenszwalb and Huttenlocher 2012, Theory of Computing 8:415.
+    https://doi.org/10.4086/toc.2012.v008a019
+    """
+    top, left = y[0], x0.min()
+    height, width = y[-1] - top + 1, x1.max() - left
+    far = 60000
+    distance = np.zeros((height, width), dtype=np.uint16)
+    for run in range(y.size):
+        distance[y[run] - top, x0[run] - left : x1[run] - left] = far
+    _measure_columns(distance, top > 0, top + height < field[0])
+    _measure_rows(distance, left > 0, left + width < field[1])
+    return distance
+
+
+@numba.njit(cache=True, nogil=True)
+def _measure_columns(distance: npt.NDArray[np.uint16], above: bool, below: bool) -> None:
+    """Replace "far" by the distance to background in the same column, in whole pixels.
+
+    `above` and `below` say whether there is background beyond the box.
+    """
+    height, width = distance.shape
+    if above:
+        for x in range(width):
+            distance[0, x] = min(distance[0, x], 1)
+    for row in range(1, height):
+        for x in range(width):
+            distance[row, x] = min(distance[row, x], distance[row - 1, x] + 1)
+    if below:
+        for x in range(width):
+            distance[height - 1, x] = min(distance[height - 1, x], 1)
+    for row in range(height - 2, -1, -1):
+        for x in range(width):
+            distance[row, x] = min(distance[row, x], distance[row + 1, x] + 1)
+
+
+@numba.njit(cache=True, nogil=True)
+def _measure_rows(distance: npt.NDArray[np.uint16], before_box: bool, after_box: bool) -> None:
+    """Combine the distances within columns: lower envelope of the parabolas on each row.
+
+    `before_box` and `after_box` say whether there is background beside the box.
+    """
+    height, width = distance.shape
+    begin = -1 if before_box else 0
+    end = width + 1 if after_box else width
+    site = np.empty(width + 2, dtype=np.int64)
+    height_at = np.empty(width + 2, dtype=np.float64)
+    border = np.empty(width + 3, dtype=np.float64)
+    for row in range(height):
+        n = 0
+        for x in range(begin, end):
+            own = 0.0 if x < 0 or x >= width else np.float64(distance[row, x]) ** 2
+            crossing = -np.inf
+            while n > 0:
+                before = site[n - 1]
+                crossing = (own + x * x - height_at[n - 1] - before * before) / (2 * (x - before))
+                if crossing > border[n - 1]:
+                    break
+                n -= 1
+            site[n], height_at[n], border[n] = x, own, crossing if n > 0 else -np.inf
+            n += 1
+        border[n] = np.inf
+        k = 0
+        for x in range(width):
+            while border[k + 1] < x:
+                k += 1
+            if distance[row, x] > 0:
+                squared = height_at[k] + np.float64(x - site[k]) ** 2
+                steps = STEPS_PER_PX * np.sqrt(squared) + 0.5
+                distance[row, x] = np.uint16(min(steps, np.float64(HIGHEST)))
+
+
+@numba.njit(cache=True, nogil=True)
+def _weigh_landscape(
+    landscape: npt.NDArray[np.uint16],
+    brightness: npt.NDArray[np.float32],
+    weights: npt.NDArray[np.float32],
+    y: npt.NDArray[np.int32],
+    x0: npt.NDArray[np.int32],
+    x1: npt.NDArray[np.int32],
+) -> None:
+    """Multiply the distance by the smoothed brightness, relative to its mean over the object."""
+    top, left = y[0], x0.min()
+    height, width = landscape.shape
+    smoothed = np.empty((height, width), dtype=np.float32)
+    window = brightness[top : top + height, left : left + width]
+    smooth_rows(window, weights, np.float32(0), False, smoothed)
+    total = 0.0
+    for run in range(y.size):
+        for x in range(x0[run] - left, x1[run] - left):
+            total += smoothed[y[run] - top, x]
+    scale = (x1 - x0).sum() / total
+    for run in range(y.size):
+        row = y[run] - top
+        for x in range(x0[run] - left, x1[run] - left):
+            value = landscape[row, x] * (smoothed[row, x] * scale)
+            landscape[row, x] = np.uint16(min(max(value, 1.0), np.float64(HIGHEST)))
+
+
+@numba.njit(cache=True, nogil=True)
+def _sort_pixels(
+    landscape: npt.NDArray[np.uint16],
+    y: npt.NDArray[np.int32],
+    x0: npt.NDArray[np.int32],
+    x1: npt.NDArray[np.int32],
+    area: int,
+) -> npt.NDArray[np.int32]:
+    """Positions of an object's pixels in its box, the highest first, in raster order if equal."""
+    width = landscape.shape[1]
+    highest = landscape.max()
+    place = np.zeros(np.int64(highest) + 2, dtype=np.int64)
+    for run in range(y.size):
+        for x in range(x0[run], x1[run]):
+            place[np.int64(highest) - landscape[y[run], x] + 1] += 1
+    place = np.cumsum(place)
+    pixels = np.empty(area, dtype=np.int32)
+    for run in range(y.size):
+        for x in range(x0[run], x1[run]):
+            depth = np.int64(highest) - landscape[y[run], x]
+            pixels[place[depth]] = y[run] * width + x
+            place[depth] += 1
+    return pixels
+
+
+@numba.njit(cache=True, nogil=True)
+def _flood_basins(
+    landscape: npt.NDArray[np.uint16],
+    pixels: npt.NDArray[np.int32],
+    labels: npt.NDArray[np.int32],
+    top: int,
+    left: int,
+    min_depth: float,
+    max_ratio: float,
+) -> npt.NDArray[np.int32]:
+    """Paint each pixel with minus the number of its basin; say which basins were given up.
+
+    Returns
+    -------
+    (n_basins + 1,) int32
+        The basin that each basin has become part of, itself if none.
+    """
+    width = landscape.shape[1]
+    capacity = (landscape.shape[0] // 2 + 1) * (width // 2 + 1) + 1  # new basins never touch
+    parent = np.zeros(min(capacity, pixels.size + 1), dtype=np.int32)
+    peak = np.zeros(parent.size, dtype=np.uint16)
+    n = 0
+    for k in range(pixels.size):
+        row, column = pixels[k] // width, pixels[k] % width
+        value = int(landscape[row, column])
+        y, x = top + row, left + column
+        best = 0
+        best_value = -1
+        several = False
+        for ny in range(max(y - 1, 0), min(y + 2, labels.shape[0])):
+            for nx in range(max(x - 1, 0), min(x + 2, labels.shape[1])):
+                basin = -int(labels[ny, nx])
+                if basin > 0:
+                    several |= best not in (0, basin)
+                    neighbour = int(landscape[ny - top, nx - left])
+                    if neighbour > best_value:
+                        best, best_value = basin, neighbour
+        if best == 0:
+            n += 1
+            parent[n] = n
+            peak[n] = value
+            labels[y, x] = -n
+            continue
+        labels[y, x] = -best
+        if not several:
+            continue
+        root = _find_basin(parent, best)
+        for ny in range(max(y - 1, 0), min(y + 2, labels.shape[0])):
+            for nx in range(max(x - 1, 0), min(x + 2, labels.shape[1])):
+                if labels[ny, nx] < 0:
+                    other = _find_basin(parent, -int(labels[ny, nx]))
+                    root = _merge_basins(parent, peak, root, other, value, min_depth, max_ratio)
+    for basin in range(1, n + 1):
+        parent[basin] = _find_basin(parent, basin)
+    return parent[: n + 1]
+
+
+@numba.njit(cache=True, nogil=True)
+def _merge_basins(
+    parent: npt.NDArray[np.int32],
+    peak: npt.NDArray[np.uint16],
+    root: int,
+    other: int,
+    saddle: int,
+    min_depth: float,
+    max_ratio: float,
+) -> int:
+    """Give up the lower of two basins if the saddle is hardly below its peak."""
+    lower = min(int(peak[root]), int(peak[other]))
+    if root == other or (lower - saddle >= min_depth and saddle <= max_ratio * lower):
+        return root
+    if peak[root] < peak[other]:
+        root, other = other, root
+    parent[other] = root
+    return root
+
+
+@numba.njit(cache=True, nogil=True)
+def _find_basin(parent: npt.NDArray[np.int32], basin: int) -> int:
+    """Follow the basins that were given up to the one that is left."""
+    while parent[basin] != basin:
+        parent[basin] = parent[parent[basin]]
+        basin = parent[basin]
+    return basin
+
+
+@numba.njit(cache=True, nogil=True)
+def _paint_basins(
+    parent: npt.NDArray[np.int32],
+    labels: npt.NDArray[np.int32],
+    y: npt.NDArray[np.int32],
+    x0: npt.NDArray[np.int32],
+    x1: npt.NDArray[np.int32],
+    n_objects: int,
+) -> int:
+    """Replace basins by the numbers of objects, in raster order; return the last number."""
+    number = np.zeros(parent.size, dtype=np.int32)
+    for run in range(y.size):
+        row = labels[y[run]]
+        for x in range(x0[run], x1[run]):
+            basin = parent[-row[x]]
+            if number[basin] == 0:
+                n_objects += 1
+                number[basin] = n_objects
+            row[x] = number[basin]
+    return n_objects
