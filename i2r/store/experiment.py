@@ -1,0 +1,290 @@
+"""An experiment: the folder with everything in it. Locates and opens, never processes."""
+
+import json
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+import pandas as pd
+
+from i2r.errors import InputError
+from i2r.store import files, tables
+from i2r.store.layout import conditions
+from i2r.store.ledger import Ledger
+from i2r.store.plate import Plate
+from i2r.types import unit_key
+
+FORMAT_VERSION = 1
+
+
+class WellRecord(NamedTuple):
+    """Where a well is, and the names of its fields."""
+
+    plate: str
+    well: str
+    fields: list[str]
+
+
+class Experiment:
+    """A folder or object-store prefix with images, labels, crops, tables and the ledger.
+
+    Parameters
+    ----------
+    url
+        Where it is: a path or any fsspec URL.
+    layout, sources
+        The layout and the table of image files of an experiment that is only being planned;
+        None reads what the experiment holds.
+    """
+
+    def __init__(
+        self, url: str, *, layout: pd.DataFrame | None = None, sources: pd.DataFrame | None = None
+    ) -> None:
+        self.url = files.normalise_url(url)
+        self._given = {"layout": layout, "sources": sources}
+
+    def __getstate__(self) -> dict[str, Any]:
+        raise TypeError("an Experiment stays on the client; give tasks its URLs instead")
+
+    def reopen(self) -> "Experiment":
+        """Open it again, with the ledger as it is now."""
+        return Experiment(self.url, layout=self._given["layout"], sources=self._given["sources"])
+
+    # ------------------------------------------------------------------ what it describes
+
+    @cached_property
+    def layout(self) -> pd.DataFrame:
+        """One row per well: plate, well, perturbation, gene, dose, role, fields, shapes."""
+        return self._open("layout")
+
+    @cached_property
+    def sources(self) -> pd.DataFrame:
+        """One row per image file: plate, well, field, channel, url, size_bytes, mtime_ns."""
+        return self._open("sources")
+
+    def _open(self, name: str) -> pd.DataFrame:
+        given = self._given[name]
+        if given is not None:
+            return given
+        try:
+            table = tables.read_table(self.path(f"{name}.parquet"))
+        except FileNotFoundError as error:
+            raise InputError(
+                f"{self.url}: no experiment here (no {name}.parquet). Make one with "
+                "'i2r run PIPELINE EXPERIMENT' or 'i2r convert'."
+            ) from error
+        # Parquet gives lists back as arrays, which would be written in another way in fingerprints.
+        lists = [column for column in ("fields", "channels") if column in table]
+        return table.assign(**{column: table[column].map(list) for column in lists})
+
+    @cached_property
+    def layout_by_key(self) -> pd.DataFrame:
+        """The layout with the unit key ``PLATE/B03`` as index and the column ``condition``."""
+        keys = self.well_keys
+        return self.layout.assign(condition=conditions(self.layout)).set_index(
+            pd.Index(keys, name="key")
+        )
+
+    @cached_property
+    def sources_by_key(self) -> Mapping[str, pd.DataFrame]:
+        """The image files of each well of the layout, by unit key."""
+        groups = self.sources.groupby(["plate", "well"], sort=False)
+        return {unit_key(str(p), str(w)): rows for (p, w), rows in groups}
+
+    @cached_property
+    def wells(self) -> dict[str, WellRecord]:
+        """Plate, well and fields by unit key, in the layout's order; quicker than the table."""
+        columns = (self.layout[name] for name in ("plate", "well", "fields"))
+        return {
+            unit_key(plate, well): WellRecord(str(plate), str(well), [str(f) for f in fields])
+            for plate, well, fields in zip(*columns, strict=True)
+        }
+
+    @property
+    def well_keys(self) -> list[str]:
+        """The units of work of stages that go well by well, in the layout's order."""
+        return list(self.wells)
+
+    @cached_property
+    def plates(self) -> dict[str, Plate]:
+        """The plates by name."""
+        return {
+            str(name): Plate(str(name), rows, self)
+            for name, rows in self.layout.groupby("plate", sort=True)
+        }
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """What is done and what is not."""
+        return Ledger(self.path("ledger"))
+
+    def locate(self, key: str) -> tuple[Plate, str]:
+        """Give the plate and the well that a unit key stands for."""
+        plate, well, _ = self.wells[key]
+        return self.plates[plate], well
+
+    def n_fields(self, key: str) -> int:
+        """Count the fields of a well that the layout lists."""
+        return len(self.wells[key].fields)
+
+    def well_bytes(self, key: str) -> int:
+        """Give the size of a well's images in memory: all fields and channels."""
+        return self.n_fields(key) * self.locate(key)[0].field_bytes()
+
+    def fields(self, key: str, stages: Iterable[str]) -> list[str]:
+        """List the fields of a well that may be used after the given stages.
+
+        Parameters
+        ----------
+        key
+            The well, ``PLATE/B03``.
+        stages
+            Names of the stages whose exclusions count.
+        """
+        excluded = set[str]()
+        for stage in stages:
+            result = self.ledger.result(stage, key) or {}
+            excluded |= set(result.get("excluded", {}))
+        return [field for field in self.wells[key].fields if field not in excluded]
+
+    # ------------------------------------------------------------------ where things are
+
+    def path(self, *parts: str) -> str:
+        """Give the URL of something inside the experiment; parts can't lead out of it."""
+        return files.join_url(self.url, *parts)
+
+    def plate_url(self, plate: str) -> str:
+        """Give the URL of a plate's OME-Zarr."""
+        return self.path("plates", f"{quote_name(plate)}.ome.zarr")
+
+    def image_url(self, key: str, field: str) -> str:
+        """Give the URL of a field's image (an OME-Zarr image group)."""
+        plate, well, _ = self.wells[key]
+        return files.join_url(self.plate_url(plate), *Plate.path_of(well), quote_name(field))
+
+    def crops_url(self, name: str, key: str) -> str:
+        """Give the URL of a well's crops: one array (nucleus, c, y, x)."""
+        plate, well, _ = self.wells[key]
+        return self.path("nuclei", name, f"{quote_name(plate)}.zarr", well)
+
+    def part_url(self, table: str, key: str) -> str:
+        """Give the URL of one unit's part of a table."""
+        *folders, last = key.split("/")
+        return self.path("tables", table, *map(quote_name, folders), f"{quote_name(last)}.parquet")
+
+    def table_url(self, table: str, plate: str = "") -> str:
+        """Give the URL of a merged table: one file per plate, or one in all."""
+        return self.path("tables", table, f"{quote_name(plate) if plate else 'all'}.parquet")
+
+    # ------------------------------------------------------------------ what it holds
+
+    def tables(self) -> list[str]:
+        """List the tables there are."""
+        return sorted(files.list_folder(self.path("tables")))
+
+    def table(self, name: str, *, columns: list[str] | None = None) -> pd.DataFrame:
+        """Read a result table whole.
+
+        A stage's own table is read from its merged files where the stage is complete, otherwise
+        from the parts of the units that are done: never from what is half-written.
+
+        Parameters
+        ----------
+        name
+            The stage's name, or the name of another table it makes.
+        columns
+            Only these columns.
+
+        Raises
+        ------
+        InputError
+            If there is no such table.
+        """
+        done = self.ledger.done_keys(name)
+        # Wells and plates that the layout does not list any more do not count.
+        done = [key for key in done if key in self.wells] or done
+        if done and not self.ledger.is_merged(name):
+            urls = [self.part_url(name, key) for key in done]
+            # Some stages have no table of their own before their last unit is done.
+            urls = urls if any(files.exists(url) for url in urls) else []
+        else:
+            folder = self.path("tables", name)
+            found = [n for n in files.list_folder(folder) if n.endswith(".parquet")]
+            listed = {self.table_url(name, plate) for plate in ("", *self.plates)}
+            urls = sorted(url for n in found if (url := files.join_url(folder, n)) in listed)
+        if not urls:
+            known = ", ".join(self.tables()) or "none yet"
+            raise InputError(f"{self.url}: no table {name!r}; there are: {known}.")
+        try:
+            return tables.concatenate([tables.read_table(url, columns=columns) for url in urls])
+        except FileNotFoundError as error:
+            raise InputError(
+                f"{self.url}: a part of the table {name!r} is missing. 'i2r validate' says which."
+            ) from error
+
+    def save_description(self) -> None:
+        """Write ``experiment.json``, the layout and the source table where they changed."""
+        marker = self.path("experiment.json")
+        if not files.exists(marker):
+            files.write_bytes(
+                marker, json.dumps({"format": "i2r", "version": FORMAT_VERSION}).encode()
+            )
+        for name, frame in self._given.items():
+            if frame is None:
+                continue
+            url = self.path(f"{name}.parquet")
+            data = tables.encode_table(frame)
+            if not files.exists(url) or files.read_bytes(url) != data:
+                files.write_bytes(url, data)
+
+
+def open_experiment(url: str) -> Experiment:
+    """Open an existing experiment.
+
+    Raises
+    ------
+    InputError
+        If there is none, or if a newer i2r made it.
+    """
+    experiment = Experiment(url)
+    try:
+        version = int(json.loads(files.read_bytes(experiment.path("experiment.json")))["version"])
+    except FileNotFoundError as error:
+        raise InputError(
+            f"{experiment.url}: no experiment here (no experiment.json). "
+            "Make one with 'i2r run PIPELINE EXPERIMENT'."
+        ) from error
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(f"{experiment.url}: experiment.json is damaged. Restore it.") from error
+    if version > FORMAT_VERSION:
+        raise InputError(
+            f"{experiment.url}: made by a newer i2r (format {version}, this one reads "
+            f"{FORMAT_VERSION}). Update i2r."
+        )
+    return experiment
+
+
+def check_target(url: str) -> None:
+    """Refuse to make an experiment where something else already is.
+
+    Raises
+    ------
+    InputError
+        If the place is a file, or holds anything but an experiment.
+    """
+    url = files.normalise_url(url)
+    names = files.list_folder(url)
+    # A run that was stopped right after it took its lock leaves nothing else.
+    if not files.exists(files.join_url(url, "experiment.json")) and set(names) - {"run.lock"}:
+        raise InputError(
+            f"{url}: not empty and no i2r experiment (found {', '.join(sorted(names)[:3])}). "
+            "Name a new folder."
+        )
+
+
+def quote_name(name: str) -> str:
+    """Make a path segment of any name: what file systems dislike is percent-encoded."""
+    quoted = quote(name, safe=" ()+,@=")
+    # A leading dot hides a file and '..' leads out of the experiment; empty names no file.
+    return f"%2E{quoted[1:]}" if quoted.startswith(".") else quoted or "%00"

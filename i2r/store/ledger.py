@@ -1,0 +1,255 @@
+"""The ledger: which unit of work is done, with which inputs, and what became of the others.
+
+JSON lines, one segment per run (``ledger/000007.jsonl``), never appended to by a later run. A
+unit is done when its last event, over all segments in the order of run number and line, is
+``done`` with the wanted fingerprint. Nothing else commits anything: the existence of a file or a
+group means nothing. A torn last line (the writer was killed) is ignored. ``state.parquet`` folds
+all finished segments, so that thousands of plates open quickly.
+"""
+
+import json
+import os
+import time
+from collections.abc import Iterable, Iterator
+from typing import IO, Any, Literal, NamedTuple
+
+import pandas as pd
+
+from i2r.errors import DiskFullError, InputError
+from i2r.store import files, tables
+
+EventKind = Literal["start", "done", "failed", "blocked"]
+_COLUMNS = (
+    "stage",
+    "key",
+    "event",
+    "fingerprint",
+    "run",
+    "line",
+    "attempt",
+    "time_s",
+    "seconds",
+    "worker",
+    "result",
+    "error",
+    "traceback",
+)
+
+
+class Entry(NamedTuple):
+    """The last thing that happened to one unit."""
+
+    stage: str
+    key: str
+    event: EventKind
+    fingerprint: str
+    run: int
+    line: int
+    attempt: int = 1
+    time_s: float = 0.0
+    seconds: float = 0.0
+    worker: str = ""
+    result: dict[str, Any] = {}
+    error: str = ""
+    traceback: str = ""
+
+
+class Ledger:
+    """What happened to every unit of an experiment, read once and kept up by the run loop.
+
+    Parameters
+    ----------
+    url
+        The experiment's ``ledger`` folder; it need not exist.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._entries: dict[str, dict[str, Entry]] = {}
+        self._folded = 0
+        state_url = files.join_url(url, "state.parquet")
+        if files.exists(state_url):
+            state, metadata = tables.read_table_with_metadata(state_url)
+            self._folded = int(metadata["last_run"])
+            for row in state.itertuples(index=False):
+                values = row._asdict()
+                values["result"] = json.loads(values["result"])
+                self.record(Entry(**values))
+        self.last_run = self._folded
+        for run, segment in _list_segments(url):
+            self.last_run = max(self.last_run, run)
+            if run > self._folded:
+                for entry in _read_segment(files.join_url(url, segment), run):
+                    self.record(entry)
+
+    def record(self, entry: Entry) -> None:
+        """Take note of one event; the latest one of a unit counts."""
+        of_stage = self._entries.setdefault(entry.stage, {})
+        before = of_stage.get(entry.key)
+        if before is None or (entry.run, entry.line) >= (before.run, before.line):
+            of_stage[entry.key] = entry
+
+    def entry(self, stage: str, key: str) -> Entry | None:
+        """Return the last event of a unit, None if it was never started."""
+        return self._entries.get(stage, {}).get(key)
+
+    def entries(self, stage: str | None = None) -> Iterator[Entry]:
+        """Iterate over the last events of one stage's units, or of all units."""
+        for name, of_stage in self._entries.items():
+            if stage is None or name == stage:
+                yield from of_stage.values()
+
+    def is_done(self, stage: str, key: str, fingerprint: str) -> bool:
+        """Tell whether the unit's last event is ``done`` with exactly these inputs."""
+        entry = self.entry(stage, key)
+        return entry is not None and entry.event == "done" and entry.fingerprint == fingerprint
+
+    def done_keys(self, stage: str) -> list[str]:
+        """List the units of a stage whose output may be read, without the last unit ``*``."""
+        return sorted(e.key for e in self.entries(stage) if e.event == "done" and e.key != "*")
+
+    def result(self, stage: str, key: str) -> dict[str, Any] | None:
+        """Return what a done unit reported of itself, None if it is not done."""
+        entry = self.entry(stage, key)
+        return entry.result if entry is not None and entry.event == "done" else None
+
+    def is_merged(self, stage: str) -> bool:
+        """Tell whether the stage's last unit is done and no other unit ran after it."""
+        last = self.entry(stage, "*")
+        if last is None or last.event != "done":
+            return False
+        position = (last.run, last.line)
+        return all((e.run, e.line) <= position for e in self.entries(stage))
+
+    def fold(self) -> None:
+        """Write the state of all segments into ``state.parquet`` (under the run lock only)."""
+        if self.last_run == self._folded:
+            return
+        rows = [entry._replace(result=json.dumps(entry.result)) for entry in self.entries()]  # type: ignore[arg-type]
+        state = pd.DataFrame(rows, columns=list(_COLUMNS))
+        tables.write_table(
+            files.join_url(self.url, "state.parquet"), state, metadata={"last_run": self.last_run}
+        )
+        self._folded = self.last_run
+
+
+class LedgerWriter:
+    """Appends one run's events to its own segment.
+
+    On a local disk a segment is one file, synchronised to the disk at every `flush`. Object
+    stores can't append: there every flush makes one numbered object
+    ``000007.000001.jsonl``, ``000007.000002.jsonl``, ...
+
+    Parameters
+    ----------
+    ledger
+        The experiment's ledger; events are recorded there too.
+    run
+        The run's number, taken under the run lock.
+    """
+
+    def __init__(self, ledger: Ledger, run: int) -> None:
+        self._ledger, self._run = ledger, run
+        self._lines, self._pending, self._parts = 0, list[str](), 0
+        self._file: IO[bytes] | None = None
+        ledger.last_run = max(ledger.last_run, run)
+
+    def write(
+        self, stage: str, key: str, event: EventKind, fingerprint: str, **details: Any
+    ) -> Entry:
+        """Queue one event; `flush` makes it durable."""
+        self._lines += 1
+        entry = Entry(
+            stage, key, event, fingerprint, self._run, self._lines, time_s=time.time(), **details
+        )
+        record = {k: v for k, v in entry._asdict().items() if k not in ("run", "line")}
+        self._pending.append(json.dumps(record, separators=(",", ":")) + "\n")
+        self._ledger.record(entry)
+        return entry
+
+    def flush(self) -> None:
+        """Make everything queued durable.
+
+        Raises
+        ------
+        DiskFullError
+            If there is no space for it; what was durable before stays so.
+        """
+        if not self._pending:
+            return
+        data = "".join(self._pending).encode()
+        try:
+            if files.is_local(self._ledger.url):
+                if self._file is None:
+                    path = files.local_path(self._ledger.url)
+                    os.makedirs(path, exist_ok=True)
+                    self._file = open(  # noqa: SIM115 - closed by close()
+                        os.path.join(path, f"{self._run:06d}.jsonl"), "xb", buffering=0
+                    )
+                _append(self._file, data)
+            else:
+                self._parts += 1
+                name = f"{self._run:06d}.{self._parts:06d}.jsonl"
+                files.write_bytes(files.join_url(self._ledger.url, name), data)
+        except OSError as error:
+            if files.is_full(error):
+                raise DiskFullError(
+                    f"{self._ledger.url}: no space left for the ledger. "
+                    "Free some space and run the same command again: it goes on where it stopped."
+                ) from error
+            raise
+        self._pending.clear()
+
+    def close(self) -> None:
+        """Flush and close the segment."""
+        try:
+            self.flush()
+        finally:
+            if self._file is not None:
+                self._file.close()
+
+
+def _append(file: IO[bytes], data: bytes) -> None:
+    """Write all bytes to an unbuffered file durably, or none: half a line would hide later ones."""
+    start = file.tell()
+    view = memoryview(data)
+    try:
+        while view:
+            view = view[file.write(view) or 0 :]
+        os.fsync(file.fileno())
+    except OSError:
+        file.truncate(start)
+        file.seek(start)
+        raise
+
+
+def _list_segments(url: str) -> list[tuple[int, str]]:
+    """List (run, file name) of all segments in the order in which they were written."""
+    found = []
+    for name in sorted(files.list_folder(url)):
+        stem, _, extension = name.rpartition(".")
+        if extension == "jsonl" and stem.split(".")[0].isdigit():
+            found.append((int(stem.split(".")[0]), name))
+    return found
+
+
+def _read_segment(url: str, run: int) -> Iterable[Entry]:
+    """Read the events of one segment; a torn last line is ignored, any other bad line is not."""
+    # The parts of a run on an object store are numbered in the order of writing, and a later
+    # part's lines follow an earlier part's: the part's number leads the line's.
+    stem = url.rpartition("/")[2].split(".")
+    part = int(stem[1]) if len(stem) == 3 else 0
+    lines = files.read_bytes(url).split(b"\n")
+    for number, line in enumerate(lines, start=1):
+        if not line:
+            continue
+        try:
+            entry = Entry(run=run, line=(part << 32) + number, **json.loads(line))
+        except (ValueError, TypeError) as error:
+            if number == len(lines):
+                return
+            raise InputError(
+                f"{url} line {number}: no event, the ledger is damaged. Restore the file from a "
+                "backup, or move it away to run its units again."
+            ) from error
+        yield entry

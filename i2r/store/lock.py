@@ -1,0 +1,191 @@
+"""The run lock: one client at a time works on an experiment."""
+
+import errno
+import fcntl
+import json
+import os
+import socket
+import threading
+import time
+import uuid
+from types import TracebackType
+from typing import IO, Any
+
+import psutil
+
+from i2r.errors import InputError
+from i2r.store import files
+
+HEARTBEAT_S = 5.0
+# A holder on another machine is given this long without a heartbeat before it counts as dead.
+STALE_S = 120.0
+# What file systems without hard links answer.
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
+
+
+class RunLock:
+    """Holds ``run.lock`` in the experiment while its owner lives.
+
+    The file appears in one step, complete, and says who holds it; a thread renews it every few
+    seconds. A lock is stale when its process is gone (same machine) or when it was not renewed
+    for two minutes (another machine), and then taken over.
+
+    Parameters
+    ----------
+    url
+        The experiment.
+    command
+        What the holder runs, shown to whoever is refused.
+    """
+
+    def __init__(self, url: str, *, command: str) -> None:
+        self._url = files.join_url(url, "run.lock")
+        process = psutil.Process()
+        self._owner: dict[str, Any] = {
+            "token": uuid.uuid4().hex,
+            "host": socket.gethostname(),
+            "pid": process.pid,
+            "started": process.create_time(),
+            "command": command,
+        }
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._renew, name="i2r-lock", daemon=True)
+
+    def __enter__(self) -> "RunLock":
+        """Take the lock or refuse, saying who holds it."""
+        try:
+            self._take()
+            self._thread.start()
+        except BaseException:  # an interrupt in the wrong moment leaves no lock behind
+            self._give_back()
+            raise
+        return self
+
+    def _take(self) -> None:
+        for _ in range(3):
+            if self._create():
+                return
+            holder = self._read()
+            if holder is None:
+                continue
+            if not self._is_stale(holder):
+                raise InputError(
+                    f"{self._url}: held by process {holder.get('pid')} on {holder.get('host')} "
+                    f"({holder.get('command')}). Wait for it to end, or stop it and run again."
+                )
+            if self._replace(holder):
+                return
+        raise InputError(f"{self._url}: other processes keep taking the lock. Run again later.")
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Give the lock back, unless somebody took it over meanwhile."""
+        self._stop.set()
+        self._thread.join()
+        self._give_back()
+
+    def _give_back(self) -> None:
+        holder = self._read()
+        if holder is not None and holder.get("token") == self._owner["token"]:
+            files.remove_file(self._url)
+
+    def _create(self) -> bool:
+        """Make the lock unless there is one; nobody ever sees it half written."""
+        if not files.is_local(self._url):
+            return files.create_exclusively(self._url, self._content())
+        aside = f"{files.parent_url(self._url)}/.{self._owner['token']}.part"
+        files.write_bytes(aside, self._content())
+        try:
+            os.link(files.local_path(aside), files.local_path(self._url))
+        except FileExistsError:
+            return False
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            return files.create_exclusively(self._url, self._content())
+        finally:
+            files.remove_file(aside)
+        return True
+
+    def _content(self) -> bytes:
+        return json.dumps({**self._owner, "renewed": time.time()}).encode()
+
+    def _read(self) -> dict[str, Any] | None:
+        """Return the holder; an empty mapping for a lock that can't be read, None for no lock."""
+        try:
+            content = json.loads(files.read_bytes(self._url))
+        except FileNotFoundError:
+            return None
+        except ValueError:
+            return {}
+        return content if isinstance(content, dict) else {}
+
+    def _is_stale(self, holder: dict[str, Any]) -> bool:
+        if holder.get("host") == self._owner["host"]:
+            try:
+                process = psutil.Process(int(holder["pid"]))
+                if process.status() == psutil.STATUS_ZOMBIE:
+                    return True
+                started = process.create_time()
+            except (psutil.Error, KeyError, TypeError, ValueError):
+                return True
+            # Process numbers are used again: a younger process is not the holder.
+            return abs(started - float(holder.get("started", started))) > 1.0
+        # Clocks of two machines may differ, so their heartbeats are watched, not compared: a
+        # lock is stale when nothing about it changes for long enough, seen by one clock.
+        before, waited = self._read(), 0.0
+        while waited < STALE_S:
+            time.sleep(HEARTBEAT_S)
+            waited += HEARTBEAT_S
+            if self._read() != before:
+                return False
+            if waited >= 3 * HEARTBEAT_S and time.time() - float(holder.get("renewed", 0)) > 3600:
+                return True
+        return True
+
+    def _replace(self, holder: dict[str, Any]) -> bool:
+        """Put this client into a stale lock's place; of several that try, only one succeeds."""
+        if not files.is_local(self._url):
+            files.remove_file(self._url)
+            return self._create()
+        path = files.local_path(self._url)
+        try:
+            stale = open(path, "rb")  # noqa: SIM115
+        except FileNotFoundError:
+            return False
+        with stale:
+            try:
+                fcntl.flock(stale, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            except OSError:  # a file system without flock
+                pass
+            # Whoever was quicker has put another file in its place.
+            if self._read() != holder or not _is_at(stale, path):
+                return False
+            files.write_bytes(self._url, self._content())
+        return True
+
+    def _renew(self) -> None:
+        """Show that the holder lives; who lost the lock while suspended leaves it alone."""
+        while not self._stop.wait(HEARTBEAT_S):
+            try:
+                holder = self._read()
+                if holder is None or holder.get("token") != self._owner["token"]:
+                    return
+                files.write_bytes(self._url, self._content())
+            except OSError:
+                # A full disk must not end the run here; the holder's process still counts.
+                continue
+
+
+def _is_at(file: IO[bytes], path: str) -> bool:
+    """Tell whether an open file is still the one of that name."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,135 @@
+"""A plate of an experiment: its images and labels as lazy arrays."""
+
+from typing import TYPE_CHECKING
+
+import dask.array as da
+import numpy as np
+import pandas as pd
+
+from i2r.store.arrays import read_array
+from i2r.types import parse_well, unit_key
+
+if TYPE_CHECKING:
+    from i2r.store.experiment import Experiment
+
+# Above this a well's images are split along the fields, in as few equal chunks as possible.
+CHUNK_BYTES = 512 * 2**20
+
+
+class Plate:
+    """Opens the images and labels of one plate; nothing is read before it is computed.
+
+    Parameters
+    ----------
+    name
+        The plate's name.
+    rows
+        The plate's rows of the layout.
+    experiment
+        The experiment that holds it.
+
+    Attributes
+    ----------
+    channels : list of str
+        The channels' names, in the order of the images' first axis.
+    pixel_size_um : float
+        The edge of a pixel in microns.
+    shape : tuple of int
+        The expected shape (c, y, x) of a field.
+    dtype : dtype
+        The expected pixel type, uint8 or uint16.
+    """
+
+    def __init__(self, name: str, rows: pd.DataFrame, experiment: "Experiment") -> None:
+        self.name = name
+        self.rows = rows
+        self._experiment = experiment
+        first = rows.iloc[0]
+        self.channels = [str(channel) for channel in first["channels"]]
+        self.pixel_size_um = float(first["pixel_size_um"])
+        self.shape = (len(self.channels), int(first["height_px"]), int(first["width_px"]))
+        self.dtype: np.dtype[np.unsignedinteger] = np.dtype(str(first["dtype"]))
+
+    @staticmethod
+    def path_of(well: str) -> tuple[str, str]:
+        """Give a well's path inside the plate: ``("B", "3")``."""
+        parsed = parse_well(well)
+        return parsed.row_name, str(parsed.column)
+
+    @property
+    def wells(self) -> list[str]:
+        """The wells of the layout, ``B03``."""
+        return [str(well) for well in self.rows["well"]]
+
+    def field_bytes(self) -> int:
+        """Give the size of one field's image, all channels, in memory."""
+        c, y, x = self.shape
+        return c * y * x * self.dtype.itemsize
+
+    def images(self, well: str, *, fields: list[str] | None = None) -> da.Array:
+        """Open the images of a well.
+
+        Parameters
+        ----------
+        well
+            The well, ``B03``.
+        fields
+            Only these fields; None takes every field that was converted.
+
+        Returns
+        -------
+        dask.array.Array
+            Shape (field, c, y, x), dtype as measured. One chunk unless that exceeds 512 MiB.
+        """
+        key = unit_key(self.name, well)
+        if fields is None:
+            fields = self._experiment.fields(key, ["convert"])
+        urls = [f"{self._experiment.image_url(key, field)}/0" for field in fields]
+        return read_lazily(urls, shape=self.shape, dtype=self.dtype)
+
+    def labels(
+        self, well: str, *, name: str = "segment", fields: list[str] | None = None
+    ) -> da.Array:
+        """Open the label images of a well, shape (field, y, x), dtype int32, 0 = background."""
+        key = unit_key(self.name, well)
+        if fields is None:
+            fields = self._experiment.fields(key, ["convert", name])
+        urls = [f"{self._experiment.image_url(key, field)}/labels/{name}/0" for field in fields]
+        return read_lazily(urls, shape=self.shape[1:], dtype=np.dtype(np.int32))
+
+
+def read_lazily(
+    urls: list[str], *, shape: tuple[int, ...], dtype: "np.dtype[np.generic]"
+) -> da.Array:
+    """Stack arrays of one known shape along a new first axis, opening none of them yet.
+
+    Parameters
+    ----------
+    urls
+        One Zarr array each.
+    shape, dtype
+        What each of them is; checked when it is read.
+
+    Returns
+    -------
+    dask.array.Array
+        Shape (len(urls), *shape), split along the first axis only.
+    """
+    if not urls:
+        return da.zeros((0, *shape), dtype=dtype, chunks=(0, *shape))
+    per_chunk = max(1, CHUNK_BYTES // max(1, int(np.prod(shape)) * dtype.itemsize))
+    n_chunks = -(-len(urls) // per_chunk)
+    counts = tuple(len(part) for part in np.array_split(np.arange(len(urls)), n_chunks))
+    starts = np.cumsum((0, *counts))
+
+    def read(block_info: dict[None, dict[str, list[tuple[int, int]]]]) -> np.ndarray:
+        first, last = block_info[None]["array-location"][0]
+        return np.stack([read_array(url, shape=shape, dtype=dtype) for url in urls[first:last]])
+
+    assert starts[-1] == len(urls)
+    return da.map_blocks(
+        read,
+        chunks=(counts, *((n,) for n in shape)),
+        dtype=dtype,
+        meta=np.empty((0,) * (len(shape) + 1), dtype=dtype),
+    )

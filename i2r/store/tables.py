@@ -1,0 +1,92 @@
+"""Tables as Parquet files: written whole, read whole or in part."""
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from i2r.store import files
+
+
+def write_table(url: str, table: pd.DataFrame, *, metadata: Mapping[str, Any] | None = None) -> int:
+    """Write a table as one Parquet file, replacing it in one step.
+
+    Parameters
+    ----------
+    url
+        Where to write.
+    table
+        Columns of one type each; the index is not kept.
+    metadata
+        Values for the file's own metadata under the key ``i2r`` (JSON).
+
+    Returns
+    -------
+    int
+        The number of bytes written.
+    """
+    data = encode_table(table, metadata=metadata)
+    files.write_bytes(url, data)
+    return len(data)
+
+
+def encode_table(table: pd.DataFrame, *, metadata: Mapping[str, Any] | None = None) -> bytes:
+    """Give the bytes of a Parquet file: equal for equal tables."""
+    arrow = pa.Table.from_pandas(table, preserve_index=False, nthreads=1)
+    if metadata is not None:
+        own = {**(arrow.schema.metadata or {}), b"i2r": json.dumps(dict(metadata)).encode()}
+        arrow = arrow.replace_schema_metadata(own)
+    buffer = io.BytesIO()
+    pq.write_table(arrow, buffer, compression="zstd")
+    return buffer.getvalue()
+
+
+def read_table(url: str, *, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """Read a table, or some of its columns, from one Parquet file."""
+    arrow = _read_arrow(url, columns=list(columns) if columns else None)
+    frame: pd.DataFrame = arrow.to_pandas(use_threads=False)
+    return frame
+
+
+def read_table_with_metadata(url: str) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Read a table and the metadata that `write_table` stored with it."""
+    arrow = _read_arrow(url)
+    own = (arrow.schema.metadata or {}).get(b"i2r", b"{}")
+    return arrow.to_pandas(use_threads=False), json.loads(own)
+
+
+def _read_arrow(url: str, *, columns: list[str] | None = None) -> pa.Table:
+    """Read a file without any of Arrow's threads.
+
+    They would take the place of other workers, and a process that ends right after they were
+    started is aborted now and then ("terminate called without an active exception").
+    """
+    with pq.ParquetFile(pa.BufferReader(files.read_bytes(url)), pre_buffer=False) as file:
+        table = file.read(columns=columns, use_threads=False)
+    return table.select(columns) if columns is not None else table
+
+
+def merge_tables(merges: Mapping[str, Sequence[str]]) -> None:
+    """Write merged tables from their parts.
+
+    Parameters
+    ----------
+    merges
+        The parts' URLs in order, by the URL of the merged table.
+    """
+    for url, parts in merges.items():
+        write_table(url, concatenate([read_table(part) for part in parts]))
+
+
+def concatenate(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Put the parts of one table under each other, in the given order.
+
+    Empty parts carry the full schema, so a table of empty parts has it too; they are left out
+    where other parts hold rows, because pandas would let them decide on column types.
+    """
+    filled = [part for part in parts if len(part)] or list(parts[:1])
+    return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame()

@@ -1,0 +1,157 @@
+"""Check that an experiment holds everything that its layout and its ledger promise."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from i2r.store import files
+from i2r.store.experiment import Experiment, quote_name
+from i2r.store.plate import Plate
+
+
+def find_problems(experiment: Experiment) -> list[str]:
+    """List what is missing or ill-formed in an experiment, one line each.
+
+    Every well and field of the layout is looked for, unless it was excluded with a reason:
+    groups, shapes, data types, channel counts, shard files, label images, crops and tables.
+    Pixels are not decoded. Units that are not done are not problems; see the ledger for them.
+    """
+    problems = list(_check_plates(experiment))
+    for entry in experiment.ledger.entries():
+        if entry.event != "done" or entry.key == "*":
+            continue
+        if entry.key in experiment.wells:
+            url = experiment.part_url(entry.stage, entry.key)
+            if not files.exists(url):
+                problems.append(f"{url}: missing, though {entry.stage} {entry.key} is done.")
+            problems += _check_crops(experiment, entry.stage, entry.key, entry.result)
+    return problems + list(_check_merged(experiment))
+
+
+def _check_merged(experiment: Experiment) -> Iterator[str]:
+    """Check that the merged tables of complete stages are there, one per plate."""
+    for stage in sorted({entry.stage for entry in experiment.ledger.entries()}):
+        wells = [k for k in experiment.ledger.done_keys(stage) if k in experiment.wells]
+        if not experiment.ledger.is_merged(stage):
+            continue
+        for plate in sorted({experiment.locate(key)[0].name for key in wells}):
+            url = experiment.table_url(stage, plate)
+            if not files.exists(url):
+                yield f"{url}: missing, though {stage} is complete."
+
+
+def _check_plates(experiment: Experiment) -> Iterator[str]:
+    """Check plate, well, field and label groups against the layout."""
+    converted = _stages_with(experiment, "source")
+    segmented = _stages_with(experiment, "labels")
+    for plate in experiment.plates.values():
+        url = experiment.plate_url(plate.name)
+        for well in plate.wells:
+            key = f"{plate.name}/{well}"
+            done = [s for s in converted if experiment.ledger.result(s, key) is not None]
+            if not done:
+                continue
+            fields = experiment.fields(key, done)
+            group = files.join_url(url, *Plate.path_of(well))
+            document = _read_document(group)
+            listed = [i["path"] for i in _ome(document).get("well", {}).get("images", [])]
+            if document is None or listed != [quote_name(field) for field in fields]:
+                yield (
+                    f"{group}: lists the fields {listed}, the layout and the ledger say {fields}. "
+                    "Run 'convert' again."
+                )
+            for field in fields:
+                yield from _check_field(experiment, plate, key, field, segmented)
+        if any(experiment.ledger.is_merged(stage) for stage in converted):
+            yield from _check_plate_document(url, plate)
+
+
+def _check_plate_document(url: str, plate: Plate) -> Iterator[str]:
+    """Check the plate's own group: its wells are the layout's."""
+    wells = [w["path"] for w in _ome(_read_document(url)).get("plate", {}).get("wells", [])]
+    expected = sorted("/".join(Plate.path_of(well)) for well in plate.wells)
+    if sorted(wells) != expected:
+        missing = sorted(set(expected) - set(wells))
+        yield (
+            f"{url}: the plate lists {len(wells)} wells, expected {len(expected)} "
+            f"(missing {missing[:3]}). Run 'convert' again."
+        )
+
+
+def _check_field(
+    experiment: Experiment, plate: Plate, key: str, field: str, segmented: list[str]
+) -> Iterator[str]:
+    """Check a field's image, and its labels where they are done."""
+    url = experiment.image_url(key, field)
+    axes = [
+        a["name"] for a in (_ome(_read_document(url)).get("multiscales") or [{}])[0].get("axes", [])
+    ]
+    if axes != ["c", "y", "x"]:
+        yield f"{url}: no image group with the axes c, y, x (found {axes})."
+    yield from check_array(f"{url}/0", plate.shape, str(plate.dtype))
+    for stage in segmented:
+        if experiment.ledger.result(stage, key) is not None and field in experiment.fields(
+            key, _needed_by(experiment, stage)
+        ):
+            yield from check_array(f"{url}/labels/{stage}/0", plate.shape[1:], None)
+
+
+def check_array(url: str, shape: tuple[int, ...], dtype: str | None) -> Iterator[str]:
+    """Check an array's description and that all its shards are there."""
+    document = _read_document(url)
+    if document is None:
+        yield f"{url}: missing, or no Zarr array."
+        return
+    if tuple(document.get("shape", ())) != tuple(shape):
+        yield f"{url}: shape {tuple(document.get('shape', ()))}, expected {tuple(shape)}."
+    if dtype is not None and document.get("data_type") != dtype:
+        yield f"{url}: data type {document.get('data_type')}, expected {dtype}."
+    shard = document.get("chunk_grid", {}).get("configuration", {}).get("chunk_shape", [])
+    n_shards = 1
+    for length, edge in zip(shape, shard, strict=False):
+        n_shards *= -(-length // edge)
+    if n_shards == 1 and 0 not in shape:
+        first = "/".join(["c", *("0" for _ in shape)])
+        if not files.exists(f"{url}/{first}"):
+            yield f"{url}: its shard {first} is missing."
+
+
+def _check_crops(
+    experiment: Experiment, stage: str, key: str, result: dict[str, Any]
+) -> Iterator[str]:
+    """Check that a well's crops are as many as its table has."""
+    if "left_out" not in result:
+        return
+    url = experiment.crops_url(stage, key)
+    document = _read_document(url)
+    if document is None:
+        yield f"{url}: missing, though {stage} {key} is done."
+        return
+    shape = tuple(document.get("shape", ()))
+    if shape[:1] != (result["nuclei"],):
+        yield f"{url}: holds {shape[:1]} crops, its table has {result['nuclei']}."
+    yield from check_array(url, shape, None)
+
+
+def _stages_with(experiment: Experiment, what: str) -> list[str]:
+    """List the stages whose units reported that they wrote sources or labels."""
+    return sorted({e.stage for e in experiment.ledger.entries() if e.result.get("wrote") == what})
+
+
+def _needed_by(experiment: Experiment, stage: str) -> list[str]:
+    """List the stages whose exclusions a stage obeyed: all that exclude fields."""
+    return sorted({e.stage for e in experiment.ledger.entries() if "excluded" in e.result})
+
+
+def _read_document(url: str) -> dict[str, Any] | None:
+    """Read a ``zarr.json``; None where there is none, or no JSON."""
+    try:
+        content = json.loads(files.read_bytes(f"{url}/zarr.json"))
+    except (FileNotFoundError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def _ome(document: dict[str, Any] | None) -> dict[str, Any]:
+    found = ((document or {}).get("attributes") or {}).get("ome") or {}
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,291 @@
+"""The ledger: the last event by run and line counts, and no crash of its writer can change that."""
+
+import errno
+import json
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from i2r.errors import DiskFullError, InputError
+from i2r.store import files
+from i2r.store.ledger import Entry, Ledger, LedgerWriter
+
+KINDS = st.sampled_from(["start", "done", "failed", "blocked"])
+# What one run writes: (stage, key, event) in the order of lines.
+EVENTS = st.lists(
+    st.tuples(
+        st.sampled_from(["crop", "segment"]), st.sampled_from(["P/A01", "P/A02", "*"]), KINDS
+    ),
+    max_size=8,
+)
+
+
+@pytest.fixture(params=["local", "memory"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A ledger's place, local or not."""
+    if request.param == "local":
+        yield str(tmp_path / "ledger")
+    else:
+        name = uuid.uuid4().hex
+        yield f"memory://{name}/ledger"
+        files.remove_tree("memory://", name)
+
+
+def write_run(
+    url: str, run: int, events: list[tuple[Any, ...]], *, times: list[float] | None = None
+) -> None:
+    """Write one segment by hand, so that its clock can be wrong."""
+    lines = [
+        json.dumps({"stage": s, "key": k, "event": e, "fingerprint": f"{run}-{n}", "time_s": times[n] if times else 0.0})
+        for n, (s, k, e) in enumerate(events)
+    ]  # fmt: skip
+    files.write_bytes(f"{url}/{run:06d}.jsonl", "".join(f"{line}\n" for line in lines).encode())
+
+
+def state(ledger: Ledger) -> dict[tuple[str, str], Entry]:
+    return {(e.stage, e.key): e for e in ledger.entries()}
+
+
+# ------------------------------------------------------------------------------- what counts
+
+
+def test_an_absent_ledger_is_empty(url: str) -> None:
+    ledger = Ledger(url)
+    assert list(ledger.entries()) == []
+    assert ledger.last_run == 0
+    assert ledger.entry("crop", "P/A01") is None
+    assert not ledger.is_done("crop", "P/A01", "")
+    assert ledger.result("crop", "P/A01") is None
+
+
+def test_everything_written_is_read_back(url: str) -> None:
+    ledger = Ledger(url)
+    writer = LedgerWriter(ledger, 1)
+    writer.write("crop", "P/A01", "start", "f1", attempt=1)
+    writer.flush()
+    result = {"fields": 2, "excluded": {"1": "größe"}, "deep": [1, {"x": None}]}
+    writer.write(
+        "crop", "P/A01", "done", "f1", attempt=2, seconds=1.5, worker="cpu-0", result=result
+    )
+    writer.write(
+        "crop", "P/A02", "failed", "f2", error='line\nbreak " quote', traceback="Trace\n  x"
+    )
+    writer.close()
+    again = state(Ledger(url))
+    assert {k: v._replace(line=0) for k, v in again.items()} == {
+        k: v._replace(line=0) for k, v in state(ledger).items()
+    }
+    done = again["crop", "P/A01"]
+    assert (done.event, done.attempt, done.seconds, done.worker) == ("done", 2, 1.5, "cpu-0")
+    assert done.result == result
+    assert again["crop", "P/A02"].error == 'line\nbreak " quote'
+
+
+def test_done_means_done_with_the_same_fingerprint(url: str) -> None:
+    ledger = Ledger(url)
+    writer = LedgerWriter(ledger, 1)
+    writer.write("crop", "P/A01", "done", "one", result={"fields": 3})
+    writer.close()
+    for opened in (ledger, Ledger(url)):
+        assert opened.is_done("crop", "P/A01", "one")
+        assert not opened.is_done("crop", "P/A01", "two")
+        assert not opened.is_done("segment", "P/A01", "one")
+        assert opened.result("crop", "P/A01") == {"fields": 3}
+    later = LedgerWriter(Ledger(url), 2)
+    later.write("crop", "P/A01", "start", "one")
+    later.close()
+    assert not Ledger(url).is_done("crop", "P/A01", "one"), "a later start takes it back"
+    assert Ledger(url).result("crop", "P/A01") is None
+
+
+@given(
+    runs=st.dictionaries(st.integers(1, 2_000_000), EVENTS, max_size=5),
+    clock=st.randoms(use_true_random=False),
+)
+@settings(max_examples=60, deadline=None)
+def test_the_last_event_by_run_and_line_counts_whatever_the_clock_says(
+    runs: dict[int, list[tuple[str, str, str]]],
+    clock: Any,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    url = str(tmp_path_factory.mktemp("ledger"))
+    expected = {}
+    for run in sorted(runs):
+        for n, (stage, key, event) in enumerate(runs[run]):
+            expected[stage, key] = (event, run, f"{run}-{n}")
+    for run in clock.sample(sorted(runs), len(runs)):  # written in any order, at any time
+        write_run(url, run, runs[run], times=[clock.uniform(0, 1e9) for _ in runs[run]])
+    ledger = Ledger(url)
+    assert {k: (e.event, e.run, e.fingerprint) for k, e in state(ledger).items()} == expected
+    assert ledger.last_run == max(runs, default=0)
+    for stage in ("crop", "segment"):
+        done = sorted(
+            k for (s, k), (e, *_) in expected.items() if (s, e) == (stage, "done") and k != "*"
+        )
+        assert ledger.done_keys(stage) == done
+
+
+@given(runs=st.lists(EVENTS, max_size=4), folded_after=st.integers(0, 4))
+@settings(max_examples=40, deadline=None)
+def test_folding_at_any_point_changes_nothing(
+    runs: list[list[tuple[str, str, str]]],
+    folded_after: int,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    plain, folding = (str(tmp_path_factory.mktemp("ledger")) for _ in range(2))
+    for number, events in enumerate(runs, start=1):
+        for url in (plain, folding):
+            write_run(url, number, events)
+        if number == folded_after:
+            Ledger(folding).fold()
+    unfolded, folded = Ledger(plain), Ledger(folding)
+    assert state(folded) == state(unfolded)
+    assert folded.last_run == unfolded.last_run
+    for stage in ("crop", "segment"):
+        assert folded.is_merged(stage) == unfolded.is_merged(stage)
+    folded.fold()
+    assert state(Ledger(folding)) == state(unfolded)
+
+
+def test_a_folded_ledger_does_not_read_its_segments_again(url: str) -> None:
+    write_run(url, 1, [("crop", "P/A01", "done")])
+    Ledger(url).fold()
+    files.remove_file(f"{url}/000001.jsonl")
+    assert Ledger(url).done_keys("crop") == ["P/A01"]
+    assert Ledger(url).last_run == 1
+    write_run(url, 2, [("crop", "P/A01", "failed")])
+    assert Ledger(url).done_keys("crop") == []
+
+
+def test_a_stage_is_merged_only_while_nothing_ran_after_its_last_unit(url: str) -> None:
+    write_run(url, 1, [("crop", "P/A01", "done"), ("crop", "*", "start")])
+    assert not Ledger(url).is_merged("crop")
+    write_run(url, 2, [("crop", "*", "done"), ("segment", "P/A01", "done")])
+    assert Ledger(url).is_merged("crop")
+    assert not Ledger(url).is_merged("segment")
+    write_run(url, 3, [("crop", "P/A02", "start")])
+    assert not Ledger(url).is_merged("crop")
+
+
+# ------------------------------------------------------------------------------- crashes
+
+
+def test_cut_at_any_byte_the_complete_lines_count(tmp_path: Path) -> None:
+    writer = LedgerWriter(Ledger(str(tmp_path)), 1)
+    for n, (key, event) in enumerate(
+        [("P/A01", "start"), ("P/A02", "start"), ("P/A01", "done"), ("P/A02", "failed")]
+    ):
+        writer.write("crop", key, event, f"f{n}", error="ünicode\n" if event == "failed" else "")  # type: ignore[arg-type]
+    writer.close()
+    segment = tmp_path / "000001.jsonl"
+    data = segment.read_bytes()
+    ends = [n + 1 for n, byte in enumerate(data) if byte == ord("\n")]
+    assert len(ends) == 4
+    states = []
+    for complete in range(5):
+        segment.write_bytes(data[: ends[complete - 1] if complete else 0])
+        states.append(state(Ledger(str(tmp_path))))
+    for cut in range(len(data) + 1):
+        segment.write_bytes(data[:cut])
+        # A line is complete with its closing brace; the line break may be lost.
+        complete = sum(end - 1 <= cut for end in ends)
+        assert state(Ledger(str(tmp_path))) == states[complete], f"cut at byte {cut}"
+
+
+def test_a_last_line_of_zeros_after_a_power_cut_is_ignored(tmp_path: Path) -> None:
+    write_run(str(tmp_path), 1, [("crop", "P/A01", "done")])
+    with (tmp_path / "000001.jsonl").open("ab") as file:
+        file.write(b"\0" * 300)
+    assert Ledger(str(tmp_path)).done_keys("crop") == ["P/A01"]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [b"xx", b'{"stage": "crop"', b"5", b"{}", b'{"stage":"crop","surprise":1}', b"\xff\xfe"],
+)
+def test_a_damaged_line_in_the_middle_is_an_error_that_names_it(
+    damage: bytes, tmp_path: Path
+) -> None:
+    write_run(str(tmp_path), 1, [("crop", "P/A01", "done"), ("crop", "P/A02", "done")])
+    segment = tmp_path / "000001.jsonl"
+    first, rest = segment.read_bytes().split(b"\n", 1)
+    segment.write_bytes(first + b"\n" + damage + b"\n" + rest)
+    with pytest.raises(InputError, match=r"000001\.jsonl line 2: .*damaged"):
+        Ledger(str(tmp_path))
+
+
+def test_a_later_run_never_appends_to_an_earlier_segment(tmp_path: Path) -> None:
+    write_run(str(tmp_path), 1, [("crop", "P/A01", "done")])
+    before = (tmp_path / "000001.jsonl").read_bytes()
+    writer = LedgerWriter(Ledger(str(tmp_path)), 1)
+    writer.write("crop", "P/A02", "done", "f")
+    with pytest.raises(FileExistsError):
+        writer.flush()
+    assert (tmp_path / "000001.jsonl").read_bytes() == before
+
+
+def test_nothing_is_written_before_the_first_event(tmp_path: Path) -> None:
+    LedgerWriter(Ledger(str(tmp_path / "ledger")), 1).close()
+    assert not (tmp_path / "ledger").exists()
+
+
+def test_what_was_flushed_can_be_read_by_others_at_once(url: str) -> None:
+    writer = LedgerWriter(Ledger(url), 4)
+    for number in range(1, 4):
+        writer.write("crop", f"P/A{number:02d}", "start", "f")
+        assert len(list(Ledger(url).entries())) == number - 1
+        writer.flush()
+        writer.flush()
+        assert len(list(Ledger(url).entries())) == number
+    assert Ledger(url).last_run == 4
+    writer.close()
+
+
+def test_parts_of_a_run_on_an_object_store_keep_their_order() -> None:
+    url = f"memory://{uuid.uuid4().hex}/ledger"
+    writer = LedgerWriter(Ledger(url), 1)
+    for number in range(12):
+        writer.write("crop", "P/A01", "start" if number % 2 else "failed", f"f{number}")
+        writer.flush()
+    writer.close()
+    assert len(files.list_folder(url)) == 12
+    entry = Ledger(url).entry("crop", "P/A01")
+    assert entry is not None
+    assert entry.fingerprint == "f11"
+
+
+class Choking:
+    """A file on a disk that fills up in the middle of a line."""
+
+    def __init__(self, file: Any, room: int) -> None:
+        self._file, self.room = file, room
+
+    def write(self, data: Any) -> int:
+        if not self.room:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written = self._file.write(bytes(data)[: self.room])
+        self.room -= written
+        return int(written)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
+def test_a_disk_that_fills_in_the_middle_of_a_line_damages_nothing(tmp_path: Path) -> None:
+    writer = LedgerWriter(Ledger(str(tmp_path)), 1)
+    writer.write("crop", "P/A01", "done", "f1")
+    writer.flush()
+    choking = writer._file = Choking(writer._file, room=20)  # type: ignore[assignment]
+    writer.write("crop", "P/A02", "done", "f2")
+    with pytest.raises(DiskFullError, match="no space left"):
+        writer.flush()
+    assert Ledger(str(tmp_path)).done_keys("crop") == ["P/A01"]
+    choking.room = 10_000  # somebody made space
+    writer.write("crop", "P/A03", "done", "f3")
+    writer.close()
+    assert Ledger(str(tmp_path)).done_keys("crop") == ["P/A01", "P/A02", "P/A03"]

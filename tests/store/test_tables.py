@@ -1,0 +1,96 @@
+"""Tables: what is written is read back, and parts make a whole with the right types."""
+
+import os
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from i2r.store import files
+from i2r.store.tables import (
+    concatenate,
+    merge_tables,
+    read_table,
+    read_table_with_metadata,
+    write_table,
+)
+
+TABLE = pd.DataFrame(
+    {
+        "name": ["a", "", "ü"], "flag": [True, False, True], "n": [1, 2, 3], "x": [0.5, float("nan"), 1.0],
+        "small": np.array([1, 2, 3], np.int32), "fields": [["1"], [], ["1", "2"]],
+    }
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("scheme", ["local", "memory"])
+def test_a_table_is_read_back_with_its_types(scheme: str, tmp_path: Path) -> None:
+    folder = str(tmp_path) if scheme == "local" else f"memory://{uuid.uuid4().hex}"
+    url = f"{folder}/deep/down/table.parquet"
+    assert write_table(url, TABLE) == files.stat(url).size_bytes
+    again = read_table(url)
+    pd.testing.assert_frame_equal(again.drop(columns="fields"), TABLE.drop(columns="fields"))
+    assert [list(f) for f in again["fields"]] == list(TABLE["fields"])
+    assert list(read_table(url, columns=["x", "n"]).columns) == ["x", "n"]
+
+
+def test_metadata_travel_with_the_table(tmp_path: Path) -> None:
+    url = str(tmp_path / "t.parquet")
+    write_table(url, TABLE, metadata={"last_run": 7})
+    table, metadata = read_table_with_metadata(url)
+    assert metadata == {"last_run": 7}
+    assert len(table) == 3
+    write_table(url, TABLE)
+    assert read_table_with_metadata(url)[1] == {}
+
+
+def test_the_index_is_not_kept(tmp_path: Path) -> None:
+    write_table(str(tmp_path / "t.parquet"), TABLE.iloc[[2, 0]])
+    assert list(read_table(str(tmp_path / "t.parquet")).index) == [0, 1]
+
+
+THREADS = """
+import os, sys
+import pandas as pd
+from i2r.store.tables import read_table, read_table_with_metadata, write_table
+before = len(os.listdir("/proc/self/task"))
+write_table(sys.argv[1], pd.DataFrame({"n": range(1000), "fields": [["1"]] * 1000}), metadata={})
+read_table(sys.argv[1], columns=["n"])
+read_table_with_metadata(sys.argv[1])
+print(len(os.listdir("/proc/self/task")) - before)
+"""
+
+
+@pytest.mark.skipif(
+    not os.path.isdir("/proc/self/task"), reason="counts threads as Linux lists them"
+)
+def test_reading_and_writing_start_no_threads(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", THREADS, str(tmp_path / "t.parquet")],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == "0"
+
+
+def test_empty_parts_decide_no_types() -> None:
+    empty = TABLE.iloc[:0].astype({"n": float})
+    whole = concatenate([empty, TABLE, empty])
+    assert whole["n"].dtype == TABLE["n"].dtype
+    assert len(whole) == 3
+    assert list(concatenate([empty, empty]).columns) == list(TABLE.columns)
+    assert concatenate([]).empty
+
+
+def test_merging_keeps_the_order_of_the_parts(tmp_path: Path) -> None:
+    parts = []
+    for number in (2, 0, 1):
+        parts.append(str(tmp_path / f"{number}.parquet"))
+        write_table(parts[-1], pd.DataFrame({"n": [number]}))
+    merge_tables({str(tmp_path / "all.parquet"): parts})
+    assert list(read_table(str(tmp_path / "all.parquet"))["n"]) == [2, 0, 1]
