@@ -1,0 +1,107 @@
+"""Vendor files and how they are found: one module per kind of source, found by path.
+
+A reader is a module in this folder with a function ``scan(source, options) -> Sources``; the
+first line of its docstring says what it reads. Other modules here help them.
+"""
+
+import difflib
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from i2r.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class ReaderOptions:
+    """What a user may say about a source.
+
+    Attributes
+    ----------
+    pattern
+        Regular expression with named groups, for sources that are folders of files.
+    channels
+        Names for the source's own channel names. If given, other channels are left out.
+    plate
+        The plate's name where the source has none; None takes the folder's name.
+    z
+        What to do with several focal planes of one field: refuse them, take their maximum, or
+        take the plane of this number.
+    files_root
+        Where the files are now, for tables that were written on another machine.
+    """
+
+    pattern: str | None = None
+    channels: Mapping[str, str] = field(default_factory=dict)
+    plate: str | None = None
+    z: Literal["refuse", "max"] | int = "refuse"
+    files_root: str | None = None
+
+
+class Sources(NamedTuple):
+    """The image files of a source.
+
+    Attributes
+    ----------
+    images
+        One row per image plane: plate, well (``B03``), field, channel (text); z (int); url
+        (text), page (int, 0 in files of one page); size_bytes (-1 where the file is missing) and
+        mtime_ns (int). Sorted by plate, well, field, channel and z.
+    notes
+        What a user should know: renamed wells, ignored files.
+    """
+
+    images: "pd.DataFrame"
+    notes: tuple[str, ...]
+
+
+Scan = Callable[[str, ReaderOptions], Sources]
+
+
+def list_readers() -> dict[str, str]:
+    """List the readers by name, with the first line of what each says about itself."""
+    found = {}
+    for module in pkgutil.iter_modules(__path__):
+        loaded = importlib.import_module(f"{__name__}.{module.name}")
+        if hasattr(loaded, "scan"):
+            found[module.name] = (loaded.__doc__ or "").partition("\n")[0]
+    return found
+
+
+def find_reader(name: str, source: str) -> Scan:
+    """Find a reader's ``scan``.
+
+    Parameters
+    ----------
+    name
+        The reader's name, or ``auto``: tables (``.csv``, ``.csv.gz``) are CellProfiler's load_data,
+        everything else is a folder of files with a pattern.
+    source
+        The path or URL to be read.
+
+    Raises
+    ------
+    InputError
+        If there is no such reader.
+    """
+    if name == "auto":
+        name = "loaddata" if source.lower().endswith((".csv", ".csv.gz")) else "pattern"
+    readers = list_readers()
+    if name not in readers:
+        raise InputError(
+            f"reader {name!r}: there is none of this name, expected auto, {', '.join(readers)}."
+            f"{did_you_mean(name, ['auto', *readers])}"
+        )
+    scan: Scan = importlib.import_module(f"{__name__}.{name}").scan
+    return scan
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Give `` Did you mean 'x'?`` for a word that nearly is a known one, else nothing."""
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f" Did you mean {close[0]!r}?" if close else ""

@@ -1,0 +1,135 @@
+"""What a TIFF or PNG file says about a page, and what is refused, before anything is decoded."""
+
+import struct
+from typing import Any, NamedTuple
+
+import numpy as np
+import tifffile
+
+from i2r.errors import FieldError
+from i2r.store import files
+
+# Refused before decoding: a few bytes of compressed zeros can claim any size.
+MAX_DECODED_BYTES = 2**30
+# Compressions that libtiff decodes: none, LZW, zlib (two numbers), zstd. It is twice as fast as
+# tifffile for LZW; tifffile decodes the rest.
+_LIBTIFF = {1, 5, 8, 32946, 50000}
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_GREY_PHOTOMETRICS = {0, 1}
+_PIXEL_TYPES = (np.dtype(np.uint8), np.dtype(np.uint16))
+
+
+class Header(NamedTuple):
+    """What a file says about a page before anything is decoded."""
+
+    shape: tuple[int, int]
+    dtype: np.dtype[Any]
+    by_libtiff: bool
+
+
+def parse_header(file: Any, n_bytes: int, url: str, page: int) -> Header:
+    """Read a page's header and refuse what is no grey image of 8 or 16 bit.
+
+    Parameters
+    ----------
+    file
+        The open file, at its start.
+    n_bytes
+        The file's length.
+    url
+        For messages.
+    page
+        Which page, from 0.
+
+    Raises
+    ------
+    FieldError
+        With the reason first: ``missing`` (page), ``truncated``, ``rgb``, ``dtype``, ``size``.
+    """
+    start = file.read(33)
+    file.seek(0)
+    if start.startswith(PNG_SIGNATURE):
+        header, colours, sample = _parse_png(start, url, page)
+    else:
+        header, colours, sample = _parse_tiff(file, n_bytes, url, page)
+    where = files.without_secrets(url)
+    if colours:
+        raise FieldError(
+            f"rgb: {where} is a colour image ({colours}), expected one grey channel per file. "
+            "Export the raw channels, not a rendered picture."
+        )
+    if header.dtype not in _PIXEL_TYPES:
+        raise FieldError(
+            f"dtype: {where} has {sample} pixels, expected 8 or 16 bit unsigned. "
+            "Export the raw images."
+        )
+    n_decoded = header.shape[0] * header.shape[1] * header.dtype.itemsize
+    if not 0 < n_decoded <= MAX_DECODED_BYTES:
+        raise FieldError(
+            f"size: {where} says it is {header.shape} pixels ({n_decoded} bytes), expected at "
+            f"most {MAX_DECODED_BYTES}. Split the image, or leave it out."
+        )
+    return header
+
+
+def _parse_png(start: bytes, url: str, page: int) -> tuple[Header, str, str]:
+    """Read the first block of a PNG file; returns the header, the kind of colours, the sample."""
+    if len(start) < 33 or start[12:16] != b"IHDR":
+        raise unreadable(url, "the header is cut")
+    if page:
+        raise _no_page(url, page, 1)
+    width, height, depth, colour = struct.unpack(">IIBB", start[16:26])
+    colours = {0: "", 2: "RGB", 3: "palette", 4: "grey and alpha", 6: "RGBA"}.get(colour, "unknown")
+    dtype = np.dtype({8: np.uint8, 16: np.uint16}.get(depth, np.void))
+    return Header((height, width), dtype, by_libtiff=False), colours, f"{depth}-bit"
+
+
+def _parse_tiff(file: Any, n_bytes: int, url: str, page: int) -> tuple[Header, str, str]:
+    """Read one page's tags of a TIFF file; returns the header, the kind of colours, the sample."""
+    try:
+        with tifffile.TiffFile(file) as tiff:
+            n_pages = len(tiff.pages) if page else 1
+            if page >= n_pages > 0:
+                raise _no_page(url, page, n_pages)
+            tags = tiff.pages[page].aspage()
+            ends = [o + n for o, n in zip(tags.dataoffsets, tags.databytecounts, strict=True)]
+            # A count of 0 is a strip that the microscope reserved and never wrote.
+            cut = not ends or 0 in tags.databytecounts or max(ends) > n_bytes
+            shape = (int(tags.imagelength), int(tags.imagewidth))
+            dtype = np.dtype(np.void) if tags.dtype is None else tags.dtype.newbyteorder("=")
+            n_samples, depth = tags.samplesperpixel, tags.bitspersample
+            colours, by_libtiff = "", depth in (8, 16) and tags.compression in _LIBTIFF
+            if n_samples != 1 or tags.photometric not in _GREY_PHOTOMETRICS:
+                kind = tifffile.PHOTOMETRIC(tags.photometric).name
+                colours = f"{kind}, {n_samples} samples"
+    except FieldError:
+        raise
+    except Exception as error:  # struct, value, key and type errors, by where the bytes end
+        raise unreadable(url, str(error)) from error
+    if cut:
+        raise unreadable(url, f"it ends after {n_bytes} bytes or has strips without data")
+    return Header(shape, dtype, by_libtiff), colours, f"{depth}-bit {dtype.name}"
+
+
+def missing(url: str, *, why: str | None = None) -> FieldError:
+    """Say that a file isn't there, or may not be read."""
+    return FieldError(
+        f"missing: {files.without_secrets(url)} can't be opened ({why or 'no such file'}), "
+        "expected a TIFF or PNG file. Copy it again, or leave the field out."
+    )
+
+
+def _no_page(url: str, page: int, n_pages: int) -> FieldError:
+    return FieldError(
+        f"missing: {files.without_secrets(url)} has {n_pages} page(s), expected page {page} "
+        "(counted from 0). Export the file again."
+    )
+
+
+def unreadable(url: str, why: str) -> FieldError:
+    """Say that a file is cut or damaged, or no image."""
+    first = (why.splitlines() or [""])[0][:120]
+    return FieldError(
+        f"truncated: {files.without_secrets(url)} can't be decoded ({first}), expected a whole "
+        "TIFF or PNG file. Copy or export it again."
+    )

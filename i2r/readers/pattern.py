@@ -1,0 +1,123 @@
+"""Folders of image files whose names say what they are, read by a regular expression."""
+
+import difflib
+import re
+
+from i2r.errors import InputError
+from i2r.readers import ReaderOptions, Sources, did_you_mean
+from i2r.readers.sources import Found, build_sources
+from i2r.store import files
+
+GROUPS = ("plate", "well", "row", "column", "field", "channel", "z")
+SUFFIXES = (".tif", ".tiff", ".png")
+_EXAMPLE = r"(?P<well>[A-P]\d\d)_s(?P<field>\d)_w(?P<channel>\d)\.tif$"
+# Names compared with a pattern that matches nothing: enough to be of help, quick on any folder.
+_COMPARED = 2000
+
+
+def scan(source: str, options: ReaderOptions) -> Sources:
+    r"""Find the image files of a folder and read plate, well, field, channel and z from each path.
+
+    Parameters
+    ----------
+    source
+        Path or URL of the folder; searched with all folders in it.
+    options
+        `pattern` is searched for in every path below the folder, separated by '/'. Named groups:
+        ``well``, or ``row`` and ``column``; and, each optional, ``plate``, ``field``, ``channel``,
+        ``z``. Without ``field`` every file is field 1; without ``channel`` there is one channel
+        called ``channel``.
+
+    Returns
+    -------
+    Sources
+        TIFF and PNG files whose path the pattern matches; the others are counted in the notes.
+
+    Raises
+    ------
+    InputError
+        If there is no pattern or it can't be read, if it matches nothing (with the three nearest
+        names), and for all that `build_sources` refuses.
+    """
+    pattern = _compile(options.pattern)
+    where = files.without_secrets(source)
+    matches: dict[str, re.Match[str]] = {}
+    others: list[str] = []
+
+    def accept(path: str) -> bool:
+        match = pattern.search(path) if path.lower().endswith(SUFFIXES) else None
+        if match is None:
+            others.append(path)
+            return False
+        matches[path] = match
+        return True
+
+    base = files.normalise_url(source)
+    found = [
+        _name_file(matches[file.path], f"{base}/{file.path}", file.stat)
+        for file in files.find_files(base, accept)
+    ]
+    if not found:
+        raise _nothing_matches(where, pattern.pattern, others)
+    notes = [f"{len(others)} files ignored, for example {others[0]}"] if others else []
+    return build_sources(found, options, where=source, notes=notes)
+
+
+def _compile(text: str | None) -> re.Pattern[str]:
+    """Compile the pattern and check the names of its groups."""
+    if not text:
+        raise InputError(
+            f"pattern: none given, expected a regular expression such as {_EXAMPLE}. Set 'pattern'."
+        )
+    try:
+        pattern = re.compile(text)
+    except re.error as error:
+        raise InputError(
+            f"pattern {text!r}: no regular expression ({error}). Write a point as '\\.'."
+        ) from error
+    for name in pattern.groupindex:
+        if name not in GROUPS:
+            raise InputError(
+                f"pattern {text!r}: found the group {name!r}, expected {', '.join(GROUPS)}."
+                f"{did_you_mean(name, GROUPS)}"
+            )
+    groups = set(pattern.groupindex)
+    if "well" not in groups and not {"row", "column"} <= groups:
+        raise InputError(
+            f"pattern {text!r}: found no well, expected the group 'well', or 'row' and 'column'. "
+            "Put (?P<well>...) around the well's name."
+        )
+    return pattern
+
+
+def _name_file(match: re.Match[str], url: str, stat: files.Stat) -> Found:
+    values = {name: value or "" for name, value in match.groupdict().items()}
+    return Found(
+        plate=values.get("plate", ""),
+        well=values.get("well", "") or join_well(values.get("row", ""), values.get("column", "")),
+        field=values.get("field", ""),
+        channel=values.get("channel", ""),
+        z=values.get("z", ""),
+        url=url,
+        stat=stat,
+    )
+
+
+def join_well(row: str, column: str) -> str:
+    """Name a well by its row, letters or a number, and its column."""
+    return f"r{row}c{column}" if row.isdecimal() else f"{row}{column}"
+
+
+def _nothing_matches(where: str, pattern: str, others: list[str]) -> InputError:
+    if not others:
+        return InputError(
+            f"{where}: found no files, expected a folder of images. Correct the source."
+        )
+    # What is literal in the pattern is all that can resemble a name.
+    literal = re.sub(r"\(\?P<\w+>|[\\()\[\]{}^$*+?|]", "", pattern)
+    images = [path for path in others if path.lower().endswith(SUFFIXES)] or others
+    nearest = difflib.get_close_matches(literal, images[:_COMPARED], n=3, cutoff=0.0)
+    return InputError(
+        f"{where}: the pattern {pattern!r} matches none of {len(others)} files; the nearest names "
+        f"are {', '.join(map(repr, nearest))}. Correct the pattern."
+    )

@@ -1,0 +1,229 @@
+"""From files found to a checked table of sources: the rules that all readers share."""
+
+import os
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import pandas as pd
+
+from i2r.errors import FieldError, InputError, join_problems
+from i2r.readers import ReaderOptions, Sources, did_you_mean
+from i2r.readers.images import count_pages
+from i2r.store import files
+from i2r.types import Well, parse_well
+
+COLUMNS = ("plate", "well", "field", "channel", "z", "url", "page", "size_bytes", "mtime_ns")
+# A table of millions of rows has a few thousand wells; notes name the first of them.
+_EXAMPLES = 4
+
+
+class Found(NamedTuple):
+    """One file as the source describes it; text as written there, empty where it says nothing."""
+
+    plate: str
+    well: str
+    field: str
+    channel: str
+    z: str
+    url: str
+    stat: files.Stat
+
+
+class _Plane(NamedTuple):
+    plate: str
+    well: Well
+    field: str
+    channel: str
+    z: int
+    url: str
+    page: int
+    stat: files.Stat
+
+
+def build_sources(
+    found: Iterable[Found], options: ReaderOptions, *, where: str, notes: Sequence[str] = ()
+) -> Sources:
+    """Normalise names, choose channels and focal planes, refuse duplicates, and sort.
+
+    Parameters
+    ----------
+    found
+        The files; wells as the instrument writes them, fields with or without leading zeros.
+        Without plate, field, channel or z they belong to the plate of the options, or else of the
+        source's name, to field ``1``, to channel ``channel`` and to plane 0.
+    options
+        Names, channels and focal planes that the user wants.
+    where
+        The source, for messages and for the default name of the plate.
+    notes
+        What the reader has to say first.
+
+    Raises
+    ------
+    InputError
+        For names that are none, channels that aren't there, several focal planes with
+        ``z: refuse``, planes that occur twice.
+    """
+    planes, renamed = _read_names(list(found), options, where)
+    planes, ignored = _choose_channels(planes, options, where)
+    planes, paged = _expand_pages(planes)
+    planes = _choose_z(planes, options, where)
+    _refuse_duplicates(planes, where)
+    said = [*notes, *renamed, *ignored, *paged]
+    planes.sort(key=lambda p: (p.plate, p.well, natural_key(p.field), p.channel, p.z))
+    table = {
+        "plate": [p.plate for p in planes],
+        "well": [p.well.name for p in planes],
+        "field": [p.field for p in planes],
+        "channel": [p.channel for p in planes],
+        "z": [p.z for p in planes],
+        "url": [p.url for p in planes],
+        "page": [p.page for p in planes],
+        "size_bytes": [p.stat.size_bytes for p in planes],
+        "mtime_ns": [p.stat.mtime_ns for p in planes],
+    }
+    return Sources(pd.DataFrame(table, columns=list(COLUMNS)), tuple(said))
+
+
+def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:
+    """Sort key in which ``2`` comes before ``10`` and ``s2`` before ``s10``."""
+    parts = re.findall(r"\d+|\D+", text)
+    return tuple((0, int(p), "") if p.isdecimal() else (1, 0, p) for p in parts)
+
+
+def plate_name(options: ReaderOptions, source: str) -> str:
+    """Name the plate of a source that has no name for it: the option, or else the folder's name."""
+    return options.plate or os.path.basename(files.normalise_url(source)) or "plate"
+
+
+def normalise_number(text: str) -> str:
+    """Write a number in one way: ``01``, ``1`` and ``1.0`` are ``1``; other text stays."""
+    match = re.fullmatch(r"0*(\d+)(?:\.0*)?", text.strip())
+    return match[1] if match else text.strip()
+
+
+def _read_names(
+    found: list[Found], options: ReaderOptions, where: str
+) -> tuple[list[_Plane], list[str]]:
+    """Read wells, fields and planes; collect what can't be read."""
+    default = plate_name(options, where)
+    wells: dict[str, Well] = {}
+    problems: dict[str, None] = {}
+    planes = []
+    for file in found:
+        field = normalise_number(file.field) or "1"
+        try:
+            well = wells.get(file.well) or parse_well(file.well)
+            z = int(normalise_number(file.z) or "0")
+            if not (field.isascii() and field.isalnum()):
+                raise ValueError(f"the field is {field!r}, expected letters and digits only")
+        except ValueError as error:
+            name = files.without_secrets(file.url).rpartition("/")[2]
+            problems[f"{files.without_secrets(where)}: {name}: {error}. Correct the name."] = None
+            continue
+        wells[file.well] = well
+        plate = file.plate.strip() or default
+        channel = file.channel.strip() or "channel"
+        planes.append(_Plane(plate, well, field, channel, z, file.url, 0, file.stat))
+    if problems:
+        raise InputError(join_problems(list(problems)))
+    renamed = [f"{raw!r} is {well.name}" for raw, well in wells.items() if raw != well.name]
+    if not renamed:
+        return planes, []
+    more = f" and {len(renamed) - _EXAMPLES} more" if len(renamed) > _EXAMPLES else ""
+    return planes, [f"wells renamed: {', '.join(renamed[:_EXAMPLES])}{more}"]
+
+
+def _choose_channels(
+    planes: list[_Plane], options: ReaderOptions, where: str
+) -> tuple[list[_Plane], list[str]]:
+    """Rename channels and drop those that weren't asked for."""
+    if not options.channels:
+        return planes, []
+    counts = Counter(plane.channel for plane in planes)
+    absent = [raw for raw in options.channels if raw not in counts]
+    if absent:
+        hints = "".join(did_you_mean(raw, counts) for raw in absent[:1])
+        raise InputError(
+            f"{files.without_secrets(where)}: channels {', '.join(map(repr, absent))} of the "
+            f"option 'channels' are nowhere; found {', '.join(map(repr, sorted(counts)))}.{hints}"
+        )
+    names = Counter(options.channels.values())
+    if twice := [name for name, n in names.items() if n > 1]:
+        raise InputError(
+            f"channels: the name {twice[0]!r} is given to several channels, expected one each. "
+            "Give them different names."
+        )
+    chosen = [
+        p._replace(channel=options.channels[p.channel])
+        for p in planes
+        if p.channel in options.channels
+    ]
+    left_out = [
+        f"{raw} ({n} files)" for raw, n in sorted(counts.items()) if raw not in options.channels
+    ]
+    return chosen, [f"channels left out: {', '.join(left_out)}"] if left_out else []
+
+
+def _expand_pages(planes: list[_Plane]) -> tuple[list[_Plane], list[str]]:
+    """Take the pages of TIFF files as focal planes, where the source names no planes itself.
+
+    Only the first readable file is opened: a source has one kind of files.
+    """
+    n_pages = 1
+    for plane in planes[:3]:
+        try:
+            n_pages = count_pages(plane.url)
+            break
+        except FieldError:  # said when the field is converted
+            continue
+    if n_pages == 1:
+        return planes, []
+    if any(plane.z for plane in planes):
+        return planes, [f"files have {n_pages} pages and names have z: only the first page is read"]
+    pages = [plane._replace(z=page, page=page) for plane in planes for page in range(n_pages)]
+    return pages, [f"files have {n_pages} pages each, taken as focal planes"]
+
+
+def _choose_z(planes: list[_Plane], options: ReaderOptions, where: str) -> list[_Plane]:
+    """Apply the option `z`."""
+    if isinstance(options.z, int):
+        chosen = [plane for plane in planes if plane.z == options.z]
+        if planes and not chosen:
+            known = ", ".join(map(str, sorted({plane.z for plane in planes})[:10]))
+            raise InputError(
+                f"{files.without_secrets(where)}: no focal plane {options.z}, found {known}. "
+                "Set 'z' to one of them or to 'max'."
+            )
+        return chosen
+    if options.z == "refuse":
+        several = defaultdict(set)
+        for plane in planes:
+            several[plane[:4]].add(plane.z)
+        for (plate, well, field, channel), numbers in several.items():
+            if len(numbers) > 1:
+                raise InputError(
+                    f"plate {plate!r} well {well.name!r} field {field} channel {channel!r}: found "
+                    f"{len(numbers)} focal planes ({', '.join(map(str, sorted(numbers)[:5]))}), "
+                    "expected one. Set 'z: max' for the maximum over planes, or 'z' to one of them."
+                )
+    return planes
+
+
+def _refuse_duplicates(planes: list[_Plane], where: str) -> None:
+    counts = Counter(plane[:5] for plane in planes)
+    if len(counts) == len(planes):
+        return
+    urls = defaultdict(list)
+    for plane in planes:
+        if counts[plane[:5]] > 1:
+            urls[plane[:5]].append(files.without_secrets(plane.url))
+    problems = [
+        f"{files.without_secrets(where)}: plate {plate!r} well {well.name!r} field {field} channel "
+        f"{channel!r} z {z}: found {len(names)} files ({', '.join(names[:3])}), expected one. "
+        "Correct the pattern (end it with '$') or remove the copies."
+        for (plate, well, field, channel, z), names in urls.items()
+    ]
+    raise InputError(join_problems(problems))
