@@ -1,0 +1,229 @@
+"""Nuclei of the fields of a well: labels, measurements and crops, chunk by chunk."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import dask.array as da
+import numpy as np
+import pandas as pd
+from dask import delayed
+from dask.delayed import Delayed
+
+from i2r.kernels.crops import REASONS, cut_crops, select_nuclei
+from i2r.kernels.nuclei import measure_nuclei
+from i2r.lazy.blocks import split_fields
+
+BOX = ("bbox_y0", "bbox_x0", "bbox_y1", "bbox_x1")
+INTENSITIES = ("mean", "std", "min", "max")
+
+
+# By code; a nucleus that has a crop has no reason.
+_REASON_NAMES = np.array(["", *(REASONS[code] for code in sorted(REASONS) if code)], dtype=object)
+
+
+class Place(NamedTuple):
+    """Names that lead every row of a table of nuclei."""
+
+    plate: str
+    well: str
+
+
+def segment_fields(
+    images: da.Array, *, channel: int, segment: Callable[[np.ndarray], np.ndarray]
+) -> da.Array:
+    """Label the nuclei of every field.
+
+    Parameters
+    ----------
+    images
+        Shape (field, c, y, x).
+    channel
+        Index of the channel to segment.
+    segment
+        Takes a plane (y, x) and gives its label image, int32, 0 = background.
+
+    Returns
+    -------
+    dask.array.Array
+        Shape (field, y, x), int32, chunked like the images.
+    """
+
+    def label_block(planes: np.ndarray) -> np.ndarray:
+        labels = np.empty(planes.shape, np.int32)
+        for index, plane in enumerate(planes):
+            labels[index] = segment(plane)
+        return labels
+
+    # The channel is chosen first: dropping an axis in map_blocks would copy all channels.
+    planes = images[:, channel]
+    return planes.map_blocks(label_block, dtype=np.int32, meta=np.empty((0, 0, 0), np.int32))
+
+
+def measure_fields(
+    images: da.Array,
+    labels: da.Array,
+    *,
+    place: Place,
+    fields: Sequence[str],
+    channels: Sequence[str],
+    pixel_size_um: float,
+) -> Delayed:
+    """Measure every nucleus of a well.
+
+    Parameters
+    ----------
+    images, labels
+        Shapes (field, c, y, x) and (field, y, x), chunked alike.
+    place, fields, channels
+        Names for the table.
+    pixel_size_um
+        Edge of a pixel.
+
+    Returns
+    -------
+    Delayed
+        Of a DataFrame with one row per nucleus: place, geometry in pixels and microns, and
+        intensities ``mean_DNA``, ``std_DNA``, ... of every channel.
+    """
+    blocks = [
+        delayed(measure_block)(
+            image_block,
+            label_block,
+            place=place,
+            fields=names,
+            channels=list(channels),
+            pixel_size_um=pixel_size_um,
+        )
+        for (image_block, names), (label_block, _) in zip(
+            split_fields(images, fields), split_fields(labels, fields), strict=True
+        )
+    ]
+    return delayed(pd.concat)(blocks, ignore_index=True)
+
+
+def measure_block(
+    images: np.ndarray,
+    labels: np.ndarray,
+    *,
+    place: Place,
+    fields: Sequence[str],
+    channels: Sequence[str],
+    pixel_size_um: float,
+) -> pd.DataFrame:
+    """Measure the nuclei of one chunk of fields; see `measure_fields`."""
+    # An empty field first: it gives the columns their types where there are no nuclei.
+    nothing = np.zeros((len(channels), 1, 1), images.dtype)
+    measured = [measure_nuclei(np.zeros((1, 1), np.int32), nothing)]
+    measured += [measure_nuclei(plane, image) for plane, image in zip(labels, images, strict=True)]
+    joined = {name: np.concatenate([part[name] for part in measured]) for name in measured[0]}
+    counts = [len(part["label"]) for part in measured]
+    columns: dict[str, Any] = {
+        "plate": np.full(sum(counts), place.plate, dtype=object),
+        "well": np.full(sum(counts), place.well, dtype=object),
+        "field": np.repeat(np.array(["", *fields], dtype=object), counts),
+        "label": joined.pop("label"),
+        "area_px": joined["area_px"],
+        "area_um2": joined.pop("area_px") * pixel_size_um**2,
+    }
+    intensities = {kind: joined.pop(f"intensity_{kind}") for kind in INTENSITIES}
+    columns |= joined
+    for kind, values in intensities.items():
+        columns |= {f"{kind}_{name}": values[:, index] for index, name in enumerate(channels)}
+    return pd.DataFrame(columns)
+
+
+def crop_fields(
+    images: da.Array,
+    labels: da.Array,
+    nuclei: pd.DataFrame | Delayed,
+    *,
+    fields: Sequence[str],
+    limits: Mapping[str, Any],
+    size: int,
+    masked: bool,
+) -> Delayed:
+    """Cut the crops of a well and say for every nucleus whether it has one.
+
+    Parameters
+    ----------
+    images, labels
+        Shapes (field, c, y, x) and (field, y, x), chunked alike.
+    nuclei
+        The well's measured nuclei, of these fields and possibly others.
+    fields
+        Names along the first axis.
+    limits
+        Keyword arguments of `i2r.kernels.crops.select_nuclei`.
+    size
+        Edge of a crop in pixels.
+    masked
+        Set everything outside the nucleus to zero.
+
+    Returns
+    -------
+    Delayed
+        Of a pair: crops of shape (nucleus, c, size, size), and a DataFrame with one row per
+        labelled nucleus: ``reason`` (empty for those that have a crop) and ``crop``, the index
+        of its crop or -1.
+    """
+    blocks = [
+        delayed(crop_block)(
+            image_block,
+            label_block,
+            nuclei,
+            fields=names,
+            limits=dict(limits),
+            size=size,
+            masked=masked,
+        )
+        for (image_block, names), (label_block, _) in zip(
+            split_fields(images, fields), split_fields(labels, fields), strict=True
+        )
+    ]
+    return delayed(_join_crops)(blocks)
+
+
+def crop_block(
+    images: np.ndarray,
+    labels: np.ndarray,
+    nuclei: pd.DataFrame,
+    *,
+    fields: Sequence[str],
+    limits: Mapping[str, Any],
+    size: int,
+    masked: bool,
+) -> tuple[list[np.ndarray], pd.DataFrame]:
+    """Cut the crops of one chunk of fields; see `crop_fields`."""
+    columns = {str(name): column.to_numpy() for name, column in nuclei.items()}
+    codes = select_nuclei(columns, size_px=size, **limits)
+    bbox = np.stack([columns[name] for name in BOX], axis=1)
+    crops = [np.empty((0, images.shape[1], size, size), images.dtype)]
+    chosen = [np.empty(0, np.intp)]
+    for field, image, label_image in zip(fields, images, labels, strict=True):
+        rows = np.flatnonzero(columns["field"] == field)
+        kept = rows[codes[rows] == 0]
+        chosen.append(rows)
+        crops.append(
+            cut_crops(
+                image,
+                label_image,
+                label_ids=columns["label"][kept],
+                bbox=bbox[kept],
+                size_px=size,
+                masked=masked,
+            )
+        )
+    rows = np.concatenate(chosen)
+    table = nuclei[["plate", "well", "field", "label"]].iloc[rows].reset_index(drop=True)
+    return crops, table.assign(reason=_REASON_NAMES[codes[rows]])
+
+
+def _join_crops(
+    blocks: Sequence[tuple[list[np.ndarray], pd.DataFrame]],
+) -> tuple[np.ndarray, pd.DataFrame]:
+    """Put the chunks of a well together and number the crops."""
+    crops = np.concatenate([crop for parts, _ in blocks for crop in parts])
+    table = pd.concat([part for _, part in blocks], ignore_index=True)
+    kept = (table["reason"] == "").to_numpy()
+    table["crop"] = np.where(kept, np.cumsum(kept) - 1, -1)
+    return crops, table

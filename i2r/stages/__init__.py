@@ -1,0 +1,1 @@
+"""Stages: one module per verb, found by its path."""

@@ -1,0 +1,227 @@
+"""What a stage is: a configuration, its units of work, and how to build one of them."""
+
+import importlib
+import json
+import pkgutil
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from i2r.errors import InputError
+from i2r.store.experiment import Experiment
+from i2r.store.files import join_url
+
+if TYPE_CHECKING:
+    from dask.delayed import Delayed
+
+Group = Literal["cpu", "gpu"]
+FINISH = "*"
+WHOLE = "experiment"
+
+
+class Survey(NamedTuple):
+    """What a stage that brings images in found: wells, image files, and what it left out."""
+
+    layout: pd.DataFrame
+    sources: pd.DataFrame
+    notes: tuple[str, ...] = ()
+
+
+class Stage(BaseModel):
+    """One step of a pipeline. The configuration is the stage: its fields are the options.
+
+    A subclass is found by its module's path (``i2r/stages/<verb>.py``) or by the entry point
+    group ``i2r.stages``. It sets ``stage`` to its verb and defines `build`; everything else has
+    a default. Results must not depend on anything but the configuration, the seed and the
+    inputs that `fingerprint` covers.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    stage: str = Field(description="The verb")
+    name: str = Field(
+        "", description="Name in the pipeline, for tables and folders (default: the verb)"
+    )
+    needs: tuple[str, ...] = Field(
+        (), description="Names of the stages it reads (default: the nearest earlier ones)"
+    )
+    threads: int = Field(1, ge=1, description="Threads per unit; results may depend on it")
+
+    # Raised when the same configuration gives other results than before.
+    version: ClassVar[int] = 1
+    group: ClassVar[Group] = "cpu"
+    # Verbs whose output it reads; True where it can't do without.
+    reads: ClassVar[Mapping[str, bool]] = {}
+    # Fields that change how a unit is computed but not its result.
+    execution_only: ClassVar[frozenset[str]] = frozenset()
+    # Columns of the layout that its results depend on, besides which wells and fields there are.
+    layout_columns: ClassVar[tuple[str, ...]] = ()
+
+    @field_validator("name")
+    @classmethod
+    def _check_name(cls, value: str) -> str:
+        # A name becomes a folder of the experiment.
+        if value:
+            try:
+                join_url("", value)
+            except InputError as error:
+                raise ValueError(str(error)) from error
+        if "/" in value or "*" in value:
+            raise ValueError("a stage's name can't hold '/' or '*'")
+        return value
+
+    @property
+    def title(self) -> str:
+        """The name, or the verb where none was given."""
+        return self.name or self.stage
+
+    @property
+    def worker_group(self) -> Group:
+        """The workers it wants: a property of the configuration."""
+        return self.group
+
+    def keys(self, experiment: Experiment) -> Sequence[str]:
+        """List the units of work; cheap, without side effects. Default: one per well."""
+        return experiment.well_keys
+
+    def build(self, experiment: Experiment, key: str) -> "Delayed":
+        """Make one unit's lazy task graph, which writes its own output.
+
+        Its value is a mapping with any of ``fields``, ``nuclei``, ``bytes_out`` (counts for the
+        progress), ``excluded`` (field: reason). Running it twice is harmless.
+        """
+        raise TypeError(f"stage {self.stage!r} does not say how to build a unit")
+
+    def finish(self, experiment: Experiment, keys: Sequence[str]) -> "Delayed | None":
+        """Make the last unit, run after all others: merged tables, reductions; None for none."""
+        return None
+
+    def has_finish(self) -> bool:
+        """Tell whether the stage has a last unit."""
+        return type(self).finish is not Stage.finish
+
+    def used_keys(
+        self, experiment: Experiment, key: str, upstream: "Stage"
+    ) -> Sequence[str] | None:
+        """List the units of an upstream stage that this unit reads.
+
+        None means: the same key where the upstream stage has it, otherwise everything.
+        """
+        return None
+
+    def inputs(self, experiment: Experiment, key: str) -> object:
+        """Describe what a unit reads besides other stages' output, as plain JSON values.
+
+        Default: the fields of its well and their shapes, and for units that are no wells the
+        `layout_columns` of the whole layout.
+        """
+        if key in experiment.wells:
+            plate, _ = experiment.locate(key)
+            return [experiment.wells[key].fields, plate.channels, plate.shape, str(plate.dtype)]
+        return self.whole_layout(experiment)
+
+    def whole_layout(self, experiment: Experiment) -> object:
+        """Give the wells, and of each the `layout_columns`, as plain JSON values."""
+        columns = ["plate", "well", *self.layout_columns]
+        values: list[list[str]] = experiment.layout_by_key[columns].astype(str).to_numpy().tolist()
+        return values
+
+    def peak_bytes(self, experiment: Experiment, key: str) -> int:
+        """Bound a unit's memory from above, in bytes; compared with a worker's before a run."""
+        return 2**28
+
+    def bytes_in(self, experiment: Experiment, key: str) -> int:
+        """Estimate the bytes a unit reads, for the plan. Default: a well's pixels."""
+        return experiment.well_bytes(key) if key in experiment.wells else 0
+
+    def bytes_out(self, experiment: Experiment, key: str) -> int:
+        """Estimate the bytes a unit writes, for the plan."""
+        return 0
+
+    def survey(self) -> Survey | None:
+        """Describe the images that this stage brings in; None for stages that bring none."""
+        return None
+
+    def merges(self, experiment: Experiment, keys: Sequence[str]) -> dict[str, list[str]]:
+        """Say which parts of this stage's table make which merged file: one per plate."""
+        found: dict[str, list[str]] = {
+            experiment.table_url(self.title, plate): [] for plate in experiment.plates
+        }
+        for key in keys:
+            plate = experiment.wells[key].plate
+            found[experiment.table_url(self.title, plate)].append(
+                experiment.part_url(self.title, key)
+            )
+        return {url: parts for url, parts in found.items() if parts}
+
+    def check(self, experiment: Experiment) -> list[str]:
+        """List what makes the stage impossible for the whole experiment, one line each."""
+        return []
+
+    def fingerprint(self, experiment: Experiment, key: str, upstream: Mapping[str, str]) -> str:
+        """Identify a unit's inputs: what differs gives another result.
+
+        Parameters
+        ----------
+        experiment, key
+            The unit.
+        upstream
+            Fingerprints of the upstream units used, by ``name:key``.
+        """
+        settings = self.model_dump(
+            mode="json", exclude=set(self.execution_only) | {"name", "needs"}
+        )
+        last = key == FINISH
+        inputs = self.whole_layout(experiment) if last else self.inputs(experiment, key)
+        content = [type(self).version, settings, inputs, sorted(upstream.items())]
+        return sha256(json.dumps(content, separators=(",", ":")).encode()).hexdigest()[:32]
+
+
+def seed_sequence(seed: int, stage_name: str, key: str) -> np.random.SeedSequence:
+    """Make a unit's own random stream, the same for any number of workers and any order."""
+    digest = sha256(f"{stage_name}/{key}".encode()).digest()[:16]
+    return np.random.SeedSequence(seed, spawn_key=tuple(np.frombuffer(digest, np.uint32).tolist()))
+
+
+def list_verbs() -> list[str]:
+    """List the verbs of all stages, without importing any of them."""
+    package = importlib.import_module("i2r.stages")
+    own = [m.name for m in pkgutil.iter_modules(package.__path__) if m.name != "base"]
+    return sorted([*own, *(point.name for point in entry_points(group="i2r.stages"))])
+
+
+def find_stage(verb: str) -> type[Stage]:
+    """Find a stage's class by its verb.
+
+    Raises
+    ------
+    InputError
+        If there is no such stage.
+    """
+    from difflib import get_close_matches
+
+    for point in entry_points(group="i2r.stages"):
+        if point.name == verb:
+            found: type[Stage] = point.load()
+            return found
+    if verb not in list_verbs():
+        close = get_close_matches(verb, list_verbs(), n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise InputError(f"stage {verb!r}: unknown{hint} There are: {', '.join(list_verbs())}.")
+    module = importlib.import_module(f"i2r.stages.{verb}")
+    classes: list[Any] = [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type)
+        and issubclass(value, Stage)
+        and value.__module__ == module.__name__
+    ]
+    for candidate in classes:
+        if candidate.model_fields["stage"].default == verb:
+            return candidate
+    raise InputError(f"stage {verb!r}: {module.__name__} defines no class with stage={verb!r}.")

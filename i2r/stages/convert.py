@@ -1,0 +1,298 @@
+"""Turn a plate's raw image files into OME-Zarr, checking every file."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import pandas as pd
+from dask import delayed
+from dask.delayed import Delayed
+from pydantic import Field
+
+from i2r.errors import FieldError, I2RError, InputError, join_problems
+from i2r.readers import ReaderOptions, find_reader
+from i2r.readers.images import read_field, read_shape
+from i2r.stages.base import Stage, Survey
+from i2r.store import files, tables
+from i2r.store.experiment import Experiment, quote_name
+from i2r.store.layout import join_images, read_layout
+from i2r.store.plate import Plate
+from i2r.store.write import write_image, write_plate, write_well
+from i2r.types import parse_well
+
+# Headers read per plate before a run, to know the images' shape and type.
+SAMPLED_HEADERS = 16
+
+
+class Convert(Stage):
+    """Convert raw plates to OME-Zarr.
+
+    Reads the image files that a reader finds at the source, one OME-Zarr image per field with
+    all its channels. A file that is missing, truncated, in colour or of another size excludes
+    its field, with the reason in the table 'convert'; everything else goes on.
+    """
+
+    stage: Literal["convert"] = "convert"
+    source: str = Field(
+        description="Folder of images, or a load_data.csv", json_schema_extra={"path": True}
+    )
+    layout: str = Field(
+        description="CSV table with well, perturbation, role, ... of every well",
+        json_schema_extra={"path": True},
+    )
+    pixel_size_um: float = Field(gt=0, le=50, description="Edge of a pixel in microns")
+    reader: str = Field("auto", description="How to read the source: auto, pattern, loaddata")
+    pattern: str | None = Field(
+        None,
+        description="Regular expression with the groups plate, well (or row, column), field, "
+        "channel, z, for the reader 'pattern'",
+    )
+    channels: dict[str, str] = Field(
+        {}, description="Channel names by their raw names; lists the channels to take"
+    )
+    plate: str | None = Field(None, description="Plate name where the source has none")
+    z: Literal["refuse", "max"] | int = Field(
+        "refuse", description="Focal planes: refuse, max (projection) or the index of one"
+    )
+    files_root: str | None = Field(
+        None,
+        description="Folder that replaces the recorded one in a load_data.csv",
+        json_schema_extra={"path": True},
+    )
+
+    execution_only: ClassVar[frozenset[str]] = frozenset(
+        {"source", "layout", "reader", "pattern", "plate", "files_root"}
+    )
+
+    # ------------------------------------------------------------------ before a run
+
+    def survey(self) -> Survey:
+        """Scan the source, read the layout, and check that they belong together."""
+        options = ReaderOptions(
+            pattern=self.pattern,
+            channels=self.channels,
+            plate=self.plate,
+            z=self.z,
+            files_root=self.files_root,
+        )
+        images, notes = find_reader(self.reader, self.source)(self.source, options)
+        _check_channels(images, list(self.channels.values()), self.source)
+        layout, more = join_images(read_layout(self.layout), images, url=self.layout)
+        images = images.merge(layout[["plate", "well"]], on=["plate", "well"])
+        described = []
+        for plate, rows in layout.groupby("plate", sort=False):
+            of_plate = images[images["plate"] == plate]
+            shape, dtype = _sample_shape(of_plate, str(plate))
+            channels = sorted(of_plate["channel"].unique(), key=self._channel_order)
+            described.append(
+                rows.assign(
+                    height_px=shape[0],
+                    width_px=shape[1],
+                    dtype=dtype,
+                    pixel_size_um=self.pixel_size_um,
+                    channels=[channels] * len(rows),
+                )
+            )
+        return Survey(pd.concat(described, ignore_index=True), images, (*notes, *more))
+
+    def _channel_order(self, name: str) -> tuple[int, str]:
+        listed = list(self.channels.values())
+        return (listed.index(name) if name in listed else len(listed), name)
+
+    def find_bad_fields(self, experiment: Experiment) -> list[str]:
+        """Check every file's header; list what is wrong, one line per field (for --strict)."""
+        problems = []
+        for key, sources in experiment.sources_by_key.items():
+            plate = experiment.plates[str(sources["plate"].iloc[0])]
+            for row in sources.itertuples():
+                try:
+                    shape, dtype = read_shape(str(row.url), page=int(row.page))
+                    if (shape, dtype) != (plate.shape[1:], plate.dtype):
+                        raise FieldError(
+                            f"shape: image is {shape} {dtype}, the plate's others are "
+                            f"{plate.shape[1:]} {plate.dtype}"
+                        )
+                except FieldError as error:
+                    problems.append(f"{key} field {row.field} channel {row.channel}: {error}")
+        return problems
+
+    # ------------------------------------------------------------------ units
+
+    def inputs(self, experiment: Experiment, key: str) -> object:
+        """Describe a well's source files: paths, sizes, times, and the shape they should have."""
+        sources = experiment.sources_by_key[key]
+        columns = ["field", "channel", "z", "url", "page", "size_bytes", "mtime_ns"]
+        plate, _ = experiment.locate(key)
+        return [sources[columns].to_numpy().tolist(), plate.channels, plate.shape, str(plate.dtype)]
+
+    def build(self, experiment: Experiment, key: str) -> Delayed:
+        """Read, check and write the fields of one well."""
+        plate, well = experiment.locate(key)
+        well_path = Plate.path_of(well)
+        well_url = files.join_url(experiment.plate_url(plate.name), *well_path)
+        # Labels of the fields' old pixels go with them.
+        cleared = delayed(files.remove_tree)(
+            experiment.url, well_url.removeprefix(f"{experiment.url}/"), pure=False
+        )
+        rows = []
+        for field, sources in experiment.sources_by_key[key].groupby("field", sort=False):
+            rows.append(
+                delayed(convert_field)(
+                    sources,
+                    url=experiment.image_url(key, str(field)),
+                    channels=plate.channels,
+                    shape=plate.shape[1:],
+                    dtype=plate.dtype,
+                    pixel_size_um=plate.pixel_size_um,
+                    cleared=cleared,
+                )
+            )
+        return delayed(finish_well)(
+            rows,
+            well_url=well_url,
+            part_url=experiment.part_url(self.title, key),
+            plane_bytes=plate.field_bytes(),
+        )
+
+    def finish(self, experiment: Experiment, keys: Sequence[str]) -> Delayed:
+        """Write the plates' metadata, merge the tables, look at the source files once more."""
+        wells: dict[str, list[str]] = {plate: [] for plate in experiment.plates}
+        for key in keys:
+            plate, well = experiment.locate(key)
+            wells[plate.name].append(well)
+        seen = experiment.sources[["url", "size_bytes", "mtime_ns"]].drop_duplicates()
+        return delayed(finish_plates)(
+            {experiment.plate_url(name): (name, found) for name, found in wells.items() if found},
+            field_count=int(experiment.layout["n_fields"].max()),
+            merges=self.merges(experiment, keys),
+            sources=seen,
+        )
+
+    def peak_bytes(self, experiment: Experiment, key: str) -> int:
+        """One field, its encoded form and the file it comes from."""
+        return 3 * experiment.locate(key)[0].field_bytes() + 2**27
+
+    def bytes_in(self, experiment: Experiment, key: str) -> int:
+        """The size of the well's files."""
+        return int(experiment.sources_by_key[key]["size_bytes"].clip(lower=0).sum())
+
+    def bytes_out(self, experiment: Experiment, key: str) -> int:
+        """About as much as LZW files take: two thirds of the pixels."""
+        return 2 * experiment.well_bytes(key) // 3
+
+
+def convert_field(
+    sources: pd.DataFrame,
+    *,
+    url: str,
+    channels: Sequence[str],
+    shape: tuple[int, int],
+    dtype: np.dtype[np.unsignedinteger],
+    pixel_size_um: float,
+    cleared: object,
+) -> pd.DataFrame:
+    """Convert one field, or say why it can't be.
+
+    Returns
+    -------
+    DataFrame
+        The field's source files with ``sha256``, ``reason`` (empty where all is well) and
+        ``message``.
+    """
+    report = sources.copy()
+    digests: Mapping[str, str] = {}
+    reason = message = ""
+    try:
+        image, digests = read_field(
+            sources.itertuples(), channels=channels, expected=(shape, dtype)
+        )
+        write_image(url, image, channels=channels, pixel_size_um=pixel_size_um)
+    except FieldError as error:
+        reason, _, message = str(error).partition(": ")
+    report["sha256"] = [digests.get(source, "") for source in report["url"]]
+    report["reason"], report["message"] = reason, message
+    return report
+
+
+def finish_well(
+    reports: Sequence[pd.DataFrame], *, well_url: str, part_url: str, plane_bytes: int
+) -> dict[str, Any]:
+    """Write a well's group and its part of the table."""
+    table = pd.concat(reports, ignore_index=True)
+    reasons = dict(zip(table["field"], table["reason"], strict=True))
+    excluded = {field: reason for field, reason in reasons.items() if reason}
+    good = [field for field in reasons if field not in excluded]
+    write_well(well_url, [quote_name(field) for field in good])
+    tables.write_table(part_url, table)
+    return {
+        "fields": len(good),
+        "excluded": excluded,
+        "wrote": "source",
+        "bytes": len(good) * plane_bytes,
+    }
+
+
+def finish_plates(
+    wells: Mapping[str, tuple[str, list[str]]],
+    *,
+    field_count: int,
+    merges: Mapping[str, Sequence[str]],
+    sources: pd.DataFrame,
+) -> dict[str, Any]:
+    """Write plate and row groups, merge the tables, and check that no source file changed."""
+    for url, (name, found) in wells.items():
+        parsed = [parse_well(well) for well in found]
+        write_plate(url, name=name, wells=parsed, field_count=field_count)
+    tables.merge_tables(merges)
+    changed = [
+        str(source.url)
+        for source in sources.itertuples()
+        if _stat(str(source.url)) != (source.size_bytes, source.mtime_ns)
+    ]
+    if changed:
+        raise I2RError(
+            f"{changed[0]}: the file changed while it was being converted ({len(changed)} files in "
+            "all). Run again: the wells it belongs to are converted anew."
+        )
+    return {}
+
+
+def _stat(url: str) -> tuple[int, int]:
+    """Give a file's size and time; -1 and 0 where it is missing, as readers do."""
+    try:
+        return files.stat(url)
+    except (FileNotFoundError, NotADirectoryError):
+        return -1, 0
+
+
+def _check_channels(images: pd.DataFrame, listed: list[str], source: str) -> None:
+    """Refuse a channel that is absent everywhere, or on a whole plate."""
+    present = {str(plate): set(rows["channel"]) for plate, rows in images.groupby("plate")}
+    expected = set(listed) | set().union(*present.values())
+    problems = [
+        f"{source}: plate {plate!r} has no image of the channel {channel!r}, found "
+        f"{', '.join(map(repr, sorted(channels)))}. Correct 'channels' or 'pattern'."
+        for plate, channels in present.items()
+        for channel in sorted(expected - channels)
+    ]
+    if problems:
+        raise InputError(join_problems(problems))
+
+
+def _sample_shape(images: pd.DataFrame, plate: str) -> tuple[tuple[int, int], str]:
+    """Find the shape and type of most of a plate's images from some of their headers."""
+    step = max(1, len(images) // SAMPLED_HEADERS)
+    seen: Counter[tuple[tuple[int, int], str]] = Counter()
+    reasons = []
+    for row in images.iloc[::step].itertuples():
+        try:
+            shape, dtype = read_shape(str(row.url), page=int(row.page))
+            seen[shape, str(dtype)] += 1
+        except FieldError as error:
+            reasons.append(str(error))
+    if not seen:
+        raise InputError(
+            f"plate {plate!r}: none of {len(reasons)} images tried can be read. {reasons[0]}"
+        )
+    return seen.most_common(1)[0][0]

@@ -1,0 +1,146 @@
+"""The screen: who is compared with whom, and that no well is on both sides of a split."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from i2r.stages.screen import DRAW, Screen, rank_conditions
+from i2r.store.experiment import Experiment, open_experiment
+
+
+def plan(rows: list[tuple[str, str, str, str, float]]) -> Experiment:
+    """Lay out a plate: plate, well, perturbation, role, dose."""
+    layout = pd.DataFrame(rows, columns=["plate", "well", "perturbation", "role", "dose"])
+    return Experiment(
+        "/nowhere",
+        layout=layout.assign(
+            gene="", replicate="", fields=[["1"]] * len(rows), n_fields=1, height_px=4, width_px=4,
+            dtype="uint16", pixel_size_um=1.0, channels=[["DNA"]] * len(rows),
+        ),
+    )  # fmt: skip
+
+
+def wells(
+    plate: str, numbers: range, name: str, role: str = "treated", dose: float = float("nan")
+) -> list[tuple[str, str, str, str, float]]:
+    return [(plate, f"A{n:02d}", name, role, dose) for n in numbers]
+
+
+FULL = plan(
+    wells("P1", range(1, 9), "dmso", "negative_control") + wells("P1", range(9, 12), "a")
+    + wells("P1", range(12, 14), "b", "positive_control") + wells("P1", range(14, 15), "lonely")
+    + wells("P1", range(15, 17), "dosed", dose=1.0) + wells("P1", range(17, 19), "dosed", dose=2.0)
+    + wells("P2", range(1, 5), "dmso", "negative_control") + wells("P2", range(5, 7), "c")
+)  # fmt: skip
+
+
+def test_perturbations_are_compared_with_the_controls_of_their_plates() -> None:
+    contrasts = Screen().contrasts(FULL)
+    named = {name for name in contrasts if not name.startswith(DRAW)}
+    assert named == {"a", "b", "dosed@1", "dosed@2", "c"}, "one well can't be held out"
+    for name, plate in (("a", "P1"), ("c", "P2")):
+        assert {key.split("/")[0] for key in contrasts[name].keys} == {plate}
+    assert contrasts["b"].kind == "positive_control"
+    assert sum(contrasts["a"].is_treated) == 3
+    assert len(contrasts["a"].keys) == 3 + 8
+
+
+@pytest.mark.parametrize("n_folds", [2, 4, 20])
+def test_no_well_is_in_two_folds_and_every_fold_has_both_kinds(n_folds: int) -> None:
+    for contrast in Screen(n_folds=n_folds).contrasts(FULL).values():
+        assert len(set(contrast.keys)) == len(contrast.keys)
+        by_fold: dict[int, set[bool]] = {}
+        for treated, fold in zip(contrast.is_treated, contrast.folds, strict=True):
+            by_fold.setdefault(fold, set()).add(treated)
+        assert sorted(by_fold) == list(range(contrast.n_folds))
+        assert all(kinds == {True, False} for kinds in by_fold.values())
+
+
+def test_the_written_folds_are_those_and_no_well_is_in_two(screened_original: Path) -> None:
+    folds = open_experiment(str(screened_original)).table("screen-folds")
+    assert not folds.duplicated(["condition", "plate", "well"]).any()
+    assert set(folds["kind"]) == {"treated", "control_draw"}
+    drawn = folds[(folds["kind"] == "control_draw") & folds["is_treated"]]
+    assert set(drawn["well"]) <= {"A01", "A03", "A05", "A07"}
+
+
+def test_draws_are_of_controls_only_against_the_other_controls() -> None:
+    contrasts = [
+        c for c in Screen(control_draws=20).contrasts(FULL).values() if c.kind == "control_draw"
+    ]
+    assert len(contrasts) == 20
+    controls = set(FULL.layout_by_key.index[FULL.layout_by_key["role"] == "negative_control"])
+    for contrast in contrasts:
+        assert set(contrast.keys) == controls
+    drawn = {tuple(k for k, t in zip(c.keys, c.is_treated, strict=True) if t) for c in contrasts}
+    assert len(drawn) == 20
+
+
+def test_the_seed_decides_and_the_order_of_the_layout_does_not() -> None:
+    def folds(experiment: Experiment, seed: int) -> dict[str, dict[str, int]]:
+        return {
+            name: dict(zip(c.keys, c.folds, strict=True))
+            for name, c in Screen(seed=seed).contrasts(experiment).items() if not name.startswith(DRAW)
+        }  # fmt: skip
+
+    shuffled = Experiment("/nowhere", layout=FULL.layout.iloc[::-1].reset_index(drop=True))
+    assert folds(FULL, 1) == folds(shuffled, 1)
+    assert folds(FULL, 1) != folds(FULL, 2)
+
+
+def test_units_use_the_wells_they_compare() -> None:
+    screen = Screen(control_draws=0)
+    keys = screen.keys(FULL)
+    assert len(keys) == len(set(keys))
+    used = screen.used_keys(FULL, "c/0", screen)
+    assert set(used) == {f"P2/A{n:02d}" for n in range(1, 7)}
+
+
+def test_too_few_controls_are_refused() -> None:
+    one = plan(wells("P1", range(1, 2), "dmso", "negative_control") + wells("P1", range(2, 5), "a"))
+    assert any(
+        "1 negative control well, expected 2 or more" in line for line in Screen().check(one)
+    )
+    assert any("no channel 'ER'" in line for line in Screen(channels=("ER",)).check(FULL))
+    assert Screen().check(FULL) == []
+
+
+def test_ranks_go_by_score_and_draws_and_unscored_ones_have_none() -> None:
+    scores = pd.DataFrame(
+        {
+            "condition": ["a", "a", "b", "b", f"{DRAW} 01", "c"],
+            "balanced_accuracy": [0.9, 0.7, 0.9, 0.9, 0.95, np.nan],
+            "auc": 0.5, "n_test_treated": [10, 12, 3, 3, 5, 0], "note": ["", "", "", "", "", "too few"],
+        }
+    )  # fmt: skip
+    described = pd.DataFrame(
+        {
+            "condition": ["a", "b", "c", "d", f"{DRAW} 01"], "perturbation": ["a", "b", "c", "d", DRAW], "gene": "",
+            "dose": float("nan"), "kind": ["treated", "positive_control", "treated", "treated", "control_draw"],
+            "n_wells": 2, "note": ["", "", "", "one well", ""],
+        }
+    )  # fmt: skip
+    ranking = rank_conditions(scores, described)
+    assert list(ranking["condition"]) == [f"{DRAW} 01", "b", "a", "c", "d"]
+    assert list(ranking["rank"]) == [0, 1, 2, 0, 0]
+    assert ranking["score"].tolist()[:3] == pytest.approx([0.95, 0.9, 0.8])
+    assert ranking.loc[2, "spread"] == pytest.approx(np.std([0.9, 0.7], ddof=1))
+    assert list(ranking["n_nuclei"]) == [5, 6, 22, 0, 0]
+    assert list(ranking["note"]) == ["", "", "", "too few", "one well"]
+
+
+def test_scores_of_every_fold_are_kept(screened_original: Path) -> None:
+    experiment = open_experiment(str(screened_original))
+    scores, ranking = (
+        experiment.table("screen-scores"),
+        experiment.table("screen").set_index("condition"),
+    )
+    assert len(scores) == 6
+    for condition, rows in scores.groupby("condition"):
+        assert rows["balanced_accuracy"].mean() == pytest.approx(ranking.loc[condition, "score"])
+        crops = experiment.table("crop")
+        assert (rows["n_test_treated"] > 0).all()
+        assert rows["n_test_treated"].sum() == ranking.loc[condition, "n_nuclei"]
+        assert rows["n_test_treated"].sum() <= len(crops)

@@ -1,0 +1,103 @@
+"""Labels and the table of nuclei, found or imported."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from i2r.errors import InputError
+from i2r.stages.segment import Segment
+from i2r.store.experiment import open_experiment
+from i2r.testing import PlateFiles, draw_field
+from tests.conftest import run_here, short_pipeline
+
+
+@pytest.fixture
+def masks(plate: PlateFiles, tmp_path: Path) -> Path:
+    """Label images with the names of the images: bright pixels, in two labels per field."""
+    folder = tmp_path / "masks"
+    folder.mkdir()
+    for path in plate.source.glob("P1/*.tif"):
+        labels = (tifffile.imread(path) > 8000).astype(np.uint16)
+        labels[:, 64:] *= 7
+        tifffile.imwrite(folder / path.name, labels)
+    return folder
+
+
+def test_as_many_nuclei_are_found_as_were_drawn(cropped_original: Path) -> None:
+    nuclei = open_experiment(str(cropped_original)).table("segment")
+    per_field = nuclei.groupby(["well", "field"]).size()
+    assert len(per_field) == 16
+    # 3 x 5 places, 70 % of them taken at random; smooth and well apart, so none is split or merged.
+    assert per_field.between(5, 15).all()
+    assert nuclei["area_um2"].between(100, 400).all()
+
+
+def test_every_place_of_a_full_field_is_found_once() -> None:
+    image = draw_field(3, occupancy=1.0)[0]
+    labels = Segment().segmenter(1.0)(image)
+    assert labels.max() == 15
+    assert all(labels[18 + 24 * row, 18 + 24 * column] for row in range(3) for column in range(5))
+    empty = Segment().segmenter(1.0)(draw_field(3, occupancy=0.0)[0])
+    assert not empty.any()
+
+
+def test_the_planted_size_is_measured(own_plate: Callable[..., PlateFiles], tmp_path: Path) -> None:
+    plate = own_plate(effect="size")
+    run_here(short_pipeline(plate), tmp_path / "e")
+    areas = open_experiment(str(tmp_path / "e")).table("segment").groupby("well")["area_um2"].mean()
+    assert areas["A02"] / areas["A01"] == pytest.approx(1.25**2, rel=0.12)
+
+
+def test_the_users_masks_are_taken_as_they_are(
+    plate: PlateFiles, masks: Path, tmp_path: Path
+) -> None:
+    pipeline = short_pipeline(plate, segment={"method": "import", "masks": str(masks)})
+    assert run_here(pipeline, tmp_path / "e").exit_code == 0
+    experiment = open_experiment(str(tmp_path / "e"))
+    labels = experiment.plates["P1"].labels("A05").compute()
+    for number in (1, 2):
+        np.testing.assert_array_equal(
+            labels[number - 1], tifffile.imread(masks / f"A05_s{number}_DNA.tif")
+        )
+    table = experiment.table("segment")
+    assert set(table["label"]) == {1, 7}
+
+
+def test_a_changed_mask_redoes_its_well(plate: PlateFiles, masks: Path, tmp_path: Path) -> None:
+    pipeline = short_pipeline(plate, segment={"method": "import", "masks": str(masks)})
+    run_here(pipeline, tmp_path / "e")
+    tifffile.imwrite(masks / "A05_s1_DNA.tif", np.zeros((96, 128), np.uint16))
+    assert run_here(pipeline, tmp_path / "e").ran == {"segment": 2, "crop": 2}
+
+
+def test_a_missing_mask_fails_its_well_alone_with_advice(
+    plate: PlateFiles, masks: Path, tmp_path: Path
+) -> None:
+    (masks / "A05_s1_DNA.tif").unlink()
+    summary = run_here(
+        short_pipeline(plate, segment={"method": "import", "masks": str(masks)}), tmp_path / "e"
+    )
+    (failed,) = summary.failed
+    assert failed.name == "segment P1/A05"
+    assert failed.error.startswith("P1/A05 field 1: no mask in")
+    assert summary.exit_code == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"method": "import"}, "needs 'masks'"),
+        ({"method": "import", "masks": "/nowhere"}, "no such folder, or empty"),
+        ({"channel": "ER"}, "no channel 'ER', found DNA"),
+        ({"method": "magic"}, "'method' is 'magic'"),
+    ],
+)
+def test_what_cannot_work_is_refused_first(
+    options: dict[str, str], expected: str, plate: PlateFiles, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=expected):
+        run_here(short_pipeline(plate, segment=options), tmp_path / "e")
+    assert not (tmp_path / "e").exists()
