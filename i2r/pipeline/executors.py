@@ -1,0 +1,285 @@
+"""Places where units run: this process, or the workers of a Dask cluster."""
+
+import os
+import queue
+import signal
+from collections.abc import Callable, Mapping
+from concurrent.futures import CancelledError
+from contextlib import ExitStack, suppress
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+import psutil
+
+from i2r.cluster import DASK_SETTINGS, ClusterSpec, Group, start_local, worker_environment
+from i2r.errors import InputError
+
+if TYPE_CHECKING:
+    from distributed import Future
+
+_RESOURCE: dict[Group, str] = {"cpu": "CPU", "gpu": "GPU"}
+
+
+CONNECT_TIMEOUT = "10s"
+
+
+class Finished(NamedTuple):
+    """A submission that came back: its value, or the error that lost it."""
+
+    handle: int
+    value: Any
+    error: BaseException | None
+
+
+class InProcess:
+    """Runs units one after another in this process; for tests, notebooks and debugging."""
+
+    link = ""
+    description: Mapping[str, Any] = {"type": "none"}
+
+    def __init__(self) -> None:
+        self._finished: list[Finished] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def slots(self, group: Group) -> int:
+        """One unit at a time, and no GPU worker."""
+        return 1 if group == "cpu" else 0
+
+    def threads(self, group: Group) -> int:
+        """Give the threads that a unit may use: all of the machine."""
+        return psutil.cpu_count() or 1
+
+    def memory_bytes(self, group: Group) -> int:
+        """Give the memory of the machine."""
+        return int(psutil.virtual_memory().total)
+
+    def submit(
+        self,
+        handle: int,
+        name: str,
+        function: Callable[..., Any],
+        argument: object,
+        *,
+        group: Group,
+        threads: int,
+    ) -> None:
+        """Run the function now."""
+        self._finished.append(Finished(handle, function(argument, "this process"), None))
+
+    def wait(self, timeout_s: float) -> list[Finished]:
+        """Return what has run."""
+        finished, self._finished = self._finished, []
+        return finished
+
+    def close(self) -> None:
+        """Nothing to stop."""
+
+
+class OnCluster:
+    """Runs units on a Dask cluster with tagged CPU and GPU workers.
+
+    Parameters
+    ----------
+    spec
+        The cluster file.
+
+    Raises
+    ------
+    InputError
+        If no worker answers, or GPU workers are required and there are none.
+    """
+
+    def __init__(self, spec: ClusterSpec) -> None:
+        self._queue: queue.SimpleQueue[Finished] = queue.SimpleQueue()
+        self._futures: dict[int, Future] = {}
+        with ExitStack() as stack:
+            self._start(spec, stack)
+            # Nothing went wrong, so it stays open until `close`.
+            self._stack = stack.pop_all()
+
+    def _start(self, spec: ClusterSpec, stack: ExitStack) -> None:
+        """Start or find the cluster; the stack undoes it, in reverse order."""
+        import dask
+        from distributed import Client
+
+        variables = worker_environment(spec)
+        settings = {**DASK_SETTINGS, "distributed.nanny.pre-spawn-environ": variables}
+        stack.enter_context(dask.config.set(settings))
+        cluster = None
+        if spec.type == "local":
+            # A Nanny sets its worker's variables in this process, and those set here win.
+            stack.callback(
+                _restore_environment, {name: os.environ.pop(name, None) for name in variables}
+            )
+            cluster = start_local(spec)
+            stack.callback(close_cluster, cluster)
+        try:
+            self._client: Client = Client(
+                cluster if cluster is not None else spec.address,
+                timeout=CONNECT_TIMEOUT,
+                set_as_default=False,
+            )
+        except (OSError, TimeoutError) as error:
+            raise InputError(
+                f"cluster {spec.address}: no scheduler answers. Start one, or check the address."
+            ) from error
+        stack.callback(self._client.close)
+        try:
+            self._client.wait_for_workers(1, timeout=60)
+        except TimeoutError as error:
+            raise InputError(
+                f"cluster {spec.address or 'local'}: no worker within a minute. Start workers."
+            ) from error
+        self._workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
+        self.link = str(self._client.dashboard_link)
+        self.description = {
+            **spec.model_dump(),
+            "cpu_slots": self.slots("cpu"),
+            "gpu_slots": self.slots("gpu"),
+        }
+        if not self.slots("cpu") and not self.slots("gpu"):
+            raise InputError(
+                f"cluster {spec.address or 'local'}: no worker has the resource CPU or GPU. Start "
+                "workers with --resources 'CPU=N', N their threads, or --resources 'GPU=1'."
+            )
+        if spec.gpu.required and not self.slots("gpu"):
+            raise InputError(
+                "cluster: the file says 'gpu: required: true', but no GPU worker is there. "
+                "Start one with the resource GPU=1, or drop that line."
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def slots(self, group: Group) -> int:
+        """Give how many units of one thread can run at once."""
+        total = sum(worker["resources"].get(_RESOURCE[group], 0) for worker in self._workers)
+        return int(total)
+
+    def threads(self, group: Group) -> int:
+        """Give the threads of the group's largest worker: a unit runs on one."""
+        of_group = [w for w in self._workers if w["resources"].get(_RESOURCE[group], 0)]
+        return max((int(worker["nthreads"]) for worker in of_group), default=0)
+
+    def memory_bytes(self, group: Group) -> int:
+        """Give the memory of the smallest worker of a group."""
+        limits = [
+            int(worker["memory_limit"])
+            for worker in self._workers
+            if worker["resources"].get(_RESOURCE[group], 0) and worker["memory_limit"]
+        ]
+        return min(limits, default=int(psutil.virtual_memory().total))
+
+    def submit(
+        self,
+        handle: int,
+        name: str,
+        function: Callable[..., Any],
+        argument: object,
+        *,
+        group: Group,
+        threads: int,
+    ) -> None:
+        """Start ``function(argument)`` on a worker of the group; every submission names one."""
+        amount = 1 if group == "gpu" else threads
+        future = self._client.submit(
+            _on_worker,
+            function,
+            argument,
+            key=name,
+            pure=False,
+            retries=0,
+            resources={_RESOURCE[group]: amount},
+        )
+        self._futures[handle] = future
+        future.add_done_callback(lambda done: self._collect(handle, done))
+
+    def _collect(self, handle: int, future: "Future") -> None:
+        """Queue a future's end; called in one of the client's threads."""
+        try:
+            self._queue.put(Finished(handle, future.result(), None))
+        except (Exception, CancelledError) as error:
+            self._queue.put(Finished(handle, None, error))
+
+    def wait(self, timeout_s: float) -> list[Finished]:
+        """Return what came back, waiting at most so long for the first."""
+        finished = []
+        try:
+            finished.append(self._queue.get(timeout=timeout_s))
+            while True:
+                finished.append(self._queue.get_nowait())
+        except queue.Empty:
+            pass
+        for item in finished:
+            # Keeping the future would keep its key, and the scheduler would answer a new
+            # attempt under that key with the old error.
+            self._futures.pop(item.handle).release()
+        return finished
+
+    def close(self) -> None:
+        """Cancel what runs, close the client and stop the workers that were started here."""
+        self._client.cancel(list(self._futures.values()), force=True)
+        self._stack.close()
+
+
+Executor = InProcess | OnCluster
+
+
+def close_cluster(cluster: Any) -> None:
+    """Stop a local cluster; worker processes that don't end in time are killed.
+
+    A worker in the middle of a long computation, or on a busy machine, may take longer to end
+    than the cluster waits, and what the run has achieved must not be lost for that.
+    """
+    pids = [nanny.pid for nanny in cluster.workers.values() if nanny.pid]
+    with suppress(TimeoutError):
+        cluster.close()
+    for pid in pids:
+        with suppress(psutil.NoSuchProcess):
+            psutil.Process(pid).kill()
+
+
+def _restore_environment(before: Mapping[str, str | None]) -> None:
+    """Put variables back to what they were."""
+    for name, value in before.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+
+
+def dask_setup(worker: object) -> None:
+    """Leave Ctrl-C to the client: a terminal sends it to the workers too, and all complain."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _on_worker(function: Callable[..., Any], argument: object) -> Any:
+    """Call the function with the name of the worker it runs on."""
+    from distributed import get_worker
+
+    return function(argument, str(get_worker().name))
+
+
+def open_executor(spec: ClusterSpec) -> "Executor":
+    """Start the workers a cluster file describes, or connect to them."""
+    if spec.type == "none":
+        return InProcess()
+    return OnCluster(spec)

@@ -1,0 +1,288 @@
+"""The run loop: submits ready units in a bounded window and records what becomes of each."""
+
+import time
+from collections import Counter, defaultdict, deque
+from collections.abc import Collection
+from itertools import count
+from typing import Any, NamedTuple
+
+from i2r.cluster import Group
+from i2r.errors import DiskFullError
+from i2r.pipeline.executors import Executor, Finished
+from i2r.pipeline.progress import Progress
+from i2r.pipeline.units import Unit, UnitGraph
+from i2r.pipeline.work import Outcome, Work, describe_failure, run_units
+from i2r.store.experiment import Experiment
+from i2r.store.ledger import LedgerWriter
+
+ATTEMPTS = 3
+# Small units travel together, so that a submission is worth what the scheduler spends on it.
+BUNDLE_S = 1.0
+BUNDLE_MOST = 64
+
+
+class Summary(NamedTuple):
+    """How a run ended."""
+
+    ran: Counter[str]
+    failed: list[Unit]
+    blocked: list[Unit]
+    excluded: dict[str, dict[str, str]]
+    seconds: float
+    stopped: str = ""
+
+    @property
+    def exit_code(self) -> int:
+        """0 done; 3 done, with failed or blocked units or excluded fields; 2 stopped."""
+        if self.stopped:
+            return 2
+        return 3 if self.failed or self.blocked or self.excluded else 0
+
+
+class RunLoop:
+    """Runs the units of a graph on an executor.
+
+    The ledger gets a durable ``start`` before a unit is submitted and ``done`` only after its
+    output is complete, so whoever is killed at any moment loses at most the units in flight.
+
+    Parameters
+    ----------
+    graph
+        The units.
+    executor
+        Where they run.
+    writer
+        The run's ledger segment.
+    progress
+        What the user sees meanwhile.
+    eligible
+        Units that may run, ``name:key``; None for all. The others are left as they are.
+    """
+
+    def __init__(
+        self,
+        graph: UnitGraph,
+        executor: Executor,
+        writer: LedgerWriter,
+        progress: Progress,
+        *,
+        eligible: Collection[str] | None = None,
+    ) -> None:
+        self.graph, self.executor, self.writer, self.progress = graph, executor, writer, progress
+        self.experiment: Experiment = graph.experiment
+        self._eligible = eligible
+        self._ran_keys = set[str]()
+        self._ready: dict[str, deque[Unit]] = {s.title: deque() for s in graph.stages}
+        self._flying: dict[int, list[Unit]] = {}
+        self._in_window: Counter[Group] = Counter()
+        self._handles = count(1)
+        self._cost_s: dict[str, float] = {}
+        self._results: dict[str, dict[str, Any]] = defaultdict(dict)
+        self._ran: Counter[str] = Counter()
+        # A unit whose worker died may be the one that kills. It runs again when nothing else does,
+        # and only then counts its death as an attempt: whoever flew beside it is not to blame.
+        self._suspected = set[Unit]()
+        self._suspects = deque[Unit]()
+        self._disk_full = ""
+
+    def run(self) -> Summary:
+        """Run everything that is not current; return when nothing is left."""
+        started = time.perf_counter()
+        stopped = ""
+        try:
+            self._take_ready()
+            while self._flying or self._suspects or any(self._ready.values()):
+                if not self._disk_full:
+                    self._submit()
+                elif not self._flying:
+                    break
+                self._collect(self.executor.wait(0.5))
+                self.progress.refresh()
+        except KeyboardInterrupt:
+            stopped = "interrupted: the units in flight are lost, everything else is kept."
+        except DiskFullError as error:
+            self._disk_full = str(error)
+        if self._disk_full:
+            stopped = self._disk_full
+        try:
+            self.writer.close()
+        except DiskFullError as error:
+            stopped = str(error)
+        units = list(self.graph)
+        return Summary(
+            ran=self._ran,
+            failed=[u for u in units if u.state == "failed"],
+            blocked=[u for u in find_blocked(self.graph) if self._may_run(u)],
+            excluded=collect_excluded(self.graph),
+            seconds=time.perf_counter() - started,
+            stopped=stopped,
+        )
+
+    def _may_run(self, unit: Unit) -> bool:
+        name = f"{unit.stage.title}:{unit.key}"
+        return self._eligible is None or name in self._eligible
+
+    def _take_ready(self) -> None:
+        """Queue what became ready, record what is blocked, settle what is current."""
+        while taken := self.graph.take_ready():
+            for unit in taken:
+                title = unit.stage.title
+                if unit.state == "blocked":
+                    if self._may_run(unit):
+                        self.writer.write(title, unit.key, "blocked", "", error=unit.error)
+                        self.progress.count(title, "blocked")
+                elif not self._may_run(unit):
+                    unit.error = "not run this time"
+                    self.graph.settle(unit, "blocked")
+                else:
+                    self._ready[title].append(unit)
+
+    # ------------------------------------------------------------------ out
+
+    def _window(self, group: Group) -> int:
+        """Give how many submissions may be in flight: two for every slot, so none runs dry."""
+        return 2 * max(1, self.executor.slots(group))
+
+    def _group(self, unit: Unit) -> Group:
+        """Give the workers a unit runs on: without GPU workers everything runs on CPUs."""
+        wanted = unit.stage.worker_group
+        return wanted if self.executor.slots(wanted) else "cpu"
+
+    def _submit(self) -> None:
+        """Fill the windows, later stages first, so that wells flow through to the end."""
+        for title in reversed(self._ready):
+            waiting = self._ready[title]
+            while waiting:
+                group = self._group(waiting[0])
+                if self._in_window[group] >= self._window(group):
+                    break
+                self._submit_bundle(waiting, group)
+        if self._suspects and not self._flying:
+            self._submit_bundle(self._suspects, self._group(self._suspects[0]))
+
+    def _submit_bundle(self, waiting: deque[Unit], group: Group) -> None:
+        units, works = list[Unit](), list[Work]()
+        size = self._bundle_size(waiting, group)
+        while waiting and len(units) < size:
+            unit = waiting.popleft()
+            unit.attempt += 1
+            try:
+                graph = (
+                    unit.stage.build(self.experiment, unit.key)
+                    if unit.key != "*"
+                    else (unit.stage.finish(self.experiment, self._done_keys(unit)))
+                )
+            except Exception as error:  # one unit's bug must not end the others
+                self._settle(unit, describe_failure(error, worker="client"))
+                continue
+            if graph is None:
+                self.writer.write(unit.stage.title, unit.key, "done", unit.fingerprint)
+                self.graph.settle(unit, "done")
+                continue
+            unit.state = "running"
+            self.writer.write(
+                unit.stage.title, unit.key, "start", unit.fingerprint, attempt=unit.attempt
+            )
+            units.append(unit)
+            works.append(Work(unit.name, graph, unit.stage.threads))
+        self._take_ready()
+        self.writer.flush()
+        if not units:
+            return
+        handle = next(self._handles)
+        self._flying[handle] = units
+        self._in_window[group] += 1
+        first = units[0]
+        name = f"{first.stage.title}-{handle}-{first.key}-attempt{first.attempt}"
+        self.executor.submit(
+            handle, name, run_units, works, group=group, threads=first.stage.threads
+        )
+
+    def _done_keys(self, last: Unit) -> list[str]:
+        units = self.graph.units[last.stage.title].values()
+        return [u.key for u in units if u.state == "done" and u is not last]
+
+    def _bundle_size(self, waiting: deque[Unit], group: Group) -> int:
+        """Give how many units of about a second in all travel together, leaving work for others."""
+        cost_s = self._cost_s.get(waiting[0].stage.title)
+        if cost_s is None or waiting is self._suspects:
+            return 1
+        fair = -(-len(waiting) // self._window(group))
+        return max(1, min(int(BUNDLE_S / max(cost_s, 1e-3)), BUNDLE_MOST, fair))
+
+    # ------------------------------------------------------------------ in
+
+    def _collect(self, finished: list[Finished]) -> None:
+        for item in finished:
+            units = self._flying.pop(item.handle)
+            self._in_window[self._group(units[0])] -= 1
+            if item.error is None:
+                for unit, outcome in zip(units, item.value, strict=True):
+                    self._settle(unit, outcome)
+                continue
+            for unit in units:
+                unit.attempt -= unit not in self._suspected
+                self._suspected.add(unit)
+                lost = Outcome(error=f"worker lost: {type(item.error).__name__}: {item.error}")
+                self._settle(unit, lost)
+        if finished:
+            self._take_ready()
+            self.writer.flush()
+
+    def _settle(self, unit: Unit, outcome: Outcome) -> None:
+        """Record how an attempt ended; try again what may have been bad luck."""
+        title = unit.stage.title
+        if outcome.disk_full:
+            self._disk_full = outcome.error
+            unit.state = "ready"
+            return
+        if outcome.error and not outcome.final and unit.attempt < ATTEMPTS:
+            unit.state = "ready"
+            (self._suspects if unit in self._suspected else self._ready[title]).append(unit)
+            return
+        details = {
+            "attempt": unit.attempt,
+            "seconds": round(outcome.seconds, 4),
+            "worker": outcome.worker,
+        }
+        if outcome.error:
+            unit.error = outcome.error
+            self.writer.write(
+                title,
+                unit.key,
+                "failed",
+                unit.fingerprint,
+                error=outcome.error,
+                traceback=outcome.traceback,
+                **details,
+            )
+            self.graph.settle(unit, "failed")
+            self.progress.count(title, "failed")
+            return
+        before = self._cost_s.get(title)
+        cost_s = outcome.seconds
+        self._cost_s[title] = cost_s if before is None else 0.7 * before + 0.3 * cost_s
+        self.writer.write(
+            title, unit.key, "done", unit.fingerprint, result=outcome.result, **details
+        )
+        self._ran[title] += 1
+        self.graph.settle(unit, "done")
+        self.progress.count(title, "done", outcome)
+
+
+def find_blocked(graph: UnitGraph) -> list[Unit]:
+    """List the blocked units of the stages that were to run."""
+    return [unit for unit in graph if unit.state == "blocked" and not unit.was_current]
+
+
+def collect_excluded(graph: UnitGraph) -> dict[str, dict[str, str]]:
+    """Gather the fields that were excluded, unless the user asked for it, by unit."""
+    ledger = graph.experiment.ledger
+    found = {}
+    for unit in graph:
+        if unit.state == "done":
+            excluded = (ledger.result(unit.stage.title, unit.key) or {}).get("excluded", {})
+            unasked = {f: r for f, r in excluded.items() if r != "listed"}
+            if unasked:
+                found[f"{unit.stage.title} {unit.key}"] = unasked
+    return found

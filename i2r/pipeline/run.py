@@ -1,0 +1,351 @@
+"""Run a pipeline on an experiment: checks first, then the lock, then the loop."""
+
+import json
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Collection
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from i2r.cluster import ClusterSpec
+from i2r.errors import DiskFullError, InputError, join_problems
+from i2r.pipeline.executors import Executor, open_executor
+from i2r.pipeline.loop import RunLoop, Summary
+from i2r.pipeline.progress import Progress, Style
+from i2r.pipeline.spec import Pipeline, parse_pipeline
+from i2r.pipeline.units import UnitGraph
+from i2r.stages.base import FINISH, Stage
+from i2r.stages.convert import Convert
+from i2r.store import files
+from i2r.store.experiment import Experiment, check_target, open_experiment
+from i2r.store.ledger import LedgerWriter
+from i2r.store.lock import RunLock
+
+Say = Callable[[str], None]
+PACKAGES = ("i2r", "numpy", "dask", "distributed", "zarr", "torch", "numba", "pandas")
+
+
+def prepare(pipeline: Pipeline, url: str, *, say: Say = lambda line: None) -> Experiment:
+    """Find out what there is to do without writing anything.
+
+    Parameters
+    ----------
+    pipeline
+        The stages; the one that brings images in is asked what it finds.
+    url
+        The experiment, which need not exist where a stage brings images in.
+    say
+        Takes notes for the user, one line each.
+
+    Raises
+    ------
+    InputError
+        If the experiment can't be run like this.
+    """
+    surveys = [found for stage in pipeline.stages if (found := stage.survey()) is not None]
+    if len(surveys) > 1:
+        raise InputError("pipeline: two stages bring images in. Keep one 'convert'.")
+    if surveys:
+        check_target(url)
+        experiment = Experiment(url, layout=surveys[0].layout, sources=surveys[0].sources)
+        for note in surveys[0].notes:
+            say(note)
+    else:
+        experiment = open_experiment(url)
+    problems = [line for stage in pipeline.stages for line in stage.check(experiment)]
+    if problems:
+        raise InputError(join_problems(problems))
+    return experiment
+
+
+def run_pipeline(
+    pipeline: Pipeline,
+    url: str,
+    *,
+    cluster: ClusterSpec | None = None,
+    only: Collection[str] | None = None,
+    retry: bool = False,
+    strict: bool = False,
+    style: Style = "auto",
+    say: Say = lambda line: None,
+    confirm: Callable[[str], bool] = lambda question: True,
+    command: str = "i2r.run",
+) -> Summary:
+    """Run everything in a pipeline that is not done with the same inputs.
+
+    Parameters
+    ----------
+    pipeline
+        The stages, from `load_pipeline`.
+    url
+        The experiment; made where it does not exist.
+    cluster
+        Where the units run; default: local worker processes.
+    only
+        Names of the stages to run, the others are taken as they are.
+    retry
+        Run only units that failed or were blocked, and what depends on them.
+    strict
+        Refuse to start when a field can't be used, and fail units whose fields turn out so.
+    style
+        How progress is shown.
+    say, confirm
+        Show the user a line; ask whether results of changed stages may be replaced.
+    command
+        What is being run, for the lock and the record.
+
+    Returns
+    -------
+    Summary
+        What ran, failed, was blocked and excluded.
+
+    Raises
+    ------
+    InputError
+        Before anything is written, if the experiment as a whole can't be run.
+    """
+    experiment = prepare(pipeline, url, say=say)
+    if strict:
+        problems = [
+            line
+            for stage in pipeline.stages
+            if isinstance(stage, Convert)
+            for line in stage.find_bad_fields(experiment)
+        ]
+        if problems:
+            raise InputError(join_problems(problems))
+    preview = preview_units(pipeline, experiment, only=only, retry=retry)
+    pending = sum(len(names) for names in preview.values())
+    if not pending:
+        return _nothing_to_do(pipeline, experiment, only)
+    replaced = [
+        f"{stage}:{key}"
+        for stage, keys in preview.items()
+        for key in keys
+        if key != FINISH and experiment.ledger.result(stage, key) is not None
+    ]
+    if (
+        replaced
+        and not retry
+        and not confirm(
+            f"{len(replaced)} results were made with other options or inputs and will be replaced "
+            f"({', '.join(sorted({name.split(':')[0] for name in replaced}))})."
+        )
+    ):
+        raise InputError("nothing was changed.")
+    files.check_writable(url)
+    try:
+        with RunLock(url, command=command):
+            # Only now: an earlier client may have ended between the look and the lock.
+            experiment = experiment.reopen()
+            with open_executor(cluster or ClusterSpec()) as executor:
+                graph = UnitGraph(pipeline, experiment, only=only)
+                check_memory(graph, executor)
+                if executor.link:
+                    say(f"dashboard: {executor.link}")
+                wants_gpu = any(s.worker_group == "gpu" for s in pipeline.stages)
+                if wants_gpu and not executor.slots("gpu"):
+                    say("no GPU worker: GPU stages run on the CPU workers")
+                experiment.save_description()
+                return _run(
+                    pipeline, graph, executor, style=style, retry=retry, command=command, say=say
+                )
+    except OSError as error:
+        if not files.is_full(error):
+            raise
+        raise DiskFullError(
+            f"{url}: no space left. Free some space and run the same command again."
+        ) from error
+
+
+def _run(
+    pipeline: Pipeline,
+    graph: UnitGraph,
+    executor: Executor,
+    *,
+    style: Style,
+    retry: bool,
+    command: str,
+    say: Say,
+) -> Summary:
+    """Run the loop under the lock, with its record in ``runs/``."""
+    experiment = graph.experiment
+    experiment.ledger.fold()
+    run = experiment.ledger.last_run + 1
+    writer = LedgerWriter(experiment.ledger, run)
+    record = describe_run(pipeline, executor, run=run, command=command)
+    record_url = experiment.path("runs", f"{run:06d}.json")
+    files.write_bytes(record_url, json.dumps(record, indent=1).encode())
+    slots = executor.slots("cpu") + executor.slots("gpu")
+    progress = Progress(graph, slots=slots, style=style)
+    eligible = find_failed(graph) if retry else None
+    with progress:
+        summary = RunLoop(graph, executor, writer, progress, eligible=eligible).run()
+    record |= {
+        "finished_s": time.time(),
+        "seconds": summary.seconds,
+        "units_run": dict(summary.ran),
+        "failed": len(summary.failed),
+        "blocked": len(summary.blocked),
+        "stopped": summary.stopped,
+    }
+    try:
+        files.write_bytes(record_url, json.dumps(record, indent=1).encode())
+        experiment.ledger.fold()
+    except OSError as error:
+        if not files.is_full(error):
+            raise
+    return summary
+
+
+def _nothing_to_do(
+    pipeline: Pipeline, experiment: Experiment, only: Collection[str] | None
+) -> Summary:
+    """Summarise an experiment in which everything is current."""
+    from collections import Counter
+
+    from i2r.pipeline.loop import collect_excluded, find_blocked
+
+    graph = UnitGraph(pipeline, experiment, only=only)
+    while graph.take_ready():
+        pass
+    return Summary(Counter(), [], find_blocked(graph), collect_excluded(graph), 0.0)
+
+
+def preview_units(
+    pipeline: Pipeline,
+    experiment: Experiment,
+    *,
+    only: Collection[str] | None = None,
+    retry: bool = False,
+) -> dict[str, list[str]]:
+    """List the units that a run would compute, by stage, if none of them failed."""
+    graph = UnitGraph(pipeline, experiment, only=only)
+    eligible = find_failed(graph) if retry else None
+    pending: dict[str, list[str]] = {stage.title: [] for stage in pipeline.stages}
+    while taken := graph.take_ready():
+        for unit in taken:
+            if unit.state == "blocked":
+                continue
+            name = f"{unit.stage.title}:{unit.key}"
+            if eligible is not None and name not in eligible:
+                graph.settle(unit, "blocked")
+                continue
+            pending[unit.stage.title].append(unit.key)
+            graph.settle(unit, "done")
+    return pending
+
+
+def find_failed(graph: UnitGraph) -> set[str]:
+    """Name the units that failed or were blocked, and all that depend on them."""
+    ledger = graph.experiment.ledger
+    affected: dict[str, set[str]] = {}
+    for stage in graph.stages:
+        units = graph.units[stage.title]
+        found = {
+            key
+            for key in units
+            if (entry := ledger.entry(stage.title, key)) and entry.event in ("failed", "blocked")
+        }
+        for name in stage.needs:
+            found |= {
+                key
+                for key in units
+                if key in affected[name] or (affected[name] and key not in graph.units[name])
+            }
+        affected[stage.title] = found | ({FINISH} & set(units) if found else set())
+    return {f"{title}:{key}" for title, keys in affected.items() for key in keys}
+
+
+def check_memory(graph: UnitGraph, executor: Executor) -> None:
+    """Refuse units that can't fit into any worker's memory, before anything runs."""
+    problems = []
+    for stage in graph.stages:
+        keys = [key for key in graph.units[stage.title] if key != FINISH]
+        group = stage.worker_group if executor.slots(stage.worker_group) else "cpu"
+        limit = executor.memory_bytes(group)
+        worst = max(keys, key=lambda key: stage.peak_bytes(graph.experiment, key), default=None)
+        if worst is not None and (peak := stage.peak_bytes(graph.experiment, worst)) > limit:
+            problems.append(
+                f"stage {stage.title!r} unit {worst}: needs up to {peak / 2**30:.1f} GiB, the "
+                f"smallest {group} worker has {limit / 2**30:.1f} GiB. Use fewer, larger workers "
+                "(n_workers and memory_limit in the cluster file)."
+            )
+        if group == "cpu" and stage.threads > executor.threads("cpu"):
+            problems.append(
+                f"stage {stage.title!r}: asks for {stage.threads} threads, the largest CPU worker "
+                f"has {executor.threads('cpu')}. Lower 'threads', or raise 'nthreads'."
+            )
+    if problems:
+        raise InputError(join_problems(problems))
+
+
+def describe_run(
+    pipeline: Pipeline, executor: Executor, *, run: int, command: str
+) -> dict[str, Any]:
+    """Record what is needed to do the same again: options, versions, machine, cluster."""
+    return {
+        "run": run,
+        "command": command,
+        "started_s": time.time(),
+        "pipeline": pipeline.dump(),
+        "versions": {name: _version(name) for name in PACKAGES},
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+        "git_sha": _git_sha(),
+        "cluster": dict(executor.description),
+    }
+
+
+def load_last_pipeline(experiment: Experiment) -> Pipeline | None:
+    """Read the pipeline of the experiment's latest run; None before the first."""
+    names = sorted(n for n in files.list_folder(experiment.path("runs")) if n.endswith(".json"))
+    if not names:
+        return None
+    url = experiment.path("runs", names[-1])
+    content = json.loads(files.read_bytes(url))["pipeline"]
+    return parse_pipeline(content, where=url)
+
+
+def with_stage(pipeline: Pipeline | None, stage: Stage, *, where: str) -> Pipeline:
+    """Put one stage into a pipeline, in place of the one of its name or at the end."""
+    from i2r.pipeline.spec import resolve_needs
+
+    before = list(pipeline.stages) if pipeline else []
+    titles = [s.title for s in before]
+    if stage.title in titles:
+        before[titles.index(stage.title)] = stage
+    else:
+        before.append(stage)
+    resolved = resolve_needs(before, where=where)
+    return Pipeline(
+        resolved, pipeline.seed if pipeline else 0, pipeline.description if pipeline else ""
+    )
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return ""
+
+
+def _git_sha() -> str:
+    """Give the commit of a source checkout; empty for an installed package."""
+    folder = Path(__file__).parents[2]
+    if not (folder / ".git").exists():
+        return ""
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), "rev-parse", "HEAD"],
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip()

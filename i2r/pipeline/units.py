@@ -1,0 +1,219 @@
+"""The units of work of a pipeline: what each waits for, and whether its output is current."""
+
+from collections import Counter
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Literal
+
+from i2r.pipeline.spec import Pipeline
+from i2r.stages.base import FINISH, Stage
+from i2r.store.experiment import Experiment
+
+State = Literal["waiting", "ready", "running", "done", "failed", "blocked"]
+
+
+@dataclass(slots=True, eq=False)
+class Unit:
+    """One unit of work of one stage."""
+
+    stage: Stage
+    key: str
+    state: State = "waiting"
+    fingerprint: str = ""
+    waits_for: int = 0
+    dependents: "list[Unit]" = field(default_factory=list)
+    attempt: int = 0
+    # Done before, with the same inputs: there was nothing to do.
+    was_current: bool = False
+    error: str = ""
+
+    @property
+    def name(self) -> str:
+        """How messages and the ledger's readers call it: ``segment PLATE/B03``."""
+        return f"{self.stage.title} {self.key}"
+
+
+class UnitGraph:
+    """All units of a pipeline, kept up while they finish one after another.
+
+    A unit waits for the unit of the same key of every stage that it needs; where that stage has
+    no such key, it waits for all of that stage's units, its last one included. It is ready when
+    everything it waits for is done, failed or blocked, and blocked when then nothing it could
+    read is done.
+
+    Parameters
+    ----------
+    pipeline, experiment
+        What to do and where.
+    only
+        Names of the stages to run; the others count as done where the ledger says so. None for
+        all.
+    """
+
+    def __init__(
+        self, pipeline: Pipeline, experiment: Experiment, *, only: Collection[str] | None = None
+    ) -> None:
+        self.experiment = experiment
+        self.stages = pipeline.stages
+        self._by_title = {stage.title: stage for stage in pipeline.stages}
+        self.units: dict[str, dict[str, Unit]] = {}
+        self._open: dict[str, int] = {}
+        self._waiting_for_stage: dict[str, list[Unit]] = {}
+        self._digests: dict[str, str] = {}
+        self._ready: list[Unit] = []
+        for stage in pipeline.stages:
+            self._add_stage(stage, runs=only is None or stage.title in only)
+
+    def _add_stage(self, stage: Stage, *, runs: bool) -> None:
+        """Make the units of a stage and tie them to what they wait for."""
+        title = stage.title
+        keys = list(stage.keys(self.experiment))
+        if len(set(keys)) != len(keys):
+            raise AssertionError(f"stage {title!r} lists a unit twice")
+        units = self.units[title] = {key: Unit(stage, key) for key in keys}
+        self._waiting_for_stage.setdefault(title, [])
+        last = Unit(stage, FINISH) if stage.has_finish() else None
+        self._open[title] = len(units) + (last is not None)
+        if not runs:
+            self._take_from_ledger(stage, units, last)
+            return
+        for unit in units.values():
+            for name in stage.needs:
+                same = self.units[name].get(unit.key)
+                if same is None:
+                    if self._open[name]:
+                        self._waiting_for_stage[name].append(unit)
+                        unit.waits_for += 1
+                elif same.state not in ("done", "failed", "blocked"):
+                    same.dependents.append(unit)
+                    unit.waits_for += 1
+            if last is not None:
+                unit.dependents.append(last)
+        if last is not None:
+            last.waits_for = len(units)
+            units[FINISH] = last
+        self._ready += [unit for unit in units.values() if not unit.waits_for]
+
+    def _take_from_ledger(self, stage: Stage, units: dict[str, Unit], last: Unit | None) -> None:
+        """Give the units of a stage that does not run the state that the ledger knows."""
+        if last is not None:
+            units[FINISH] = last
+        for key, unit in units.items():
+            entry = self.experiment.ledger.entry(stage.title, key)
+            done = entry is not None and entry.event == "done"
+            unit.state = "done" if done else "blocked"
+            unit.fingerprint = entry.fingerprint if entry is not None and done else ""
+            unit.was_current = True
+            unit.error = "" if done else f"{unit.name} was not run"
+        self._open[stage.title] = 0
+
+    def __iter__(self) -> Iterator[Unit]:
+        for units in self.units.values():
+            yield from units.values()
+
+    def take_ready(self) -> list[Unit]:
+        """Take the units that became ready since the last call; each has its fingerprint.
+
+        Units that turned out to be current or blocked are settled here and not returned, except
+        blocked ones, whose state the caller records.
+        """
+        taken = []
+        while self._ready:
+            unit = self._ready.pop()
+            reason = self._resolve(unit)
+            if reason:
+                unit.error = reason
+                self.settle(unit, "blocked")
+                taken.append(unit)
+            elif self.experiment.ledger.is_done(unit.stage.title, unit.key, unit.fingerprint):
+                unit.was_current = True
+                self.settle(unit, "done")
+            else:
+                unit.state = "ready"
+                taken.append(unit)
+        return taken
+
+    def settle(self, unit: Unit, state: State) -> None:
+        """Note how a unit ended, and make ready what waited only for it."""
+        unit.state = state
+        title = unit.stage.title
+        for dependent in unit.dependents:
+            self._release(dependent)
+        unit.dependents = []
+        self._open[title] -= 1
+        if not self._open[title]:
+            for waiting in self._waiting_for_stage[title]:
+                self._release(waiting)
+            self._waiting_for_stage[title] = []
+
+    def _release(self, unit: Unit) -> None:
+        unit.waits_for -= 1
+        if not unit.waits_for:
+            self._ready.append(unit)
+
+    def _resolve(self, unit: Unit) -> str:
+        """Compute a ready unit's fingerprint; return why it is blocked, or nothing."""
+        stage, upstream = unit.stage, dict[str, str]()
+        if unit.key == FINISH:
+            digest = self._digest(stage.title)
+            if not digest:
+                return f"no unit of {stage.title} is done"
+            upstream[stage.title] = digest
+        else:
+            for name in stage.needs:
+                units = self.units[name]
+                used = stage.used_keys(self.experiment, unit.key, self._by_title[name])
+                if used is None and unit.key in units:
+                    used = [unit.key]
+                if used is None:
+                    upstream[name] = self._digest(name) or "absent"
+                    # A report is wanted most when something failed: it reads what there is.
+                    verb = self._by_title[name].stage
+                    required = stage.reads.get(verb, stage.reads.get("*", True))
+                    if upstream[name] == "absent" and required:
+                        return f"no unit of {name} is done"
+                    continue
+                prints = {k: units[k].fingerprint for k in used if units[k].state == "done"}
+                if not prints:
+                    first = units[used[0]] if used else None
+                    return f"{first.name} is not done" if first else f"it uses nothing of {name}"
+                upstream.update({f"{name}:{k}": prints.get(k, "absent") for k in used})
+        unit.fingerprint = stage.fingerprint(self.experiment, unit.key, upstream)
+        return ""
+
+    def _digest(self, title: str) -> str:
+        """Fingerprint all done units of a stage together; empty when none is done."""
+        if not self._open[title] and title in self._digests:
+            return self._digests[title]
+        prints = sorted(
+            (u.key, u.fingerprint) for u in self.units[title].values() if u.state == "done"
+        )
+        digest = sha256(repr(prints).encode()).hexdigest()[:32] if prints else ""
+        if not self._open[title]:
+            self._digests[title] = digest
+        return digest
+
+
+def count_states(pipeline: Pipeline, experiment: Experiment) -> dict[str, Counter[str]]:
+    """Count the units of every stage by what the ledger knows of them.
+
+    Returns
+    -------
+    dict
+        By stage: ``done``, ``out of date`` (done with other inputs), ``failed``, ``blocked``,
+        ``interrupted`` and ``to do``.
+    """
+    graph = UnitGraph(pipeline, experiment)
+    counts: dict[str, Counter[str]] = {stage.title: Counter() for stage in pipeline.stages}
+    words = {"done": "out of date", "start": "interrupted", None: "to do"}
+    while taken := graph.take_ready():
+        for unit in taken:
+            if unit.state == "ready":
+                graph.settle(unit, "done")
+    for unit in graph:
+        title = unit.stage.title
+        entry = experiment.ledger.entry(title, unit.key)
+        event = entry.event if entry is not None else None
+        counts[title]["done" if unit.was_current else words.get(event, str(event))] += 1
+    return counts

@@ -1,0 +1,101 @@
+"""What runs on a worker: the lazy graphs of a few units, one after another."""
+
+import os
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from threadpoolctl import threadpool_limits
+
+from i2r.errors import DiskFullError, I2RError
+from i2r.store import files
+
+if TYPE_CHECKING:
+    from dask.delayed import Delayed
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One unit's lazy graph on its way to a worker; opaque to the scheduler."""
+
+    name: str
+    graph: "Delayed"
+    threads: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one unit: a result, or an error."""
+
+    result: dict[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+    worker: str = ""
+    error: str = ""
+    traceback: str = ""
+    # An error in the input comes back the same however often it is tried.
+    final: bool = False
+    disk_full: bool = False
+
+
+def run_units(works: list[Work], worker: str = "") -> list[Outcome]:
+    """Compute the graphs of some units in this process, each apart from the others.
+
+    The graph of a unit runs in one thread of one worker, so its arrays never leave the worker's
+    memory; an error ends only its own unit.
+    """
+    outcomes = []
+    for work in works:
+        started = time.perf_counter()
+        try:
+            with limit_threads(work.threads):
+                result = work.graph.compute(scheduler="synchronous")
+        except Exception as error:  # the loop records it, whatever it is
+            seconds = time.perf_counter() - started
+            outcomes.append(describe_failure(error, seconds=seconds, worker=worker))
+        else:
+            outcomes.append(Outcome(dict(result or {}), time.perf_counter() - started, worker))
+        if outcomes[-1].disk_full:
+            # The units after it would fail alike, and start by deleting their old output.
+            outcomes += [outcomes[-1]] * (len(works) - len(outcomes))
+            break
+    return outcomes
+
+
+@contextmanager
+def limit_threads(threads: int) -> Iterator[None]:
+    """Hold BLAS, OpenMP and torch to a unit's own share of the machine."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.get_num_threads() != threads:
+        torch.set_num_threads(threads)
+    # A library that the unit itself imports takes its number of threads from here.
+    before = os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    try:
+        with threadpool_limits(limits=threads):
+            yield
+    finally:
+        if before is None:
+            os.environ.pop("OMP_NUM_THREADS", None)
+        else:
+            os.environ["OMP_NUM_THREADS"] = before
+
+
+def describe_failure(error: Exception, *, seconds: float = 0.0, worker: str = "") -> Outcome:
+    """Make an outcome of an exception, with its traceback where it is not the user's to mend."""
+    full = isinstance(error, DiskFullError) or (isinstance(error, OSError) and files.is_full(error))
+    clear = isinstance(error, I2RError)
+    message = str(error) if clear else f"{type(error).__name__}: {error}"
+    if full and not clear:
+        message += ". Free some space and run the same command again: it goes on where it stopped."
+    return Outcome(
+        seconds=seconds,
+        worker=worker,
+        error=message or type(error).__name__,
+        traceback="" if clear else "".join(traceback.format_exception(error)),
+        final=clear and not full,
+        disk_full=full,
+    )

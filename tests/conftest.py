@@ -1,0 +1,75 @@
+"""A small synthetic plate, and what became of it: made once per session, copied to be changed."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from i2r.cluster import ClusterSpec
+from i2r.pipeline.loop import Summary
+from i2r.pipeline.run import run_pipeline
+from i2r.pipeline.spec import Pipeline, load_pipeline, parse_pipeline
+from i2r.testing import PlateFiles, describe_pipeline, write_plate
+
+IN_PROCESS = ClusterSpec(type="none")
+
+
+def run_here(pipeline: Pipeline, url: Path | str, **options: Any) -> Summary:
+    """Run a pipeline in this process, silently."""
+    options.setdefault("cluster", IN_PROCESS)
+    return run_pipeline(pipeline, str(url), style="none", **options)
+
+
+def short_pipeline(plate: PlateFiles, **changes: dict[str, Any]) -> Pipeline:
+    """Make the chain up to the crops, with other options by stage."""
+    content = describe_pipeline(plate, screen="screen" in changes)
+    for stage in content["stages"]:
+        stage.update(changes.get(stage["stage"], {}))
+    return parse_pipeline(content, where="test")
+
+
+@pytest.fixture(scope="session")
+def plate(tmp_path_factory: pytest.TempPathFactory) -> PlateFiles:
+    """Eight wells of two fields; nobody may change its files."""
+    return write_plate(tmp_path_factory.mktemp("plate"), wells=8, fields=2)
+
+
+@pytest.fixture
+def own_plate(tmp_path: Path) -> Callable[..., PlateFiles]:
+    """Write a plate of one's own, to be broken."""
+
+    def make(**options: Any) -> PlateFiles:
+        options.setdefault("wells", 4)
+        return write_plate(tmp_path / "plate", **options)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def cropped_original(plate: PlateFiles, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Run the plate as far as the crops; nobody may change it."""
+    url = tmp_path_factory.mktemp("cropped") / "experiment"
+    assert run_here(short_pipeline(plate), url).exit_code == 0
+    return url
+
+
+@pytest.fixture
+def cropped(cropped_original: Path, tmp_path: Path) -> Path:
+    """An experiment that was run as far as the crops, to be changed."""
+    return Path(shutil.copytree(cropped_original, tmp_path / "cropped"))
+
+
+@pytest.fixture(scope="session")
+def screened_original(plate: PlateFiles, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Run the plate through the screen; nobody may change it."""
+    url = tmp_path_factory.mktemp("screened") / "experiment"
+    assert run_here(load_pipeline(str(plate.pipeline)), url).exit_code == 0
+    return url
+
+
+@pytest.fixture
+def screened(screened_original: Path, tmp_path: Path) -> Path:
+    """An experiment that was run through the screen, to be changed."""
+    return Path(shutil.copytree(screened_original, tmp_path / "screened"))

@@ -1,0 +1,261 @@
+"""Where units run: the right workers, their own share of threads, and nothing left behind."""
+
+import os
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from i2r.cluster import ClusterSpec, WorkerGroup, load_cluster
+from i2r.errors import InputError
+from i2r.pipeline import executors
+from i2r.pipeline.executors import InProcess, OnCluster, open_executor
+from i2r.pipeline.loop import Summary
+from i2r.pipeline.run import run_pipeline
+from i2r.store.experiment import open_experiment
+from tests.pipeline.stubs import Finishing, Stub, Whole, chain
+
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+    "BLOSC_NTHREADS",
+)
+
+
+def spec_of(cpu: int = 1, gpu: int = 0, **options: Any) -> ClusterSpec:
+    return ClusterSpec(
+        cpu=WorkerGroup(n_workers=cpu, memory_limit="1GiB", nthreads=options.pop("nthreads", 1)),
+        gpu=WorkerGroup(n_workers=gpu, memory_limit="1GiB", required=options.pop("required", False)),
+        dashboard_address="127.0.0.1:0", **options,
+    )  # fmt: skip
+
+
+def look_around(argument: object, worker: str) -> dict[str, Any]:
+    """Say what a worker is like, from inside."""
+    import signal
+
+    import torch
+
+    return {
+        "worker": worker,
+        "pid": os.getpid(),
+        "environment": {name: os.environ.get(name) for name in THREAD_VARIABLES},
+        "torch": torch.get_num_threads(),
+        "ignores_ctrl_c": signal.getsignal(signal.SIGINT) is signal.SIG_IGN,
+    }
+
+
+def ask(executor: OnCluster | InProcess, *groups: str) -> list[dict[str, Any]]:
+    for handle, group in enumerate(groups):
+        executor.submit(handle, f"look-{handle}", look_around, None, group=group, threads=1)  # type: ignore[arg-type]
+    answers: list[dict[str, Any]] = []
+    while len(answers) < len(groups):
+        for item in executor.wait(60):
+            assert item.error is None
+            answers.append(item.value)
+    return answers
+
+
+def own_children() -> list[psutil.Process]:
+    """List this process's children, but for the one that keeps track of shared memory."""
+    found = []
+    for child in psutil.Process().children(recursive=True):
+        if "resource_tracker" not in " ".join(child.cmdline()):
+            found.append(child)
+    return found
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left_behind() -> Iterator[None]:
+    before = {child.pid for child in own_children()}
+    yield
+    deadline = time.monotonic() + 5
+    while (
+        left := [c for c in own_children() if c.pid not in before]
+    ) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert left == []
+
+
+def run(pipeline: Any, url: Path, spec: ClusterSpec) -> Summary:
+    return run_pipeline(pipeline, str(url), cluster=spec, style="none")
+
+
+def workers_of(url: Path, stage: str) -> set[str]:
+    return {entry.worker for entry in open_experiment(str(url)).ledger.entries(stage)}
+
+
+# ------------------------------------------------------------------------------- placement
+
+
+def test_units_run_on_the_workers_of_their_kind_and_on_no_other(tmp_path: Path) -> None:
+    pipeline = chain(
+        tmp_path / "log", Stub, Finishing, Whole,
+        stub={"gpu": True, "wait_s": 0.01}, finishing={"wait_s": 0.01}, whole={"gpu": True},
+    )  # fmt: skip
+    assert run(pipeline, tmp_path / "e", spec_of(cpu=2, gpu=1)).exit_code == 0
+    assert workers_of(tmp_path / "e", "stub") == {"gpu-0"}
+    assert workers_of(tmp_path / "e", "whole") == {"gpu-0"}
+    assert workers_of(tmp_path / "e", "source") <= {"cpu-0", "cpu-1"}
+    assert workers_of(tmp_path / "e", "finishing") <= {"cpu-0", "cpu-1"}
+
+
+def test_without_gpu_workers_gpu_stages_run_on_cpus_after_a_notice(tmp_path: Path) -> None:
+    said: list[str] = []
+    pipeline = chain(tmp_path / "log", Stub, stub={"gpu": True})
+    summary = run_pipeline(
+        pipeline, str(tmp_path / "e"), cluster=spec_of(), style="none", say=said.append
+    )
+    assert summary.exit_code == 0
+    assert workers_of(tmp_path / "e", "stub") == {"cpu-0"}
+    assert "no GPU worker: GPU stages run on the CPU workers" in said
+
+
+def test_required_gpu_workers_that_are_not_there_are_missed_at_once(tmp_path: Path) -> None:
+    began = time.monotonic()
+    with pytest.raises(InputError, match="no GPU worker is there"):
+        run(chain(tmp_path / "log", Stub), tmp_path / "e", spec_of(required=True))
+    assert time.monotonic() - began < 30
+    assert not (tmp_path / "e").exists() or os.listdir(tmp_path / "e") == []
+
+
+def test_nothing_is_left_behind_after_failures_either(tmp_path: Path) -> None:
+    pipeline = chain(tmp_path / "log", Stub, stub={"behave": {"P1/A01": "die", "P1/A02": "fail"}})
+    summary = run(pipeline, tmp_path / "e", spec_of())
+    assert {u.key for u in summary.failed} == {"P1/A01", "P1/A02"}
+
+
+# ------------------------------------------------------------------------------- the workers
+
+
+def test_every_worker_has_its_own_share_and_answers_on_this_machine_only() -> None:
+    with open_executor(spec_of(cpu=1, gpu=1, nthreads=2)) as executor:
+        assert (executor.slots("cpu"), executor.slots("gpu")) == (2, 1)
+        assert (executor.threads("cpu"), executor.threads("gpu")) == (2, 1)
+        assert executor.memory_bytes("cpu") == 2**30
+        answers = {a["worker"]: a for a in ask(executor, "cpu", "gpu")}
+        assert set(answers) == {"cpu-0", "gpu-0"}
+        for worker, threads in (("cpu-0", "2"), ("gpu-0", "1")):
+            assert answers[worker]["environment"] == dict.fromkeys(THREAD_VARIABLES, threads)
+            assert answers[worker]["torch"] == int(threads)
+            assert answers[worker]["ignores_ctrl_c"]
+        assert executor.link.startswith("http://127.0.0.1:")
+        listening = {
+            connection.laddr.ip
+            for process in [psutil.Process(), *own_children()]
+            for connection in process.net_connections("inet")
+            if connection.status == psutil.CONN_LISTEN
+        }
+        assert listening == {"127.0.0.1"}
+
+
+def test_a_taken_dashboard_port_gives_another_one() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with open_executor(
+            spec_of().model_copy(update={"dashboard_address": f"127.0.0.1:{port}"})
+        ) as executor:
+            assert executor.link
+            assert f":{port}/" not in executor.link
+
+
+def test_the_settings_of_dask_and_the_environment_are_put_back() -> None:
+    import dask
+
+    before = dask.config.get("distributed.scheduler.allowed-failures", None)
+    environment = dict(os.environ)
+    with open_executor(spec_of()):
+        assert dask.config.get("distributed.scheduler.allowed-failures") == 0
+    assert dask.config.get("distributed.scheduler.allowed-failures", None) == before
+    assert dict(os.environ) == environment
+
+
+def test_an_existing_scheduler_is_used_and_left_running(tmp_path: Path) -> None:
+    from distributed import SpecCluster, Worker
+    from distributed.scheduler import Scheduler
+
+    workers = {
+        "mine": {
+            "cls": Worker,
+            "options": {"nthreads": 1, "resources": {"CPU": 1}, "host": "127.0.0.1"},
+        }
+    }
+    scheduler = {
+        "cls": Scheduler,
+        "options": {"host": "127.0.0.1", "port": 0, "dashboard_address": "127.0.0.1:0"},
+    }
+    with SpecCluster(workers=workers, scheduler=scheduler) as cluster:
+        spec = load_cluster(cluster.scheduler_address)
+        assert run(chain(tmp_path / "log", Stub), tmp_path / "e", spec).ran == {
+            "source": 6,
+            "stub": 6,
+        }
+        assert workers_of(tmp_path / "e", "stub") == {"mine"}
+        assert len(cluster.scheduler_info["workers"]) == 1
+
+
+def test_a_scheduler_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executors, "CONNECT_TIMEOUT", "1s")
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{closed.getsockname()[1]}"
+    with pytest.raises(InputError, match=address):
+        open_executor(load_cluster(address))
+
+
+def test_this_process_is_one_slot() -> None:
+    with InProcess() as executor:
+        assert (executor.slots("cpu"), executor.slots("gpu")) == (1, 0)
+        assert executor.threads("cpu") >= 1
+        (answer,) = ask(executor, "cpu")
+        assert answer["pid"] == os.getpid()
+
+
+# ------------------------------------------------------------------------------- the file
+
+
+def test_a_cluster_file_says_where_it_is_wrong(tmp_path: Path) -> None:
+    path = tmp_path / "cluster.yaml"
+    for text, expected in (
+        ("cpus: {n_workers: 2}", "'cpus'"),
+        ("cpu: {n_worker: 2}", "cpu.n_worker"),
+        ("cpu: {nthreads: 0}", "cpu.nthreads"),
+        ("a: [", "no valid YAML"),
+        ("- 1", "cluster"),
+        ("type: cloud", "type"),
+    ):
+        path.write_text(text)
+        with pytest.raises(InputError) as error:
+            load_cluster(str(path))
+        (line,) = str(error.value).splitlines()
+        assert expected in line
+        assert str(path) in line
+    path.write_bytes(b"\xff\xfe\xff")
+    with pytest.raises(InputError, match="no valid YAML"):
+        load_cluster(str(path))
+    for absent in (str(tmp_path / "absent.yaml"), str(tmp_path)):
+        with pytest.raises(InputError, match="no such file"):
+            load_cluster(absent)
+
+
+def test_an_empty_cluster_file_is_the_default_and_addresses_are_recognised(tmp_path: Path) -> None:
+    path = tmp_path / "cluster.yaml"
+    path.write_text("")
+    assert load_cluster(str(path)) == ClusterSpec()
+    assert load_cluster("none").type == "none"
+    assert load_cluster("tls://host:1").address == "tls://host:1"
+
+
+@pytest.mark.parametrize(
+    "path", sorted((Path(__file__).parents[1] / "cluster").glob("*.yaml")), ids=lambda p: p.name
+)
+def test_cluster_files_that_ship_can_be_read(path: Path) -> None:
+    load_cluster(str(path))
