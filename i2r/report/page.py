@@ -1,0 +1,79 @@
+"""The page: sections found by path, drawn one after another, put into one file."""
+
+import importlib
+import pkgutil
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from types import ModuleType
+from typing import NamedTuple
+
+from markupsafe import Markup
+
+from i2r.report import html
+from i2r.report.source import ReportSource
+from i2r.store import files
+
+
+class Page(NamedTuple):
+    """The finished file, and the sections that could not be drawn."""
+
+    content: str
+    problems: dict[str, Exception]
+
+
+def find_sections() -> list[ModuleType]:
+    """Import all modules of ``i2r.report.sections``, in the order in which they are shown."""
+    package = importlib.import_module("i2r.report.sections")
+    modules = [
+        importlib.import_module(f"{package.__name__}.{found.name}")
+        for found in pkgutil.iter_modules(package.__path__)
+    ]
+    return sorted(modules, key=lambda module: (module.ORDER, module.__name__))
+
+
+def make_page(source: ReportSource, *, heading: str = "", now: datetime | None = None) -> Page:
+    """Draw the whole report.
+
+    A section that fails leaves a note in its place: the others are worth having.
+
+    Parameters
+    ----------
+    source
+        The experiment.
+    heading
+        Title of the report; default: the experiment's name.
+    now
+        Time to put on it.
+    """
+    problems: dict[str, Exception] = {}
+    sections = list(_draw_sections(source, problems))
+    script = html.read_text("script.js")
+    content = html.render(
+        "page.html",
+        heading=heading or source.experiment.url.rpartition("/")[2],
+        url=files.without_secrets(source.experiment.url),
+        made=(now or datetime.now(UTC)).strftime("%Y-%m-%d %H:%M UTC"),
+        sections=sections,
+        style=Markup(html.read_text("style.css")),
+        script=Markup(script),
+        script_hash=html.script_hash(script),
+    )
+    return Page(str(content), problems)
+
+
+def _draw_sections(
+    source: ReportSource, problems: dict[str, Exception]
+) -> Iterator[tuple[str, str, Markup]]:
+    """Draw one section after another: anchor, title and HTML of those that have something."""
+    for module in find_sections():
+        name = module.__name__.rpartition(".")[2]
+        try:
+            body = module.draw(source)
+        except Exception as error:  # whatever it is, the other sections stay
+            problems[name] = error
+            body = html.fill(
+                '<p class="warning">This section could not be drawn: {{ kind }}: {{ error }}</p>',
+                kind=type(error).__name__, error=str(error),
+            )  # fmt: skip
+        if body is not None:
+            yield name, module.TITLE, Markup(body)

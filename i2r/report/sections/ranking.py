@@ -1,0 +1,156 @@
+"""Every condition by its score, against draws of control wells; scores by dose."""
+
+import math
+from typing import Any
+
+import pandas as pd
+
+from i2r.report import html
+from i2r.report.scales import find_ticks, place_on, score_limits
+from i2r.report.screens import ScreenResult, list_screens
+from i2r.report.source import ReportSource
+
+TITLE = "Ranking"
+ORDER = 30
+WIDTH, RIGHT, TOP = 900, 24, 10
+# Rows are this high. Of more conditions than the second number, all are shown without names in
+# a drawing of the given height, and the first of them again with names.
+ROW_PX, MAX_NAMED, BEST_NAMED, ALL_PX = 19.0, 60, 40, 420
+NAME_LETTERS, LETTER_PX = 36, 8
+MAX_DOSE_CURVES = 24
+MIN_DOSES = 3
+
+
+def draw(source: ReportSource) -> str | None:
+    """Show ranking plot, dose curves and table of every screen."""
+    shown = [_draw_screen(screen) for screen in list_screens(source)]
+    return html.render("ranking.html", screens=shown) if shown else None
+
+
+def _draw_screen(screen: ScreenResult) -> dict[str, Any]:
+    """Draw one screen."""
+    ranking = screen.conditions
+    columns = {
+        "rank": "rank", "condition": "condition", "gene": "gene", "kind": "kind", "score": "score",
+        "spread": "spread", "auc": "AUC", "n_folds": "folds", "n_wells": "wells",
+        "n_nuclei": "nuclei", "note": "note",
+    }  # fmt: skip
+    if not ranking["gene"].astype(bool).any():
+        columns.pop("gene")
+    if not ranking["note"].astype(bool).any():
+        columns.pop("note")
+    listed = ranking[list(columns)].rename(columns=columns)
+    listed["kind"] = listed["kind"].map(lambda kind: html.ROLE_NAMES.get(kind, kind))
+    listed["rank"] = listed["rank"].astype(float).mask(listed["rank"] == 0)
+    curves = list(_list_doses(ranking))
+    return {
+        "screen": screen,
+        "plots": _choose_plots(screen),
+        "curves": [_place_doses(name, rows, screen) for name, rows in curves[:MAX_DOSE_CURVES]],
+        "n_curves_left_out": max(0, len(curves) - MAX_DOSE_CURVES),
+        "table": html.table(
+            listed,
+            f"All conditions of '{screen.stage.title}'. Score: mean held-out balanced accuracy "
+            "over folds (0.5 is guessing, 1 is perfect); spread: standard deviation of the folds; "
+            "AUC: area under the ROC curve; nuclei: held-out nuclei of the condition over folds.",
+            scores=("score", "spread", "AUC"),
+        ),
+    }
+
+
+def _choose_plots(screen: ScreenResult) -> list[dict[str, Any]]:
+    """Draw all conditions with names, or, where they are many, all without and the best with."""
+    rows = screen.conditions.dropna(subset=["score"])
+    if len(rows) <= MAX_NAMED:
+        return [_place_rows(screen, rows, "Conditions by score, best on top", is_named=True)]
+    is_shown = (pd.RangeIndex(len(rows)) < BEST_NAMED) | (rows["kind"] == "positive_control")
+    best = rows[is_shown].iloc[:MAX_NAMED]
+    return [
+        _place_rows(
+            screen, rows, f"All {len(rows)} conditions by score, best on top", is_named=False
+        ),
+        _place_rows(
+            screen, best, f"The {BEST_NAMED} highest scores and positive controls", is_named=True
+        ),
+    ]
+
+
+def _place_rows(
+    screen: ScreenResult, rows: pd.DataFrame, words: str, *, is_named: bool
+) -> dict[str, Any]:
+    """Place a row per condition and one for the draws."""
+    height = ROW_PX if is_named else ALL_PX / len(rows)
+    folds = [value for values in screen.folds.values() for value in values]
+    limits = score_limits([*rows["score"], *screen.null, *folds])
+    longest = max([len(_shorten(name)) for name in rows["condition"]], default=0)
+    left = max(140, 20 + LETTER_PX * longest)
+    x = place_on(limits, (left, WIDTH - RIGHT))
+    drawn = []
+    for index, row in enumerate(rows.itertuples()):
+        spread = 0.0 if row.spread != row.spread else row.spread
+        ends = max(limits[0], row.score - spread), min(limits[1], row.score + spread)
+        drawn.append(
+            {
+                "y": round(TOP + (index + 0.5) * height, 1), "x": x(row.score),
+                "whisker": (x(ends[0]), x(ends[1])),
+                "folds": [x(value) for value in screen.folds.get(row.condition, [])],
+                "kind": row.kind, "name": _shorten(row.condition), "condition": row.condition,
+                "score": row.score, "spread": row.spread,
+            }
+        )  # fmt: skip
+    null_y = TOP + len(rows) * height + 20
+    return {
+        "rows": drawn, "named": is_named, "words": words,
+        "radius": 5 if is_named else 2, "width": WIDTH, "left": left,
+        "right": WIDTH - RIGHT, "top": TOP, "bottom": round(null_y + 14, 1),
+        "height": round(null_y + 52, 1), "null_y": round(null_y, 1),
+        "null": [(x(value), value) for value in screen.null],
+        "band": tuple(x(value) for value in screen.null_range) if screen.null_range else None,
+        "ticks": [(x(tick), tick) for tick in find_ticks(*limits, count=8)], "half": x(0.5),
+    }  # fmt: skip
+
+
+def _shorten(name: str) -> str:
+    """Cut a name that is too long for its place; the whole is in the tooltip and the table."""
+    return name if len(name) <= NAME_LETTERS else f"{name[: NAME_LETTERS - 1]}…"
+
+
+def _list_doses(ranking: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """List the perturbations with three or more doses, the highest score first."""
+    known = ranking.dropna(subset=["score", "dose"])
+    groups = [(str(name), rows.sort_values("dose")) for name, rows in known.groupby("perturbation")]
+    groups = [(name, rows) for name, rows in groups if rows["dose"].nunique() >= MIN_DOSES]
+    return sorted(groups, key=lambda group: (-group[1]["score"].max(), group[0]))
+
+
+def _place_doses(name: str, rows: pd.DataFrame, screen: ScreenResult) -> dict[str, Any]:
+    """Place the scores of one perturbation by dose; doses over more than a decade on a log axis."""
+    width, height, left, right, top, bottom = 320, 210, 44, 310, 12, 168
+    doses = rows["dose"].to_numpy()
+    is_log = doses.min() > 0 and doses.max() / doses.min() > 20
+    # On a log axis positions are the logarithms of doses.
+    places = rows["dose"].map(math.log10) if is_log else rows["dose"]
+    pad = 0.05 * (places.max() - places.min())
+    x = place_on((places.min() - pad, places.max() + pad), (left, right))
+    limits = score_limits(screen.conditions["score"])
+    y = place_on(limits, (bottom, top))
+    points = []
+    for row, place in zip(rows.itertuples(), places, strict=True):
+        spread = 0.0 if row.spread != row.spread else row.spread
+        points.append(
+            {
+                "x": x(place), "y": y(row.score), "dose": row.dose, "score": row.score,
+                "whisker": (y(max(limits[0], row.score - spread)), y(min(1.0, row.score + spread))),
+                "kind": row.kind,
+            }
+        )  # fmt: skip
+    wanted = dict(zip(places, doses, strict=True))
+    step = -(-len(wanted) // 7)
+    return {
+        "name": name, "points": points, "is_log": is_log, "width": width, "height": height,
+        "left": left, "right": right, "top": top, "bottom": bottom, "half": y(0.5),
+        "line": " ".join(f"{p['x']},{p['y']}" for p in points),
+        "band": tuple(y(value) for value in screen.null_range) if screen.null_range else None,
+        "x_ticks": [(x(place), dose) for place, dose in list(wanted.items())[::step]],
+        "y_ticks": [(y(tick), tick) for tick in find_ticks(*limits, count=6)],
+    }  # fmt: skip

@@ -1,0 +1,81 @@
+"""The report in a real browser: nothing is complained about, and sorting a table works."""
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from i2r.report.page import make_page
+from i2r.report.source import ReportSource
+from tests.report.experiments import ALL, make_experiment
+
+BROWSER = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")
+# The policy of the page allows its own script only, so the probe goes into that.
+PROBE = """
+document.querySelectorAll("figure.table th")[1].click();
+const column = [...document.querySelectorAll("figure.table tbody")][0].rows;
+document.title = [...column].map((row) => row.cells[1].textContent).join("|");
+"""
+
+
+def open_page(folder: Path, content: str) -> subprocess.CompletedProcess[str]:
+    """Open a page and give its document as the browser has it, and its log."""
+    place = folder / "report.html"
+    place.write_text(content, encoding="utf-8")
+    options = [
+        "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+        "--disable-background-networking", "--disable-component-update", "--disable-sync",
+        f"--user-data-dir={folder / 'profile'}", "--enable-logging=stderr", "--v=0", "--dump-dom",
+    ]  # fmt: skip
+    command = [str(BROWSER), *options, place.as_uri()]
+    environment = {**os.environ, "HOME": str(folder)}
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=60, check=True, env=environment
+    )
+
+
+def find_console_lines(log: str) -> list[str]:
+    return [line for line in log.splitlines() if re.search(r"CONSOLE", line)]
+
+
+@pytest.fixture(scope="module")
+def content(tmp_path_factory: pytest.TempPathFactory) -> str:
+    experiment = make_experiment(tmp_path_factory.mktemp("browser"))
+    return make_page(ReportSource(experiment, ALL)).content
+
+
+def test_the_console_stays_empty(tmp_path: Path, content: str) -> None:
+    opened = open_page(tmp_path, content)
+    assert find_console_lines(opened.stderr) == []
+    assert 'id="provenance"' in opened.stdout
+
+
+def test_the_log_would_show_a_script_that_is_not_ours(tmp_path: Path, content: str) -> None:
+    opened = open_page(tmp_path, content.replace("</main>", "<script>alert(1)</script></main>"))
+    assert any("Content Security Policy" in line for line in find_console_lines(opened.stderr))
+
+
+def test_tables_are_sorted_by_a_click(
+    tmp_path: Path, content: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from i2r.report import html
+
+    own = html.read_text
+    script = own("script.js") + PROBE
+    monkeypatch.setattr(
+        html, "read_text", lambda name: script if name == "script.js" else own(name)
+    )
+    experiment = make_experiment(
+        tmp_path, names={"known": "another", "toxic": "Zinc", "drug": "drug 10"}
+    )
+    opened = open_page(tmp_path, make_page(ReportSource(experiment, ALL)).content)
+    assert find_console_lines(opened.stderr) == []
+    title = re.search("<title>([^<]*)</title>", opened.stdout)
+    assert title is not None
+    assert title[1].split("|") == ["another", "drug 10@1", "drug 10@2", "drug 10@4", "Zinc"]
