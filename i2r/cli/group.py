@@ -1,0 +1,130 @@
+"""The top-level command group: commands and one verb per stage, imported when they are called."""
+
+import ast
+import pkgutil
+import sys
+import traceback
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
+from importlib.util import find_spec
+from pathlib import Path
+
+import rich_click as click
+
+from i2r import __version__
+from i2r.errors import I2RError
+
+# Name, module, and the line that the list of commands shows.
+COMMANDS = {
+    "demo": ("i2r.cli.running", "Run everything on the real plate that ships with i2r."),
+    "init": (
+        "i2r.cli.starting",
+        "Make a pipeline and a layout to fill in, from a folder of images.",
+    ),
+    "run": ("i2r.cli.running", "Run a pipeline on an experiment; again to resume."),
+    "plan": ("i2r.cli.running", "Show what a run would do: units, bytes, memory."),
+    "retry": ("i2r.cli.running", "Run what failed again, and what depends on it."),
+    "status": ("i2r.cli.looking", "Show what is done, failed, blocked or out of date."),
+    "errors": ("i2r.cli.looking", "Show what failed and why, and which fields are excluded."),
+    "validate": ("i2r.cli.looking", "Check that an experiment is complete and well-formed."),
+    "table": ("i2r.cli.looking", "Print any result table, or write it as CSV."),
+}
+
+
+# Set in click's context while only the list of commands is being written.
+_LISTING = "i2r.listing"
+
+
+class LazyGroup(click.RichGroup):
+    """Finds commands by name and imports only the one that is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """List the commands, then the stages."""
+        return [*COMMANDS, *_stage_lines()]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command; for the list of commands a stand-in with its line is enough."""
+        lines = {name: line for name, (_, line) in COMMANDS.items()} | _stage_lines()
+        if cmd_name not in lines:
+            return None
+        if ctx.resilient_parsing or ctx.meta.get(_LISTING):
+            return click.Command(cmd_name, short_help=lines[cmd_name], help=lines[cmd_name])
+        if cmd_name in COMMANDS:
+            command: click.Command = getattr(import_module(COMMANDS[cmd_name][0]), cmd_name)
+            return command
+        from i2r.cli.stages import make_stage_command
+
+        return make_stage_command(cmd_name)
+
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands, for which none of them has to be imported."""
+        ctx.meta[_LISTING] = True
+        super().format_help(ctx, formatter)  # type: ignore[arg-type] # rich-click's are narrower
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find a command, or say which one was probably meant."""
+        import difflib
+
+        close = difflib.get_close_matches(args[0], self.list_commands(ctx), n=1)
+        if args[0] not in self.list_commands(ctx) and close:
+            ctx.fail(f"No such command {args[0]!r}. Did you mean {close[0]!r}?")
+        return super().resolve_command(ctx, args)
+
+
+@cache
+def _stage_lines() -> dict[str, str]:
+    """Give every stage's verb with the first line of its module, read without importing it."""
+    spec = find_spec("i2r.stages")
+    lines = {}
+    for folder in spec.submodule_search_locations or [] if spec else []:
+        for module in pkgutil.iter_modules([folder]):
+            if module.name != "base":
+                tree = ast.parse((Path(folder) / f"{module.name}.py").read_text(encoding="utf-8"))
+                lines[module.name] = (ast.get_docstring(tree) or "").partition("\n")[0]
+    for point in entry_points(group="i2r.stages"):
+        lines[point.name] = f"From the package {point.value.partition('.')[0]}."
+    return lines
+
+
+click.rich_click.TEXT_MARKUP = "rich"
+click.rich_click.COMMAND_GROUPS = {
+    "i2r": [
+        {"name": "Experiments", "commands": list(COMMANDS)},
+        {"name": "Stages", "commands": list(_stage_lines())},
+    ]
+}
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="i2r")
+def i2r() -> None:
+    """From raw plates to answers: which perturbations changed the nuclei.
+
+    Start with 'i2r demo', then 'i2r init' on your own images. A run that was stopped goes on
+    when the same command is given again. Exit codes: 0 done, 1 a bug, 2 wrong input or stopped,
+    3 done with failed units or excluded fields, 130 interrupted.
+    """
+
+
+def main() -> None:
+    """Run the command line; the one place where errors become exit codes."""
+    try:
+        sys.exit(i2r(standalone_mode=False) or 0)
+    except I2RError as error:
+        sys.stderr.write("".join(f"error: {line}\n" for line in str(error).splitlines()))
+        sys.exit(2)
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        hint = f"See '{context.command_path} --help'.\n" if context is not None else ""
+        sys.stderr.write(f"error: {error.format_message()}\n{hint}")
+        sys.exit(2)
+    except (KeyboardInterrupt, click.Abort):
+        sys.stderr.write("interrupted\n")
+        sys.exit(130)
+    except Exception:
+        traceback.print_exc()
+        sys.stderr.write("error: this is a bug in i2r; please report it with the lines above.\n")
+        sys.exit(1)

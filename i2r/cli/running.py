@@ -1,0 +1,141 @@
+"""Commands that run pipelines: run, retry, plan, demo."""
+
+import shlex
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import rich_click as click
+
+from i2r.cli.options import make_confirm, running_options, say
+from i2r.errors import InputError
+
+if TYPE_CHECKING:
+    from i2r.pipeline.spec import Pipeline
+
+
+def shared_folder() -> Path:
+    """Find the pipelines and data that ship with i2r: in the wheel, or in the source checkout."""
+    package = Path(__file__).parents[1]
+    installed = package / "_share"
+    return installed if installed.is_dir() else package.parent
+
+
+def execute(
+    pipeline: "Pipeline",
+    experiment: str,
+    *,
+    cluster: str | None,
+    style: Any,
+    yes: bool,
+    strict: bool,
+    only: set[str] | None = None,
+    retry: bool = False,
+) -> None:
+    """Run a pipeline, print how it ended, and leave with its exit code."""
+    from i2r.cli.summary import print_summary
+    from i2r.cluster import load_cluster
+    from i2r.pipeline.run import run_pipeline
+
+    # A batch system ends a job with SIGTERM: stop as cleanly as for Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    summary = run_pipeline(
+        pipeline,
+        experiment,
+        cluster=load_cluster(cluster) if cluster else None,
+        only=only,
+        retry=retry,
+        strict=strict,
+        style=style,
+        say=say,
+        confirm=make_confirm(yes),
+        command=shlex.join(["i2r", *sys.argv[1:]]),
+    )
+    print_summary(summary, experiment)
+    if summary.stopped.startswith("interrupted"):
+        sys.exit(130)
+    sys.exit(2 if strict and summary.excluded else summary.exit_code)
+
+
+@click.command()
+@click.argument("pipeline")
+@click.argument("experiment")
+@running_options
+def run(
+    pipeline: str, experiment: str, cluster: str | None, style: str, yes: bool, strict: bool
+) -> None:
+    """Run a pipeline on an experiment; the same command again resumes.
+
+    PIPELINE is a YAML file: see the pipelines that ship with i2r, or make one with 'i2r init'.
+    EXPERIMENT is the folder (or fsspec URL) for all results; it is made if it does not exist.
+    Only units whose options or inputs changed, or that never finished, are computed.
+    """
+    from i2r.pipeline.spec import load_pipeline
+
+    execute(
+        load_pipeline(pipeline), experiment, cluster=cluster, style=style, yes=yes, strict=strict
+    )
+
+
+@click.command()
+@click.argument("experiment")
+@running_options
+def retry(experiment: str, cluster: str | None, style: str, yes: bool, strict: bool) -> None:
+    """Run the units of EXPERIMENT that failed or were blocked, and what depends on them.
+
+    Everything that never ran is left alone; 'i2r run' does all.
+    """
+    pipeline = last_pipeline(experiment)
+    execute(pipeline, experiment, cluster=cluster, style=style, yes=yes, strict=strict, retry=True)
+
+
+def last_pipeline(experiment: str) -> "Pipeline":
+    """Read the pipeline that an experiment was last run with."""
+    from i2r.pipeline.run import load_last_pipeline
+    from i2r.store.experiment import open_experiment
+
+    pipeline = load_last_pipeline(open_experiment(experiment))
+    if pipeline is None:
+        raise InputError(f"{experiment}: nothing was run here yet. Start with 'i2r run'.")
+    return pipeline
+
+
+@click.command()
+@click.argument("directory", default="i2r-demo")
+@running_options
+def demo(directory: str, cluster: str | None, style: str, yes: bool, strict: bool) -> None:
+    """Run everything on a real plate that ships with i2r, in about two minutes.
+
+    U2OS cells with two drugs in several doses (BBBC013, 10.1038/nmeth.2083). Results go to
+    DIRECTORY; this is 'i2r run pipelines/demo.yaml DIRECTORY' and nothing else.
+    """
+    from i2r.pipeline.spec import load_pipeline
+
+    pipeline = shared_folder() / "pipelines" / "demo.yaml"
+    say(f"pipeline: {pipeline}")
+    execute(
+        load_pipeline(str(pipeline)),
+        directory,
+        cluster=cluster,
+        style=style,
+        yes=yes,
+        strict=strict,
+    )
+
+
+@click.command()
+@click.argument("pipeline")
+@click.argument("experiment")
+@click.option("--cluster", metavar="FILE|ADDRESS|none", default=None, help="As for 'i2r run'.")
+def plan(pipeline: str, experiment: str, cluster: str | None) -> None:
+    """Show what 'i2r run PIPELINE EXPERIMENT' would do, without writing or starting anything.
+
+    Per stage: units to run and in all, bytes read and written, and the memory of the largest
+    unit against that of a worker.
+    """
+    from i2r.cli.planning import print_plan
+    from i2r.cluster import load_cluster
+    from i2r.pipeline.spec import load_pipeline
+
+    print_plan(load_pipeline(pipeline), experiment, load_cluster(cluster) if cluster else None)

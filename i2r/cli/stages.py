@@ -1,0 +1,140 @@
+"""A command for every stage, its options generated from the stage's fields."""
+
+import inspect
+import types
+from typing import Any, Literal, Union, get_args, get_origin
+
+import rich_click as click
+from pydantic.fields import FieldInfo
+
+from i2r.cli.options import running_options, say
+from i2r.errors import InputError
+from i2r.stages.base import Stage, find_stage
+
+# What the verb itself says, and names that only a pipeline file needs.
+_HIDDEN = ("stage",)
+
+
+def make_stage_command(verb: str) -> click.Command:
+    """Make the command of a stage: ``i2r VERB EXPERIMENT [OPTIONS]``."""
+    kind = find_stage(verb)
+
+    def callback(
+        experiment: str, cluster: str | None, style: str, yes: bool, strict: bool, **given: Any
+    ) -> None:
+        run_stage(kind, experiment, given, cluster=cluster, style=style, yes=yes, strict=strict)
+
+    command = click.command(verb, help=_describe(kind))(running_options(callback))
+    options: list[click.Parameter] = [click.Argument(["experiment"])]
+    options += [_make_option(n, f) for n, f in kind.model_fields.items() if n not in _HIDDEN]
+    if kind.survey is not Stage.survey:
+        help_text = "Only show what the source holds: plate map, channels, gaps, duplicates."
+        options.append(click.Option(["--dry-run"], is_flag=True, help=help_text))
+    command.params = options + command.params
+    return command
+
+
+def run_stage(
+    kind: type[Stage],
+    experiment: str,
+    given: dict[str, Any],
+    *,
+    cluster: str | None,
+    style: str,
+    yes: bool,
+    strict: bool,
+) -> None:
+    """Run one stage with the given options; those not given keep their last values."""
+    from i2r.cli.running import execute
+    from i2r.pipeline.run import load_last_pipeline, with_stage
+    from i2r.pipeline.spec import parse_stage
+    from i2r.store.experiment import open_experiment
+
+    dry_run = given.pop("dry_run", False)
+    values = {name: value for name, value in given.items() if value not in (None, ())}
+    for name, value in values.items():
+        if isinstance(value, tuple) and _is_mapping(kind.model_fields[name]):
+            values[name] = dict(_split_pair(name, pair) for pair in value)
+    try:
+        pipeline = load_last_pipeline(open_experiment(experiment))
+    except InputError:
+        if kind.survey is Stage.survey:
+            raise
+        pipeline = None
+    title = values.get("name") or kind.model_fields["stage"].default
+    before = [s for s in pipeline.stages if s.title == title] if pipeline else []
+    if before:
+        values = {**before[0].model_dump(mode="json", exclude_none=True), **values}
+    values["stage"] = kind.model_fields["stage"].default
+    stage = parse_stage(values, where=f"i2r {values['stage']}", folder=".")
+    if dry_run:
+        from i2r.cli.surveying import print_survey
+
+        print_survey(stage)
+        return
+    merged = with_stage(pipeline, stage, where=f"i2r {values['stage']}")
+    only = {stage.title}
+    say(f"stage {stage.title}: {stage.model_dump(mode='json', exclude={'stage', 'name', 'needs'})}")
+    execute(merged, experiment, cluster=cluster, style=style, yes=yes, strict=strict, only=only)
+
+
+def _describe(kind: type[Stage]) -> str:
+    """Give the stage's own words, with what it reads."""
+    text = inspect.cleandoc(kind.__doc__ or "")
+    needed = [verb for verb, required in kind.reads.items() if required and verb != "*"]
+    after = f"\n\nRuns after: {', '.join(needed)}." if needed else ""
+    return (
+        f"{text}{after}\n\nOptions that are not given keep the value of the stage's last run in "
+        "EXPERIMENT, or their default."
+    )
+
+
+def _make_option(name: str, field: FieldInfo) -> click.Option:
+    """Make the option of a field."""
+    kind, multiple = _option_type(field)
+    default = field.get_default(call_default_factory=True)
+    bare = field.is_required() or default in (None, (), {}, "")
+    required = " Needed the first time." if field.is_required() else ""
+    flag = f"--{name.replace('_', '-')}"
+    declaration = f"{flag}/--no-{flag[2:]}" if kind is bool else flag
+    return click.Option(
+        [declaration, name],
+        type=None if kind is bool else kind,
+        multiple=multiple,
+        default=None,
+        help=f"{field.description or ''}.{required}",
+        show_default=False if bare else str(default),
+        metavar="NAME=VALUE" if _is_mapping(field) else None,
+    )
+
+
+def _option_type(field: FieldInfo) -> tuple[Any, bool]:
+    """Give click's type for a field, and whether the option may be given several times."""
+    annotation: Any = field.annotation
+    if _is_mapping(field):
+        return str, True
+    if get_origin(annotation) is tuple:
+        return str, True
+    choices = [a for a in get_args(annotation) if a is not type(None)]
+    if get_origin(annotation) is Literal:
+        return click.Choice([str(choice) for choice in choices]), False
+    if get_origin(annotation) in (Union, types.UnionType):
+        return (
+            (choices[0], False)
+            if len(choices) == 1 and isinstance(choices[0], type)
+            else (str, False)
+        )
+    return annotation, False
+
+
+def _is_mapping(field: FieldInfo) -> bool:
+    return get_origin(field.annotation) is dict
+
+
+def _split_pair(name: str, text: str) -> tuple[str, str]:
+    key, separator, value = text.partition("=")
+    if not separator:
+        raise InputError(
+            f"--{name.replace('_', '-')} {text!r}: expected NAME=VALUE, e.g. DNA=0.01."
+        )
+    return key, value

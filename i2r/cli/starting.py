@@ -1,0 +1,111 @@
+"""The command that starts an experiment: a pipeline and a layout to fill in."""
+
+from pathlib import Path
+
+import rich_click as click
+
+from i2r.errors import InputError
+
+PIPELINE = """\
+# A pipeline for i2r: which stages run on your images, with which options.
+# 'i2r STAGE --help' lists a stage's options; paths are relative to this file.
+# Check what i2r finds:   i2r convert EXPERIMENT --dry-run ... or   i2r plan {name} EXPERIMENT
+# Run it, and resume it:  i2r run {name} EXPERIMENT
+seed: 0
+description: {description}
+stages:
+  - stage: convert
+    source: {source}
+    layout: {layout}
+{pattern}    # Names for your channels; list the one that shows the nuclei as DNA.
+    channels: {channels}
+    # CHECK THIS: camera pixel / magnification, often 0.65 at 10x binned 1 or 20x binned 2.
+    pixel_size_um: {pixel_size}
+
+  # Focus, saturation and background of every field; excludes what you list or limit.
+  - stage: quality
+
+  # Nuclei, found in this channel. Your own masks instead: method: import, masks: FOLDER
+  - stage: segment
+    channel: {nuclei}
+
+  # One 64 x 64 tile per nucleus, everything outside it black (mask: false keeps it).
+  - stage: crop
+
+  # Every perturbation against the negative controls.
+  - stage: screen
+    channels: [{nuclei}]
+
+  - stage: report
+"""
+
+
+@click.command()
+@click.argument("directory")
+@click.option("--source", required=True, help="Folder of images, or a CellProfiler load_data.csv.")
+@click.option(
+    "--pattern",
+    help="Regular expression for file names with the groups plate, well (or row, column), "
+    "field, channel, e.g. '(?P<well>[A-P]\\d+)_s(?P<field>\\d)_w(?P<channel>\\d)'. "
+    "Not for CSV tables.",
+)
+@click.option("--plate", help="Plate name, where the files name none.")
+@click.option("--pixel-size-um", type=float, help="Edge of a pixel in microns.")
+def init(
+    directory: str,
+    source: str,
+    pattern: str | None,
+    plate: str | None,
+    pixel_size_um: float | None,
+) -> None:
+    """Make DIRECTORY with a commented pipeline.yaml and a layout.csv to fill in.
+
+    Looks at the source, lists every well it finds in layout.csv, and prints what to do next.
+    Existing files are not touched.
+    """
+    from i2r.readers import ReaderOptions, find_reader
+    from i2r.store import files
+
+    target = Path(directory)
+    pipeline, layout = target / "pipeline.yaml", target / "layout.csv"
+    for file in (pipeline, layout):
+        if file.exists():
+            raise InputError(f"{file}: exists already. Name another folder, or move it away.")
+    where = files.normalise_url(source)
+    images, notes = find_reader("auto", where)(where, ReaderOptions(pattern=pattern, plate=plate))
+    channels = sorted(images["channel"].unique())
+    named = {name: "DNA" if len(channels) == 1 else name for name in channels}
+    target.mkdir(parents=True, exist_ok=True)
+    wells = images[["plate", "well"]].drop_duplicates()
+    wells.assign(perturbation="", gene="", dose="", role="").to_csv(layout, index=False)
+    pattern_line = f"    pattern: {_quote(pattern)}\n" if pattern else ""
+    plate_line = f"    plate: {_quote(plate)}\n" if plate else ""
+    nuclei = next((n for n in named.values() if n.lower() in ("dna", "hoechst", "dapi")), None)
+    pipeline.write_text(
+        PIPELINE.format(
+            name=pipeline.name,
+            description=_quote(f"{len(wells)} wells of {source}"),
+            source=_quote(where),
+            layout=layout.name,
+            pattern=pattern_line + plate_line,
+            channels="{" + ", ".join(f"{_quote(k)}: {_quote(v)}" for k, v in named.items()) + "}",
+            pixel_size=pixel_size_um or "0.65",
+            nuclei=_quote(nuclei or next(iter(named.values()))),
+        ),
+        encoding="utf-8",
+    )
+    for note in notes:
+        click.echo(f"note: {note}")
+    click.echo(
+        f"found {images['plate'].nunique()} plates, {len(wells)} wells, "
+        f"{len(images)} images, channels {', '.join(channels)}\n"
+        f"1. fill in {layout}: perturbation and role (treated, negative_control, ...) of wells\n"
+        f"2. check {pipeline}: pixel size and channel names\n"
+        f"3. i2r plan {pipeline} {target / 'experiment'}\n"
+        f"4. i2r run {pipeline} {target / 'experiment'}"
+    )
+
+
+def _quote(text: str) -> str:
+    """Quote a text for YAML."""
+    return "'" + text.replace("'", "''") + "'"

@@ -1,0 +1,106 @@
+"""How a run ended: a short table of what was found, and where the report is."""
+
+from collections import Counter
+
+import rich_click as click
+from rich.console import Console
+from rich.table import Table
+
+from i2r.errors import InputError
+from i2r.pipeline.loop import Summary
+from i2r.store import files
+from i2r.store.experiment import Experiment, open_experiment
+
+SHOWN = 8
+
+
+def print_summary(summary: Summary, url: str) -> None:
+    """Print what ran, what was found, what went wrong, and what to do next."""
+    if summary.stopped:
+        click.echo(f"stopped: {summary.stopped} Run the same command again to go on.", err=True)
+        return
+    experiment = open_experiment(url)
+    if summary.ran:
+        ran = ", ".join(f"{title} {number}" for title, number in summary.ran.items())
+        click.echo(f"{sum(summary.ran.values())} units in {summary.seconds:.0f} s: {ran}")
+    else:
+        click.echo("nothing to do: everything is up to date")
+    _print_counts(experiment)
+    for title in _rankings(experiment):
+        _print_ranking(experiment, title)
+    for word, units in (("failed", summary.failed), ("blocked", summary.blocked)):
+        for unit in units[:3]:
+            click.echo(f"{word}: {unit.name}: {unit.error}")
+        if len(units) > 3:
+            click.echo(f"... {len(units)} units {word}; see 'i2r errors {url}'")
+    if summary.excluded:
+        number = sum(map(len, summary.excluded.values()))
+        reasons = Counter(r for fields in summary.excluded.values() for r in fields.values())
+        listed = ", ".join(f"{n} {reason}" for reason, n in reasons.items())
+        click.echo(f"{number} fields excluded ({listed}); see 'i2r errors {url}'")
+    report = experiment.path("report.html")
+    if files.exists(report):
+        click.echo(f"report: {report}")
+
+
+def _print_counts(experiment: Experiment) -> None:
+    """Print wells, fields and nuclei, from what the units said of themselves."""
+    totals: dict[str, Counter[str]] = {}
+    for entry in experiment.ledger.entries():
+        if entry.event == "done":
+            counts = totals.setdefault(entry.stage, Counter())
+            counts["fields"] += int(entry.result.get("fields", 0))
+            counts["nuclei"] += int(entry.result.get("nuclei", 0))
+            counts["left out"] += sum(entry.result.get("left_out", {}).values())
+    table = Table(box=None, pad_edge=False)
+    for name in ("stage", "fields", "nuclei", "left out"):
+        table.add_column(name, justify="left" if name == "stage" else "right")
+    for title, counts in totals.items():
+        if counts["fields"]:
+            values = (counts["fields"], counts["nuclei"], counts["left out"])
+            table.add_row(title, *(f"{value:,}" if value else "" for value in values))
+    if table.rows:
+        Console().print(table)
+
+
+def _rankings(experiment: Experiment) -> list[str]:
+    """List the complete stages whose table ranks perturbations."""
+    stages = {e.stage for e in experiment.ledger.entries() if e.key == "*" and e.event == "done"}
+    found = []
+    for title in sorted(stages):
+        try:
+            if {"rank", "score", "perturbation"} <= set(experiment.table(title).columns):
+                found.append(title)
+        except InputError:
+            continue
+    return found
+
+
+def _print_ranking(experiment: Experiment, title: str) -> None:
+    """Print the top of a ranking, with the null beside it."""
+    ranking = experiment.table(title)
+    null = ranking[ranking["kind"] == "control_draw"]["score"]
+    shown = ranking[ranking["kind"] != "control_draw"].head(SHOWN)
+    table = Table(
+        title=f"{title}: best told apart from the controls (balanced accuracy, 0.5 = not at all)",
+        title_justify="left",
+        box=None,
+        pad_edge=False,
+    )
+    for name in ("rank", "perturbation", "score", "± folds", "wells", "nuclei"):
+        table.add_column(name, justify="left" if name == "perturbation" else "right")
+    for row in shown.itertuples():
+        table.add_row(
+            str(row.rank),
+            str(row.condition),
+            f"{row.score:.3f}",
+            f"{row.spread:.3f}",
+            str(row.n_wells),
+            f"{row.n_nuclei:,}",
+        )
+    Console().print(table)
+    if len(null):
+        click.echo(
+            f"{len(null)} draws of control wells against the others: "
+            f"{null.mean():.3f} on average, {null.min():.3f} to {null.max():.3f}"
+        )

@@ -1,0 +1,66 @@
+"""The newcomer's way: a folder of TIFFs, 'i2r init', a filled-in layout, a run, a report."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from i2r.cli.group import i2r
+from i2r.testing import write_plate
+
+PATTERN = r"(?P<plate>[^/]+)/(?P<well>[A-H]\d+)_s(?P<field>\d+)_(?P<channel>\w+)\.tif"
+
+
+def fill_in(folder: Path, truth: Path) -> None:
+    """Do what the user is asked to do: name the perturbations, say what a pixel is."""
+    layout = pd.read_csv(folder / "layout.csv", dtype=str).drop(columns=["perturbation", "role"])
+    known = pd.read_csv(truth, dtype=str)[["well", "perturbation", "role"]]
+    layout.merge(known, on="well").to_csv(folder / "layout.csv", index=False)
+    content = yaml.safe_load((folder / "pipeline.yaml").read_text())
+    for stage in content["stages"]:
+        if stage["stage"] == "convert":
+            stage["pixel_size_um"] = 1.0
+        if stage["stage"] == "crop":
+            stage |= {"size_px": 32, "min_area_um2": 60}
+        if stage["stage"] == "screen":
+            stage |= {"max_steps": 5, "control_draws": 1, "n_folds": 2}
+    (folder / "pipeline.yaml").write_text(yaml.safe_dump(content))
+
+
+@pytest.mark.parametrize("kind", ["folder with a pattern", "load_data.csv"])
+def test_newcomer_reaches_crops_and_a_report(tmp_path: Path, kind: str) -> None:
+    plate = write_plate(tmp_path / "plate", wells=8, fields=1)
+    folder = tmp_path / "screen"
+    given = ["--source", str(plate.load_data)]
+    if kind == "folder with a pattern":
+        given = ["--source", str(plate.source), "--pattern", PATTERN]
+    runner = CliRunner()
+    started = runner.invoke(i2r, ["init", str(folder), *given])
+    assert started.exit_code == 0, started.output
+    assert "8 wells" in started.output
+    fill_in(folder, plate.layout)
+
+    command = ["run", str(folder / "pipeline.yaml"), str(folder / "e"), "--cluster", "none"]
+    done = runner.invoke(i2r, command)
+    assert done.exit_code == 0, done.output
+    assert "report:" in done.output
+    assert (folder / "e" / "report.html").stat().st_size > 10_000
+    assert list((folder / "e" / "nuclei" / "crop" / "P1.zarr").iterdir())
+
+    again = runner.invoke(i2r, command)
+    assert again.exit_code == 0
+    assert "nothing to do" in again.output
+
+
+def test_init_touches_no_existing_file(tmp_path: Path) -> None:
+    plate = write_plate(tmp_path / "plate", wells=4, fields=1)
+    folder = tmp_path / "screen"
+    arguments = ["init", str(folder), "--source", str(plate.load_data)]
+    assert CliRunner().invoke(i2r, arguments).exit_code == 0
+    (folder / "layout.csv").write_text("mine")
+    refused = CliRunner().invoke(i2r, arguments)
+    assert refused.exit_code == 1  # the command line's main turns it into one line and 2
+    assert "exists already" in str(refused.exception)
+    assert (folder / "layout.csv").read_text() == "mine"

@@ -1,0 +1,174 @@
+"""What the architecture promises, read from the source."""
+
+import ast
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from i2r.cli.group import COMMANDS, i2r
+from i2r.stages.base import Stage, find_stage, list_verbs
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "i2r"
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+
+
+def relative(path: Path) -> str:
+    return path.relative_to(PACKAGE).as_posix()
+
+
+def imports(path: Path, *, top_level_only: bool = False) -> set[str]:
+    """List the modules a file imports."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    found = set()
+    for node in tree.body if top_level_only else ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+    return found
+
+
+def packages(path: Path) -> set[str]:
+    return {name.partition(".")[0] for name in imports(path)}
+
+
+def test_only_the_run_loops_worker_side_computes() -> None:
+    found = {relative(p) for p in SOURCES if ".compute(" in p.read_text(encoding="utf-8")}
+    assert found == {"pipeline/work.py"}
+
+
+def test_only_pipeline_and_cluster_know_the_scheduler() -> None:
+    found = {relative(p) for p in SOURCES if "distributed" in packages(p)}
+    assert found
+    assert all(name == "cluster.py" or name.startswith("pipeline/") for name in found), found
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in SOURCES if relative(p).startswith("kernels/")], ids=relative
+)
+def test_kernels_know_arrays_and_nothing_else(path: Path) -> None:
+    allowed = {"numpy", "scipy", "skimage", "numba", "i2r"} | set(sys.stdlib_module_names)
+    assert packages(path) <= allowed - {"logging"}
+    assert {n for n in imports(path) if n.startswith("i2r")} <= {f"i2r.kernels.{p.stem}" for p in SOURCES} | {
+        "i2r.kernels", "i2r.errors", "i2r.types",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in SOURCES if relative(p).startswith("models/")], ids=relative
+)
+def test_models_know_torch_and_arrays(path: Path) -> None:
+    assert packages(path) <= {"numpy", "torch", "i2r"} | set(sys.stdlib_module_names) - {"logging"}
+    assert {n for n in imports(path) if n.startswith("i2r")} <= {f"i2r.models.{p.stem}" for p in SOURCES} | {
+        "i2r.models", "i2r.errors", "i2r.types",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in SOURCES if relative(p).startswith("lazy/")], ids=relative
+)
+def test_lazy_builders_do_no_input_or_output(path: Path) -> None:
+    assert not {
+        n
+        for n in imports(path)
+        if n.startswith(("i2r.store", "i2r.readers", "i2r.stages", "zarr", "pyarrow"))
+    }
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in SOURCES if relative(p).startswith("stages/")], ids=relative
+)
+def test_stages_import_heavy_packages_only_when_they_run(path: Path) -> None:
+    assert not {
+        n for n in imports(path, top_level_only=True) if n.startswith(("torch", "i2r.models"))
+    }
+
+
+def test_files_are_addressed_by_the_store_and_the_readers_alone() -> None:
+    found = {relative(p) for p in SOURCES if "fsspec" in packages(p)}
+    assert all(name.startswith("store/") for name in found), found
+
+
+def test_no_file_is_longer_than_400_lines() -> None:
+    lengths = {relative(p): len(p.read_text(encoding="utf-8").splitlines()) for p in SOURCES}
+    assert {name: n for name, n in lengths.items() if n > 400} == {}
+
+
+def test_import_contracts_hold() -> None:
+    done = subprocess.run(
+        [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    ) if Path(sys.executable).with_name("lint-imports").exists() else None  # fmt: skip
+    if done is None:
+        pytest.skip("import-linter is not installed")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_help_answers_at_once() -> None:
+    """Count processor time, which a busy machine stretches less than the clock."""
+    seconds = []
+    for _ in range(5):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        done = subprocess.run(
+            [sys.executable, "-m", "i2r", "--help"], capture_output=True, text=True, check=True
+        )
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+        assert all(name in done.stdout for name in [*COMMANDS, *list_verbs()])
+    assert min(seconds) < 0.6, seconds
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = "import sys; sys.argv = ['i2r', '--help']\ntry:\n import i2r.__main__\n i2r.__main__.main()\nexcept SystemExit: pass\n"
+    heavy = {"numpy", "dask", "zarr", "torch", "pandas", "pydantic", "distributed", "pyarrow"}
+    done = subprocess.run(
+        [sys.executable, "-c", code + "print(sorted(sys.modules))"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    loaded = set(ast.literal_eval(done.stdout.splitlines()[-1]))
+    assert "i2r" in loaded
+    assert not loaded & heavy
+
+
+# ------------------------------------------------------------------------------- stages
+
+
+@pytest.mark.parametrize("verb", list_verbs())
+def test_a_stage_is_found_and_explains_itself(verb: str) -> None:
+    kind = find_stage(verb)
+    assert issubclass(kind, Stage)
+    assert kind.model_fields["stage"].default == verb
+    assert (kind.__doc__ or "").strip()
+    assert kind.__doc__ != Stage.__doc__
+    assert sys.modules[kind.__module__].__doc__
+    missing = [
+        name
+        for name, field in kind.model_fields.items()
+        if not field.description and name != "stage"
+    ]
+    assert missing == []
+    assert set(kind.execution_only) <= set(kind.model_fields)
+    assert set(kind.reads) <= {*list_verbs(), "*"}
+
+
+@pytest.mark.parametrize("verb", list_verbs())
+def test_a_stages_help_names_every_option(verb: str) -> None:
+    result = CliRunner().invoke(i2r, [verb, "--help"], terminal_width=200)
+    assert result.exit_code == 0, result.output
+    for name in find_stage(verb).model_fields:
+        if name != "stage":
+            assert f"--{name.replace('_', '-')}" in result.output
+
+
+@pytest.mark.parametrize("verb", list_verbs())
+def test_a_stages_last_unit_and_units_have_docstrings(verb: str) -> None:
+    kind = find_stage(verb)
+    for name in ("keys", "build", "finish", "check", "peak_bytes"):
+        assert getattr(kind, name).__doc__, name
