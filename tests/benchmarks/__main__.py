@@ -1,0 +1,11 @@
+"""All benchmarks, one after another: ``python -m tests.benchmarks`` (about ten minutes)."""
+
+import os
+import subprocess
+import sys
+
+NAMES = ["kernels", "conversion", "chain"] + (["bbbc013"] if "I2R_DATA" in os.environ else [])
+
+for name in NAMES:
+    print(f"\n==== {name}", flush=True)
+    subprocess.run([sys.executable, "-m", f"tests.benchmarks.{name}"], check=False)

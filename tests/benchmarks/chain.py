@@ -1,0 +1,241 @@
+"""From LZW TIFF through the store to crops: speed against the textbook way, memory, file counts.
+
+``python -m tests.benchmarks.chain`` prints two tables:
+
+- one core: convert, segment and crop by i2r (ledger, OME-Zarr, tables and all) against the same files
+  by scikit-image, ``regionprops_table`` and one PNG per nucleus, in turns; and the stage convert
+  against imread, encode and one plain file per field;
+- a plate of 1080 x 1080 fields, nine per well, on worker processes: fields/s and nuclei/s per stage,
+  files per field, the largest worker's memory for a quarter of the plate and for all of it, and tasks.
+
+``--wells 384`` makes the plate a whole one (20 GB); the default is as much as runs in minutes.
+"""
+
+import argparse
+import os
+import shutil
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numcodecs.blosc
+import numpy as np
+import pandas as pd
+import psutil
+import tifffile
+from PIL import Image
+from skimage.measure import regionprops_table
+
+from i2r.cluster import ClusterSpec, WorkerGroup
+from i2r.pipeline.run import run_pipeline
+from i2r.pipeline.spec import Pipeline, parse_pipeline
+from i2r.store.experiment import Experiment, open_experiment
+from i2r.store.shards import PLANES
+from i2r.store.validate import find_problems
+from i2r.testing import name_wells
+from tests.benchmarks.kernels import segment_by_textbook, simulate_field
+
+FIELDS = 9
+DISTINCT = 12
+STAGES = ("convert", "segment", "crop")
+
+
+class Plate(NamedTuple):
+    """A simulated plate as files."""
+
+    images: Path
+    layout: Path
+    n_wells: int
+
+
+def write_plate(folder: Path, *, n_wells: int) -> Plate:
+    """Write a plate's LZW TIFF files; the same twelve fields come again in other wells."""
+    images = folder / "images"
+    images.mkdir(parents=True)
+    wells = name_wells(n_wells, plate_format=384)
+    originals = []
+    for number in range(DISTINCT):
+        path = folder / f"field{number}.tif"
+        tifffile.imwrite(path, simulate_field(seed=number)[0], compression="lzw")
+        originals.append(path)
+    for index in range(n_wells * FIELDS):
+        well, field = wells[index // FIELDS], index % FIELDS + 1
+        shutil.copyfile(originals[index % DISTINCT], images / f"{well}_s{field}.tif")
+    roles = ["negative_control" if n % 8 == 0 else "treated" for n in range(n_wells)]
+    layout = folder / "layout.csv"
+    names = [f"gene{n % 40}" if role == "treated" else "control" for n, role in enumerate(roles)]
+    pd.DataFrame({"well": wells, "perturbation": names, "role": roles}).to_csv(layout, index=False)
+    return Plate(images, layout, n_wells)
+
+
+def describe(plate: Plate) -> Pipeline:
+    """Make the pipeline of a plate: convert, segment, crop."""
+    convert = {
+        "stage": "convert",
+        "source": str(plate.images),
+        "layout": str(plate.layout),
+        "pattern": r"(?P<well>[A-P]\d+)_s(?P<field>\d+)\.tif",
+        "channels": {"channel": "DNA"},
+        "plate": "P1",
+        "pixel_size_um": 0.65,
+    }
+    return parse_pipeline({"stages": [convert, "segment", "crop"]}, where="benchmark")
+
+
+def run_textbook(paths: list[Path], target: Path) -> int:
+    """Read, segment and measure fields, and write one PNG per nucleus; return their number."""
+    target.mkdir()
+    n_nuclei = 0
+    for path in paths:
+        image = tifffile.imread(path)
+        labels = segment_by_textbook(image)
+        properties = ("label", "area", "bbox", "centroid", "eccentricity", "solidity")
+        table = regionprops_table(labels, image, properties=(*properties, "intensity_mean"))
+        for index, label in enumerate(table["label"]):
+            y0, x0, y1, x1 = (int(table[f"bbox-{edge}"][index]) for edge in range(4))
+            if y1 - y0 > 64 or x1 - x0 > 64:
+                continue
+            tile = np.zeros((64, 64), image.dtype)
+            top, left = 32 - (y1 - y0) // 2, 32 - (x1 - x0) // 2
+            masked = image[y0:y1, x0:x1] * (labels[y0:y1, x0:x1] == label)
+            tile[top : top + y1 - y0, left : left + x1 - x0] = masked
+            Image.fromarray(tile).save(target / f"{path.stem}_{label}.png")
+            n_nuclei += 1
+    return n_nuclei
+
+
+def compare_on_one_core(folder: Path, *, n_wells: int, rounds: int) -> None:
+    """Print fields/s of i2r and of the textbook way over the same files, in turns."""
+    plate = write_plate(folder / "one-core", n_wells=n_wells)
+    paths = sorted(plate.images.iterdir())
+    some = paths[:: max(1, len(paths) // 8)]
+    pipeline = describe(plate)
+    convert = parse_pipeline({"stages": [pipeline.dump()["stages"][0]]}, where="benchmark")
+    inside = ClusterSpec(type="none")
+    ways: dict[str, tuple[int, Callable[[int], object]]] = {
+        "i2r": (len(paths), lambda turn: _run(pipeline, folder / f"ours{turn}", inside)),
+        "textbook": (len(some), lambda turn: run_textbook(some, folder / f"theirs{turn}")),
+        "convert": (len(paths), lambda turn: _run(convert, folder / f"converted{turn}", inside)),
+        "floor": (len(paths), lambda turn: convert_barely(paths, folder / f"plain{turn}")),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for turn in range(rounds + 1):
+        for name, (n_fields, way) in ways.items():
+            started = time.perf_counter()
+            way(turn)
+            # The first turn compiles kernels and fills caches.
+            if turn:
+                seconds[name].append((time.perf_counter() - started) / n_fields)
+    print(
+        f"one core, {len(paths)} fields of 1080 x 1080 uint16, LZW TIFF; median of {rounds} turns"
+    )
+    for name, values in seconds.items():
+        middle = statistics.median(values)
+        print(f"{name:10s} {middle * 1e3:7.1f} ms/field {1 / middle:7.1f} fields/s")
+    for ours, theirs, bar in (("i2r", "textbook", "4, later 8"), ("convert", "floor", "0.6")):
+        ratios = [b / a for a, b in zip(seconds[ours], seconds[theirs], strict=True)]
+        print(f"speed of {ours} over {theirs}: {statistics.median(ratios):.2f} (bar {bar})")
+
+
+def convert_barely(paths: list[Path], target: Path) -> None:
+    """Read, encode with the store's codec, and write one plain file per field."""
+    codec = numcodecs.blosc.Blosc(cname=PLANES.name, clevel=PLANES.level, shuffle=1)
+    target.mkdir()
+    for path in paths:
+        (target / path.stem).write_bytes(codec.encode(tifffile.imread(path)))
+
+
+def measure_plate(folder: Path, *, n_wells: int, n_workers: int) -> None:
+    """Print rates, file counts and memory of a plate on worker processes."""
+    peaks = {}
+    for part in (max(n_workers, n_wells // 4), n_wells):
+        plate = write_plate(folder / f"plate{part}", n_wells=part)
+        cluster = ClusterSpec(cpu=WorkerGroup(n_workers=n_workers))
+        with MemoryWatch() as watch:
+            started = time.perf_counter()
+            experiment = _run(describe(plate), folder / f"experiment{part}", cluster)
+            wall_s = time.perf_counter() - started
+        peaks[part] = watch.peak_bytes
+        n_fields = part * FIELDS
+        n_nuclei = len(experiment.table("crop"))
+        if part != n_wells:
+            shutil.rmtree(folder / f"experiment{part}")
+            shutil.rmtree(folder / f"plate{part}")
+    print(f"\n{n_wells} wells of {FIELDS} fields on {n_workers} workers: {wall_s:.0f} s")
+    print(
+        f"{'stage':10s} {'units':>6s} {'busy s':>8s} {'fields/s':>9s} {'nuclei/s':>9s} (per worker)"
+    )
+    for stage in STAGES:
+        entries = [e for e in experiment.ledger.entries(stage) if e.key != "*"]
+        busy = sum(e.seconds for e in entries)
+        print(
+            f"{stage:10s} {len(entries):6d} {busy:8.1f} {n_fields / busy:9.1f} {n_nuclei / busy:9.0f}"
+        )
+    whole = f"{n_fields / wall_s:9.1f} {n_nuclei / wall_s:9.0f}"
+    print(f"{'whole run':10s} {'':6s} {wall_s:8.1f} {whole} (all workers)")
+    n_files = sum(len(names) for _, _, names in os.walk(folder / f"experiment{n_wells}"))
+    print(f"files per field: {n_files / n_fields:.2f} (bar 8), {n_files} in all")
+    n_units = sum(1 for _ in experiment.ledger.entries())
+    print(f"units of work: {n_units} for {n_nuclei} nuclei")
+    started = time.perf_counter()
+    problems = find_problems(open_experiment(str(folder / f"experiment{n_wells}")))
+    print(f"validate: {time.perf_counter() - started:.1f} s, {len(problems)} problems (bar 10 s)")
+    for part, peak in peaks.items():
+        print(f"largest worker's memory with {part:4d} wells: {peak / 2**20:.0f} MiB")
+
+
+class MemoryWatch:
+    """Watches the largest memory (RSS) of any child process while it is open."""
+
+    def __init__(self) -> None:
+        self.peak_bytes = 0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> "MemoryWatch":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        this = psutil.Process()
+        while not self._stop.wait(0.2):
+            for child in this.children(recursive=True):
+                try:
+                    self.peak_bytes = max(self.peak_bytes, child.memory_info().rss)
+                except psutil.Error:
+                    continue
+
+
+def _run(pipeline: Pipeline, target: Path, cluster: ClusterSpec) -> Experiment:
+    summary = run_pipeline(pipeline, str(target), cluster=cluster, style="none")
+    if summary.exit_code:
+        raise RuntimeError(f"{summary.stopped} {[u.error for u in summary.failed][:1]}")
+    return open_experiment(str(target))
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--wells", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=3, help="0 leaves the first table out")
+    parser.add_argument("--workers", type=int, default=2)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        affinity = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, {max(affinity)})
+        if options.rounds:
+            compare_on_one_core(Path(folder), n_wells=4, rounds=options.rounds)
+        os.sched_setaffinity(0, affinity)
+        measure_plate(Path(folder), n_wells=options.wells, n_workers=options.workers)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,225 @@
+"""Image kernels against the textbook: time in the same run, and accuracy on real fields.
+
+``python -m tests.benchmarks.kernels`` prints the tables. Accuracy needs the folder with the
+data sets named by ``I2R_DATA``. Times are of one thread; ours and the textbook's take turns, so
+that a busy machine slows both, and ratios are medians over the pairs.
+"""
+
+import os
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+from skimage.feature import peak_local_max
+from skimage.filters import gaussian, threshold_otsu
+from skimage.io import imread
+from skimage.measure import regionprops_table
+from skimage.segmentation import watershed
+
+from i2r.kernels.crops import cut_crops, scale_per_nucleus, select_nuclei
+from i2r.kernels.metrics import SegmentationScore, combine_scores, score_segmentation
+from i2r.kernels.nuclei import measure_nuclei
+from i2r.kernels.quality import measure_quality
+from i2r.kernels.segmentation import segment_nuclei
+
+REGION_PROPERTIES = (
+    "label",
+    "area",
+    "bbox",
+    "centroid",
+    "axis_major_length",
+    "axis_minor_length",
+    "eccentricity",
+    "solidity",
+    "intensity_mean",
+)
+
+
+class Timing(NamedTuple):
+    """Median milliseconds of two functions that took turns, and the median of their ratios."""
+
+    ours_ms: float
+    theirs_ms: float
+    ratio: float
+
+
+def segment_by_textbook(image: npt.NDArray[np.number]) -> npt.NDArray[np.int32]:
+    """Label nuclei with the chain found in scikit-image tutorials."""
+    smoothed = gaussian(image, sigma=2, preserve_range=True)
+    mask = ndimage.binary_fill_holes(smoothed > threshold_otsu(smoothed))
+    distance = ndimage.distance_transform_edt(mask)
+    peaks = peak_local_max(distance, min_distance=10, labels=ndimage.label(mask)[0])
+    seeds = np.zeros(image.shape, dtype=np.int32)
+    seeds[tuple(peaks.T)] = np.arange(1, len(peaks) + 1)
+    return np.asarray(watershed(-distance, seeds, mask=mask), dtype=np.int32)
+
+
+def simulate_field(
+    *, size_px: int = 1080, n_nuclei: int = 150, touching: float = 0.35, seed: int = 0
+) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.int32]]:
+    """Draw elliptic nuclei of uneven brightness, some of them in touching pairs.
+
+    Parameters
+    ----------
+    size_px : int
+        Side of the field.
+    n_nuclei : int
+        Nuclei to place; fewer if the field is full.
+    touching : float
+        Part of the nuclei that are placed next to another one.
+    seed : int
+        Of the random numbers.
+
+    Returns
+    -------
+    image : (size_px, size_px) uint16
+        Camera offset, blur, shot noise.
+    labels : (size_px, size_px) int32
+        What was drawn.
+    """
+    random = np.random.default_rng(seed)
+    labels = np.zeros((size_px, size_px), dtype=np.int32)
+    signal = np.zeros(labels.shape)
+    margin = 30
+    previous = np.full(2, size_px / 2)
+    for nucleus in range(1, n_nuclei + 1):
+        radii = random.uniform((11.0, 14.0), (14.0, 19.0))
+        angle = random.uniform(0, np.pi)
+        pair = nucleus > 1 and nucleus % 2 == 0 and random.random() < touching
+        for _ in range(200):
+            if pair:
+                centre = previous + random.uniform(24, 28) * _direction(random)
+            else:
+                centre = random.uniform(margin, size_px - margin, 2)
+            if not (margin <= centre.min() and centre.max() < size_px - margin):
+                continue
+            y0, x0 = (centre - margin).astype(int)
+            window = np.s_[y0 : y0 + 2 * margin, x0 : x0 + 2 * margin]
+            offset = np.moveaxis(np.mgrid[window], 0, -1) - centre
+            along = offset @ (np.cos(angle), np.sin(angle))
+            across = offset @ (-np.sin(angle), np.cos(angle))
+            inside = (along / radii[1]) ** 2 + (across / radii[0]) ** 2 <= 1
+            near = ndimage.binary_dilation(inside, iterations=4) if not pair else inside
+            overlap = (labels[window] > 0) & near
+            if overlap.sum() <= (0.1 * inside.sum() if pair else 0):
+                own = inside & (labels[window] == 0)
+                labels[window][own] = nucleus
+                texture = ndimage.gaussian_filter(random.normal(size=own.shape), 3) * 3
+                signal[window] += own * random.uniform(400, 2000) * (1 + 0.4 * texture)
+                previous = centre
+                break
+    signal = 120 + ndimage.gaussian_filter(np.maximum(signal, 0), 1.2)
+    image = random.poisson(signal) + random.normal(0, 5, signal.shape)
+    return np.clip(image, 0, 4095).astype(np.uint16), labels
+
+
+def _direction(random: np.random.Generator) -> npt.NDArray[np.float64]:
+    """Unit vector of random direction."""
+    angle = random.uniform(0, 2 * np.pi)
+    return np.array((np.sin(angle), np.cos(angle)))
+
+
+def compare_times(
+    ours: Callable[[], object], theirs: Callable[[], object], *, rounds: int
+) -> Timing:
+    """Time two functions alternately, after one call of each that does not count."""
+    ours()
+    theirs()
+    times = [(_time(ours), _time(theirs)) for _ in range(rounds)]
+    return Timing(
+        statistics.median(a for a, _ in times),
+        statistics.median(b for _, b in times),
+        statistics.median(b / a for a, b in times),
+    )
+
+
+def _time(function: Callable[[], object]) -> float:
+    """Milliseconds of one call."""
+    start = time.perf_counter()
+    function()
+    return (time.perf_counter() - start) * 1e3
+
+
+def load_fields(
+    folder: Path,
+) -> list[tuple[npt.NDArray[np.number], npt.NDArray[np.integer]]]:
+    """Images and label images of a data set, sorted by name."""
+    labels = sorted((folder / "labels").iterdir())
+    images = sorted((folder / "images").iterdir())
+    return [(imread(i), imread(t)) for i, t in zip(images, labels, strict=True)]
+
+
+def score_method(
+    segment: Callable[[npt.NDArray[np.number]], npt.NDArray[np.integer]],
+    fields: list[tuple[npt.NDArray[np.number], npt.NDArray[np.integer]]],
+) -> SegmentationScore:
+    """Score a segmentation function over fields with known nuclei."""
+    return combine_scores([score_segmentation(segment(image), truth) for image, truth in fields])
+
+
+def print_times(rounds: int = 15) -> None:
+    """Print the table of times on a simulated field of 1080 x 1080 pixels."""
+    image, truth = simulate_field()
+    labels = segment_nuclei(image)
+    score = score_segmentation(labels, truth)
+    planes = image[None]
+    print(f"field {image.shape} {image.dtype}, {truth.max()} nuclei; ours F1 {score.f1[0]:.3f},")
+    print(f"textbook F1 {score_segmentation(segment_by_textbook(image), truth).f1[0]:.3f}")
+    rows = {
+        "segment, ms/field": compare_times(
+            lambda: segment_nuclei(image), lambda: segment_by_textbook(image), rounds=rounds
+        ),
+        "measure, ms/field": compare_times(
+            lambda: measure_nuclei(labels, planes),
+            lambda: regionprops_table(labels, image, properties=REGION_PROPERTIES),
+            rounds=rounds,
+        ),
+    }
+    print(f"{'':20} {'ours':>8} {'textbook':>9} {'ratio':>6}")
+    for name, timing in rows.items():
+        print(f"{name:20} {timing.ours_ms:8.2f} {timing.theirs_ms:9.1f} {timing.ratio:6.1f}")
+
+    measured = measure_nuclei(labels, planes)
+    kept = select_nuclei(measured, size_px=64) == 0
+    bbox = np.stack([measured[f"bbox_{edge}"] for edge in ("y0", "x0", "y1", "x1")], axis=1)[kept]
+    ids = measured["label"][kept]
+    crops = cut_crops(planes, labels, label_ids=ids, bbox=bbox)
+    per_second: dict[str, Callable[[], object]] = {
+        "measure": lambda: measure_nuclei(labels, planes),
+        "crop, masked": lambda: cut_crops(planes, labels, label_ids=ids, bbox=bbox),
+        "crop, surroundings": lambda: cut_crops(
+            planes, labels, label_ids=ids, bbox=bbox, masked=False
+        ),
+        "scale to uint8": lambda: scale_per_nucleus(crops),
+    }
+    for name, function in per_second.items():
+        function()
+        milliseconds = statistics.median(_time(function) for _ in range(rounds))
+        print(f"{name:20} {ids.size / milliseconds * 1e3:12,.0f} nuclei/s")
+    measure_quality(image)
+    milliseconds = statistics.median(_time(lambda: measure_quality(image)) for _ in range(rounds))
+    print(f"{'quality':20} {milliseconds:12.2f} ms/field")
+
+
+def print_accuracy(data: Path) -> None:
+    """Print the accuracy of both methods on the data sets with true labels."""
+    print(f"{'':36} F1 .5-.9   @.5   @.7   @.9 AP@.5 splits merges")
+    for folder in ("bbbc039/validation", "dsb2018_fluo"):
+        fields = load_fields(data / folder)
+        for name, method in (("ours", segment_nuclei), ("textbook", segment_by_textbook)):
+            s = score_method(method, fields)
+            print(
+                f"{folder + ', ' + name:36} {s.mean_f1:8.3f} {s.f1[0]:.3f} {s.f1[4]:.3f} "
+                f"{s.f1[8]:.3f} {s.average_precision[0]:.3f} {s.splits:6} {s.merges:6}"
+            )
+
+
+if __name__ == "__main__":
+    print_times()
+    if "I2R_DATA" in os.environ:
+        print_accuracy(Path(os.environ["I2R_DATA"]))
