@@ -48,7 +48,7 @@ def run_stage(
     from i2r.cli.running import execute
     from i2r.pipeline.run import load_last_pipeline, with_stage
     from i2r.pipeline.spec import parse_stage
-    from i2r.store.experiment import open_experiment
+    from i2r.store.experiment import has_experiment, open_experiment
 
     dry_run = given.pop("dry_run", False)
     values = {name: value for name, value in given.items() if value not in (None, ())}
@@ -58,7 +58,7 @@ def run_stage(
     try:
         pipeline = load_last_pipeline(open_experiment(experiment))
     except InputError:
-        if kind.survey is Stage.survey:
+        if not kind.may_begin() or has_experiment(experiment):
             raise
         pipeline = None
     title = values.get("name") or kind.model_fields["stage"].default

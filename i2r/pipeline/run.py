@@ -20,7 +20,8 @@ from i2r.pipeline.units import UnitGraph
 from i2r.stages.base import FINISH, Stage
 from i2r.stages.convert import Convert
 from i2r.store import files
-from i2r.store.experiment import Experiment, check_target, open_experiment
+from i2r.store.experiment import Experiment, check_target, has_experiment, open_experiment
+from i2r.store.layout import empty_layout, empty_sources
 from i2r.store.ledger import LedgerWriter
 from i2r.store.lock import RunLock
 
@@ -36,7 +37,8 @@ def prepare(pipeline: Pipeline, url: str, *, say: Say = lambda line: None) -> Ex
     pipeline
         The stages; the one that brings images in is asked what it finds.
     url
-        The experiment, which need not exist where a stage brings images in.
+        The experiment, which need not exist where the first stage reads no other one: a
+        pipeline that brings no images in makes an experiment without wells.
     say
         Takes notes for the user, one line each.
 
@@ -53,6 +55,9 @@ def prepare(pipeline: Pipeline, url: str, *, say: Say = lambda line: None) -> Ex
         experiment = Experiment(url, layout=surveys[0].layout, sources=surveys[0].sources)
         for note in surveys[0].notes:
             say(note)
+    elif pipeline.stages[0].may_begin() and not has_experiment(url):
+        check_target(url)
+        experiment = Experiment(url, layout=empty_layout(), sources=empty_sources())
     else:
         experiment = open_experiment(url)
     problems = [line for stage in pipeline.stages for line in stage.check(experiment)]

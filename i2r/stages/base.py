@@ -61,6 +61,8 @@ class Stage(BaseModel):
     execution_only: ClassVar[frozenset[str]] = frozenset()
     # Columns of the layout that its results depend on, besides which wells and fields there are.
     layout_columns: ClassVar[tuple[str, ...]] = ()
+    # False where its results don't depend on wells at all: networks, genes, maps between spaces.
+    uses_layout: ClassVar[bool] = True
 
     @field_validator("name")
     @classmethod
@@ -127,6 +129,8 @@ class Stage(BaseModel):
 
     def whole_layout(self, experiment: Experiment) -> object:
         """Give the wells, and of each the `layout_columns`, as plain JSON values."""
+        if not self.uses_layout:
+            return []
         columns = ["plate", "well", *self.layout_columns]
         values: list[list[str]] = experiment.layout_by_key[columns].astype(str).to_numpy().tolist()
         return values
@@ -146,6 +150,11 @@ class Stage(BaseModel):
     def survey(self) -> Survey | None:
         """Describe the images that this stage brings in; None for stages that bring none."""
         return None
+
+    @classmethod
+    def may_begin(cls) -> bool:
+        """Tell whether an experiment can begin with it: it brings in all that it reads."""
+        return cls.survey is not Stage.survey or not (any(cls.reads.values()) or "*" in cls.reads)
 
     def merges(self, experiment: Experiment, keys: Sequence[str]) -> dict[str, list[str]]:
         """Say which parts of this stage's table make which merged file: one per plate."""

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Mapping
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
 import pandas as pd
@@ -12,8 +12,12 @@ from i2r.errors import InputError
 from i2r.store import files, tables
 from i2r.store.layout import conditions
 from i2r.store.ledger import Ledger
+from i2r.store.networks import read_network
 from i2r.store.plate import Plate
 from i2r.types import unit_key
+
+if TYPE_CHECKING:
+    import networkx as nx
 
 FORMAT_VERSION = 1
 
@@ -177,6 +181,10 @@ class Experiment:
         """Give the URL of a merged table: one file per plate, or one in all."""
         return self.path("tables", table, f"{quote_name(plate) if plate else 'all'}.parquet")
 
+    def network_url(self, name: str) -> str:
+        """Give the URL of a network of genes, a GraphML file."""
+        return self.path("networks", f"{quote_name(name)}.graphml")
+
     # ------------------------------------------------------------------ what it holds
 
     def tables(self) -> list[str]:
@@ -223,6 +231,26 @@ class Experiment:
                 f"{self.url}: a part of the table {name!r} is missing. 'i2r validate' says which."
             ) from error
 
+    def network(self, name: str) -> "nx.Graph":
+        """Read a network of genes: nodes with ``prize`` and ``terminal``, edges with ``cost``.
+
+        Parameters
+        ----------
+        name
+            The stage's name, or the name of another network it makes.
+
+        Raises
+        ------
+        InputError
+            If there is no such network.
+        """
+        url = self.network_url(name)
+        if not files.exists(url):
+            names = files.list_folder(self.path("networks"))
+            known = ", ".join(n.removesuffix(".graphml") for n in names) or "none yet"
+            raise InputError(f"{self.url}: no network {name!r}; there are: {known}.")
+        return read_network(url)
+
     def save_description(self) -> None:
         """Write ``experiment.json``, the layout and the source table where they changed."""
         marker = self.path("experiment.json")
@@ -263,6 +291,11 @@ def open_experiment(url: str) -> Experiment:
             f"{FORMAT_VERSION}). Update i2r."
         )
     return experiment
+
+
+def has_experiment(url: str) -> bool:
+    """Tell whether there is an experiment at a place."""
+    return files.exists(files.join_url(files.normalise_url(url), "experiment.json"))
 
 
 def check_target(url: str) -> None:

@@ -67,6 +67,23 @@ def read_layout(url: str) -> pd.DataFrame:
     return _check_rows(table, url)
 
 
+def empty_layout() -> pd.DataFrame:
+    """Make the layout of an experiment without images: no row, and all columns."""
+    text = dict.fromkeys(["plate", "well", "perturbation", "gene"], "str")
+    types = {**text, "dose": "float64", "replicate": "str", "role": "str", "fields": "object"}
+    types |= {"n_fields": "int64", "height_px": "int64", "width_px": "int64", "dtype": "str"}
+    types |= {"pixel_size_um": "float64", "channels": "object"}
+    return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in types.items()})
+
+
+def empty_sources() -> pd.DataFrame:
+    """Make the table of image files of an experiment without images: no row, all columns."""
+    text = dict.fromkeys(["plate", "well", "field", "channel", "url"], "str")
+    numbers = dict.fromkeys(["z", "page", "size_bytes", "mtime_ns"], "int64")
+    types = {**text, **numbers}
+    return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in types.items()})
+
+
 def _parse_table(text: str, separator: str) -> pd.DataFrame:
     """Read a table as text, indexed by line; blank lines and columns without a name are dropped.
 
