@@ -18,6 +18,7 @@ from i2r.types import unit_key
 
 if TYPE_CHECKING:
     import networkx as nx
+    import xarray
 
 FORMAT_VERSION = 1
 
@@ -172,6 +173,19 @@ class Experiment:
         plate, well, _ = self.wells[key]
         return self.path("nuclei", name, f"{quote_name(plate)}.zarr", well)
 
+    def embeddings_url(self, name: str, key: str, *, encoder: str = "") -> str:
+        """Give the URL of a well's embeddings: one array (nucleus, dim), in the crops' order.
+
+        Stages with several encoders name the one; those with a single encoder name none.
+        """
+        plate, well, _ = self.wells[key]
+        folder = [quote_name(encoder)] if encoder else []
+        return self.path("embeddings", name, *folder, f"{quote_name(plate)}.zarr", well)
+
+    def model_url(self, name: str, key: str) -> str:
+        """Give the URL of the network that one unit of a stage trained."""
+        return self.path("models", name, *map(quote_name, f"{key}.pt".split("/")))
+
     def part_url(self, table: str, key: str) -> str:
         """Give the URL of one unit's part of a table."""
         *folders, last = key.split("/")
@@ -250,6 +264,12 @@ class Experiment:
             known = ", ".join(n.removesuffix(".graphml") for n in names) or "none yet"
             raise InputError(f"{self.url}: no network {name!r}; there are: {known}.")
         return read_network(url)
+
+    def embeddings(self, name: str, *, encoder: str = "") -> "xarray.Dataset":
+        """Open the embeddings that a stage made; see `i2r.store.embeddings.open_embeddings`."""
+        from i2r.store.embeddings import open_embeddings  # xarray takes half a second
+
+        return open_embeddings(self, name, encoder=encoder)
 
     def save_description(self) -> None:
         """Write ``experiment.json``, the layout and the source table where they changed."""

@@ -223,6 +223,33 @@ def write_crops(
     return write_array(url, crops, chunk=chunk, axes=axes, codec=CROPS, attributes=attributes)
 
 
+def write_embeddings(
+    url: str,
+    embeddings: npt.NDArray[np.float32],
+    *,
+    attributes: Mapping[str, Any] | None = None,
+) -> int:
+    """Write the embeddings of one well as one array in one shard, in place of what is there.
+
+    Parameters
+    ----------
+    url
+        The array.
+    embeddings
+        Shape (nucleus, dim), in the order of the well's crops; there may be no nucleus.
+    attributes
+        What to keep with the array, such as the stage that made the crops.
+
+    Returns
+    -------
+    int
+        The number of bytes written.
+    """
+    _clear(url)
+    chunk = (max(1, len(embeddings)), embeddings.shape[1])
+    return write_array(url, embeddings, chunk=chunk, axes=("nucleus", "dim"), attributes=attributes)
+
+
 def _clear(url: str) -> None:
     """Remove a Zarr node of an earlier run; anything else was not written here and stays.
 

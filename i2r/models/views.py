@@ -1,0 +1,101 @@
+"""What an encoder is shown of a nucleus: its tile and its region, prepared on the device."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from i2r.models.batches import scale_crops
+from i2r.models.ensemble import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    EncoderSettings,
+    count_image_channels,
+)
+
+
+def prepare_images(
+    settings: EncoderSettings, crops: Tensor | None, regions: Tensor | None = None
+) -> dict[str, Tensor]:
+    """Make the images of every branch from integers.
+
+    Parameters
+    ----------
+    settings
+        Of the encoder.
+    crops
+        Shape (nucleus, c, y, x), from `i2r.models.batches.load_crops`; None where no branch shows
+        nuclei.
+    regions
+        Shape (nucleus, c, y, x), uint8; None where no branch shows regions.
+
+    Returns
+    -------
+    dict
+        By branch, float32, (nucleus, c, y, x), channels last in memory.
+    """
+    images = {}
+    if crops is not None:
+        scaled = scale_crops(crops, settings.scaling)
+        if settings.view == "binary-nucleus":
+            scaled = (crops != 0).to(torch.float32)
+        images["nucleus"] = resize_images(scaled, settings.nucleus_px)
+    if regions is not None:
+        grey = regions.to(torch.float32).div_(255)
+        images["region"] = resize_images(grey, settings.region_px)
+    return {name: _normalise(image, settings) for name, image in images.items()}
+
+
+def resize_images(images: Tensor, size_px: int) -> Tensor:
+    """Resize square images bilinearly; smaller ones are averaged over the area of a pixel.
+
+    Parameters
+    ----------
+    images
+        Shape (n, c, y, x), float.
+    size_px
+        Edge of the result in pixels.
+
+    Returns
+    -------
+    Tensor
+        Shape (n, c, size_px, size_px). Shrinking weighs by a triangle as wide as two new pixels,
+        as Pillow does, from which the published images came.
+    """
+    before = images.shape[-1]
+    if before == size_px:
+        return images
+    return functional.interpolate(
+        images, size=(size_px, size_px), mode="bilinear", align_corners=False,
+        antialias=size_px < before,
+    )  # fmt: skip
+
+
+def _normalise(images: Tensor, settings: EncoderSettings) -> Tensor:
+    """Show a ResNet three channels, with ImageNet's mean and spread where it was made for them."""
+    if settings.architecture == "resnet18" and count_image_channels(settings) == 3:
+        mean = torch.tensor(IMAGENET_MEAN, device=images.device).view(1, 3, 1, 1)
+        std = torch.tensor(IMAGENET_STD, device=images.device).view(1, 3, 1, 1)
+        images = (images.expand(-1, 3, -1, -1) - mean) / std
+    return images.contiguous(memory_format=torch.channels_last)
+
+
+def flip_images(images: Mapping[str, Tensor], flips: Tensor) -> dict[str, Tensor]:
+    """Mirror every image of every branch by itself, as published.
+
+    Parameters
+    ----------
+    images
+        By branch, (n, c, y, x).
+    flips
+        Shape (n, branch, 2), bool: whether to mirror rows and columns.
+    """
+    flipped = {}
+    for number, (name, image) in enumerate(images.items()):
+        turned = image
+        for axis in (2, 3):
+            wanted = flips[:, number, axis - 2].view(-1, 1, 1, 1)
+            turned = torch.where(wanted, turned.flip(axis), turned)
+        flipped[name] = turned
+    return flipped

@@ -1,0 +1,102 @@
+"""Encoders and states of a training as bytes: tensors and plain values, never code."""
+
+import io
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from i2r.models.ensemble import Encoder, EncoderSettings, build_encoder
+
+_KIND = "i2r encoder"
+VERSION = 1
+
+
+def encode_state(state: Mapping[str, Any]) -> bytes:
+    """Give the bytes of tensors and plain values; `decode_state` reads them."""
+    buffer = io.BytesIO()
+    torch.save(dict(state), buffer)
+    return buffer.getvalue()
+
+
+def decode_state(data: bytes) -> dict[str, Any]:
+    """Read tensors and plain values, on the CPU.
+
+    Only weights are unpickled (``weights_only``): a file from a stranger can't run code.
+
+    Raises
+    ------
+    ValueError
+        If the bytes are anything else.
+    """
+    try:
+        state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises whatever its reader stumbles over
+        raise ValueError("no file of weights that torch reads without running code") from error
+    if not isinstance(state, Mapping):
+        raise ValueError(f"found {type(state).__name__}, expected a mapping of tensors")
+    return dict(state)
+
+
+def encode_encoder(encoder: Encoder) -> bytes:
+    """Give the bytes of an encoder: its settings and its weights."""
+    weights = {name: tensor.detach().cpu() for name, tensor in encoder.state_dict().items()}
+    return encode_state(
+        {
+            "kind": _KIND,
+            "version": VERSION,
+            "settings": encoder.settings.to_plain(),
+            "weights": weights,
+        }
+    )
+
+
+def decode_encoder(
+    data: bytes, *, channels: tuple[str, ...] = ("DNA",), device: torch.device | str = "cpu"
+) -> Encoder:
+    """Read an encoder that i2r wrote, or torchvision's state dict of a ResNet-18.
+
+    Parameters
+    ----------
+    data
+        The file.
+    channels
+        Names of the channels that a ResNet-18 from elsewhere is shown; an encoder of i2r names
+        its own.
+    device
+        Where the encoder goes.
+
+    Returns
+    -------
+    Encoder
+        In evaluation mode. A plain ResNet-18 gives its 512 features for nuclei that are stretched
+        to 8 bit one by one and resized to 224 px, as in the published preparation.
+
+    Raises
+    ------
+    ValueError
+        If the file is neither, or damaged.
+    """
+    state = decode_state(data)
+    if state.get("kind") != _KIND:
+        weights = {n: t for n, t in _unwrap(state).items() if isinstance(t, Tensor)}
+        settings = EncoderSettings(
+            architecture="resnet18", channels=channels, embedding_dim=0, nucleus_px=224,
+            scale="nucleus", low=(0.0,) * len(channels), high=(65535.0,) * len(channels),
+        )  # fmt: skip
+        return build_encoder(settings, pretrained=weights, device=device).eval()
+    if state.get("version", 0) > VERSION:
+        raise ValueError(f"made by a newer i2r (version {state['version']}), this one reads 1")
+    encoder = build_encoder(EncoderSettings.from_plain(state["settings"]), device=device)
+    try:
+        encoder.load_state_dict(state["weights"])
+    except RuntimeError as error:
+        raise ValueError("the weights don't fit the settings beside them") from error
+    return encoder.eval()
+
+
+def _unwrap(state: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Take the weights out of the mapping that training scripts often put around them."""
+    inner = state.get("state_dict", state)
+    return inner if isinstance(inner, Mapping) else state

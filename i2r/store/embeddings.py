@@ -1,0 +1,111 @@
+"""Embeddings of an experiment as one labelled array, opened lazily."""
+
+import json
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import dask.array as da
+import numpy as np
+import pandas as pd
+import xarray
+
+from i2r.errors import InputError
+from i2r.store import files, tables
+from i2r.store.arrays import read_array
+
+if TYPE_CHECKING:
+    from i2r.store.experiment import Experiment
+
+# What is known of each nucleus from its well.
+OF_WELL = ("perturbation", "gene", "condition", "role")
+
+
+class _Well(NamedTuple):
+    key: str
+    url: str
+    n_nuclei: int
+    n_dims: int
+    crops: str
+
+
+def open_embeddings(experiment: "Experiment", name: str, *, encoder: str = "") -> xarray.Dataset:
+    """Open the nucleus embeddings that a stage made; no value is read before it is used.
+
+    Parameters
+    ----------
+    experiment
+        The experiment.
+    name
+        The stage's name.
+    encoder
+        Which encoder's, where the stage used several.
+
+    Returns
+    -------
+    xarray.Dataset
+        The variable ``embedding``, float32, (nucleus, dim), one dask chunk per well, wells in the
+        layout's order and nuclei in the order of their crops. Coordinates along nucleus: plate,
+        well, field, label, crop (its index in the well), perturbation, gene, condition, role.
+
+    Raises
+    ------
+    InputError
+        If there are none, or of different lengths because wells are half redone.
+    """
+    wells = _list_wells(experiment, name, encoder)
+    widths = {well.n_dims for well in wells}
+    if len(widths) > 1:
+        raise InputError(
+            f"{experiment.url}: embeddings {name!r} have {sorted(widths)} dimensions in different "
+            "wells, expected one number. Run the stage again."
+        )
+    blocks = [
+        da.from_delayed(
+            _read_lazily(well.url), shape=(well.n_nuclei, well.n_dims), dtype=np.dtype(np.float32)
+        )
+        for well in wells
+    ]
+    described = tables.concatenate([_describe_nuclei(experiment, well) for well in wells])
+    return xarray.Dataset(
+        {"embedding": (("nucleus", "dim"), da.concatenate(blocks))},
+        coords={column: ("nucleus", described[column].to_numpy()) for column in described},
+        attrs={"stage": name, "encoder": encoder},
+    )
+
+
+def _list_wells(experiment: "Experiment", name: str, encoder: str) -> list[_Well]:
+    """List the wells that have embeddings, as the ledger knows them."""
+    done = set(experiment.ledger.done_keys(name))
+    wells = []
+    for key in experiment.well_keys:
+        if (f"{encoder}/{key}" if encoder else key) not in done:
+            continue
+        url = experiment.embeddings_url(name, key, encoder=encoder)
+        document = json.loads(files.read_bytes(f"{url}/zarr.json"))
+        n_nuclei, n_dims = document["shape"]
+        wells.append(_Well(key, url, n_nuclei, n_dims, document["attributes"]["crops"]))
+    if not wells:
+        of_encoder = f" of the encoder {encoder!r}" if encoder else ""
+        raise InputError(
+            f"{experiment.url}: no embeddings {name!r}{of_encoder}. See what 'i2r status' lists."
+        )
+    return wells
+
+
+def _read_lazily(url: str) -> Any:
+    from dask import delayed
+
+    return delayed(read_array)(url)
+
+
+def _describe_nuclei(experiment: "Experiment", well: _Well) -> pd.DataFrame:
+    """Make one row per nucleus of a well, in the order of its crops."""
+    columns = ["plate", "well", "field", "label", "crop"]
+    table = tables.read_table(experiment.part_url(well.crops, well.key), columns=columns)
+    table = table[table["crop"] >= 0].sort_values("crop", ignore_index=True)
+    if len(table) != well.n_nuclei:
+        raise InputError(
+            f"{well.key}: {well.n_nuclei} embeddings of {len(table)} crops: the crops changed. "
+            "Run the stage again."
+        )
+    row = experiment.layout_by_key.loc[well.key]
+    return table.assign(**{column: str(row[column]) for column in OF_WELL})
