@@ -124,7 +124,7 @@ def test_help_answers_at_once() -> None:
 
 
 def test_help_imports_nothing_heavy() -> None:
-    code = "import sys; sys.argv = ['i2r', '--help']\ntry:\n import i2r.__main__\n i2r.__main__.main()\nexcept SystemExit: pass\n"
+    code = "import sys; sys.argv = ['i2r', '--help']\nfrom i2r.cli.group import run_command_line\ntry:\n run_command_line()\nexcept SystemExit: pass\n"
     heavy = {"numpy", "dask", "zarr", "torch", "pandas", "pydantic", "distributed", "pyarrow"}
     done = subprocess.run(
         [sys.executable, "-c", code + "print(sorted(sys.modules))"],

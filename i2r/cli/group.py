@@ -1,14 +1,19 @@
 """The top-level command group: commands and one verb per stage, imported when they are called."""
 
 import ast
+import atexit
+import logging
+import os
 import pkgutil
 import sys
 import traceback
+from contextlib import suppress
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NoReturn
 
 import rich_click as click
 
@@ -109,7 +114,29 @@ def i2r() -> None:
     """
 
 
-def main() -> None:
+def main() -> NoReturn:
+    """Run the command line in this process, which then ends with its exit code.
+
+    The interpreter is not taken apart at the end. Threads of C++ libraries that still run then
+    (Arrow's and PyTorch's, or a callback under way in one of Dask's) are ended by force as soon
+    as they ask for the interpreter, and C++ answers with "terminate called without an active
+    exception": a complete run would end, rarely, as a crash. By now the cluster, the ledger and
+    the lock are closed, so what others registered to be done at the end is done, the streams are
+    flushed, and the process leaves.
+    """
+    try:
+        run_command_line()
+    except SystemExit as left:
+        code = left.code if isinstance(left.code, int) else int(left.code is not None)
+    atexit._run_exitfuncs()
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # whoever read it may be gone, as in '| head'
+            stream.flush()
+    os._exit(code)
+
+
+def run_command_line() -> NoReturn:
     """Run the command line; the one place where errors become exit codes."""
     try:
         sys.exit(i2r(standalone_mode=False) or 0)

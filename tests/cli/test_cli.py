@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from i2r.cli.group import COMMANDS, i2r, main
+from i2r.cli.group import COMMANDS, i2r, run_command_line
 from i2r.stages.base import list_verbs
 from i2r.store.experiment import open_experiment
 from i2r.testing import PlateFiles, describe_pipeline
@@ -30,7 +30,7 @@ def cli(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> C
     def run(*arguments: object) -> tuple[int, str]:
         monkeypatch.setattr(sys, "argv", ["i2r", *map(str, arguments)])
         with pytest.raises(SystemExit) as left:
-            main()
+            run_command_line()
         said = capfd.readouterr()
         code = left.value.code
         return (code if isinstance(code, int) else int(code is not None)), said.out + said.err

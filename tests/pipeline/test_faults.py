@@ -193,6 +193,13 @@ def test_a_client_killed_at_a_random_moment_is_resumed(
 
 
 @pytest.mark.faults
+def test_complete_runs_one_after_another_all_end_well(short: Setup, tmp_path: Path) -> None:
+    for number in range(KILLS):
+        code, said = end(start(short, tmp_path / str(number)))
+        assert code == 0, (number, said)
+
+
+@pytest.mark.faults
 @pytest.mark.parametrize("number", [1, 2, 9, 27, 36, 40])
 @pytest.mark.parametrize("kind", ["start", "done"])
 def test_a_client_killed_right_after_any_event_is_resumed(
