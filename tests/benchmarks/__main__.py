@@ -4,7 +4,9 @@ import os
 import subprocess
 import sys
 
-NAMES = ["kernels", "conversion", "chain"] + (["bbbc013"] if "I2R_DATA" in os.environ else [])
+NAMES = ["kernels", "conversion", "chain", "mapping"] + (
+    ["bbbc013"] if "I2R_DATA" in os.environ else []
+)
 
 for name in NAMES:
     print(f"\n==== {name}", flush=True)
