@@ -27,6 +27,7 @@ COMMANDS = {
         "i2r.cli.starting",
         "Make a pipeline and a layout to fill in, from a folder of images.",
     ),
+    "simulate": ("i2r.cli.simulating", "Make a screen of real nuclei with planted effects."),
     "run": ("i2r.cli.running", "Run a pipeline on an experiment; again to resume."),
     "plan": ("i2r.cli.running", "Show what a run would do: units, bytes, memory."),
     "retry": ("i2r.cli.running", "Run what failed again, and what depends on it."),

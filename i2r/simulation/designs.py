@@ -1,0 +1,229 @@
+"""The design of a simulated screen: which gene is where, what it does, and how plates drift."""
+
+from collections.abc import Mapping
+from typing import Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from i2r.errors import InputError, join_problems
+from i2r.simulation.fields import Surroundings
+from i2r.simulation.nuclei import Phenotype
+from i2r.types import PLATE_FORMATS, Well
+
+CONTROL = "EMPTY"
+Effect = Literal["size", "texture", "spots", "density", "none"]
+
+EFFECT_SIZE: Mapping[Effect, float] = {
+    "size": 0.10,
+    "texture": 0.60,
+    "spots": 1.0,
+    "density": -0.40,
+    "none": 0.0,
+}
+"""Effects at strength 1: relative change of the diameter, of the fine contrast, foci per nucleus,
+and relative change of the number of nuclei."""
+
+
+class ScreenDesign(NamedTuple):
+    """What to simulate.
+
+    Attributes
+    ----------
+    genes
+        Genes in all; each has one well on every plate.
+    null_genes
+        How many of them do nothing.
+    plates
+        Replicate plates.
+    seed
+        Decides everything that is random.
+    controls
+        Negative-control wells on every plate, scattered over it; 0 takes a quarter of the
+        number of genes, at least six.
+    fields
+        Fields of every well.
+    field_px
+        Edge of a field in pixels of 0.65 um.
+    layout
+        ``shuffled`` places everything anew on every plate; ``sister`` repeats one layout, so that a
+        gene can't be told from its position.
+    drift
+        Factor on everything that differs between plates, rows and positions; 0 for ideal plates.
+    strength
+        Factor on the planted effects; see `EFFECT_SIZE`.
+    """
+
+    genes: int = 12
+    null_genes: int = 6
+    plates: int = 2
+    seed: int = 0
+    controls: int = 0
+    fields: int = 2
+    field_px: int = 256
+    layout: Literal["shuffled", "sister"] = "shuffled"
+    drift: float = 1.0
+    strength: float = 1.0
+
+    @property
+    def n_controls(self) -> int:
+        """Control wells on every plate."""
+        return self.controls or max(6, self.genes // 4)
+
+    @property
+    def plate_names(self) -> list[str]:
+        """The plates' names."""
+        return [f"P{number}" for number in range(1, self.plates + 1)]
+
+    def check(self) -> None:
+        """Refuse designs that can't be made.
+
+        Raises
+        ------
+        InputError
+            With all problems.
+        """
+        lowest = {
+            "genes": 1, "null_genes": 0, "plates": 1, "seed": 0, "controls": 0, "fields": 1,
+            "field_px": 64,
+        }  # fmt: skip
+        problems = [
+            f"simulate: {name} is {getattr(self, name)}, expected {least} or more."
+            for name, least in lowest.items()
+            if getattr(self, name) < least
+        ]
+        if self.null_genes > self.genes:
+            problems.append(
+                f"simulate: {self.null_genes} null genes of {self.genes} genes. "
+                "Give at most as many null genes as genes."
+            )
+        if self.genes + self.n_controls > max(PLATE_FORMATS):
+            problems.append(
+                f"simulate: {self.genes} genes and {self.n_controls} controls, the largest plate "
+                f"has {max(PLATE_FORMATS)} wells. Give fewer."
+            )
+        if self.drift < 0 or not 0 <= self.strength <= 2:
+            problems.append(
+                f"simulate: drift is {self.drift:g} and strength {self.strength:g}, expected a "
+                "drift of 0 or more and a strength from 0 to 2."
+            )
+        if problems:
+            raise InputError(join_problems(problems))
+
+
+PRESETS: Mapping[str, ScreenDesign] = {
+    "smoke": ScreenDesign(strength=1.5),
+    "screen": ScreenDesign(genes=96, null_genes=48, plates=4, fields=2, field_px=400),
+    "jump": ScreenDesign(
+        genes=320, null_genes=160, plates=5, controls=60, fields=9, field_px=1080, layout="sister"
+    ),
+}
+"""Designs by name: a minute's work, a screen for statistics, one of the size of a JUMP batch."""
+
+
+def plan_genes(design: ScreenDesign) -> pd.DataFrame:
+    """Choose what every gene does.
+
+    Returns
+    -------
+    DataFrame
+        One row per gene: gene, is_null, effect, size. The effects go round in turn; their sizes are
+        those of `EFFECT_SIZE` times the design's strength, three quarters to five quarters of it.
+    """
+    random = np.random.default_rng(np.random.SeedSequence(design.seed, spawn_key=(1,)))
+    nulls = random.permutation(design.genes) < design.null_genes
+    kinds: list[Effect] = ["size", "texture", "spots", "density"]
+    rows, turn = [], 0
+    for number, is_null in enumerate(nulls.tolist(), start=1):
+        factor = random.uniform(0.75, 1.25)
+        effect: Effect = "none" if is_null else kinds[turn % len(kinds)]
+        turn += not is_null
+        size = round(EFFECT_SIZE[effect] * design.strength * factor, 4)
+        rows.append((f"GENE{number:03d}", is_null, effect, size))
+    return pd.DataFrame(rows, columns=["gene", "is_null", "effect", "size"])
+
+
+def make_phenotype(effect: str, size: float) -> Phenotype:
+    """Say what an effect of a size does to nuclei."""
+    changes = {
+        "size": {"size": 1 + size},
+        "texture": {"texture": 1 + size},
+        "spots": {"foci": size},
+        "density": {"density": 1 + size},
+    }
+    return Phenotype(**changes.get(effect, {}))
+
+
+def plan_layout(design: ScreenDesign) -> pd.DataFrame:
+    """Place genes and controls on the plates.
+
+    Returns
+    -------
+    DataFrame
+        One row per well, sorted by plate and well: plate, well, perturbation, gene (empty for
+        controls), role. Wells are taken row by row from the smallest plate that holds them.
+    """
+    genes = plan_genes(design)["gene"].tolist()
+    contents = np.array([*genes, *[CONTROL] * design.n_controls])
+    _, columns = next(
+        shape for size, shape in PLATE_FORMATS.items() if size >= max(96, len(contents))
+    )
+    wells = [Well(i // columns + 1, i % columns + 1).name for i in range(len(contents))]
+    frames = []
+    for number, plate in enumerate(design.plate_names):
+        key = 0 if design.layout == "sister" else number
+        random = np.random.default_rng(np.random.SeedSequence(design.seed, spawn_key=(2, key)))
+        placed = contents[random.permutation(len(contents))]
+        frames.append(pd.DataFrame({"plate": plate, "well": wells, "perturbation": placed}))
+    layout = pd.concat(frames, ignore_index=True)
+    is_control = layout["perturbation"] == CONTROL
+    return layout.assign(
+        gene=layout["perturbation"].mask(is_control, ""),
+        role=np.where(is_control, "negative_control", "treated"),
+    )
+
+
+def draw_surroundings(design: ScreenDesign, plate: int, well: Well) -> Surroundings:
+    """Draw how a well differs from an ideal one: by its plate, row, position and by chance.
+
+    A position differs alike on all plates (an edge dries, a corner is out of focus), which is what
+    makes a layout that is repeated a confounder.
+
+    Parameters
+    ----------
+    design
+        The screen.
+    plate
+        The plate's number, from 0.
+    well
+        The position.
+
+    Returns
+    -------
+    Surroundings
+        With a drift of 1 the standard deviations of log gain, density and size over positions of a
+        plate are about 0.10, 0.10 and 0.010, over plates 0.15, 0.10 and 0.010.
+    """
+
+    def normal(*key: int) -> np.ndarray:
+        sequence = np.random.SeedSequence(design.seed, spawn_key=(3, *key))
+        return np.random.default_rng(sequence).standard_normal(5)
+
+    by_plate, by_position = normal(0, plate), normal(1, well.row, well.column)
+    by_well, slope = normal(2, plate, well.row, well.column), normal(3, plate)
+    # Rows and columns drift from one side of the plate to the other.
+    row, column = (well.row - 4.5) / 8, (well.column - 6.5) / 12
+    gain, background, size, density, blur = (
+        np.array([0.15, 0.15, 0.010, 0.10, 0.3]) * by_plate
+        + np.array([0.07, 0.05, 0.006, 0.06, 0.2]) * by_position
+        + np.array([0.04, 0.03, 0.006, 0.06, 0.1]) * by_well
+        + np.array([0.10, 0.05, 0.006, 0.05, 0.1]) * (slope * row + 0.5 * slope[::-1] * column)
+    ) * design.drift
+    return Surroundings(
+        gain=float(np.exp(gain)),
+        background=float(np.exp(background)),
+        size=float(np.exp(size)),
+        density=float(np.exp(density)),
+        blur_px=float(abs(blur)),
+        debris=float(0.7 * design.drift),
+    )

@@ -1,0 +1,134 @@
+"""A simulated screen on disk: images, layout, truth, and a pipeline that is ready to run."""
+
+import io
+import json
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from i2r.errors import InputError
+from i2r.simulation.designs import (
+    ScreenDesign,
+    draw_surroundings,
+    make_phenotype,
+    plan_genes,
+    plan_layout,
+)
+from i2r.simulation.fields import compose_field
+from i2r.simulation.nuclei import PIXEL_SIZE_UM
+from i2r.store import files
+from i2r.types import parse_well
+
+
+def write_screen(url: str, design: ScreenDesign, *, workers: int = 1) -> pd.DataFrame:
+    """Write a simulated screen.
+
+    Parameters
+    ----------
+    url
+        An empty or new folder: gets ``images/PLATE/WELL_sFIELD_DNA.tif``, ``layout.csv``,
+        ``pipeline.yaml`` and ``truth/genes.csv``.
+    design
+        What to simulate.
+    workers
+        Processes that draw wells; the result is the same for any number.
+
+    Returns
+    -------
+    DataFrame
+        The truth: gene, is_null, effect, size.
+
+    Raises
+    ------
+    InputError
+        If the design can't be made, or the folder is not empty.
+    """
+    design.check()
+    url = files.normalise_url(url)
+    found = files.list_folder(url)
+    if found:
+        raise InputError(
+            f"{url}: not empty (found {', '.join(sorted(found)[:3])}). Name a new folder."
+        )
+    layout, genes = plan_layout(design), plan_genes(design)
+    write_well = partial(_write_well, url, design, genes.set_index("gene"))
+    wells = list(layout.itertuples(index=False, name=None))
+    if workers > 1:
+        # A fresh interpreter: threads of this one do not survive a fork.
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            _exhaust(pool.map(write_well, wells, chunksize=max(1, len(wells) // (8 * workers))))
+    else:
+        _exhaust(map(write_well, wells))
+    _write_csv(files.join_url(url, "layout.csv"), layout)
+    _write_csv(files.join_url(url, "truth", "genes.csv"), genes)
+    # JSON is YAML.
+    content = json.dumps(describe_pipeline(), indent=1)
+    files.write_bytes(files.join_url(url, "pipeline.yaml"), content.encode())
+    return genes
+
+
+def describe_pipeline() -> dict[str, Any]:
+    """Give the pipeline that suits a simulated screen; its paths are relative to the folder."""
+    return {
+        "seed": 0,
+        "description": "simulated screen",
+        "stages": [
+            {
+                "stage": "convert",
+                "source": "images",
+                "layout": "layout.csv",
+                "pattern": r"(?P<plate>[^/]+)/(?P<well>[A-Z]+\d+)_s(?P<field>\d+)_"
+                r"(?P<channel>\w+)\.tif",
+                "pixel_size_um": PIXEL_SIZE_UM,
+            },
+            {"stage": "quality"},
+            {"stage": "segment", "channel": "DNA"},
+            {"stage": "crop"},
+            {"stage": "screen", "n_folds": 2, "control_draws": 4, "max_steps": 60},
+            {"stage": "report"},
+        ],
+    }
+
+
+def _write_well(
+    url: str, design: ScreenDesign, genes: pd.DataFrame, row: tuple[str, str, str, str, str]
+) -> None:
+    """Write the fields of one well, whose random stream depends on nothing but its place."""
+    import tifffile
+
+    plate, name, _, gene, _ = row
+    well, number = parse_well(name), design.plate_names.index(plate)
+    effect = genes.loc[gene] if gene else None
+    phenotype = (
+        make_phenotype("none", 0.0)
+        if effect is None
+        else make_phenotype(str(effect["effect"]), float(effect["size"]))
+    )
+    surroundings = draw_surroundings(design, number, well)
+    for field in range(1, design.fields + 1):
+        image = compose_field(
+            np.random.SeedSequence(
+                design.seed, spawn_key=(4, number, well.row, well.column, field)
+            ),
+            shape=(design.field_px, design.field_px),
+            phenotype=phenotype,
+            surroundings=surroundings,
+        )
+        buffer = io.BytesIO()
+        tifffile.imwrite(buffer, image)
+        target = files.join_url(url, "images", plate, f"{name}_s{field}_DNA.tif")
+        files.write_bytes(target, buffer.getvalue())
+
+
+def _write_csv(url: str, table: pd.DataFrame) -> None:
+    files.write_bytes(url, table.to_csv(index=False).encode())
+
+
+def _exhaust(results: Iterable[None]) -> None:
+    for _ in results:
+        pass

@@ -1,0 +1,143 @@
+"""Simulated screens: deterministic, with truth beside them, and ready to run."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+
+from i2r.cli.group import i2r
+from i2r.errors import InputError
+from i2r.pipeline.spec import load_pipeline
+from i2r.simulation import PRESETS, ScreenDesign, write_screen
+from i2r.simulation.designs import (
+    CONTROL,
+    EFFECT_SIZE,
+    draw_surroundings,
+    make_phenotype,
+    plan_genes,
+    plan_layout,
+)  # fmt: skip
+from i2r.simulation.nuclei import Phenotype
+from i2r.store.layout import read_layout
+from i2r.types import Well
+
+TINY = ScreenDesign(genes=3, null_genes=1, plates=2, controls=2, fields=1, field_px=96)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_the_same_seed_gives_the_same_files_for_any_number_of_processes(tmp_path: Path) -> None:
+    for name, workers, design in (("a", 1, TINY), ("b", 2, TINY), ("c", 1, TINY._replace(seed=1))):
+        write_screen(str(tmp_path / name), design, workers=workers)
+    one, two, other = (contents(tmp_path / name) for name in "abc")
+    assert one == two
+    assert one.keys() == other.keys()
+    assert all(one[name] != other[name] for name in one if name.endswith(".tif"))
+    assert len([name for name in one if name.endswith(".tif")]) == 2 * 5
+
+
+def test_layout_and_pipeline_are_what_i2r_reads(tmp_path: Path) -> None:
+    write_screen(str(tmp_path / "s"), TINY)
+    layout = read_layout(str(tmp_path / "s" / "layout.csv"))
+    assert (layout["role"] == "negative_control").sum() == 4
+    assert set(layout.loc[layout["role"] == "treated", "gene"]) == {"GENE001", "GENE002", "GENE003"}
+    convert = load_pipeline(str(tmp_path / "s" / "pipeline.yaml")).stages[0]
+    survey = convert.survey()
+    assert survey is not None
+    assert survey.notes == ()
+    assert len(survey.layout) == 10
+    assert len(survey.sources) == 10
+
+
+def test_truth_states_effects_in_turn_and_none_for_nulls(tmp_path: Path) -> None:
+    design = ScreenDesign(genes=40, null_genes=24, strength=0.5, seed=3)
+    genes = plan_genes(design)
+    assert list(genes.columns) == ["gene", "is_null", "effect", "size"]
+    assert genes["gene"].is_unique
+    assert genes["is_null"].sum() == 24
+    nulls = genes[genes["is_null"]]
+    assert (nulls["effect"] == "none").all()
+    assert (nulls["size"] == 0).all()
+    active = genes[~genes["is_null"]]
+    assert active["effect"].value_counts().to_dict() == dict.fromkeys(("size", "texture", "spots", "density"), 4)  # fmt: skip
+    share = active["size"] / active["effect"].map(EFFECT_SIZE)
+    assert share.between(0.375, 0.625).all()
+    assert share.std() > 0.02
+    write_screen(str(tmp_path / "s"), TINY)
+    pd.testing.assert_frame_equal(
+        pd.read_csv(tmp_path / "s" / "truth" / "genes.csv"), plan_genes(TINY)
+    )
+
+
+@pytest.mark.parametrize(
+    ("effect", "expected"),
+    [
+        ("size", Phenotype(size=1.1)), ("texture", Phenotype(texture=1.1)),
+        ("spots", Phenotype(foci=0.1)), ("density", Phenotype(density=1.1)), ("none", Phenotype()),
+    ],
+)  # fmt: skip
+def test_an_effect_changes_one_thing(effect: str, expected: Phenotype) -> None:
+    assert make_phenotype(effect, 0.1) == expected
+
+
+def test_sister_plates_repeat_the_layout_and_shuffled_ones_do_not() -> None:
+    def places(kind: str) -> list[tuple[str, ...]]:
+        layout = plan_layout(ScreenDesign(genes=20, plates=3, layout=kind))  # type: ignore[arg-type]
+        assert not layout.duplicated(["plate", "well"]).any()
+        counts = layout.groupby(["plate", "perturbation"]).size()
+        assert (counts.drop(CONTROL, level="perturbation") == 1).all()
+        return [tuple(rows["perturbation"]) for _, rows in layout.groupby("plate")]
+
+    assert len(set(places("sister"))) == 1
+    assert len(set(places("shuffled"))) == 3
+
+
+def test_positions_differ_alike_on_all_plates() -> None:
+    design = ScreenDesign(plates=2)
+    wells = [Well(row, column) for row in range(1, 9) for column in range(1, 13)]
+    gains = np.log([[draw_surroundings(design, p, w).gain for w in wells] for p in (0, 1)])
+    assert np.corrcoef(gains)[0, 1] > 0.15
+    assert gains.std(axis=1) == pytest.approx(0.10, rel=0.6)
+    ideal = design._replace(drift=0.0)
+    assert draw_surroundings(ideal, 0, wells[5]) == draw_surroundings(ideal, 1, wells[80])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"genes": 0}, "genes is 0, expected 1 or more"),
+        ({"null_genes": 13}, "13 null genes of 12 genes"),
+        ({"genes": 1600}, "the largest plate has 1536 wells"),
+        ({"strength": 3.0}, "a strength from 0 to 2"),
+        ({"field_px": 8}, "field_px is 8, expected 64 or more"),
+    ],
+)
+def test_designs_that_cannot_be_made(change: dict[str, int], message: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=message):
+        write_screen(str(tmp_path / "s"), ScreenDesign()._replace(**change))
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_folder_with_anything_in_it_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("x")
+    with pytest.raises(InputError, match=r"not empty \(found mine.txt\)"):
+        write_screen(str(tmp_path), TINY)
+
+
+def test_presets_can_be_made() -> None:
+    for design in PRESETS.values():
+        design.check()
+        assert len(plan_layout(design)) == design.plates * (design.genes + design.n_controls)
+
+
+def test_the_command_replaces_single_options_of_a_preset(tmp_path: Path) -> None:
+    options = {"genes": 4, "plates": 1, "controls": 2, "fields": 1, "field-px": 80, "workers": 1}
+    given = [text for name, value in options.items() for text in (f"--{name}", str(value))]
+    result = CliRunner().invoke(i2r, ["simulate", str(tmp_path / "s"), *given])
+    assert result.exit_code == 0, result.output
+    assert "1 plates, 6 wells, 6 fields, 2 of 4 genes with an effect" in result.output
+    assert pd.read_csv(tmp_path / "s" / "truth" / "genes.csv")["is_null"].sum() == 2
