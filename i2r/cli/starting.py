@@ -42,12 +42,14 @@ stages:
 
 @click.command()
 @click.argument("directory")
-@click.option("--source", required=True, help="Folder of images, or a CellProfiler load_data.csv.")
+@click.option(
+    "--source", required=True, help="Folder of images, OME-Zarr plate, or CSV table of files."
+)
 @click.option(
     "--pattern",
     help="Regular expression for file names with the groups plate, well (or row, column), "
     "field, channel, e.g. '(?P<well>[A-P]\\d+)_s(?P<field>\\d)_w(?P<channel>\\d)'. "
-    "Not for CSV tables.",
+    "Not for tables, nor for what a reader knows by itself.",
 )
 @click.option("--plate", help="Plate name, where the files name none.")
 @click.option("--pixel-size-um", type=float, help="Edge of a pixel in microns.")
@@ -72,7 +74,9 @@ def init(
         if file.exists():
             raise InputError(f"{file}: exists already. Name another folder, or move it away.")
     where = files.normalise_url(source)
-    images, notes = find_reader("auto", where)(where, ReaderOptions(pattern=pattern, plate=plate))
+    images, notes = find_reader("auto", where, pattern=pattern)(
+        where, ReaderOptions(pattern=pattern, plate=plate)
+    )
     channels = sorted(images["channel"].unique())
     named = {name: "DNA" if len(channels) == 1 else name for name in channels}
     target.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,8 @@
 """Vendor files and how they are found: one module per kind of source, found by path.
 
 A reader is a module in this folder with a function ``scan(source, options) -> Sources``; the
-first line of its docstring says what it reads. Other modules here help them.
+first line of its docstring says what it reads. With a function ``recognises(source) -> bool`` it
+is found by ``reader: auto``. Other modules here help them.
 """
 
 import difflib
@@ -15,6 +16,9 @@ from i2r.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+# How the names of tables of images end.
+SHEETS = (".csv", ".csv.gz")
 
 
 @dataclass(frozen=True)
@@ -73,25 +77,31 @@ def list_readers() -> dict[str, str]:
     return found
 
 
-def find_reader(name: str, source: str) -> Scan:
+def find_reader(name: str, source: str, *, pattern: str | None = None) -> Scan:
     """Find a reader's ``scan``.
 
     Parameters
     ----------
     name
-        The reader's name, or ``auto``: tables (``.csv``, ``.csv.gz``) are CellProfiler's load_data,
-        everything else is a folder of files with a pattern.
+        The reader's name, or ``auto``: the first reader that recognises the source; with a
+        pattern, or where none does, the reader ``pattern``.
     source
         The path or URL to be read.
+    pattern
+        The user's regular expression, if there is one.
 
     Raises
     ------
     InputError
         If there is no such reader.
     """
-    if name == "auto":
-        name = "loaddata" if source.lower().endswith((".csv", ".csv.gz")) else "pattern"
     readers = list_readers()
+    if name == "auto":
+        # A pattern is meant for folders; tables say themselves what they are.
+        asked = () if pattern and not source.lower().endswith(SHEETS) else readers
+        modules = (importlib.import_module(f"{__name__}.{reader}") for reader in asked)
+        found = (m for m in modules if hasattr(m, "recognises") and m.recognises(source))
+        name = getattr(next(found, None), "__name__", "pattern").rpartition(".")[2]
     if name not in readers:
         raise InputError(
             f"reader {name!r}: there is none of this name, expected auto, {', '.join(readers)}."

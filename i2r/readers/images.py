@@ -11,9 +11,12 @@ import tifffile
 from imagecodecs import png_decode, tiff_decode
 
 from i2r.errors import FieldError
+from i2r.readers.arrays import is_array, read_array_header, read_array_plane, stat_array
 from i2r.readers.headers import PNG_SIGNATURE, missing, parse_header, unreadable
 from i2r.store import files
 
+# Size and time of a file that isn't there.
+GONE = files.Stat(-1, 0)
 # Other errors of a file system may pass: those are worth another try, not an exclusion.
 _NOT_THERE = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
 
@@ -61,7 +64,8 @@ def read_field(
     Returns
     -------
     FieldImage
-        The image (c, y, x), and the digests of the files' bytes as they were decoded.
+        The image (c, y, x), and the digests of the files' bytes as they were decoded; of a Zarr
+        array, a digest of the planes that were read, one after the other.
 
     Raises
     ------
@@ -69,13 +73,19 @@ def read_field(
         With the reason first: ``missing``, ``truncated``, ``rgb``, ``dtype``, ``shape``, ``size``.
     """
     contents: dict[str, bytes] = {}
+    digests: dict[str, str] = {}
     stack: npt.NDArray[np.unsignedinteger[Any]] | None = None
     filled = set[int]()
     rows = [row for row in planes if row.channel in channels]
     for row in rows:
-        if row.url not in contents:
-            contents[row.url] = _read(row.url)
-        plane = decode_plane(contents[row.url], url=row.url, page=row.page)
+        if is_array(row.url):
+            plane = read_array_plane(row.url, page=row.page)
+            digests[row.url] = hash_bytes(digests.get(row.url, "").encode() + plane.tobytes())
+        else:
+            if row.url not in contents:
+                contents[row.url] = _read(row.url)
+                digests[row.url] = hash_bytes(contents[row.url])
+            plane = decode_plane(contents[row.url], url=row.url, page=row.page)
         if expected is None:
             expected = plane.shape, plane.dtype
         _check_plane(plane, row.url, expected)
@@ -93,7 +103,7 @@ def read_field(
             f"missing: no file of channel {', '.join(map(repr, absent))}, expected all of "
             f"{', '.join(channels)}. Export the field again, or name the channels to use."
         )
-    return FieldImage(stack, {url: hash_bytes(data) for url, data in contents.items()})
+    return FieldImage(stack, digests)
 
 
 def _check_plane(
@@ -117,9 +127,9 @@ def read_plane(url: str, *, page: int = 0) -> npt.NDArray[np.unsignedinteger[Any
     Parameters
     ----------
     url
-        A TIFF or PNG file.
+        A TIFF or PNG file, or the document of a Zarr array.
     page
-        Which page of a TIFF file, from 0.
+        Which page of a TIFF file, or which plane of an array, from 0.
 
     Returns
     -------
@@ -132,6 +142,8 @@ def read_plane(url: str, *, page: int = 0) -> npt.NDArray[np.unsignedinteger[Any
         With the reason first: ``missing`` (file or page), ``truncated`` (can't be decoded whole),
         ``rgb`` (colours), ``dtype`` (not 8 or 16 bit unsigned), ``size`` (decoded, over 1 GiB).
     """
+    if is_array(url):
+        return read_array_plane(url, page=page)
     return decode_plane(_read(url), url=url, page=page)
 
 
@@ -162,6 +174,8 @@ def read_shape(url: str, page: int = 0) -> tuple[tuple[int, int], np.dtype[Any]]
     FieldError
         As `read_plane`; a file shorter than its header says is found here already.
     """
+    if is_array(url):
+        return read_array_header(url)
     try:
         with files.open_file(url) as file:
             n_bytes = file.seek(0, io.SEEK_END)
@@ -180,6 +194,8 @@ def count_pages(url: str) -> int:
     FieldError
         As `read_shape`.
     """
+    if is_array(url):  # its reader names the planes
+        return 1
     shape, _ = read_shape(url)
     with files.open_file(url) as file:
         if file.read(8) == PNG_SIGNATURE:
@@ -190,6 +206,14 @@ def count_pages(url: str) -> int:
                 return sum(page.shape[:2] == shape for page in tiff.pages)
         except Exception as error:  # a later page's tags: as for the first
             raise unreadable(url, str(error)) from error
+
+
+def stat_source(url: str) -> files.Stat:
+    """Give the size and time of an image's file, or of a Zarr array's files; `GONE` without one."""
+    try:
+        return stat_array(url) if is_array(url) else files.stat(url)
+    except (FileNotFoundError, NotADirectoryError):
+        return GONE
 
 
 def hash_file(url: str) -> str:

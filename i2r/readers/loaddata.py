@@ -1,9 +1,6 @@
 """CellProfiler load_data.csv: one row per field, with a file per channel."""
 
-import gzip
-import io
 import re
-import zlib
 from collections.abc import Hashable, Iterator, Mapping
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
@@ -11,21 +8,10 @@ from urllib.parse import unquote, urlsplit
 import pandas as pd
 
 from i2r.errors import InputError
-from i2r.readers import ReaderOptions, Sources
-from i2r.readers.pattern import join_well
+from i2r.readers import ReaderOptions, Sources, samplesheet, sheets
+from i2r.readers.images import GONE, stat_source
 from i2r.readers.sources import Found, build_sources
 from i2r.store import files
-
-# Names of the columns in lower case, without 'Metadata_'; the first that is there counts.
-_COLUMNS = {
-    "plate": ("plate", "platename", "plateid", "plate_barcode"),
-    "well": ("well", "wellname", "wellid", "well_position"),
-    "row": ("row", "wellrow"),
-    "column": ("col", "column", "wellcolumn"),
-    "field": ("site", "field", "fieldid", "fov", "position"),
-    "z": ("z", "plane", "planeid", "zindex"),
-}
-_GONE = files.Stat(-1, 0)
 
 
 class _Channel(NamedTuple):
@@ -35,6 +21,11 @@ class _Channel(NamedTuple):
     file: str
     folder: str
     is_url: bool
+
+
+def recognises(source: str) -> bool:
+    """Tell whether a source is a table that names the file of each channel."""
+    return sheets.is_sheet(source) and not samplesheet.recognises(source)
 
 
 def scan(source: str, options: ReaderOptions) -> Sources:
@@ -61,9 +52,9 @@ def scan(source: str, options: ReaderOptions) -> Sources:
         If the table can't be read or has no wells or no images, and for all that `build_sources`
         refuses.
     """
-    table = _read_table(source)
+    table = sheets.read_sheet(source)
     where = files.without_secrets(source)
-    columns = _find_columns(table, where)
+    columns = sheets.find_columns(table, where)
     channels, skipped = _find_channels(table)
     if not channels:
         raise InputError(
@@ -78,55 +69,11 @@ def scan(source: str, options: ReaderOptions) -> Sources:
     if options.files_root is not None:
         recorded = _move(recorded, files.normalise_url(options.files_root))
     found = list(_name_files(table, columns, recorded))
-    missing = sum(file.stat == _GONE for file in found)
+    missing = sum(file.stat == GONE for file in found)
     if missing:
         notes.append(f"{missing} of {len(found)} files are missing")
     # The folder's name stands for the plate, not the table's.
     return build_sources(found, options, where=folder, notes=notes)
-
-
-def _read_table(source: str) -> pd.DataFrame:
-    """Read everything as text: '01' stays '01'."""
-    where = files.without_secrets(source)
-    try:
-        data = files.read_bytes(source)
-    except (FileNotFoundError, IsADirectoryError) as error:
-        raise InputError(f"{where}: no such file. Give the path of a load_data.csv.") from error
-    try:
-        if data.startswith(b"\x1f\x8b"):
-            data = gzip.decompress(data)
-        table = pd.read_csv(
-            io.StringIO(data.decode("utf-8-sig")),
-            dtype=str,
-            keep_default_na=False,
-            skipinitialspace=True,
-        )
-    except (ValueError, OSError, EOFError, zlib.error) as error:
-        raise InputError(
-            f"{where}: no CSV table in UTF-8 ({str(error).splitlines()[0]}). Export it again."
-        ) from error
-    table.columns = pd.Index([str(name).strip() for name in table.columns])
-    if table.empty:
-        raise InputError(
-            f"{where}: the table has no rows, expected one per field. Export it again."
-        )
-    return table
-
-
-def _find_columns(table: pd.DataFrame, where: str) -> dict[str, str]:
-    """Find the columns that name plate, well, field and z."""
-    known = {re.sub(r"^metadata_", "", str(name).lower()): str(name) for name in table.columns}
-    columns = {
-        meaning: known[names[0]]
-        for meaning, aliases in _COLUMNS.items()
-        if (names := [alias for alias in aliases if alias in known])
-    }
-    if "well" not in columns and not {"row", "column"} <= set(columns):
-        raise InputError(
-            f"{where}: found the columns {', '.join(map(str, table.columns[:8]))}, expected "
-            "Metadata_Well, or Metadata_Row and Metadata_Col. Add one of them."
-        )
-    return columns
 
 
 def _find_channels(table: pd.DataFrame) -> tuple[list[_Channel], list[str]]:
@@ -205,29 +152,14 @@ def _name_files(
 ) -> Iterator[Found]:
     for number, row in enumerate(table.to_dict("records")):
         values = {meaning: str(row[name]).strip() for meaning, name in columns.items()}
-        well = values.get("well") or join_well(
-            _whole(values.get("row", "")), _whole(values.get("column", ""))
-        )
         for channel, located in recorded.items():
             if url := located[number]:
                 yield Found(
                     plate=values.get("plate", ""),
-                    well=well,
+                    well=sheets.name_well(values),
                     field=values.get("field", ""),
                     channel=channel,
                     z=values.get("z", ""),
                     url=url,
-                    stat=_stat(url),
+                    stat=stat_source(url),
                 )
-
-
-def _whole(text: str) -> str:
-    """Write ``3.0``, which spreadsheets make of a row's number, as ``3``."""
-    return re.sub(r"\.0*$", "", text)
-
-
-def _stat(url: str) -> files.Stat:
-    try:
-        return files.stat(url)
-    except (FileNotFoundError, NotADirectoryError):
-        return _GONE

@@ -5,6 +5,7 @@ import re
 
 from i2r.errors import InputError
 from i2r.readers import ReaderOptions, Sources, did_you_mean
+from i2r.readers.sheets import join_well
 from i2r.readers.sources import Found, build_sources
 from i2r.store import files
 
@@ -101,11 +102,6 @@ def _name_file(match: re.Match[str], url: str, stat: files.Stat) -> Found:
         url=url,
         stat=stat,
     )
-
-
-def join_well(row: str, column: str) -> str:
-    """Name a well by its row, letters or a number, and its column."""
-    return f"r{row}c{column}" if row.isdecimal() else f"{row}{column}"
 
 
 def _nothing_matches(where: str, pattern: str, others: list[str]) -> InputError:

@@ -20,7 +20,7 @@ _EXAMPLES = 4
 
 
 class Found(NamedTuple):
-    """One file as the source describes it; text as written there, empty where it says nothing."""
+    """One plane as the source describes it; text as written there, empty where it says nothing."""
 
     plate: str
     well: str
@@ -29,6 +29,7 @@ class Found(NamedTuple):
     z: str
     url: str
     stat: files.Stat
+    page: int = 0
 
 
 class _Plane(NamedTuple):
@@ -71,7 +72,7 @@ def build_sources(
     planes, paged = _expand_pages(planes)
     planes = _choose_z(planes, options, where)
     _refuse_duplicates(planes, where)
-    said = [*notes, *renamed, *ignored, *paged]
+    said = [*notes, *renamed, *ignored, *paged, *_find_thin_stacks(planes)]
     planes.sort(key=lambda p: (p.plate, p.well, natural_key(p.field), p.channel, p.z))
     table = {
         "plate": [p.plate for p in planes],
@@ -126,7 +127,7 @@ def _read_names(
         wells[file.well] = well
         plate = file.plate.strip() or default
         channel = file.channel.strip() or "channel"
-        planes.append(_Plane(plate, well, field, channel, z, file.url, 0, file.stat))
+        planes.append(_Plane(plate, well, field, channel, z, file.url, file.page, file.stat))
     if problems:
         raise InputError(join_problems(list(problems)))
     renamed = [f"{raw!r} is {well.name}" for raw, well in wells.items() if raw != well.name]
@@ -210,6 +211,22 @@ def _choose_z(planes: list[_Plane], options: ReaderOptions, where: str) -> list[
                     "expected one. Set 'z: max' for the maximum over planes, or 'z' to one of them."
                 )
     return planes
+
+
+def _find_thin_stacks(planes: list[_Plane]) -> list[str]:
+    """Name the fields that have fewer focal planes of a channel than most of its plate."""
+    counts = Counter(plane[:4] for plane in planes)
+    usual: dict[tuple[str, str], Counter[int]] = defaultdict(Counter)
+    for (plate, _, _, channel), n_planes in counts.items():
+        usual[plate, channel][n_planes] += 1
+    thin = [
+        f"plate {plate!r} well {well.name} field {field} channel {channel!r} has {n_planes} focal "
+        f"planes, most have {most}"
+        for (plate, well, field, channel), n_planes in counts.items()
+        if n_planes < (most := usual[plate, channel].most_common(1)[0][0])
+    ]
+    more = [f"{len(thin) - _EXAMPLES} more fields have fewer focal planes than most"]
+    return [*thin[:_EXAMPLES], *(more if len(thin) > _EXAMPLES else [])]
 
 
 def _refuse_duplicates(planes: list[_Plane], where: str) -> None:

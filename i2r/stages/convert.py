@@ -12,7 +12,7 @@ from pydantic import Field
 
 from i2r.errors import FieldError, I2RError, InputError, join_problems
 from i2r.readers import ReaderOptions, find_reader
-from i2r.readers.images import read_field, read_shape
+from i2r.readers.images import read_field, read_shape, stat_source
 from i2r.stages.base import Stage, Survey
 from i2r.store import files, tables
 from i2r.store.experiment import Experiment, quote_name
@@ -35,14 +35,19 @@ class Convert(Stage):
 
     stage: Literal["convert"] = "convert"
     source: str = Field(
-        description="Folder of images, or a load_data.csv", json_schema_extra={"path": True}
+        description="Folder of images, an OME-Zarr plate, or a CSV table that lists files",
+        json_schema_extra={"path": True},
     )
     layout: str = Field(
         description="CSV table with well, perturbation, role, ... of every well",
         json_schema_extra={"path": True},
     )
     pixel_size_um: float = Field(gt=0, le=50, description="Edge of a pixel in microns")
-    reader: str = Field("auto", description="How to read the source: auto, pattern, loaddata")
+    reader: str = Field(
+        "auto",
+        description="How to read the source: auto, imagexpress, "
+        "loaddata, omezarr, pattern, phenix, samplesheet",
+    )
     pattern: str | None = Field(
         None,
         description="Regular expression with the groups plate, well (or row, column), field, "
@@ -57,7 +62,7 @@ class Convert(Stage):
     )
     files_root: str | None = Field(
         None,
-        description="Folder that replaces the recorded one in a load_data.csv",
+        description="Folder that replaces the recorded one in a CSV table of files",
         json_schema_extra={"path": True},
     )
 
@@ -76,7 +81,9 @@ class Convert(Stage):
             z=self.z,
             files_root=self.files_root,
         )
-        images, notes = find_reader(self.reader, self.source)(self.source, options)
+        images, notes = find_reader(self.reader, self.source, pattern=self.pattern)(
+            self.source, options
+        )
         _check_channels(images, list(self.channels.values()), self.source)
         layout, more = join_images(read_layout(self.layout), images, url=self.layout)
         images = images.merge(layout[["plate", "well"]], on=["plate", "well"])
@@ -248,7 +255,7 @@ def finish_plates(
     changed = [
         str(source.url)
         for source in sources.itertuples()
-        if _stat(str(source.url)) != (source.size_bytes, source.mtime_ns)
+        if stat_source(str(source.url)) != (source.size_bytes, source.mtime_ns)
     ]
     if changed:
         raise I2RError(
@@ -256,14 +263,6 @@ def finish_plates(
             "all). Run again: the wells it belongs to are converted anew."
         )
     return {}
-
-
-def _stat(url: str) -> tuple[int, int]:
-    """Give a file's size and time; -1 and 0 where it is missing, as readers do."""
-    try:
-        return files.stat(url)
-    except (FileNotFoundError, NotADirectoryError):
-        return -1, 0
 
 
 def _check_channels(images: pd.DataFrame, listed: list[str], source: str) -> None:

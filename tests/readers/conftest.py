@@ -11,6 +11,8 @@ import pytest
 import tifffile
 
 from i2r.readers import ReaderOptions
+from i2r.store import write
+from i2r.types import parse_well
 
 Planes = dict[tuple[str, str, str, str], npt.NDArray[np.uint16]]
 
@@ -56,10 +58,124 @@ def build_loaddata(folder: Path, planes: Planes) -> Built:
     return Built(str(table), ReaderOptions())
 
 
+def build_samplesheet(folder: Path, planes: Planes) -> Built:
+    """One row per file, paths relative to the sheet, rows and columns as numbers."""
+    rows = []
+    for number, ((plate, well, field, channel), plane) in enumerate(planes.items()):
+        path = folder / "files" / f"{number}.tif"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tifffile.imwrite(path, plane)
+        row, column = "ABCDEFGH".index(well[0]) + 1, int(well[1:])
+        rows.append((channel, f"files/{number}.tif", "lab", "b1", plate, field, row, column))
+    sheet = folder / "samplesheet.csv"
+    names = ["channel", "path", "source", "batch", "plate", "site", "row", "col"]
+    pd.DataFrame(rows, columns=names).to_csv(sheet, index=False)
+    return Built(str(sheet), ReaderOptions())
+
+
+def build_phenix(folder: Path, planes: Planes) -> Built:
+    """A measurement per plate, its index in Images, as Harmony exports them."""
+    for plate in sorted({key[0] for key in planes}):
+        images = folder / f"{plate}__2020-11-08T18_18_00-Measurement 1" / "Images"
+        images.mkdir(parents=True)
+        entries = []
+        for (owner, well, field, channel), plane in planes.items():
+            if owner != plate:
+                continue
+            row, column = "ABCDEFGH".index(well[0]) + 1, int(well[1:])
+            number = {"DNA": 1, "GFP": 2}[channel]
+            name = f"r{row:02d}c{column:02d}f{int(field):02d}p01-ch{number}sk1fk1fl1.tiff"
+            tifffile.imwrite(images / name, plane, compression="lzw")
+            entries.append(describe_phenix_image(name, row, column, field, number, channel))
+        (images / "Index.idx.xml").write_text(describe_phenix(plate, entries))
+    return Built(str(folder), ReaderOptions())
+
+
+def describe_phenix(plate: str, images: list[str]) -> str:
+    """Write an index with what stands around the images."""
+    return (
+        '<?xml version="1.0" encoding="utf-8"?>\n'
+        '<EvaluationInputData xmlns="http://www.perkinelmer.com/PEHH/HarmonyV5" Version="1">\n'
+        f"<User>x</User><Plates><Plate><PlateID>{plate}</PlateID><Name>{plate}</Name>"
+        '<PlateRows>16</PlateRows><Well id="0101"/></Plate></Plates>\n'
+        '<Wells><Well><id>0101</id><Row>1</Row><Image id="0101K1F2P1R1"/></Well></Wells>\n'
+        f"<Images>{''.join(images)}</Images></EvaluationInputData>\n"
+    )
+
+
+def describe_phenix_image(
+    name: str,
+    row: int,
+    column: int,
+    field: str,
+    number: int,
+    channel: str,
+    *,
+    z: int = 1,
+    time: int = 0,
+) -> str:
+    """Write one image of an index."""
+    return (
+        f'<Image Version="1"><id>{row:02d}{column:02d}K1F{field}P{z}R{number}</id><State>Ok</State>'
+        f"<URL>{name}</URL><Row>{row}</Row><Col>{column}</Col><FieldID>{field}</FieldID>"
+        f"<PlaneID>{z}</PlaneID><TimepointID>{time}</TimepointID><ChannelID>{number}</ChannelID>"
+        f"<ChannelName>{channel}</ChannelName>"
+        '<ImageResolutionX Unit="m">5.9799998E-07</ImageResolutionX></Image>\n'
+    )
+
+
+def build_imagexpress(folder: Path, planes: Planes) -> Built:
+    """A folder per plate with its .HTD, exported with thumbnails."""
+    for (plate, well, field, channel), plane in planes.items():
+        number = {"DNA": 1, "GFP": 2}[channel]
+        place = folder / f"{plate}_Plate_7" / "TimePoint_1"
+        place.mkdir(parents=True, exist_ok=True)
+        tifffile.imwrite(place / f"{plate}_{well}_s{field}_w{number}.TIF", plane)
+        tifffile.imwrite(place / f"{plate}_{well}_s{field}_w{number}_thumb.TIF", plane[:2, :2])
+        wells = sorted({key[1] for key in planes if key[0] == plate})
+        (place.parent / f"{plate}.HTD").write_text(describe_htd(wells))
+    return Built(str(folder), ReaderOptions())
+
+
+def describe_htd(
+    wells: list[str], *, sites: int = 10, waves: tuple[str, ...] = ("DNA", "GFP")
+) -> str:
+    """Write a .HTD of a 96-well plate with the given wells selected."""
+    lines = ['"HTSInfoFile", Version 1.0', '"Description", "x"', '"XWells", 12', '"YWells", 8']
+    for row in range(8):
+        names = [f"{'ABCDEFGH'[row]}{column + 1:02d}" for column in range(12)]
+        chosen = ", ".join("TRUE" if name in wells else "FALSE" for name in names)
+        lines.append(f'"WellsSelection{row + 1}", {chosen}')
+    lines += ['"Sites", TRUE', f'"XSites", {sites}', '"YSites", 1']
+    lines += [f'"SiteSelection1", {", ".join(["TRUE"] * sites)}', f'"NWavelengths", {len(waves)}']
+    lines += [f'"WaveName{n}", "{name}"' for n, name in enumerate(waves, start=1)]
+    return "\r\n".join([*lines, '"EndFile"', ""])
+
+
+def build_omezarr(folder: Path, planes: Planes) -> Built:
+    """A folder of two plates, as i2r itself writes them."""
+    for plate in sorted({key[0] for key in planes}):
+        url = f"{folder}/{plate}.ome.zarr"
+        places = [key[1:3] for key in planes if key[0] == plate and key[3] == "DNA"]
+        wells = sorted({parse_well(well) for well, _ in places})
+        write.write_plate(url, name=plate, wells=wells, field_count=2)
+        for well in wells:
+            fields = [field for name, field in places if name == well.name]
+            write.write_well(f"{url}/{well.path}", fields)
+            for field in fields:
+                image = np.stack([planes[plate, well.name, field, c] for c in ("DNA", "GFP")])
+                write.write_image(f"{url}/{well.path}/{field}", image, channels=["DNA", "GFP"])
+    return Built(str(folder), ReaderOptions())
+
+
 # Every reader has one, or the test of all readers fails.
 BUILDERS: dict[str, Callable[[Path, Planes], Built]] = {
-    "pattern": build_pattern,
+    "imagexpress": build_imagexpress,
     "loaddata": build_loaddata,
+    "omezarr": build_omezarr,
+    "pattern": build_pattern,
+    "phenix": build_phenix,
+    "samplesheet": build_samplesheet,
 }
 
 

@@ -84,6 +84,17 @@ def test_several_planes_need_a_word(tmp_path: Path) -> None:
         scan(str(tmp_path), ReaderOptions(pattern=pattern, z=8))
 
 
+def test_stacks_with_fewer_planes_than_most_are_named(tmp_path: Path) -> None:
+    touch(tmp_path, *(f"A{w:02d}_z{z}.tif" for w in range(1, 8) for z in (1, 2, 3)))
+    for well in range(1, 7):
+        (tmp_path / f"A{well:02d}_z2.tif").unlink()
+    touch(tmp_path, *(f"B{w:02d}_z{z}.tif" for w in range(1, 8) for z in (1, 2, 3)))
+    notes = scan(str(tmp_path), ReaderOptions(pattern=WELL + r"_z(?P<z>\d)", z="max")).notes
+    assert "well A01 field 1 channel 'channel' has 2 focal planes, most have 3" in notes[0]
+    assert notes[-1] == "2 more fields have fewer focal planes than most"
+    assert len(notes) == 5
+
+
 def test_pages_are_planes_when_names_have_none(tmp_path: Path) -> None:
     stack = np.arange(3 * 12, dtype=np.uint16).reshape(3, 3, 4)
     tifffile.imwrite(tmp_path / "A01.tif", stack, photometric="minisblack", compression="lzw")

@@ -1,6 +1,7 @@
 """All readers, found by path: the same plate gives the same sources and the same pixels."""
 
 import pkgutil
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +9,9 @@ import pandas as pd
 import pytest
 
 import i2r.readers
-from i2r.errors import InputError
+from i2r.errors import FieldError, InputError
 from i2r.readers import ReaderOptions, did_you_mean, find_reader, list_readers
-from i2r.readers.images import read_field, read_plane
+from i2r.readers.images import read_field, read_plane, read_shape, stat_source
 from i2r.readers.sources import COLUMNS
 
 READERS = sorted(list_readers())
@@ -18,7 +19,8 @@ READERS = sorted(list_readers())
 
 def test_readers_are_found_by_path() -> None:
     modules = {module.name for module in pkgutil.iter_modules(i2r.readers.__path__)}
-    assert {"pattern", "loaddata"} <= set(READERS) <= modules
+    known = {"imagexpress", "loaddata", "omezarr", "pattern", "phenix", "samplesheet"}
+    assert known <= set(READERS) <= modules
     assert "images" not in READERS
     assert all(line.endswith(".") for line in list_readers().values())
 
@@ -28,8 +30,7 @@ def test_same_plate_gives_same_sources_and_pixels(reader, builders, planes, tmp_
     source, options = builders[reader](tmp_path, planes)
     images, _ = find_reader(reader, source)(source, options)
     assert tuple(images.columns) == COLUMNS
-    assert (images["page"] == 0).all()
-    assert (images["z"] == 0).all()
+    assert (images["z"] == images["z"].iloc[0]).all()
     assert images[["z", "page", "size_bytes", "mtime_ns"]].dtypes.eq("int64").all()
     keys = list(images[["plate", "well", "field", "channel"]].itertuples(index=False, name=None))
     # Natural order: field 2 before field 10.
@@ -42,8 +43,8 @@ def test_same_plate_gives_same_sources_and_pixels(reader, builders, planes, tmp_
     ]
     for key, row in zip(keys, images.itertuples(), strict=True):
         np.testing.assert_array_equal(read_plane(row.url, page=row.page), planes[key])
-        status = Path(row.url).stat()
-        assert (row.size_bytes, row.mtime_ns) == (status.st_size, status.st_mtime_ns)
+        assert (row.size_bytes, row.mtime_ns) == stat_source(row.url)
+        assert row.size_bytes > 0
 
 
 @pytest.mark.parametrize("reader", READERS)
@@ -62,7 +63,7 @@ def test_channels_rename_restrict_and_order(reader, builders, planes, tmp_path: 
 @pytest.mark.parametrize("reader", READERS)
 def test_field_reads_in_the_order_asked(reader, builders, planes, tmp_path: Path) -> None:
     source, options = builders[reader](tmp_path, planes)
-    images = find_reader("auto", source)(source, options).images
+    images = find_reader("auto", source, pattern=options.pattern)(source, options).images
     rows = images[images[["plate", "well", "field"]].eq(["P2", "B11", "10"]).all(axis=1)]
     field = read_field(rows.itertuples(), channels=["GFP", "DNA"])
     for place, channel in enumerate(["GFP", "DNA"]):
@@ -85,16 +86,39 @@ def test_unknown_reader_names_the_nearest() -> None:
         find_reader("images", "x")
 
 
-def test_auto_goes_by_the_name() -> None:
-    names = {
-        s: find_reader("auto", s).__module__ for s in ("a.CSV", "a.csv.gz", "folder", "s3://b/p")
-    }
-    assert names == {
-        "a.CSV": "i2r.readers.loaddata",
-        "a.csv.gz": "i2r.readers.loaddata",
-        "folder": "i2r.readers.pattern",
-        "s3://b/p": "i2r.readers.pattern",
-    }
+@pytest.mark.parametrize("reader", READERS)
+def test_auto_finds_the_reader_by_the_source(reader, builders, planes, tmp_path: Path) -> None:
+    source, options = builders[reader](tmp_path, planes)
+    assert find_reader("auto", source, pattern=options.pattern) is find_reader(reader, source)
+
+
+def test_auto_without_anything_to_recognise(tmp_path: Path) -> None:
+    assert find_reader("auto", str(tmp_path)).__module__ == "i2r.readers.pattern"
+    assert find_reader("auto", str(tmp_path / "gone.CSV")).__module__ == "i2r.readers.loaddata"
+    # No file system is asked where a pattern says how to read a folder.
+    assert find_reader("auto", "s3://b/p", pattern="x").__module__ == "i2r.readers.pattern"
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_a_plane_that_is_gone_is_missed_by_its_name(reader, builders, planes, tmp_path) -> None:
+    """What is gone after the scan, or is listed and not there, never reads as zeros."""
+    source, options = builders[reader](tmp_path, planes)
+    images = find_reader(reader, source)(source, options).images
+    gone = images[images[["plate", "well", "field"]].eq(["P2", "B11", "10"]).all(axis=1)]
+    for path in {Path(url) for url in gone["url"]}:
+        if reader == "omezarr":
+            shutil.rmtree(path.parents[1])
+        else:
+            path.unlink()
+    with pytest.raises(FieldError, match=r"^missing: "):
+        read_field(gone.itertuples(), channels=["DNA", "GFP"])
+    with pytest.raises(FieldError, match=r"^missing: "):
+        read_shape(gone["url"].iloc[0], page=gone["page"].iloc[0])
+    again = find_reader(reader, source)(source, options).images
+    if reader != "pattern":  # nobody but the folder itself says what should be in it
+        assert len(again) == len(images)
+        assert set(again.loc[again["size_bytes"] < 0, "field"]) == {"10"}
+        assert (again["size_bytes"] < 0).sum() == 2
 
 
 def test_did_you_mean_says_nothing_for_strangers() -> None:

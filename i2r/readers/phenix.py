@@ -1,0 +1,121 @@
+"""Opera Phenix and Operetta: measurements exported by Harmony, with their Index.idx.xml."""
+
+from i2r.errors import InputError
+from i2r.readers import ReaderOptions, Sources, sheets
+from i2r.readers.images import GONE
+from i2r.readers.markup import read_elements
+from i2r.readers.sources import Found, build_sources
+from i2r.store import files
+
+# Harmony 4 and 5 write the first, Harmony 6 the second.
+INDEX_NAMES = ("Index.idx.xml", "Index.xml")
+_ELEMENTS = frozenset({"Image", "Plate", "Entry"})
+# What is kept of an image's entry, in lower case; the rest is three quarters of an index.
+_KEPT = (
+    "url", "row", "col", "fieldid", "planeid", "timepointid", "channelid", "channelname",
+    "imageresolutionx",
+)  # fmt: skip
+
+
+def recognises(source: str) -> bool:
+    """Tell whether a source is an index, or holds one in the usual places."""
+    return not sheets.is_sheet(source) and bool(_find_indices(source))
+
+
+def scan(source: str, options: ReaderOptions) -> Sources:
+    """Read what the indices of one or several measurements list.
+
+    Parameters
+    ----------
+    source
+        An ``Index.idx.xml``, the folder ``Images`` with it, a measurement, or a folder of
+        measurements.
+    options
+        As for all readers; `files_root` is not used, images lie beside their index.
+
+    Returns
+    -------
+    Sources
+        Every image that an index lists, by the index's names of plate and channels; images that
+        aren't there have size -1. The notes give the pixel size.
+
+    Raises
+    ------
+    InputError
+        If there is no index, if one can't be read or lists no images, several time points, or
+        an image outside its folder, and for all that `build_sources` refuses.
+    """
+    indices = _find_indices(source)
+    if not indices:
+        raise InputError(
+            f"{files.without_secrets(source)}: found no {INDEX_NAMES[0]} there, in 'Images', or "
+            "one folder further down. Give the folder of a measurement."
+        )
+    found: list[Found] = []
+    notes: dict[str, None] = {}
+    for index in indices:
+        images, note = _read_index(index)
+        found += images
+        notes[note] = None
+    missing = sum(file.stat == GONE for file in found)
+    said = [f"{missing} of {len(found)} images that the index lists are missing"] if missing else []
+    return build_sources(found, options, where=source, notes=[*filter(None, notes), *said])
+
+
+def _find_indices(source: str) -> list[str]:
+    """Find index files: the source itself, in it, in its Images, and the same one level down."""
+    source = files.normalise_url(source)
+    if source.rpartition("/")[2] in INDEX_NAMES:
+        return [source]
+    below = [f"{source}/{name}" for name in files.list_folder(source)]
+    return _in_folder(source) or [index for folder in below for index in _in_folder(folder)]
+
+
+def _in_folder(folder: str) -> list[str]:
+    places = [f"{folder}{below}/{name}" for below in ("", "/Images") for name in INDEX_NAMES]
+    return [place for place in places if files.exists(place)][:1]
+
+
+def _read_index(index: str) -> tuple[list[Found], str]:
+    """Read one measurement; returns its images and a note on the size of their pixels."""
+    where, folder = files.without_secrets(index), files.parent_url(index)
+    # Images without a plate's name are of the measurement: the folder above 'Images'.
+    plate = folder.removesuffix("/Images").rpartition("/")[2]
+    images: list[dict[str, str]] = []
+    channels: dict[str, str] = {}
+    for element in read_elements(index, _ELEMENTS):
+        texts = {name.lower(): text for name, text in element.texts.items()}
+        if element.name == "Plate":
+            plate = texts.get("name") or plate
+        elif element.name == "Entry" and texts.get("channelname"):
+            channels[element.attributes.get("ChannelID", "")] = texts["channelname"]
+        elif element.name == "Image" and texts.get("url"):
+            images.append({name: texts.get(name, "") for name in _KEPT})
+            if texts.get("channelname"):
+                channels[texts.get("channelid", "")] = texts["channelname"]
+    if not images:
+        raise InputError(f"{where}: lists no images. Export the measurement again.")
+    if (n_times := len({image["timepointid"] for image in images})) > 1:
+        raise InputError(
+            f"{where}: found {n_times} time points, expected one. Export them one by one."
+        )
+    stats = {file.path: file.stat for file in files.find_files(folder, lambda path: True)}
+    names = list(channels.values())
+    found = []
+    for image in images:
+        path, number = image["url"].replace("\\", "/"), image["channelid"]
+        name = channels.get(number, f"ch{number}")
+        found.append(
+            Found(
+                plate=plate,
+                well=sheets.join_well(image["row"], image["col"]),
+                field=image["fieldid"],
+                # Two channels of one name are told apart by their numbers.
+                channel=f"{name} ({number})" if names.count(name) > 1 else name,
+                z=image["planeid"],
+                url=files.join_url(folder, *path.split("/")),
+                stat=stats.get(path, GONE),
+            )
+        )
+    metres = images[0]["imageresolutionx"]
+    return found, f"the index says {float(metres) * 1e6:.4g} um per pixel" if metres else ""
