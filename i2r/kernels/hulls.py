@@ -26,9 +26,83 @@ def count_hull_pixels(
     int
         At least the area of the object.
     """
+    leftmost, rightmost = find_hull_rows(y, x0, x1)
+    pixels = 0
+    for row in range(leftmost.size):
+        pixels += rightmost[row] - leftmost[row] + 1
+    return pixels
+
+
+@numba.njit(cache=True, nogil=True)
+def find_hull_rows(
+    y: npt.NDArray[np.int32], x0: npt.NDArray[np.int32], x1: npt.NDArray[np.int32]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Find the first and the last pixel of the convex hull in every row; see `count_hull_pixels`.
+
+    Parameters
+    ----------
+    y, x0, x1 : (n_runs,) int32
+        As for `count_hull_pixels`.
+
+    Returns
+    -------
+    leftmost, rightmost : (rows,) int64
+        Columns, both inside the hull, from the first row of the object to its last.
+    """
+    left, right = _find_levels(y, x0, x1)
+    leftmost = np.empty(left.size // 2, dtype=np.int64)
+    rightmost = np.empty(left.size // 2, dtype=np.int64)
+    _find_columns(left, -1, leftmost)
+    _find_columns(right, 1, rightmost)
+    return leftmost, rightmost
+
+
+@numba.njit(cache=True, nogil=True)
+def find_hull_polygon(
+    y: npt.NDArray[np.int32], x0: npt.NDArray[np.int32], x1: npt.NDArray[np.int32]
+) -> npt.NDArray[np.float64]:
+    """Find the corners of the convex hull around the midpoints of the four sides of every pixel.
+
+    Parameters
+    ----------
+    y, x0, x1 : (n_runs,) int32
+        As for `count_hull_pixels`.
+
+    Returns
+    -------
+    (n_corners, 2) float64
+        y and x in turn around the hull, in pixels; the centre of pixel (0, 0) is 0, 0. At least
+        four corners.
+    """
+    left, right = _find_levels(y, x0, x1)
+    down, up = _find_chain(right, 1), _find_chain(left, -1)
+    corners = np.empty((down.size + up.size, 2), dtype=np.float64)
+    n = 0
+    for k in range(down.size):
+        corners[n, 0] = y[0] + (down[k] - 1) / 2
+        corners[n, 1] = right[down[k]] / 2
+        n += 1
+    for k in range(up.size - 1, -1, -1):
+        level = up[k]
+        # The hull's top and bottom are one corner where both sides end in the same point.
+        if (k == 0 or k == up.size - 1) and left[level] == right[level]:
+            continue
+        corners[n, 0] = y[0] + (level - 1) / 2
+        corners[n, 1] = left[level] / 2
+        n += 1
+    return corners[:n]
+
+
+@numba.njit(cache=True, nogil=True)
+def _find_levels(
+    y: npt.NDArray[np.int32], x0: npt.NDArray[np.int32], x1: npt.NDArray[np.int32]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Outermost midpoints on each side, doubled; no value stands for a level without any.
+
+    Level k is row top + (k - 1) / 2: odd levels are rows, even ones the borders between them.
+    """
     top = y[0]
     height = y[-1] - top + 1
-    # Level k is row top + (k - 1) / 2: odd levels are rows, even ones the borders between them.
     left = np.full(2 * height + 1, np.int64(1) << 40, dtype=np.int64)
     right = np.full(2 * height + 1, -(np.int64(1) << 40), dtype=np.int64)
     for run in range(y.size):
@@ -39,19 +113,12 @@ def count_hull_pixels(
         for border in (level - 1, level + 1):
             left[border] = min(left[border], first)
             right[border] = max(right[border], last)
-    leftmost = np.empty(height, dtype=np.int64)
-    rightmost = np.empty(height, dtype=np.int64)
-    _find_chain(left, -1, leftmost)
-    _find_chain(right, 1, rightmost)
-    pixels = 0
-    for row in range(height):
-        pixels += rightmost[row] - leftmost[row] + 1
-    return pixels
+    return left, right
 
 
 @numba.njit(cache=True, nogil=True)
-def _find_chain(points: npt.NDArray[np.int64], side: int, columns: npt.NDArray[np.int64]) -> None:
-    """Outermost column inside the hull for each row, on its left (-1) or right (1) side."""
+def _find_chain(points: npt.NDArray[np.int64], side: int) -> npt.NDArray[np.int64]:
+    """Levels of the hull's corners on its left (-1) or right (1) side, from top to bottom."""
     chain = np.empty(points.size, dtype=np.int64)
     n = 0
     for level in range(points.size):
@@ -65,6 +132,13 @@ def _find_chain(points: npt.NDArray[np.int64], side: int, columns: npt.NDArray[n
             n -= 1
         chain[n] = level
         n += 1
+    return chain[:n]
+
+
+@numba.njit(cache=True, nogil=True)
+def _find_columns(points: npt.NDArray[np.int64], side: int, columns: npt.NDArray[np.int64]) -> None:
+    """Outermost column inside the hull for each row, on its left (-1) or right (1) side."""
+    chain = _find_chain(points, side)
     k = 0
     for row in range(columns.size):
         level = 2 * row + 1

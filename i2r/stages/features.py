@@ -1,0 +1,100 @@
+"""Measure chromatin and shape features of every nucleus that has a crop."""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Literal
+
+import pandas as pd
+from dask import delayed
+from dask.delayed import Delayed
+from pydantic import Field
+
+from i2r.lazy.features import measure_features
+from i2r.stages.base import Stage
+from i2r.store import tables
+from i2r.store.experiment import Experiment
+
+
+class Features(Stage):
+    """Measure features: about 80 numbers of shape, chromatin and neighbourhood per nucleus.
+
+    They are defined, each with its unit and source, in `i2r.kernels.outlines`, `chromatin`,
+    `moments`, `texture` and `neighbourhood`; area, axes, eccentricity and solidity are the
+    segmentation's. The lengths are those of the published baseline (Image2Reg, Paysan et al.,
+    Cell Systems 2025: curvature over 5 px, texture at 1, 5 and 20 px) at 0.656 um per pixel.
+    """
+
+    stage: Literal["features"] = "features"
+    channels: tuple[str, ...] = Field(
+        ("DNA",), description="Channels whose intensities and textures are measured"
+    )
+    curvature_step_um: float = Field(
+        3.3, gt=0, description="Reach of the boundary's curvature to both sides"
+    )
+    radius_um: float = Field(50.0, gt=0, description="Radius of the neighbourhood for its density")
+    texture_um: tuple[Annotated[float, Field(gt=0)], ...] = Field(
+        (0.66, 3.3, 13.1), description="Distances of the texture"
+    )
+
+    reads: ClassVar[Mapping[str, bool]] = {
+        "convert": True,
+        "quality": False,
+        "segment": True,
+        "crop": True,
+    }
+
+    def check(self, experiment: Experiment) -> list[str]:
+        """Refuse channels that are not there, and needs that leave out nuclei or crops."""
+        problems = [
+            f"stage {self.title!r}: plate {plate.name!r} has no channel {channel!r}, found "
+            f"{', '.join(plate.channels)}. Set 'channels'."
+            for plate in experiment.plates.values()
+            for channel in self.channels
+            if channel not in plate.channels
+        ]
+        if len(self.needs) < 2:
+            problems.append(
+                f"stage {self.title!r}: needs {', '.join(self.needs)}, expected a 'segment' and a "
+                "'crop' stage, in this order, at the end."
+            )
+        return problems
+
+    def build(self, experiment: Experiment, key: str) -> Delayed:
+        """Measure the nuclei of one well."""
+        plate, well = experiment.locate(key)
+        *_, segment, crop = self.needs
+        fields = experiment.fields(key, self.needs)
+        table = measure_features(
+            plate.images(well, fields=fields),
+            plate.labels(well, name=segment, fields=fields),
+            delayed(tables.read_table)(experiment.part_url(segment, key)),
+            delayed(tables.read_table)(experiment.part_url(crop, key)),
+            fields=fields,
+            channels={name: plate.channels.index(name) for name in self.channels},
+            pixel_size_um=plate.pixel_size_um,
+            curvature_step_um=self.curvature_step_um,
+            radius_um=self.radius_um,
+            texture_um=self.texture_um,
+        )
+        return delayed(finish_well)(
+            table, n_fields=len(fields), part_url=experiment.part_url(self.title, key)
+        )
+
+    def finish(self, experiment: Experiment, keys: Sequence[str]) -> Delayed:
+        """Merge the tables."""
+        return delayed(tables.merge_tables)(self.merges(experiment, keys))
+
+    def peak_bytes(self, experiment: Experiment, key: str) -> int:
+        """A well's images and labels."""
+        plate, _ = experiment.locate(key)
+        n_fields = experiment.n_fields(key)
+        return n_fields * (2 * plate.field_bytes() + 8 * plate.shape[1] * plate.shape[2]) + 2**27
+
+    def bytes_out(self, experiment: Experiment, key: str) -> int:
+        """About 150 nuclei in every field, 80 numbers each."""
+        return experiment.n_fields(key) * 150 * 80 * 4
+
+
+def finish_well(table: pd.DataFrame, *, n_fields: int, part_url: str) -> dict[str, Any]:
+    """Write the well's features."""
+    tables.write_table(part_url, table)
+    return {"fields": n_fields, "nuclei": len(table)}
