@@ -18,6 +18,7 @@ from typing import NoReturn
 import rich_click as click
 
 from i2r import __version__
+from i2r.cli.options import Voice, voice_options
 from i2r.errors import I2RError
 
 # Name, module, and the line that the list of commands shows.
@@ -40,6 +41,8 @@ COMMANDS = {
 
 # Set in click's context while only the list of commands is being written.
 _LISTING = "i2r.listing"
+# Set while a shell completes the options of one command, which must be the real one.
+_RESOLVING = "i2r.resolving"
 
 
 class LazyGroup(click.RichGroup):
@@ -54,14 +57,18 @@ class LazyGroup(click.RichGroup):
         lines = {name: line for name, (_, line) in COMMANDS.items()} | _stage_lines()
         if cmd_name not in lines:
             return None
-        if ctx.resilient_parsing or ctx.meta.get(_LISTING):
+        listing = ctx.resilient_parsing and not ctx.meta.get(_RESOLVING)
+        if listing or ctx.meta.get(_LISTING):
             return click.Command(cmd_name, short_help=lines[cmd_name], help=lines[cmd_name])
         if cmd_name in COMMANDS:
             command: click.Command = getattr(import_module(COMMANDS[cmd_name][0]), cmd_name)
-            return command
-        from i2r.cli.stages import make_stage_command
+        else:
+            from i2r.cli.stages import make_stage_command
 
-        return make_stage_command(cmd_name)
+            command = make_stage_command(cmd_name)
+        if not any(option.name == "quiet" for option in command.params):
+            command.params += voice_options()
+        return command
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands, for which none of them has to be imported."""
@@ -77,6 +84,7 @@ class LazyGroup(click.RichGroup):
         close = difflib.get_close_matches(args[0], self.list_commands(ctx), n=1)
         if args[0] not in self.list_commands(ctx) and close:
             ctx.fail(f"No such command {args[0]!r}. Did you mean {close[0]!r}?")
+        ctx.meta[_RESOLVING] = True
         return super().resolve_command(ctx, args)
 
 
@@ -105,7 +113,7 @@ click.rich_click.COMMAND_GROUPS = {
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="i2r")
+@click.version_option(__version__, "-V", "--version", prog_name="i2r")
 def i2r() -> None:
     """From raw plates to answers: which perturbations changed the nuclei.
 
@@ -113,6 +121,9 @@ def i2r() -> None:
     when the same command is given again. Exit codes: 0 done, 1 a bug, 2 wrong input or stopped,
     3 done with failed units or excluded fields, 130 interrupted.
     """
+
+
+i2r.params += voice_options()
 
 
 def main() -> NoReturn:
@@ -139,9 +150,12 @@ def main() -> NoReturn:
 
 def run_command_line() -> NoReturn:
     """Run the command line; the one place where errors become exit codes."""
+    voice = Voice()
     try:
-        sys.exit(i2r(standalone_mode=False) or 0)
+        sys.exit(i2r(prog_name="i2r", standalone_mode=False, obj=voice) or 0)
     except I2RError as error:
+        if voice.level > 0:
+            traceback.print_exc()
         sys.stderr.write("".join(f"error: {line}\n" for line in str(error).splitlines()))
         sys.exit(2)
     except click.ClickException as error:

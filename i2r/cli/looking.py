@@ -3,17 +3,32 @@
 import math
 import sys
 from pathlib import Path
+from typing import Any
 
 import rich_click as click
 from rich.console import Console
 from rich.table import Table
 
+from i2r.cli.options import confirm_overwriting, get_voice, json_option, print_json, yes_option
 from i2r.errors import InputError
 
 
+def _complete_table(context: click.Context, _: click.Parameter, begun: str) -> list[str]:
+    """Complete the name of a table of the experiment that was given."""
+    from i2r.errors import I2RError
+    from i2r.store.experiment import open_experiment
+
+    try:
+        names = [*open_experiment(context.params["experiment"]).tables(), "layout", "sources"]
+    except (I2RError, KeyError, OSError):
+        return []
+    return [name for name in names if name.startswith(begun)]
+
+
 @click.command()
-@click.argument("experiment")
-def status(experiment: str) -> None:
+@click.argument("experiment", type=click.Path())
+@json_option
+def status(experiment: str, as_json: bool) -> None:
     """Show for every stage of EXPERIMENT how many units are done, and what is left.
 
     'Out of date' units were done with other options or inputs than the last run's; 'interrupted'
@@ -29,7 +44,14 @@ def status(experiment: str) -> None:
     table.add_column("stage")
     for name in ("units", *names):
         table.add_column(name, justify="right")
-    for title, counts in count_states(last_pipeline(experiment), opened).items():
+    states = count_states(last_pipeline(experiment), opened)
+    if as_json:
+        rows = [
+            {"stage": t, **{name: counts[name] for name in names}} for t, counts in states.items()
+        ]
+        print_json({"experiment": opened.url, "stages": rows})
+        return
+    for title, counts in states.items():
         total = sum(counts.values())
         table.add_row(
             title, str(total), *(str(counts[name]) if counts[name] else "" for name in names)
@@ -38,9 +60,10 @@ def status(experiment: str) -> None:
 
 
 @click.command()
-@click.argument("experiment")
+@click.argument("experiment", type=click.Path())
 @click.option("--traceback", "show_traceback", is_flag=True, help="Show tracebacks of bugs too.")
-def errors(experiment: str, show_traceback: bool) -> None:
+@json_option
+def errors(experiment: str, show_traceback: bool, as_json: bool) -> None:
     """Show the failed and blocked units of EXPERIMENT and why, then the excluded fields.
 
     Exits with 3 where there are any.
@@ -48,52 +71,90 @@ def errors(experiment: str, show_traceback: bool) -> None:
     from i2r.store.experiment import open_experiment
 
     ledger = open_experiment(experiment).ledger
-    found = 0
+    found: list[dict[str, Any]] = []
     for entry in sorted(ledger.entries(), key=lambda e: (e.stage, e.key)):
+        unit = {"stage": entry.stage, "key": entry.key}
         if entry.event in ("failed", "blocked"):
-            found += 1
-            where = f" on {entry.worker}, attempt {entry.attempt}" if entry.worker else ""
-            click.echo(f"{entry.stage} {entry.key}: {entry.event}{where}: {entry.error}")
-            if show_traceback and entry.traceback:
-                click.echo(entry.traceback)
+            more = {"worker": entry.worker, "attempt": entry.attempt, "traceback": entry.traceback}
+            found.append({**unit, "event": entry.event, "error": entry.error, **more})
         excluded = entry.result.get("excluded", {}) if entry.event == "done" else {}
         for field, reason in excluded.items():
-            found += 1
-            click.echo(f"{entry.stage} {entry.key} field {field}: excluded: {reason}")
+            found.append({**unit, "event": "excluded", "field": field, "error": reason})
+    if as_json:
+        print_json(found)
+        sys.exit(3 if found else 0)
+    for line in found:
+        place = f"{line['stage']} {line['key']}"
+        if line["event"] == "excluded":
+            click.echo(f"{place} field {line['field']}: excluded: {line['error']}")
+            continue
+        where = f" on {line['worker']}, attempt {line['attempt']}" if line["worker"] else ""
+        click.echo(f"{place}: {line['event']}{where}: {line['error']}")
+        if (show_traceback or get_voice().level > 0) and line["traceback"]:
+            click.echo(line["traceback"])
     if not found:
         click.echo("no failed units, no excluded fields")
     sys.exit(3 if found else 0)
 
 
 @click.command()
-@click.argument("experiment")
-def validate(experiment: str) -> None:
+@click.argument("experiment", type=click.Path())
+@click.option(
+    "--against-source",
+    is_flag=True,
+    help="Also read the source files again and compare every pixel.",
+)
+@click.option(
+    "--sample", type=int, metavar="N", help="Compare only so many fields, drawn with a fixed seed."
+)
+@json_option
+def validate(experiment: str, against_source: bool, sample: int | None, as_json: bool) -> None:
     """Check that every well and field of EXPERIMENT is there and well-formed.
 
     Looks at OME-Zarr metadata, shapes, types, shards, labels, crops and tables of everything
-    that the ledger calls done. Exits with 2 and the list of what is wrong.
+    that the ledger calls done. With --against-source it names every plane that is not what its
+    source file is, and every plane that was left out because its file is missing or damaged.
+    Exits with 2 and the list of what is wrong, with 3 where only planes are missing.
     """
     from i2r.store.experiment import open_experiment
     from i2r.store.validate import find_problems
 
     opened = open_experiment(experiment)
     problems = find_problems(opened)
-    for line in problems:
-        click.echo(line)
+    missing: list[str] = []
+    compared = ""
+    if against_source or sample is not None:
+        from i2r.cli.running import last_pipeline
+        from i2r.pipeline.verify import compare_with_source
+
+        comparison = compare_with_source(opened, last_pipeline(experiment), sample=sample)
+        problems += comparison.differences
+        missing = comparison.missing
+        compared = (
+            f"{comparison.n_planes} planes of {comparison.n_fields} fields compared with their "
+            f"source: {len(comparison.differences) or 'no'} differences, {len(missing)} missing"
+        )
     wells, fields = len(opened.layout), int(opened.layout["n_fields"].sum())
-    click.echo(
-        f"{len(opened.plates)} plates, {wells} wells, {fields} fields: "
-        f"{len(problems) or 'no'} problems"
-    )
-    sys.exit(2 if problems else 0)
+    if as_json:
+        counts = {"plates": len(opened.plates), "wells": wells, "fields": fields}
+        print_json({**counts, "problems": problems, "missing": missing, "compared": compared})
+    else:
+        for line in [*problems, *missing, *([compared] if compared else [])]:
+            click.echo(line)
+        click.echo(
+            f"{len(opened.plates)} plates, {wells} wells, {fields} fields: "
+            f"{len(problems) or 'no'} problems"
+        )
+    sys.exit(2 if problems else 3 if missing else 0)
 
 
 @click.command()
-@click.argument("experiment")
-@click.argument("name", required=False)
+@click.argument("experiment", type=click.Path())
+@click.argument("name", required=False, shell_complete=_complete_table)
 @click.option("--csv", "csv", metavar="FILE", help="Write the whole table to this CSV file.")
 @click.option("--rows", default=40, show_default=True, help="Rows to print; 0 for all.")
-def table(experiment: str, name: str | None, csv: str | None, rows: int) -> None:
+@yes_option("Replace FILE without asking.")
+def table(experiment: str, name: str | None, csv: str | None, rows: int, yes: bool) -> None:
     """Print the result table NAME of EXPERIMENT; without NAME, list the tables.
 
     The tables of stages have the stages' names: convert, quality, segment, crop, screen, ...;
@@ -112,6 +173,7 @@ def table(experiment: str, name: str | None, csv: str | None, rows: int) -> None
         target = Path(csv)
         if not target.parent.is_dir():
             raise InputError(f"{csv}: no folder {target.parent}. Make it first.")
+        confirm_overwriting(target, yes=yes)
         frame.to_csv(target, index=False)
         click.echo(f"{len(frame)} rows -> {target}")
         return

@@ -1,52 +1,83 @@
 """The printed plan of a run."""
 
+from typing import Any
+
 import rich_click as click
 from rich.console import Console
 from rich.table import Table
 
-from i2r.cli.options import say
+from i2r.cli.options import print_json, say
 from i2r.cluster import ClusterSpec, planned_workers
 from i2r.pipeline.run import prepare, preview_units
 from i2r.pipeline.spec import Pipeline
 from i2r.stages.base import FINISH
 
 
-def print_plan(pipeline: Pipeline, url: str, cluster: ClusterSpec | None) -> None:
+def print_plan(
+    pipeline: Pipeline, url: str, cluster: ClusterSpec | None, *, as_json: bool = False
+) -> None:
     """Print units, bytes and memory per stage, and whether every unit fits into a worker."""
-    experiment = prepare(pipeline, url, say=say)
-    preview = preview_units(pipeline, experiment)
-    number, memory = planned_workers(cluster or ClusterSpec())
+    plan = describe_plan(pipeline, url, cluster or ClusterSpec())
+    if as_json:
+        print_json(plan)
+        return
     table = Table(box=None, pad_edge=False)
     table.add_column("stage")
     for name in ("units to run", "of", "reads", "writes", "memory per unit"):
         table.add_column(name, justify="right")
-    too_large = []
-    total_out = 0
+    for row in plan["stages"]:
+        sizes = (format_bytes(row[name]) for name in ("bytes_in", "bytes_out", "peak_bytes"))
+        table.add_row(row["stage"], str(row["units_to_run"]), str(row["units"]), *sizes)
+    Console().print(table)
+    written = sum(row["bytes_out"] for row in plan["stages"])
+    click.echo(
+        f"{plan['plates']} plates, {plan['wells']} wells, {plan['fields']} fields; "
+        f"{plan['workers']} workers of {format_bytes(plan['worker_bytes'])}; "
+        f"about {format_bytes(written)} to write"
+    )
+    for row in plan["stages"]:
+        if not row["fits"]:
+            click.echo(
+                f"stage {row['stage']!r} does not fit into a worker: use fewer, larger workers"
+            )
+
+
+def describe_plan(pipeline: Pipeline, url: str, cluster: ClusterSpec) -> dict[str, Any]:
+    """Find out what a run would do.
+
+    Returns
+    -------
+    dict
+        Counts of plates, wells, fields and workers, ``worker_bytes``, and for each of the
+        ``stages`` its units, bytes, and whether its largest unit fits into a worker.
+    """
+    experiment = prepare(pipeline, url, say=say)
+    preview = preview_units(pipeline, experiment)
+    number, memory = planned_workers(cluster)
+    stages = []
     for stage in pipeline.stages:
         keys = list(stage.keys(experiment))
         pending = [key for key in preview[stage.title] if key != FINISH]
         peak = max((stage.peak_bytes(experiment, key) for key in pending or keys), default=0)
-        written = sum(stage.bytes_out(experiment, key) for key in pending)
-        total_out += written
-        table.add_row(
-            stage.title,
-            str(len(preview[stage.title])),
-            str(len(keys) + stage.has_finish()),
-            format_bytes(sum(stage.bytes_in(experiment, key) for key in pending)),
-            format_bytes(written),
-            format_bytes(peak),
+        stages.append(
+            {
+                "stage": stage.title,
+                "units_to_run": len(preview[stage.title]),
+                "units": len(keys) + stage.has_finish(),
+                "bytes_in": sum(stage.bytes_in(experiment, key) for key in pending),
+                "bytes_out": sum(stage.bytes_out(experiment, key) for key in pending),
+                "peak_bytes": peak,
+                "fits": peak <= memory,
+            }
         )
-        if peak > memory:
-            too_large.append(stage.title)
-    console = Console()
-    console.print(table)
-    wells, fields = len(experiment.layout), int(experiment.layout["n_fields"].sum())
-    click.echo(
-        f"{len(experiment.plates)} plates, {wells} wells, {fields} fields; "
-        f"{number} workers of {format_bytes(memory)}; about {format_bytes(total_out)} to write"
-    )
-    for title in too_large:
-        click.echo(f"stage {title!r} does not fit into a worker: use fewer, larger workers")
+    return {
+        "plates": len(experiment.plates),
+        "wells": len(experiment.layout),
+        "fields": int(experiment.layout["n_fields"].sum()),
+        "workers": number,
+        "worker_bytes": memory,
+        "stages": stages,
+    }
 
 
 def format_bytes(number: float) -> str:
@@ -56,3 +87,14 @@ def format_bytes(number: float) -> str:
             return f"{number:.0f} {unit}" if number >= 10 or unit == "B" else f"{number:.1f} {unit}"
         number /= 1024
     return f"{number:.1f} TiB"
+
+
+def format_seconds(seconds: float) -> str:
+    """Print a time as people say it: ``0.4 s``, ``12 s``, ``3 min 20 s``, ``2 h 5 min``."""
+    if seconds < 60:
+        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from i2r.cli.options import make_confirm, running_options, say
+from i2r.cli.options import get_voice, json_option, make_confirm, running_options, say
 from i2r.errors import InputError
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def execute(
         only=only,
         retry=retry,
         strict=strict,
-        style=style,
+        style="none" if get_voice().level < 0 and style == "auto" else style,
         say=say,
         confirm=make_confirm(yes),
         command=shlex.join(["i2r", *sys.argv[1:]]),
@@ -59,8 +59,8 @@ def execute(
 
 
 @click.command()
-@click.argument("pipeline")
-@click.argument("experiment")
+@click.argument("pipeline", type=click.Path())
+@click.argument("experiment", type=click.Path())
 @running_options
 def run(
     pipeline: str, experiment: str, cluster: str | None, style: str, yes: bool, strict: bool
@@ -79,7 +79,7 @@ def run(
 
 
 @click.command()
-@click.argument("experiment")
+@click.argument("experiment", type=click.Path())
 @running_options
 def retry(experiment: str, cluster: str | None, style: str, yes: bool, strict: bool) -> None:
     """Run the units of EXPERIMENT that failed or were blocked, and what depends on them.
@@ -125,10 +125,11 @@ def demo(directory: str, cluster: str | None, style: str, yes: bool, strict: boo
 
 
 @click.command()
-@click.argument("pipeline")
-@click.argument("experiment")
+@click.argument("pipeline", type=click.Path())
+@click.argument("experiment", type=click.Path())
 @click.option("--cluster", metavar="FILE|ADDRESS|none", default=None, help="As for 'i2r run'.")
-def plan(pipeline: str, experiment: str, cluster: str | None) -> None:
+@json_option
+def plan(pipeline: str, experiment: str, cluster: str | None, as_json: bool) -> None:
     """Show what 'i2r run PIPELINE EXPERIMENT' would do, without writing or starting anything.
 
     Per stage: units to run and in all, bytes read and written, and the memory of the largest
@@ -138,4 +139,5 @@ def plan(pipeline: str, experiment: str, cluster: str | None) -> None:
     from i2r.cluster import load_cluster
     from i2r.pipeline.spec import load_pipeline
 
-    print_plan(load_pipeline(pipeline), experiment, load_cluster(cluster) if cluster else None)
+    where = load_cluster(cluster) if cluster else None
+    print_plan(load_pipeline(pipeline), experiment, where, as_json=as_json)

@@ -7,7 +7,7 @@ import rich_click as click
 
 
 @click.command()
-@click.argument("directory")
+@click.argument("directory", type=click.Path())
 @click.option(
     "--preset",
     type=click.Choice(["smoke", "screen", "jump"]),

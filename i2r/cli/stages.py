@@ -25,7 +25,7 @@ def make_stage_command(verb: str) -> click.Command:
         run_stage(kind, experiment, given, cluster=cluster, style=style, yes=yes, strict=strict)
 
     command = click.command(verb, help=_describe(kind))(running_options(callback))
-    options: list[click.Parameter] = [click.Argument(["experiment"])]
+    options: list[click.Parameter] = [click.Argument(["experiment"], type=click.Path())]
     options += [_make_option(n, f) for n, f in kind.model_fields.items() if n not in _HIDDEN]
     if kind.survey is not Stage.survey:
         help_text = "Only show what the source holds: plate map, channels, gaps, duplicates."

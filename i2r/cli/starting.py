@@ -41,7 +41,7 @@ stages:
 
 
 @click.command()
-@click.argument("directory")
+@click.argument("directory", type=click.Path())
 @click.option(
     "--source", required=True, help="Folder of images, OME-Zarr plate, or CSV table of files."
 )

@@ -6,6 +6,8 @@ import rich_click as click
 from rich.console import Console
 from rich.table import Table
 
+from i2r.cli.options import get_voice
+from i2r.cli.planning import format_seconds
 from i2r.errors import InputError
 from i2r.pipeline.loop import Summary
 from i2r.store import files
@@ -20,14 +22,28 @@ def print_summary(summary: Summary, url: str) -> None:
         click.echo(f"stopped: {summary.stopped} Run the same command again to go on.", err=True)
         return
     experiment = open_experiment(url)
+    if get_voice().level >= 0:
+        _print_results(summary, experiment)
+    _print_troubles(summary, url)
+    report = experiment.path("report.html")
+    if files.exists(report) and get_voice().level >= 0:
+        click.echo(f"report: {report}")
+
+
+def _print_results(summary: Summary, experiment: Experiment) -> None:
+    """Print what ran and what was found."""
     if summary.ran:
         ran = ", ".join(f"{title} {number}" for title, number in summary.ran.items())
-        click.echo(f"{sum(summary.ran.values())} units in {summary.seconds:.0f} s: {ran}")
+        click.echo(f"{sum(summary.ran.values())} units in {format_seconds(summary.seconds)}: {ran}")
     else:
         click.echo("nothing to do: everything is up to date")
     _print_counts(experiment)
     for title in _rankings(experiment):
         _print_ranking(experiment, title)
+
+
+def _print_troubles(summary: Summary, url: str) -> None:
+    """Print what failed and what was left out."""
     for word, units in (("failed", summary.failed), ("blocked", summary.blocked)):
         for unit in units[:3]:
             click.echo(f"{word}: {unit.name}: {unit.error}")
@@ -38,9 +54,6 @@ def print_summary(summary: Summary, url: str) -> None:
         reasons = Counter(r for fields in summary.excluded.values() for r in fields.values())
         listed = ", ".join(f"{n} {reason}" for reason, n in reasons.items())
         click.echo(f"{number} fields excluded ({listed}); see 'i2r errors {url}'")
-    report = experiment.path("report.html")
-    if files.exists(report):
-        click.echo(f"report: {report}")
 
 
 def _print_counts(experiment: Experiment) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from i2r.cli.group import COMMANDS, i2r, run_command_line
+from i2r.cli.group import COMMANDS, i2r
 from i2r.stages.base import list_verbs
 from i2r.store.experiment import open_experiment
 from i2r.testing import PlateFiles, describe_pipeline
@@ -21,21 +21,6 @@ from tests.pipeline.test_loop import snapshot
 
 Cli = Callable[..., tuple[int, str]]
 HERE = ("--cluster", "none", "--progress", "none")
-
-
-@pytest.fixture
-def cli(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Cli:
-    """Run the command line as the shell does, in this process; returns exit code and output."""
-
-    def run(*arguments: object) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["i2r", *map(str, arguments)])
-        with pytest.raises(SystemExit) as left:
-            run_command_line()
-        said = capfd.readouterr()
-        code = left.value.code
-        return (code if isinstance(code, int) else int(code is not None)), said.out + said.err
-
-    return run
 
 
 @pytest.fixture
