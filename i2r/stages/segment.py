@@ -21,6 +21,11 @@ from i2r.store import files, tables
 from i2r.store.experiment import Experiment
 from i2r.store.write import write_labels
 
+# Below these, pixels decide and not microns: where they are larger than 0.67 um, each noisy pixel
+# would cut a nucleus.
+LEAST_SIGMA_PX = 0.75
+LEAST_NECK_PX = 1.0
+
 
 class Segment(Stage):
     """Find nuclei: one label image per field and one table row per nucleus.
@@ -38,12 +43,17 @@ class Segment(Stage):
         description="Folder of label images, for the method 'import'",
         json_schema_extra={"path": True},
     )
-    sigma_um: float = Field(0.5, gt=0, description="Smoothing before the threshold")
+    sigma_um: float = Field(
+        0.5, gt=0, description="Smoothing before the threshold, 0.75 px or more"
+    )
     window_um: float = Field(13.0, gt=0, description="Neighbourhood of the local threshold")
     min_area_um2: float = Field(10.0, ge=0, description="Smaller objects are debris")
     max_hole_um2: float = Field(85.0, ge=0, description="Holes up to this size are filled")
-    min_neck_um: float = Field(0.7, ge=0, description="Shallower notches do not split a nucleus")
+    min_neck_um: float = Field(
+        0.7, ge=0, description="Shallower notches, and those of under 1 px, split no nucleus"
+    )
 
+    version: ClassVar[int] = 2
     reads: ClassVar[Mapping[str, bool]] = {"convert": True, "quality": False}
 
     def check(self, experiment: Experiment) -> list[str]:
@@ -121,11 +131,11 @@ class Segment(Stage):
         """Make the function that labels one plane, its lengths in pixels."""
         return partial(
             segment_nuclei,
-            sigma_px=self.sigma_um / pixel_size_um,
+            sigma_px=max(self.sigma_um / pixel_size_um, LEAST_SIGMA_PX),
             window_px=self.window_um / pixel_size_um,
             min_area_px=self.min_area_um2 / pixel_size_um**2,
             max_hole_area_px=self.max_hole_um2 / pixel_size_um**2,
-            min_neck_depth_px=self.min_neck_um / pixel_size_um,
+            min_neck_depth_px=max(self.min_neck_um / pixel_size_um, LEAST_NECK_PX),
         )
 
     def _import_labels(

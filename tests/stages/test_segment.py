@@ -8,6 +8,7 @@ import pytest
 import tifffile
 
 from i2r.errors import InputError
+from i2r.kernels.segmentation import segment_nuclei
 from i2r.stages.segment import Segment
 from i2r.store.experiment import open_experiment
 from i2r.testing import PlateFiles, draw_field
@@ -101,3 +102,24 @@ def test_what_cannot_work_is_refused_first(
     with pytest.raises(InputError, match=expected):
         run_here(short_pipeline(plate, segment=options), tmp_path / "e")
     assert not (tmp_path / "e").exists()
+
+
+def test_large_pixels_do_not_cut_nuclei() -> None:
+    random = np.random.default_rng(0)
+    y, x = np.mgrid[:120, :120]
+    image = np.zeros((120, 120))
+    centres = [(cy, cx) for cy in range(15, 120, 30) for cx in range(15, 120, 30)]
+    for number, (cy, cx) in enumerate(centres):
+        angle = number * 0.7
+        along = (y - cy) * np.sin(angle) + (x - cx) * np.cos(angle)
+        across = (y - cy) * np.cos(angle) - (x - cx) * np.sin(angle)
+        distance = np.hypot(along / 10, across / 4.5) - 1
+        image += 15 / (1 + np.exp(np.clip(8 * distance, -30, 30)))
+    noisy = np.clip(random.poisson(image + 4), 0, 255).astype(np.uint8)
+    labels = Segment().segmenter(1.3)(noisy)
+    assert labels.max() == len(centres)
+    # Without the least lengths in pixels, noise cuts some of them.
+    bare = segment_nuclei(
+        noisy, sigma_px=0.5 / 1.3, window_px=10, min_area_px=6, min_neck_depth_px=0.7 / 1.3
+    )
+    assert bare.max() > len(centres)
