@@ -1,0 +1,179 @@
+"""What users have per gene: vectors (embeddings, signatures, features), labels and gene sets.
+
+Symbols are compared in upper case throughout.
+"""
+
+import io
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from i2r.errors import InputError
+from i2r.store import files, tables
+
+# Columns of our own tables that are no numbers of a vector.
+_NOT_VALUES = ("gene", "held_out", "perturbation", "condition", "n_nuclei", "n_wells", "role")
+
+
+class GeneVectors(NamedTuple):
+    """One vector per gene.
+
+    Attributes
+    ----------
+    genes : list of str
+        Symbols in upper case, sorted, each once.
+    values : (n, d) float64
+        Finite; the mean where a gene had several rows.
+    names : list of str
+        Names of the columns.
+    """
+
+    genes: list[str]
+    values: npt.NDArray[np.float64]
+    names: list[str]
+
+    def take(self, genes: list[str]) -> npt.NDArray[np.float64]:
+        """Give the vectors of some genes, all of which are there, in their order."""
+        place = {gene: row for row, gene in enumerate(self.genes)}
+        return self.values[[place[gene] for gene in genes]]
+
+
+def read_vectors(url: str) -> GeneVectors:
+    """Read vectors of genes from a CSV, TSV or Parquet file.
+
+    Parameters
+    ----------
+    url
+        A table with the column ``gene`` and columns of numbers.
+
+    Raises
+    ------
+    InputError
+        If there is no such file, no column ``gene``, a column that is neither numbers nor one of
+        i2r's own descriptions, no row, or a value that is missing.
+    """
+    return gather_vectors(read_frame(url), where=url)
+
+
+def gather_vectors(table: pd.DataFrame, *, where: str) -> GeneVectors:
+    """Make vectors of a table; see `read_vectors`."""
+    if "gene" not in table:
+        raise InputError(
+            f"{where}: no column 'gene', found {', '.join(map(str, table.columns[:5]))}. Name the "
+            "column with gene symbols 'gene'."
+        )
+    columns = [name for name in table.columns if str(name) not in _NOT_VALUES]
+    wrong = [n for n in columns if not pd.api.types.is_numeric_dtype(table[n])]
+    if wrong or not columns:
+        what = f"column {wrong[0]!r} is no number" if wrong else "no column of numbers"
+        raise InputError(f"{where}: {what}, expected 'gene' and numbers. Leave other columns out.")
+    symbols = table["gene"].astype("string").str.strip().str.upper()
+    named = symbols.notna() & (symbols != "")
+    table, symbols = table[named], symbols[named].astype(str)
+    if not len(table):
+        raise InputError(f"{where}: no row with a gene. Give one row per gene.")
+    values = table[columns].to_numpy(dtype=float)
+    bad = ~np.isfinite(values)
+    if bad.any():
+        row, column = (int(i[0]) for i in np.nonzero(bad))
+        raise InputError(
+            f"{where}: gene {symbols.iloc[row]!r} has no finite value in {columns[column]!r} "
+            f"({int(bad.sum())} such values in all). Fill them or leave the gene out."
+        )
+    means = pd.DataFrame(values).groupby(symbols.to_numpy(), sort=True).mean()
+    return GeneVectors(
+        [str(g) for g in means.index], means.to_numpy(dtype=float), [str(c) for c in columns]
+    )
+
+
+def read_labels(url: str) -> dict[str, str]:
+    """Read the label of genes from a table with the columns ``gene`` and ``label``.
+
+    Raises
+    ------
+    InputError
+        If there is no such file, a column is missing, or a gene has two labels.
+    """
+    table = read_frame(url)
+    missing = [name for name in ("gene", "label") if name not in table]
+    if missing:
+        raise InputError(
+            f"{url}: no column {missing[0]!r}, expected 'gene' and 'label'. Name them."
+        )
+    found: dict[str, str] = {}
+    for gene, label in zip(table["gene"].astype(str), table["label"].astype(str), strict=True):
+        symbol = gene.strip().upper()
+        if found.setdefault(symbol, label) != label:
+            raise InputError(
+                f"{url}: gene {symbol!r} has the labels {found[symbol]!r} and {label!r}, expected "
+                "one. Keep one row per gene."
+            )
+    return found
+
+
+def read_gene_sets(url: str) -> dict[str, frozenset[str]]:
+    """Read gene sets from a GMT file: name, description, genes, separated by tabs.
+
+    Line ends of any system are read, empty lines and fields ignored; a gene's weight after a comma
+    (as Enrichr writes it) is dropped.
+
+    Raises
+    ------
+    InputError
+        If there is no such file, a line has fewer than three fields, or a name comes twice.
+    """
+    found: dict[str, frozenset[str]] = {}
+    for number, line in enumerate(_read_text(url).splitlines(), start=1):
+        if not line.strip():
+            continue
+        name, *rest = (field.strip() for field in line.split("\t"))
+        genes = frozenset(g.partition(",")[0].strip().upper() for g in rest[1:]) - {""}
+        if not genes or not name:
+            raise InputError(
+                f"{url} line {number}: {len(rest) + 1} field(s), expected name, description and "
+                "genes, separated by tabs. Export it as GMT."
+            )
+        if name in found:
+            raise InputError(f"{url} line {number}: gene set {name!r} comes twice. Rename one.")
+        found[name] = genes
+    if not found:
+        raise InputError(f"{url}: no gene set in it. Give a GMT file.")
+    return found
+
+
+def read_frame(url: str) -> pd.DataFrame:
+    """Read a table from Parquet, or from text with commas or tabs between columns.
+
+    Raises
+    ------
+    InputError
+        If there is no such file, or it is no table.
+    """
+    if url.endswith(".parquet"):
+        try:
+            return tables.read_table(url)
+        except (FileNotFoundError, OSError, ValueError) as error:
+            raise InputError(f"{url}: no readable Parquet file ({error}). Check it.") from error
+    text = _read_text(url)
+    separator = "\t" if text.partition("\n")[0].count("\t") else ","
+    try:
+        return pd.read_csv(io.StringIO(text), sep=separator, keep_default_na=True)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise InputError(f"{url}: no table ({error}). Export it as CSV.") from error
+
+
+def _read_text(url: str) -> str:
+    try:
+        data = files.read_bytes(url)
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise InputError(f"{url}: no such file. Give the path of one.") from error
+    if data[:2] == b"\x1f\x8b":
+        import gzip
+
+        data = gzip.decompress(data)
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{url}: not text in UTF-8. Export it again.") from error

@@ -1,0 +1,99 @@
+"""Tables of genes as users have them, and one line for what is wrong with one."""
+
+import gzip
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from i2r.errors import InputError
+from i2r.store.gene_tables import read_gene_sets, read_labels, read_vectors
+
+
+def write(path: Path, text: str) -> str:
+    path.write_bytes(text.encode())
+    return str(path)
+
+
+def test_vectors_are_averaged_per_gene_whatever_the_format(tmp_path: Path) -> None:
+    rows = "gene,e0,e1\nJun,1,2\n TP53 ,5,6\njun,3,4\n,9,9\n"
+    urls = [
+        write(tmp_path / "a.csv", rows),
+        write(tmp_path / "b.tsv", "\ufeff" + rows.replace(",", "\t").replace("\n", "\r\n")),
+    ]
+    (tmp_path / "c.csv.gz").write_bytes(gzip.compress(rows.encode()))
+    frame = pd.DataFrame({"gene": ["JUN", "TP53"], "e0": [2.0, 5], "e1": [3.0, 6], "n_wells": 4})
+    frame.to_parquet(tmp_path / "d.parquet")
+    for url in [*urls, str(tmp_path / "c.csv.gz"), str(tmp_path / "d.parquet")]:
+        vectors = read_vectors(url)
+        assert vectors.genes == ["JUN", "TP53"]
+        assert vectors.names == ["e0", "e1"]
+        np.testing.assert_array_equal(vectors.values, [[2, 3], [5, 6]])
+        np.testing.assert_array_equal(vectors.take(["TP53", "JUN"]), [[5, 6], [2, 3]])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("symbol,e0\nA,1\n", "no column 'gene'"),
+        ("gene,e0\nA,high\n", "'e0' is no number"),
+        ("gene\nA\n", "no column of numbers"),
+        ("gene,e0\n", "no number|no row"),
+        ("gene,e0\nA,1\nB,\n", "gene 'B' has no finite value in 'e0'"),
+        ("", "no table"),
+    ],
+)
+def test_a_wrong_table_of_vectors_is_one_line(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        read_vectors(write(tmp_path / "v.csv", text))
+    assert "\n" not in str(caught.value)
+
+
+def test_gene_sets_are_read_with_any_line_ends(tmp_path: Path) -> None:
+    text = "CYCLE\thttp://x\tCDK1\tccnb1\t\n\nEMPTY END\t\tTP53,1.0\tMDM2\n"
+    for number, ends in enumerate(("\n", "\r\n", "\r")):
+        found = read_gene_sets(write(tmp_path / f"{number}.gmt", text.replace("\n", ends)))
+        assert found == {"CYCLE": {"CDK1", "CCNB1"}, "EMPTY END": {"TP53", "MDM2"}}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("CYCLE CDK1 CCNB1\n", "line 1: 1 field"),
+        ("A\tx\tG1\nA\tx\tG2\n", "comes twice"),
+        ("\n", "no gene set"),
+    ],
+)
+def test_a_wrong_file_of_gene_sets_is_one_line(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        read_gene_sets(write(tmp_path / "s.gmt", text))
+
+
+def test_labels_are_one_per_gene(tmp_path: Path) -> None:
+    assert read_labels(write(tmp_path / "l.csv", "gene,label\njun,0\nFOS,1\nJUN,0\n")) == {
+        "JUN": "0", "FOS": "1",
+    }  # fmt: skip
+    with pytest.raises(InputError, match="has the labels"):
+        read_labels(write(tmp_path / "l.csv", "gene,label\njun,0\nJUN,1\n"))
+    with pytest.raises(InputError, match="no column 'label'"):
+        read_labels(write(tmp_path / "l.csv", "gene,cluster\njun,0\n"))
+
+
+def test_files_that_are_not_there_or_no_text(tmp_path: Path) -> None:
+    for url in ("none.csv", "none.parquet"):
+        with pytest.raises(InputError, match=r"none\."):
+            read_vectors(str(tmp_path / url))
+    (tmp_path / "x.csv").write_bytes(b"gene\xff\xfe\n")
+    with pytest.raises(InputError, match="UTF-8"):
+        read_labels(str(tmp_path / "x.csv"))
+
+
+@pytest.mark.skipif("I2R_DATA" not in os.environ, reason="I2R_DATA names no folder of data sets")
+def test_public_collections_are_read_whole() -> None:
+    folder = Path(os.environ["I2R_DATA"]) / "genesets"
+    hallmark = read_gene_sets(str(folder / "msigdb_hallmark_v7.0_symbols.gmt"))
+    assert len(hallmark) == 50
+    assert len(frozenset.union(*hallmark.values())) == 4384
+    assert len(read_gene_sets(str(folder / "enrichr_GO_Biological_Process_2021.gmt"))) == 6036
