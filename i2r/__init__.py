@@ -18,7 +18,7 @@ _PUBLIC = {
     "load_cluster": "i2r.cluster",
     "load_pipeline": "i2r.pipeline.spec",
     "open_experiment": "i2r.store.experiment",
-    "run": "i2r.pipeline.run:run_pipeline",
+    "run": "i2r.pipeline.call:run",
 }
 
 __all__ = ["__version__", *_PUBLIC]  # noqa: PLE0604 - the keys are names

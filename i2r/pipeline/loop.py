@@ -31,6 +31,18 @@ class Summary(NamedTuple):
     seconds: float
     stopped: str = ""
 
+    def __repr__(self) -> str:
+        ran = ", ".join(f"{title} {number}" for title, number in self.ran.items()) or "nothing"
+        counts = {
+            "failed": len(self.failed),
+            "blocked": len(self.blocked),
+            "fields excluded": sum(map(len, self.excluded.values())),
+        }
+        troubles = [f"{number} {word}" for word, number in counts.items() if number]
+        if self.stopped:
+            troubles.append(self.stopped)
+        return "; ".join([f"ran {ran} in {self.seconds:.1f} s", *troubles])
+
     @property
     def exit_code(self) -> int:
         """0 done; 3 done, with failed or blocked units or excluded fields; 2 stopped."""

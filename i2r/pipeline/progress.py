@@ -5,10 +5,12 @@ import sys
 import time
 from collections import Counter, deque
 from collections.abc import Mapping
+from importlib.util import find_spec
 from typing import Any, Literal
 
 from rich.console import Console
 from rich.live import Live
+from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from i2r.pipeline.units import UnitGraph
@@ -18,6 +20,8 @@ Style = Literal["auto", "rich", "plain", "json", "none"]
 PLAIN_EVERY_S = 15.0
 # A redraw counts all units, so it must not follow every one that ends.
 REDRAW_S = 0.25
+# Characters.
+BAR_WIDTH = 16
 # Rates are those of the last minute.
 RATE_OVER_S = 60.0
 
@@ -40,7 +44,11 @@ class Progress:
         self._console = Console(stderr=True)
         self.style = style
         if style == "auto":
-            self.style = "rich" if self._console.is_terminal else "plain"
+            # A notebook redraws a table in place where ipywidgets are installed.
+            redraws = self._console.is_terminal or (
+                self._console.is_jupyter and find_spec("ipywidgets") is not None
+            )
+            self.style = "rich" if redraws else "plain"
         self._graph = graph
         self._totals = {title: len(units) for title, units in graph.units.items()}
         self._counts: dict[str, Counter[str]] = {title: Counter() for title in self._totals}
@@ -115,14 +123,15 @@ class Progress:
 
     def _table(self) -> Table:
         table = Table(box=None, pad_edge=False)
-        names = ("stage", "units", "fields/s", "nuclei/s", "ETA", "")
+        names = ("stage", "", "units", "fields/s", "nuclei/s", "ETA", "")
         for index, name in enumerate(names):
-            table.add_column(name, justify="left" if index in (0, 5) else "right")
+            table.add_column(name, justify="left" if index in (0, 1, 6) else "right")
         for title in self._totals:
             row = self._row(title)
             ended = row["done"] + row["current"]
             table.add_row(
                 title,
+                ProgressBar(total=max(1, row["units"]), completed=ended, width=BAR_WIDTH),
                 f"{ended}/{row['units']}",
                 f"{row['fields_per_s']:.1f}" if row["fields_per_s"] else "",
                 f"{row['nuclei_per_s']}" if row["nuclei_per_s"] else "",

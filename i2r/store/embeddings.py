@@ -1,7 +1,7 @@
 """Embeddings of an experiment as one labelled array, opened lazily."""
 
 import json
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import dask.array as da
 import numpy as np
@@ -10,13 +10,10 @@ import xarray
 
 from i2r.errors import InputError
 from i2r.store import files, tables
-from i2r.store.arrays import read_array
+from i2r.store.crops import describe_nuclei, read_lazily
 
 if TYPE_CHECKING:
     from i2r.store.experiment import Experiment
-
-# What is known of each nucleus from its well.
-OF_WELL = ("perturbation", "gene", "condition", "role")
 
 
 class _Well(NamedTuple):
@@ -58,12 +55,7 @@ def open_embeddings(experiment: "Experiment", name: str, *, encoder: str = "") -
             f"{experiment.url}: embeddings {name!r} have {sorted(widths)} dimensions in different "
             "wells, expected one number. Run the stage again."
         )
-    blocks = [
-        da.from_delayed(
-            _read_lazily(well.url), shape=(well.n_nuclei, well.n_dims), dtype=np.dtype(np.float32)
-        )
-        for well in wells
-    ]
+    blocks = [read_lazily(w.url, (w.n_nuclei, w.n_dims), np.float32) for w in wells]
     described = tables.concatenate([_describe_nuclei(experiment, well) for well in wells])
     return xarray.Dataset(
         {"embedding": (("nucleus", "dim"), da.concatenate(blocks))},
@@ -91,21 +83,12 @@ def _list_wells(experiment: "Experiment", name: str, encoder: str) -> list[_Well
     return wells
 
 
-def _read_lazily(url: str) -> Any:
-    from dask import delayed
-
-    return delayed(read_array)(url)
-
-
 def _describe_nuclei(experiment: "Experiment", well: _Well) -> pd.DataFrame:
     """Make one row per nucleus of a well, in the order of its crops."""
-    columns = ["plate", "well", "field", "label", "crop"]
-    table = tables.read_table(experiment.part_url(well.crops, well.key), columns=columns)
-    table = table[table["crop"] >= 0].sort_values("crop", ignore_index=True)
+    table = describe_nuclei(experiment, well.crops, well.key)
     if len(table) != well.n_nuclei:
         raise InputError(
             f"{well.key}: {well.n_nuclei} embeddings of {len(table)} crops: the crops changed. "
             "Run the stage again."
         )
-    row = experiment.layout_by_key.loc[well.key]
-    return table.assign(**{column: str(row[column]) for column in OF_WELL})
+    return table

@@ -10,6 +10,7 @@ import pandas as pd
 
 from i2r.errors import InputError
 from i2r.store import files, tables
+from i2r.store.description import describe_experiment
 from i2r.store.layout import conditions
 from i2r.store.ledger import Ledger
 from i2r.store.networks import read_network
@@ -51,6 +52,9 @@ class Experiment:
 
     def __getstate__(self) -> dict[str, Any]:
         raise TypeError("an Experiment stays on the client; give tasks its URLs instead")
+
+    def __repr__(self) -> str:
+        return describe_experiment(self)
 
     def reopen(self) -> "Experiment":
         """Open it again, with the ledger as it is now."""
@@ -245,6 +249,11 @@ class Experiment:
                 f"{self.url}: a part of the table {name!r} is missing. 'i2r validate' says which."
             ) from error
 
+    def networks(self) -> list[str]:
+        """List the networks there are."""
+        names = files.list_folder(self.path("networks"))
+        return [name.removesuffix(".graphml") for name in names if name.endswith(".graphml")]
+
     def network(self, name: str) -> "nx.Graph":
         """Read a network of genes: nodes with ``prize`` and ``terminal``, edges with ``cost``.
 
@@ -260,10 +269,15 @@ class Experiment:
         """
         url = self.network_url(name)
         if not files.exists(url):
-            names = files.list_folder(self.path("networks"))
-            known = ", ".join(n.removesuffix(".graphml") for n in names) or "none yet"
+            known = ", ".join(self.networks()) or "none yet"
             raise InputError(f"{self.url}: no network {name!r}; there are: {known}.")
         return read_network(url)
+
+    def crops(self, name: str = "crop") -> "xarray.Dataset":
+        """Open the crops that a stage cut; see `i2r.store.crops.open_crops`."""
+        from i2r.store.crops import open_crops  # as for embeddings
+
+        return open_crops(self, name)
 
     def embeddings(self, name: str, *, encoder: str = "") -> "xarray.Dataset":
         """Open the embeddings that a stage made; see `i2r.store.embeddings.open_embeddings`."""

@@ -1,12 +1,16 @@
 """A plate of an experiment: its images and labels as lazy arrays."""
 
+import json
 from typing import TYPE_CHECKING
 
 import dask.array as da
 import numpy as np
 import pandas as pd
 
+from i2r.errors import InputError
+from i2r.store import files
 from i2r.store.arrays import read_array
+from i2r.store.crops import read_lazily as open_crops
 from i2r.types import parse_well, unit_key
 
 if TYPE_CHECKING:
@@ -49,6 +53,15 @@ class Plate:
         self.pixel_size_um = float(first["pixel_size_um"])
         self.shape = (len(self.channels), int(first["height_px"]), int(first["width_px"]))
         self.dtype: np.dtype[np.unsignedinteger] = np.dtype(str(first["dtype"]))
+
+    def __repr__(self) -> str:
+        fields = int(self.rows["n_fields"].sum()) if "n_fields" in self.rows else 0
+        c, y, x = self.shape
+        return (
+            f"Plate {self.name}: {len(self.rows)} wells, {fields} fields of ({c}, {y}, {x}) "
+            f"{self.dtype}, {self.pixel_size_um:g} um per pixel, channels "
+            + ", ".join(self.channels)
+        )
 
     @staticmethod
     def path_of(well: str) -> tuple[str, str]:
@@ -96,6 +109,22 @@ class Plate:
             fields = self._experiment.fields(key, ["convert", name])
         urls = [f"{self._experiment.image_url(key, field)}/labels/{name}/0" for field in fields]
         return read_lazily(urls, shape=self.shape[1:], dtype=np.dtype(np.int32))
+
+    def crops(self, well: str, *, name: str = "crop") -> da.Array:
+        """Open the crops of a well, shape (nucleus, c, y, x), in the order of the stage's table.
+
+        Raises
+        ------
+        InputError
+            If the stage cut none there.
+        """
+        key = unit_key(self.name, well)
+        url = self._experiment.crops_url(name, key)
+        result = self._experiment.ledger.result(name, key)
+        if result is None:
+            raise InputError(f"{key}: no crops {name!r}. See what 'i2r status' lists.")
+        document = json.loads(files.read_bytes(f"{url}/zarr.json"))
+        return open_crops(url, tuple(document["shape"]), document["data_type"])
 
 
 def read_lazily(

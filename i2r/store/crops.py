@@ -1,0 +1,98 @@
+"""Crops of an experiment as labelled arrays, opened lazily."""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import dask.array as da
+import numpy as np
+import pandas as pd
+
+from i2r.errors import InputError
+from i2r.store import files, tables
+from i2r.store.arrays import read_array
+
+if TYPE_CHECKING:
+    import xarray
+
+    from i2r.store.experiment import Experiment
+
+# What is known of each nucleus from its well.
+OF_WELL = ("perturbation", "gene", "condition", "role")
+
+
+def open_crops(experiment: "Experiment", name: str) -> "xarray.Dataset":
+    """Open the crops that a stage cut; no pixel is read before it is used.
+
+    Parameters
+    ----------
+    experiment
+        The experiment.
+    name
+        The stage's name.
+
+    Returns
+    -------
+    xarray.Dataset
+        The variable ``image``, (nucleus, c, y, x), raw values, one dask chunk per well, wells in
+        the layout's order. Coordinates: the channels' names along ``c``; along nucleus plate,
+        well, field, label, crop (its index in the well), perturbation, gene, condition, role.
+
+    Raises
+    ------
+    InputError
+        If there are none, or of plates with other channels or pixel types.
+    """
+    import xarray  # half a second
+
+    done = set(experiment.ledger.done_keys(name))
+    blocks, described, kinds = [], [], {}
+    for key in experiment.well_keys:
+        url = experiment.crops_url(name, key)
+        if key not in done or not files.exists(f"{url}/zarr.json"):
+            continue
+        document = json.loads(files.read_bytes(f"{url}/zarr.json"))
+        channels = tuple(document["attributes"].get("channels", ()))
+        kinds[document["data_type"], channels, *document["shape"][1:]] = key
+        blocks.append(read_lazily(url, tuple(document["shape"]), document["data_type"]))
+        described.append(describe_nuclei(experiment, name, key))
+    if not blocks:
+        raise InputError(f"{experiment.url}: no crops {name!r}. See what 'i2r status' lists.")
+    if len(kinds) > 1:
+        first, second, *_ = kinds
+        raise InputError(
+            f"{experiment.url}: crops {name!r} are {first} in {kinds[first]}, {second} in "
+            f"{kinds[second]}, expected one kind. Open them plate by plate: plate.crops(well)."
+        )
+    nuclei = tables.concatenate(described)
+    coords: dict[str, Any] = {n: ("nucleus", nuclei[n].to_numpy()) for n in nuclei}
+    return xarray.Dataset(
+        {"image": (("nucleus", "c", "y", "x"), da.concatenate(blocks))},
+        coords={**coords, "c": list(next(iter(kinds))[1])},
+        attrs={"stage": name},
+    )
+
+
+def read_lazily(url: str, shape: tuple[int, ...], dtype: Any) -> da.Array:
+    """Open an array of known shape as one dask chunk."""
+    from dask import delayed
+
+    return da.from_delayed(delayed(read_array)(url), shape=shape, dtype=np.dtype(dtype))
+
+
+def describe_nuclei(experiment: "Experiment", stage: str, key: str) -> pd.DataFrame:
+    """Make one row per crop of a well, in the order of the crops, with its well's perturbation.
+
+    Parameters
+    ----------
+    experiment
+        The experiment.
+    stage
+        The stage that cut the crops.
+    key
+        The well.
+    """
+    columns = ["plate", "well", "field", "label", "crop"]
+    table = tables.read_table(experiment.part_url(stage, key), columns=columns)
+    table = table[table["crop"] >= 0].sort_values("crop", ignore_index=True)
+    row = experiment.layout_by_key.loc[key]
+    return table.assign(**{column: str(row[column]) for column in OF_WELL})
