@@ -16,7 +16,11 @@ from i2r.models.ensemble import (
 
 
 def prepare_images(
-    settings: EncoderSettings, crops: Tensor | None, regions: Tensor | None = None
+    settings: EncoderSettings,
+    crops: Tensor | None,
+    regions: Tensor | None = None,
+    *,
+    gains: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """Make the images of every branch from integers.
 
@@ -29,6 +33,8 @@ def prepare_images(
         nuclei.
     regions
         Shape (nucleus, c, y, x), uint8; None where no branch shows regions.
+    gains
+        Shape (nucleus, c): factors on the brightness of scaled nuclei; a binary one has none.
 
     Returns
     -------
@@ -40,6 +46,8 @@ def prepare_images(
         scaled = scale_crops(crops, settings.scaling)
         if settings.view == "binary-nucleus":
             scaled = (crops != 0).to(torch.float32)
+        elif gains is not None:
+            scaled = scaled * gains.to(scaled.device)[:, :, None, None]
         images["nucleus"] = resize_images(scaled, settings.nucleus_px)
     if regions is not None:
         grey = regions.to(torch.float32).div_(255)
@@ -81,21 +89,28 @@ def _normalise(images: Tensor, settings: EncoderSettings) -> Tensor:
     return images.contiguous(memory_format=torch.channels_last)
 
 
-def flip_images(images: Mapping[str, Tensor], flips: Tensor) -> dict[str, Tensor]:
-    """Mirror every image of every branch by itself, as published.
+def turn_images(images: Mapping[str, Tensor], turns: Tensor) -> dict[str, Tensor]:
+    """Mirror and turn every image of every branch by itself.
 
     Parameters
     ----------
     images
-        By branch, (n, c, y, x).
-    flips
-        Shape (n, branch, 2), bool: whether to mirror rows and columns.
+        By branch, (n, c, y, x), square, any type.
+    turns
+        Shape (n, branch, 3), bool: whether to mirror along y, along x, and then to exchange the
+        two. The published augmentation mirrors only, the branches independently.
+
+    Returns
+    -------
+    dict
+        New images of the same shapes.
     """
-    flipped = {}
-    for number, (name, image) in enumerate(images.items()):
-        turned = image
-        for axis in (2, 3):
-            wanted = flips[:, number, axis - 2].view(-1, 1, 1, 1)
-            turned = torch.where(wanted, turned.flip(axis), turned)
-        flipped[name] = turned
-    return flipped
+    turned = {}
+    for number, (name, given) in enumerate(images.items()):
+        image = given
+        for operation in range(3):
+            wanted = turns[:, number, operation].to(image.device).view(-1, 1, 1, 1)
+            other = image.transpose(2, 3) if operation == 2 else image.flip(operation + 2)
+            image = torch.where(wanted, other, image)
+        turned[name] = image
+    return turned

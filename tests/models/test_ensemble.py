@@ -3,12 +3,14 @@
 import io
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 from i2r.models.ensemble import BRANCHES, Encoder, EncoderSettings, build_encoder
+from i2r.models.pools import draw_turns
 from i2r.models.resnet import ResNet18
-from i2r.models.views import flip_images, prepare_images, resize_images
+from i2r.models.views import prepare_images, resize_images, turn_images
 from i2r.models.weights import decode_encoder, decode_state, encode_encoder, encode_state
 
 SMALL = EncoderSettings(embedding_dim=6, widths=(4, 8), classes=("a", "b", "c"))
@@ -111,15 +113,27 @@ def test_shrinking_to_half_is_pillows() -> None:
     assert abs(difference.mean() + 1 / 8) < 0.01
 
 
-def test_every_image_is_mirrored_by_itself() -> None:
+def test_every_image_is_turned_by_itself() -> None:
     images = {"nucleus": torch.rand(4, 1, 5, 5), "region": torch.rand(4, 1, 7, 7)}
-    flips = torch.zeros(4, 2, 2, dtype=torch.bool)
-    flips[1, 0, 0] = flips[2, 1, 1] = True
-    found = flip_images(images, flips)
-    assert torch.equal(found["nucleus"][1], images["nucleus"][1].flip(1))
-    assert torch.equal(found["region"][2], images["region"][2].flip(2))
-    for name, untouched in (("nucleus", [0, 2, 3]), ("region", [0, 1, 3])):
+    turns = torch.zeros(4, 2, 3, dtype=torch.bool)
+    turns[1, 0, 0] = turns[2, 1, 1] = turns[3, 1, 2] = True
+    turns[0, 0] = True
+    found = turn_images(images, turns)
+    assert torch.equal(found["nucleus"][1, 0], images["nucleus"][1, 0].flip(0))
+    assert torch.equal(found["region"][2, 0], images["region"][2, 0].flip(1))
+    assert torch.equal(found["region"][3, 0], images["region"][3, 0].T)
+    assert torch.equal(found["nucleus"][0, 0], images["nucleus"][0, 0].flip(0, 1).T)
+    for name, untouched in (("nucleus", [2, 3]), ("region", [0, 1])):
         assert torch.equal(found[name][untouched], images[name][untouched])
+
+
+def test_turns_are_the_eight_symmetries_or_mirrored_alone() -> None:
+    for transposed, n_kinds in ((True, 8), (False, 4)):
+        turns = draw_turns(np.random.default_rng(0), 4000, 2, transposed=transposed)
+        kinds, counts = turns.reshape(-1, 3).int().unique(dim=0, return_counts=True)
+        assert len(kinds) == n_kinds
+        assert counts.min() > 0.8 * 8000 / n_kinds
+        assert (turns[:, 0] != turns[:, 1]).any()
 
 
 def test_weights_are_drawn_from_the_seed_alone() -> None:

@@ -1,0 +1,189 @@
+"""Folds of many classes at once: whole groups are held out, every class in every fold."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Seed = int | np.random.SeedSequence
+Part = npt.NDArray[np.str_]
+
+TRAIN, VALIDATION, TEST = "train", "validation", "test"
+# Shares of the published splits: the test fold is one of n, and of the rest one in five validates.
+VALIDATION_FOLDS = 5
+
+
+def deal_groups(
+    groups: npt.ArrayLike,
+    classes: npt.ArrayLike,
+    *,
+    n_folds: int,
+    seed: Seed,
+    blocks: npt.ArrayLike | None = None,
+) -> npt.NDArray[np.intp]:
+    """Deal groups to folds so that every fold holds about its share of every class and block.
+
+    Groups come in random order, those whose members are of few classes first, and each goes to
+    the fold where it leaves the shares of classes most equal, among equal ones where it leaves
+    the shares of blocks so, and then to the smallest. Without blocks this is the greedy rule of
+    scikit-learn's ``StratifiedGroupKFold``. Where every group is of one class, folds differ by
+    at most one group of each.
+
+    Parameters
+    ----------
+    groups
+        Shape (n,): what is held out together, such as wells.
+    classes
+        Shape (n,): the class of each member.
+    n_folds
+        Folds, at least 2. A class of fewer groups than folds is absent from some of them.
+    seed
+        Seed of the order. The same seed and members give the same folds in whatever order.
+    blocks
+        Shape (n,): plates, or what else is to be spread over folds.
+
+    Returns
+    -------
+    ndarray of intp, shape (n,)
+        Fold of each member, 0 to n_folds - 1; members of a group have one.
+
+    Raises
+    ------
+    ValueError
+        If ``n_folds`` is below 2 or above the number of groups, or lengths differ.
+    """
+    names, of_group = np.unique(np.asarray(groups).astype(str), return_inverse=True)
+    if n_folds < 2 or n_folds > names.size:
+        raise ValueError(f"n_folds is {n_folds}, expected 2 to the {names.size} groups there are")
+    counts = _count_shares(of_group, np.asarray(classes), names.size)
+    n_classes = counts.shape[1]
+    random = np.random.default_rng(seed)
+    order = random.permutation(names.size)
+    order = order[np.argsort(-counts[order].std(axis=1), kind="stable")]
+    if blocks is not None:
+        of_block = _count_shares(of_group, np.asarray(blocks), names.size)
+        counts = np.concatenate([counts, of_block], axis=1)
+    held = np.zeros((n_folds, counts.shape[1]))
+    folds = np.empty(names.size, dtype=np.intp)
+    for group in order:
+        trial = held[None] + np.eye(n_folds)[:, :, None] * counts[group]
+        # Rounded: sums in another order must not decide between equal folds.
+        spread = trial.std(axis=1)
+        of_classes = np.round(spread[:, :n_classes].mean(axis=1), 12)
+        of_blocks = np.round(spread[:, n_classes:].sum(axis=1), 12)
+        size = np.round(held.sum(axis=1), 12)
+        fold = np.lexsort((np.arange(n_folds), size, of_blocks, of_classes))[0]
+        folds[group] = fold
+        held[fold] += counts[group]
+    return folds[of_group]
+
+
+def _count_shares(
+    of_group: npt.NDArray[np.intp], labels: npt.NDArray[Any], n_groups: int
+) -> npt.NDArray[np.float64]:
+    """Give the share of every label's members in each group, shape (group, label)."""
+    if labels.shape != of_group.shape:
+        raise ValueError(f"{of_group.size} groups and {labels.size} labels, expected as many")
+    _, of_label = np.unique(labels.astype(str), return_inverse=True)
+    counts = np.zeros((n_groups, of_label.max() + 1))
+    np.add.at(counts, (of_group, of_label), 1)
+    return counts / counts.sum(axis=0)
+
+
+def split_parts(
+    groups: npt.ArrayLike,
+    classes: npt.ArrayLike,
+    *,
+    n_folds: int,
+    fold: int,
+    seed: Seed,
+    blocks: npt.ArrayLike | None = None,
+) -> Part:
+    """Split members into training, validation and one test fold, groups whole.
+
+    Parameters
+    ----------
+    groups, classes, n_folds, seed, blocks
+        See `deal_groups`; n_folds is lowered to the number of groups where there are fewer.
+    fold
+        The fold that tests.
+
+    Returns
+    -------
+    ndarray of str, shape (n,)
+        ``train``, ``validation`` or ``test``. A class that has no group left for training gets
+        the groups that would have validated it: what is never trained on can't be told apart.
+        Where it has one group in all, that one trains and nothing of the class is tested.
+    """
+    group_names, class_names = np.asarray(groups).astype(str), np.asarray(classes).astype(str)
+    block_names = None if blocks is None else np.asarray(blocks)
+    n_groups = np.unique(group_names).size
+    folds = deal_groups(
+        group_names, class_names, n_folds=min(n_folds, n_groups), seed=seed, blocks=block_names
+    )
+    parts = np.full(group_names.size, TRAIN, dtype="<U10")
+    parts[folds == fold] = TEST
+    rest = folds != fold
+    n_rest = np.unique(group_names[rest]).size
+    if n_rest >= 3:
+        inner = deal_groups(
+            group_names[rest],
+            class_names[rest],
+            n_folds=min(VALIDATION_FOLDS, n_rest),
+            seed=seed,
+            blocks=None if block_names is None else block_names[rest],
+        )
+        parts[np.flatnonzero(rest)[inner == 0]] = VALIDATION
+    for name in np.unique(class_names):
+        own = class_names == name
+        for taken in (VALIDATION, TEST):
+            if not (own & (parts == TRAIN)).any():
+                parts[own & (parts == taken)] = TRAIN
+    return parts
+
+
+class Confusion(NamedTuple):
+    """How often members of each class were taken for which.
+
+    Attributes
+    ----------
+    counts
+        Shape (class, class), int64: rows are the truth, columns the prediction.
+    """
+
+    counts: npt.NDArray[np.int64]
+
+    @property
+    def recalls(self) -> npt.NDArray[np.float64]:
+        """Share of each class that was recognised, shape (class,); NaN where it is absent."""
+        totals = self.counts.sum(axis=1)
+        return np.where(totals > 0, self.counts.diagonal() / np.maximum(totals, 1), np.nan)
+
+    @property
+    def balanced_accuracy(self) -> float:
+        """Mean recall of the classes that are there; NaN for none. Chance is 1 / n classes."""
+        known = self.recalls[~np.isnan(self.recalls)]
+        return float(known.mean()) if known.size else float("nan")
+
+    @property
+    def shares(self) -> npt.NDArray[np.float64]:
+        """Counts divided by their row's sum; NaN in rows of absent classes."""
+        totals = self.counts.sum(axis=1, keepdims=True)
+        return np.where(totals > 0, self.counts / np.maximum(totals, 1), np.nan)
+
+
+def count_confusions(
+    truth: npt.ArrayLike, predicted: npt.ArrayLike, *, n_classes: int
+) -> Confusion:
+    """Count predictions by true class.
+
+    Parameters
+    ----------
+    truth, predicted
+        Shape (n,), int: classes from 0.
+    n_classes
+        How many there are, absent ones included.
+    """
+    pairs = np.asarray(truth, dtype=np.int64) * n_classes + np.asarray(predicted, dtype=np.int64)
+    counts = np.bincount(pairs, minlength=n_classes**2).reshape(n_classes, n_classes)
+    return Confusion(counts.astype(np.int64))
