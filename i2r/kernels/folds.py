@@ -111,9 +111,9 @@ def split_parts(
     Returns
     -------
     ndarray of str, shape (n,)
-        ``train``, ``validation`` or ``test``. A class that has no group left for training gets
-        the groups that would have validated it: what is never trained on can't be told apart.
-        Where it has one group in all, that one trains and nothing of the class is tested.
+        ``train``, ``validation`` (a fifth, and something of every class) or ``test``. What is
+        never trained on can't be told apart: a class with one group beside the tested ones
+        trains on that and has none to validate, and one of a single group has none to test.
     """
     group_names, class_names = np.asarray(groups).astype(str), np.asarray(classes).astype(str)
     block_names = None if blocks is None else np.asarray(blocks)
@@ -124,8 +124,12 @@ def split_parts(
     parts = np.full(group_names.size, TRAIN, dtype="<U10")
     parts[folds == fold] = TEST
     rest = folds != fold
+    for name in np.unique(class_names):
+        own = rest & (class_names == name)
+        if np.unique(group_names[own]).size < 2:
+            rest[own] = False
     n_rest = np.unique(group_names[rest]).size
-    if n_rest >= 3:
+    if n_rest >= 2:
         inner = deal_groups(
             group_names[rest],
             class_names[rest],
@@ -134,6 +138,12 @@ def split_parts(
             blocks=None if block_names is None else block_names[rest],
         )
         parts[np.flatnonzero(rest)[inner == 0]] = VALIDATION
+        # A class that none of these is of would have no say in when to stop.
+        for name in np.unique(class_names[rest]):
+            own = np.flatnonzero(rest & (class_names == name))
+            if not (parts[own] == VALIDATION).any():
+                taken = group_names[own][np.argmin(inner[class_names[rest] == name])]
+                parts[rest & (group_names == taken)] = VALIDATION
     for name in np.unique(class_names):
         own = class_names == name
         for taken in (VALIDATION, TEST):
@@ -187,3 +197,38 @@ def count_confusions(
     pairs = np.asarray(truth, dtype=np.int64) * n_classes + np.asarray(predicted, dtype=np.int64)
     counts = np.bincount(pairs, minlength=n_classes**2).reshape(n_classes, n_classes)
     return Confusion(counts.astype(np.int64))
+
+
+def permute_groups(
+    predictions: npt.ArrayLike, classes: npt.ArrayLike, *, n_draws: int, seed: Seed
+) -> npt.NDArray[np.float64]:
+    """Draw the balanced accuracy that predictions have when wells hold classes at random.
+
+    Nuclei of a well are taken for the same classes together, so the labels of whole wells are
+    exchanged and not those of nuclei, for which the null would be far too narrow.
+
+    Parameters
+    ----------
+    predictions
+        Shape (well, class), int: how many of a well's nuclei were taken for each class.
+    classes
+        Shape (well,), int: the true class of each well.
+    n_draws
+        Permutations.
+    seed
+        Of the permutations.
+
+    Returns
+    -------
+    ndarray of float64, shape (n_draws,)
+        NaN where there are no predictions.
+    """
+    counts = np.asarray(predictions, dtype=np.int64)
+    truth = np.asarray(classes, dtype=np.int64)
+    random = np.random.default_rng(seed)
+    drawn = np.empty(n_draws)
+    for index in range(n_draws):
+        table = np.zeros((counts.shape[1], counts.shape[1]), dtype=np.int64)
+        np.add.at(table, random.permutation(truth), counts)
+        drawn[index] = Confusion(table).balanced_accuracy
+    return drawn

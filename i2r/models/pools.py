@@ -4,7 +4,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from functools import cache
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, TypeVar, cast
 
 import numpy as np
 import torch
@@ -15,6 +15,9 @@ from i2r.models.views import prepare_images, turn_images
 
 # Of a card, so that networks and their activations have room beside it.
 CARD_SHARE = 0.5
+
+
+S = TypeVar("S", bound="Sized")
 
 
 class NucleusPool(NamedTuple):
@@ -108,6 +111,14 @@ class NucleusPool(NamedTuple):
         return windows[field, :, row, column]
 
 
+class Sized(Protocol):
+    """What knows how much memory it takes."""
+
+    @property
+    def n_bytes(self) -> int:
+        """The memory it takes."""
+
+
 class PoolCache:
     """Keeps the pools used last, as many as fit in so many bytes.
 
@@ -119,7 +130,7 @@ class PoolCache:
 
     def __init__(self, limit_bytes: int) -> None:
         self.limit_bytes = limit_bytes
-        self._pools: OrderedDict[Hashable, NucleusPool] = OrderedDict()
+        self._pools: OrderedDict[Hashable, Sized] = OrderedDict()
         self._lock = threading.Lock()
 
     @property
@@ -127,7 +138,7 @@ class PoolCache:
         """What all pools take."""
         return sum(pool.n_bytes for pool in self._pools.values())
 
-    def get(self, key: Hashable, make: Callable[[], NucleusPool]) -> NucleusPool:
+    def get(self, key: Hashable, make: Callable[[], S]) -> S:
         """Give the pool of that key, made if it isn't there.
 
         Parameters
@@ -138,9 +149,9 @@ class PoolCache:
             Makes it. Room is made first by the pools that were not used for longest.
         """
         with self._lock:
-            pool = self._pools.pop(key, None)
-            if pool is None:
-                pool = make()
+            kept = self._pools.pop(key, None)
+            pool = cast("S", kept) if kept is not None else make()
+            if kept is None:
                 while self._pools and self.n_bytes + pool.n_bytes > self.limit_bytes:
                     self._pools.popitem(last=False)
             if pool.n_bytes <= self.limit_bytes:

@@ -13,9 +13,9 @@ from pydantic import Field
 from i2r.errors import I2RError, InputError
 from i2r.lazy.encoders import embed_crops
 from i2r.stages.base import Group, Stage
-from i2r.stages.screen import read_channels
 from i2r.store import files
 from i2r.store.experiment import Experiment
+from i2r.store.nuclei import read_channels
 from i2r.store.write import write_embeddings
 
 
@@ -27,8 +27,8 @@ class Embed(Stage):
     """
 
     stage: Literal["embed"] = "embed"
-    encoder: str = Field(
-        "",
+    encoder: str | None = Field(
+        None,
         description="File of an encoder, or of torchvision's ResNet-18 weights",
         json_schema_extra={"path": True},
     )
@@ -44,7 +44,7 @@ class Embed(Stage):
         if not self.encoder:
             return [f"stage {self.title!r}: no encoder. Name a file in 'encoder'."]
         try:
-            encoder = open_encoder(self.encoder, _digest(self.encoder), self.channels, "cpu")
+            encoder = open_encoder(self.encoder, digest_file(self.encoder), self.channels, "cpu")
         except I2RError as error:
             return [f"stage {self.title!r}: {error}"]
         return [
@@ -57,13 +57,14 @@ class Embed(Stage):
 
     def inputs(self, experiment: Experiment, key: str) -> object:
         """Describe the encoder by its content."""
-        return [super().inputs(experiment, key), _digest(self.encoder)]
+        return [super().inputs(experiment, key), digest_file(str(self.encoder))]
 
     def build(self, experiment: Experiment, key: str) -> Delayed:
         """Embed one well."""
         crop = self.needs[-1]
         plate, _ = experiment.locate(key)
-        encoder = delayed(open_encoder)(self.encoder, _digest(self.encoder), self.channels, "auto")
+        url = str(self.encoder)
+        encoder = delayed(open_encoder)(url, digest_file(url), self.channels, "auto")
         crops = delayed(read_encoder_channels)(
             encoder, experiment.crops_url(crop, key), names=plate.channels
         )
@@ -82,7 +83,7 @@ class Embed(Stage):
         return experiment.n_fields(key) * 150 * 512 * 4
 
 
-def _digest(url: str) -> str:
+def digest_file(url: str) -> str:
     """Hash a file's content; read once for each version of it."""
     try:
         return _digest_version(url, *files.stat(url))

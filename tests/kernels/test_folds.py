@@ -6,7 +6,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import balanced_accuracy_score, confusion_matrix
 
-from i2r.kernels.folds import TEST, TRAIN, VALIDATION, count_confusions, deal_groups, split_parts
+from i2r.kernels.folds import (
+    TEST,
+    TRAIN,
+    VALIDATION,
+    count_confusions,
+    deal_groups,
+    permute_groups,
+    split_parts,
+)  # fmt: skip
 
 
 def lay_out(n_wells: dict[str, int], n_plates: int = 2) -> tuple[np.ndarray, ...]:
@@ -101,3 +109,18 @@ def test_no_predictions_have_no_accuracy() -> None:
     assert np.isnan(found.balanced_accuracy)
     assert found.counts.sum() == 0
     assert np.isnan(found.recalls).all()
+
+
+def test_permuted_wells_give_chance_and_more_spread_than_permuted_nuclei() -> None:
+    """Wells whose nuclei agree with each other: 12 wells of 100 nuclei, no class effect."""
+    random = np.random.default_rng(0)
+    classes = np.repeat([0, 1], 6)
+    liked = random.integers(0, 2, 12)
+    counts = np.zeros((12, 2), dtype=int)
+    counts[np.arange(12), liked] = 90
+    counts[np.arange(12), 1 - liked] = 10
+    null = permute_groups(counts, classes, n_draws=500, seed=1)
+    assert abs(null.mean() - 0.5) < 0.02
+    assert null.std() > 0.08, "nuclei as units would give 0.5 / sqrt(1200) = 0.014"
+    np.testing.assert_array_equal(null, permute_groups(counts, classes, n_draws=500, seed=1))
+    assert np.isnan(permute_groups(np.zeros((3, 2)), [0, 1, 1], n_draws=2, seed=0)).all()

@@ -1,0 +1,377 @@
+"""Train encoders that tell the impactful perturbations apart."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+from dask import delayed
+from dask.delayed import Delayed
+from pydantic import Field, field_validator
+
+from i2r.errors import I2RError, InputError
+from i2r.lazy.datasets import PoolPlan, choose_nuclei
+from i2r.lazy.encoder_training import Files, TrainPlan, train_unit
+from i2r.stages.base import Group, Stage, seed_sequence
+from i2r.store import files, tables
+from i2r.store.encoders import (
+    TABLES,
+    merge_tables_there,
+    read_optional,
+    skip_unit,
+    write_checkpoint,
+    write_trained,
+)
+from i2r.store.experiment import Experiment
+from i2r.store.nuclei import CONTROL, Nuclei, list_classes, read_nuclei
+
+Architecture = Literal["small", "resnet18"]
+VIEWS = ("nucleus", "binary-nucleus", "region", "nucleus+region")
+IMPORTED = "imported"
+
+
+class _Unit(NamedTuple):
+    """What a unit's key stands for: a view, and a fold or the class that is left out."""
+
+    view: str
+    fold: int
+    without: str
+
+
+class Train(Stage):
+    """Train encoders to tell the impactful perturbations and the controls apart.
+
+    Classes are the conditions that a screen before it calls impactful, those that are listed, or
+    all of the layout; each with two wells or more, and the negative controls, of which about as
+    many nuclei are used as the largest class has. An encoder is trained for each fold, or for
+    each class without that class. The weights of the epoch with the best balanced accuracy on
+    validation wells are kept. Several 'views' compare what encoders see of a nucleus.
+
+    The published recipe (Paysan et al., Cell Systems 2025) is in pipelines/image2reg.yaml. The
+    defaults here take a small network at the crops' own resolution, a higher rate that falls,
+    and hold out wells in place of fields, which leak.
+    """
+
+    stage: Literal["train"] = "train"
+    method: Literal["train", "import"] = Field(
+        "train", description="Train encoders, or take the one in the file 'weights'"
+    )
+    weights: str | None = Field(
+        None,
+        description="File of weights: of a ResNet-18 to start from, or the encoder to import",
+        json_schema_extra={"path": True},
+    )
+    classes: tuple[str, ...] = Field(
+        (), description="Classes, controls aside (default: what the screen calls impactful)"
+    )
+    class_by: Literal["condition", "gene"] = Field(
+        "condition", description="What makes a class: the condition, or the gene it acts on"
+    )
+    hold_out: Literal["folds", "classes"] = Field(
+        "folds", description="An encoder for every fold, or one without each class"
+    )
+    split_by: Literal["well", "plate", "field"] = Field(
+        "well", description="What is held out together; by field, as published, wells leak"
+    )
+    n_folds: int = Field(4, ge=2, le=20, description="Folds, of which one tests")
+    views: tuple[str, ...] = Field(
+        ("nucleus",), description=f"What encoders see, one or more of {', '.join(VIEWS)}"
+    )
+    channels: tuple[str, ...] = Field(("DNA",), description="Channels that encoders see")
+    scale: Literal["plate", "nucleus"] = Field(
+        "plate", description="Scaling of crops: keep intensities, or stretch each as published"
+    )
+    architecture: Architecture = Field("small", description="Network of every branch")
+    widths: tuple[int, ...] = Field(
+        (32, 64, 128, 128), description="Channels of the layers of 'small'"
+    )
+    nucleus_px: int = Field(64, ge=8, le=512, description="Edge that crops are resized to")
+    embedding_dim: int = Field(128, ge=2, le=4096, description="Length of the embedding")
+    optimizer: Literal["adam", "adamw"] = Field("adamw", description="Optimiser")
+    learning_rate: float = Field(2e-3, gt=0, description="Learning rate")
+    decay: bool = Field(True, description="Let the rate fall to zero over 'max_epochs'")
+    weight_decay: float = Field(0.02, ge=0, description="Weight decay")
+    batch_size: int = Field(64, ge=2, description="Nuclei in a step")
+    max_epochs: int = Field(30, ge=1, description="Most passes over the training nuclei")
+    patience: int = Field(
+        5, ge=0, description="Stop when more epochs in a row did not improve on the best"
+    )
+    augmentation: Literal["none", "flips", "full"] = Field(
+        "full", description="Mirror nuclei, or also turn them and vary their brightness"
+    )
+    surest_nuclei: int = Field(
+        4, ge=0, le=50, description="Held-out nuclei per class to explain by occlusion"
+    )
+    seed: int = Field(0, ge=0, description="Seed of folds and trainings (default: the pipeline's)")
+
+    reads: ClassVar[Mapping[str, bool]] = {"screen": False, "segment": True, "crop": True}
+    group: ClassVar[Group] = "gpu"
+    layout_columns: ClassVar[tuple[str, ...]] = ("perturbation", "gene", "dose", "role")
+
+    @field_validator("views")
+    @classmethod
+    def _check_views(cls, views: tuple[str, ...]) -> tuple[str, ...]:
+        unknown = [view for view in views if view not in VIEWS]
+        if unknown or not views or len(set(views)) < len(views):
+            raise ValueError(f"expected one or more of {', '.join(VIEWS)}, each once")
+        return views
+
+    def check(self, experiment: Experiment) -> list[str]:
+        """Refuse channels and classes that are not there, and weights that are none."""
+        problems = [
+            f"stage {self.title!r}: plate {plate.name!r} has no channel {channel!r}, found "
+            f"{', '.join(plate.channels)}. Set 'channels'."
+            for plate in experiment.plates.values()
+            for channel in self.channels
+            if channel not in plate.channels
+        ]
+        if self.method == "import" and not self.weights:
+            problems.append(f"stage {self.title!r}: no encoder to import. Name it in 'weights'.")
+        if self.weights:
+            try:
+                files.stat(self.weights)
+            except FileNotFoundError:
+                problems.append(f"{self.weights}: no such file, expected weights. Name another.")
+        if self.weights and self.method == "train" and self.architecture != "resnet18":
+            problems.append(
+                f"stage {self.title!r}: weights of a ResNet-18 can't start a network "
+                f"{self.architecture!r}. Set 'architecture: resnet18' or leave them out."
+            )
+        known = set(list_classes(experiment, self.class_by)["class"])
+        problems += [
+            f"stage {self.title!r}: no class {name!r} with two wells in the layout, found "
+            f"{', '.join(sorted(known - {CONTROL}))}. Set 'classes'."
+            for name in self.classes
+            if name not in known
+        ]
+        if self.method == "train" and len(known) < 2:
+            problems.append(
+                f"stage {self.title!r}: the layout has {len(known)} class(es) of two wells or "
+                "more, controls included, expected two: nothing to tell apart."
+            )
+        return problems
+
+    # ------------------------------------------------------------------ units
+
+    def _units(self, experiment: Experiment) -> dict[str, _Unit]:
+        """List what is trained, by key."""
+        if self.method == "import":
+            return {IMPORTED: _Unit("", 0, "")}
+        if self.hold_out == "folds":
+            return {
+                f"{view}/fold-{fold}": _Unit(view, fold, "")
+                for view in self.views
+                for fold in range(self.n_folds)
+            }
+        known = list_classes(experiment, self.class_by)["class"].drop_duplicates()
+        names = [name for name in known if name != CONTROL and name in (self.classes or {*known})]
+        return {
+            f"{view}/without-{name}": _Unit(view, 0, name) for view in self.views for name in names
+        }
+
+    def keys(self, experiment: Experiment) -> list[str]:
+        """One unit per view and fold, or per view and class that may be left out."""
+        return list(self._units(experiment))
+
+    def inputs(self, experiment: Experiment, key: str) -> object:
+        """Describe the layout and the weights."""
+        stamp = list(files.stat(self.weights)) if self.weights else []
+        return [self.whole_layout(experiment), stamp]
+
+    def build(self, experiment: Experiment, key: str) -> Delayed:
+        """Train one encoder, or import one."""
+        url = experiment.model_url(self.title, key)
+        if self.method == "import":
+            return delayed(import_encoder)(
+                self.weights,
+                url,
+                channels=self.channels,
+                part_url=experiment.part_url(self.title, key),
+            )
+        unit = self._units(experiment)[key]
+        wells, notes = self._choose_wells(experiment)
+        described = {"view": unit.view, "fold": unit.fold, "without": unit.without}
+        if unit.without and unit.without not in set(wells["class"]):
+            return delayed(skip_unit)(
+                described, note="no class of the others", url=experiment.part_url(self.title, key)
+            )
+        classes = sorted({*wells["class"]} - {CONTROL, unit.without})
+        controls = [CONTROL] if CONTROL in set(wells["class"]) else []
+        plan = TrainPlan(
+            pool=self._plan_pool(experiment, wells),
+            wells=tuple(wells.index),
+            plates=tuple(wells["plate"]),
+            labels=tuple(wells["class"]),
+            classes=(*controls, *classes),
+            group=self.split_by,
+            n_folds=self.n_folds,
+            fold=unit.fold,
+            control=CONTROL,
+            settings={
+                "architecture": self.architecture,
+                "view": unit.view,
+                "channels": self.channels,
+                "embedding_dim": self.embedding_dim,
+                "nucleus_px": self.nucleus_px,
+                "scale": self.scale,
+                "widths": self.widths,
+            },
+            training={name: getattr(self, name) for name in TRAINING},
+            n_surest=self.surest_nuclei,
+        )
+        checkpoint = f"{url}.{self._stamp(experiment, key)}.checkpoint"
+        trained = train_unit(
+            plan,
+            Files(
+                read=read_plan,
+                load_weights=partial(read_optional, self.weights),
+                load=partial(read_optional, checkpoint),
+                save=partial(write_checkpoint, checkpoint),
+            ),
+            split_seed=seed_sequence(self.seed, self.title, "folds"),
+            seed=seed_sequence(self.seed, self.title, key),
+        )
+        start = self.weights or "drawn from the seed"
+        return delayed(write_trained)(
+            trained,
+            described={**described, "start": start, "note": "; ".join(notes)},
+            url=url,
+            part_urls={
+                name: experiment.part_url(f"{self.title}-{name}" if name else self.title, key)
+                for name in ("", *TABLES)
+            },
+        )
+
+    def _stamp(self, experiment: Experiment, key: str) -> str:
+        """Fingerprint a training, so that no other one's checkpoint is taken for its own."""
+        upstream = {
+            f"{entry.stage}:{entry.key}": entry.fingerprint
+            for name in self.needs
+            for entry in experiment.ledger.entries(name)
+            if entry.event == "done"
+        }
+        return self.fingerprint(experiment, key, upstream)
+
+    def _choose_wells(self, experiment: Experiment) -> tuple[pd.DataFrame, list[str]]:
+        """List the wells that are used, with their classes, and notes on what is not."""
+        wells = list_classes(experiment, self.class_by)
+        chosen = set(self.classes) or self._find_impactful(experiment)
+        if chosen is not None:
+            wells = wells[wells["class"].isin(chosen | {CONTROL})]
+        n_nuclei = [
+            int((experiment.ledger.result(self.needs[-1], key) or {}).get("nuclei", 0))
+            for key in wells.index
+        ]
+        wells = wells.assign(n_nuclei=n_nuclei)
+        empty = wells[wells["n_nuclei"] == 0]
+        notes = [f"wells without nuclei: {', '.join(empty.index)}"] if len(empty) else []
+        wells = wells[wells["n_nuclei"] > 0]
+        left = sorted((chosen or set()) - set(wells["class"]) - {CONTROL})
+        notes += [f"classes without two wells or without nuclei: {', '.join(left)}"] if left else []
+        if wells["class"].nunique() < 2 + (self.hold_out == "classes"):
+            raise I2RError(
+                f"stage {self.title!r}: {wells['class'].nunique()} class(es) with nuclei, controls "
+                "included, expected more: nothing to tell apart. List 'classes', or look at what "
+                "the screen calls impactful."
+            )
+        return wells, notes
+
+    def _find_impactful(self, experiment: Experiment) -> set[str] | None:
+        """Give the classes that the screen calls impactful; None without such a screen."""
+        for name in self.needs[:-2]:
+            table = experiment.table(name)
+            if "impactful" in table:
+                found = table[table["impactful"].fillna(False).astype(bool)]
+                by = "gene" if self.class_by == "gene" else "perturbation"
+                by = "condition" if by == "perturbation" and "condition" in table else by
+                return set(found[by].astype(str))
+        return None
+
+    def _plan_pool(self, experiment: Experiment, wells: pd.DataFrame) -> PoolPlan:
+        """Say which nuclei are read: all, and of controls as many as the largest class has."""
+        crop = self.needs[-1]
+        is_control = (wells["class"] == CONTROL).to_numpy()
+        counts = wells["n_nuclei"].to_numpy()
+        taken = counts.copy()
+        if is_control.any() and not is_control.all():
+            largest = wells[~is_control].groupby("class")["n_nuclei"].sum().max()
+            share = -(-int(largest) // int(is_control.sum()))
+            taken = np.where(is_control, np.minimum(counts, share), counts)
+        entries = {entry.key: entry.fingerprint for entry in experiment.ledger.entries(crop)}
+        plates = experiment.plates
+        return PoolPlan(
+            crops=tuple(experiment.crops_url(crop, key) for key in wells.index),
+            tables=tuple(experiment.part_url(crop, key) for key in wells.index),
+            n_nuclei=tuple(counts.tolist()),
+            n_taken=tuple(taken.tolist()),
+            channels=tuple(
+                tuple(plates[plate].channels.index(channel) for channel in self.channels)
+                for plate in wells["plate"]
+            ),
+            stamp=" ".join(entries[key] for key in wells.index),
+            seed=self.seed,
+        )
+
+    def finish(self, experiment: Experiment, keys: Sequence[str]) -> Delayed:
+        """Merge the tables of all trainings."""
+        return delayed(merge_tables_there)(
+            {
+                experiment.table_url(f"{self.title}-{name}" if name else self.title): [
+                    experiment.part_url(f"{self.title}-{name}" if name else self.title, key)
+                    for key in sorted(keys)
+                ]
+                for name in ("", *TABLES)
+            }
+        )
+
+    def peak_bytes(self, experiment: Experiment, key: str) -> int:
+        """All nuclei of the layout's classes, at most 2,000 a well, the network, and torch."""
+        n_wells = len(list_classes(experiment, self.class_by))
+        return n_wells * 2000 * len(self.channels) * 64 * 64 * 2 + 2**30
+
+    def bytes_in(self, experiment: Experiment, key: str) -> int:
+        """About 150 nuclei in every field."""
+        wells = list_classes(experiment, self.class_by).index
+        return sum(experiment.n_fields(k) for k in wells) * 150 * len(self.channels) * 64 * 64
+
+    def bytes_out(self, experiment: Experiment, key: str) -> int:
+        """The weights, and the optimiser's state beside them while it lasts."""
+        return 4 * 2**22 if self.architecture == "small" else 4 * 2**27
+
+
+# Fields that are options of a training; see `i2r.models.training.EncoderTraining`.
+TRAINING = (
+    "optimizer", "learning_rate", "decay", "weight_decay", "batch_size", "max_epochs", "patience",
+    "augmentation",
+)  # fmt: skip
+
+
+def read_plan(plan: PoolPlan) -> Nuclei:
+    """Read the nuclei of a plan."""
+    chosen = [choose_nuclei(plan, well) for well in range(len(plan.crops))]
+    return read_nuclei(plan.crops, plan.tables, channels=plan.channels, chosen=chosen)
+
+
+def import_encoder(
+    weights: str, url: str, *, channels: tuple[str, ...], part_url: str
+) -> dict[str, Any]:
+    """Take over an encoder that exists.
+
+    Raises
+    ------
+    InputError
+        If the file is none.
+    """
+    from i2r.models.weights import decode_encoder, encode_encoder
+
+    try:
+        encoder = decode_encoder(files.read_bytes(weights), channels=channels)
+    except ValueError as error:
+        raise InputError(
+            f"{weights}: {error}. Name an encoder of i2r or torchvision's ResNet-18 weights."
+        ) from error
+    written = files.write_bytes(url, encode_encoder(encoder))
+    row = {"view": encoder.settings.view, "start": weights, "note": "imported"}
+    tables.write_table(part_url, pd.DataFrame([row]))
+    return {"bytes_out": written, "trained": True}

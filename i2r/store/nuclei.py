@@ -1,0 +1,119 @@
+"""Nuclei of many wells at once: which wells make a class, and their crops in one array."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from i2r.errors import I2RError
+from i2r.store import files, tables
+from i2r.store.arrays import read_array
+
+if TYPE_CHECKING:
+    from i2r.store.experiment import Experiment
+
+CONTROL = "negative control"
+
+
+class Nuclei(NamedTuple):
+    """Crops of many wells, and where they are from.
+
+    Attributes
+    ----------
+    crops
+        Shape (nucleus, c, y, x).
+    wells
+        Shape (nucleus,), int64: index of the well.
+    numbers
+        Shape (nucleus,), int64: index of the crop in its well.
+    fields
+        Shape (nucleus,), str: the field.
+    """
+
+    crops: np.ndarray
+    wells: np.ndarray
+    numbers: np.ndarray
+    fields: np.ndarray
+
+
+def list_classes(experiment: "Experiment", by: Literal["condition", "gene"]) -> pd.DataFrame:
+    """List the wells of classes of two wells or more.
+
+    Parameters
+    ----------
+    experiment
+        The experiment.
+    by
+        What makes a class: the condition, or the gene it acts on (the perturbation's own name
+        where no gene is given).
+
+    Returns
+    -------
+    DataFrame
+        By key: plate and class; all negative controls are one class. Classes of one well are left
+        out: nothing of them could be held out.
+    """
+    layout = experiment.layout_by_key
+    layout = layout[layout["role"].isin(["treated", "positive_control", "negative_control"])]
+    named = layout["gene"].where(layout["gene"].astype(str) != "", layout["perturbation"])
+    names = (named if by == "gene" else layout["condition"]).astype(str)
+    names = names.mask(layout["role"] == "negative_control", CONTROL)
+    wells = pd.DataFrame({"plate": layout["plate"].astype(str), "class": names})
+    return wells[wells.groupby("class")["class"].transform("size") >= 2]
+
+
+def read_channels(url: str, *, channels: Sequence[int]) -> np.ndarray:
+    """Read some channels of a well's crops, shape (nucleus, c, y, x)."""
+    everything = slice(None)
+    return np.concatenate(
+        [read_array(url, region=(everything, slice(c, c + 1))) for c in channels], axis=1
+    )
+
+
+def read_nuclei(
+    crops: Sequence[str],
+    parts: Sequence[str],
+    *,
+    channels: Sequence[Sequence[int]],
+    chosen: Sequence[np.ndarray],
+) -> Nuclei:
+    """Read the nuclei of many wells into one array, well after well.
+
+    Parameters
+    ----------
+    crops, parts
+        Per well: where its crops and its part of the crop table are.
+    channels
+        Per well: indices of the channels.
+    chosen
+        Per well: indices of the crops to take, ascending.
+
+    Raises
+    ------
+    I2RError
+        If wells have crops of different size or type.
+    """
+    together: np.ndarray | None = None
+    fields = [np.empty(0, dtype="<U1")]
+    start = 0
+    for url, part, own_channels, rows in zip(crops, parts, channels, chosen, strict=True):
+        own = read_channels(url, channels=own_channels)[rows]
+        if together is None:
+            together = np.empty((sum(map(len, chosen)), *own.shape[1:]), own.dtype)
+        if (own.shape[1:], own.dtype) != (together.shape[1:], together.dtype):
+            raise I2RError(
+                f"{files.without_secrets(url)}: crops are {own.dtype} {own.shape[1:]}, those of "
+                f"other wells {together.dtype} {together.shape[1:]}, expected the same. Convert "
+                "and cut all plates with the same options."
+            )
+        together[start : start + len(own)] = own
+        start += len(own)
+        table = tables.read_table(part, columns=["field", "crop"])
+        cropped = table[table["crop"] >= 0].sort_values("crop")
+        fields.append(cropped["field"].to_numpy(dtype=str)[rows])
+    if together is None:
+        raise I2RError("no wells to read nuclei of, expected one or more.")
+    wells = np.repeat(np.arange(len(chosen)), [len(rows) for rows in chosen])
+    numbers = np.concatenate([*chosen, np.empty(0, np.int64)]).astype(np.int64)
+    return Nuclei(together, wells, numbers, np.concatenate(fields))
