@@ -272,3 +272,31 @@ def _sort_known(ranks: npt.ArrayLike | Sequence[float]) -> Floats:
     values = np.asarray(ranks, dtype=float)
     known: Floats = np.sort(values[~np.isnan(values)])
     return known
+
+
+def average_precision(truth: npt.ArrayLike, scores: npt.ArrayLike) -> float:
+    """Give the mean precision at every true pair, pairs taken by falling score.
+
+    Equal scores enter together. NaN where nothing is true.
+
+    Parameters
+    ----------
+    truth
+        Shape (n,), bool.
+    scores
+        Shape (n,), higher means more likely true.
+
+    References
+    ----------
+    Zhu 2004, Recall, precision and average precision, University of Waterloo.
+    """
+    is_true, scores = np.asarray(truth, dtype=bool), np.asarray(scores, dtype=float)
+    if not is_true.any():
+        return float("nan")
+    order = np.argsort(-scores, kind="stable")
+    hits = np.cumsum(is_true[order])
+    # The last place of each group of equal scores.
+    last = np.append(np.diff(scores[order]) != 0, True)
+    precision = hits[last] / (np.nonzero(last)[0] + 1)
+    gained = np.diff(hits[last], prepend=0)
+    return float((precision * gained).sum() / is_true.sum())

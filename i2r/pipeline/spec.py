@@ -138,7 +138,9 @@ def parse_stage(
         given = values.get(name)
         is_path = isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("path")
         if is_path and isinstance(given, str) and folder is not None:
-            values[name] = files.resolve_url(given, folder)
+            values[name] = files.resolve_url(given, folder) if given else given
+        elif is_path and isinstance(given, list | tuple) and folder is not None:
+            values[name] = [files.resolve_url(str(one), folder) for one in given]
     try:
         return kind.model_validate(values)
     except ValidationError as error:

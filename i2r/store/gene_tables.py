@@ -4,6 +4,7 @@ Symbols are compared in upper case throughout.
 """
 
 import io
+from hashlib import sha256
 from typing import NamedTuple
 
 import numpy as np
@@ -177,3 +178,11 @@ def _read_text(url: str) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"{url}: not text in UTF-8. Export it again.") from error
+
+
+def digest_files(*urls: str) -> list[str]:
+    """Hash the content of files given by the user, for fingerprints; '' and lost ones stay."""
+    return [
+        sha256(files.read_bytes(url)).hexdigest()[:32] if url and files.exists(url) else url
+        for url in urls
+    ]

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.metrics import average_precision_score
 
 from i2r.kernels import ranking
 
@@ -103,3 +104,13 @@ def test_conformal_sets_hold_the_truth_as_often_as_promised() -> None:
         held.append(ranks[0] <= ranking.conformal_size(ranks[1:], 1000, 0.9))
     assert 0.89 <= np.mean(held) <= 0.95
     assert ranking.conformal_size([1, 2, 3], 77, 0.9) == 77
+
+
+def test_average_precision_is_that_of_scikit_learn() -> None:
+    random = np.random.default_rng(0)
+    for digits in (1, 6):
+        truth, scores = random.random(200) < 0.3, np.round(random.random(200), digits)
+        assert ranking.average_precision(truth, scores) == pytest.approx(
+            average_precision_score(truth, scores)
+        )
+    assert np.isnan(ranking.average_precision([False], [1.0]))

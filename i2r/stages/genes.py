@@ -1,0 +1,340 @@
+"""Embed the genes of a network: regulatory gene embeddings, their clusters and their stability."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+from dask import delayed
+from dask.delayed import Delayed
+from pydantic import Field
+
+from i2r.errors import I2RError, InputError
+from i2r.lazy import gene_embeddings as embedding
+from i2r.stages.base import Stage
+from i2r.store import signatures, tables
+from i2r.store.experiment import Experiment
+from i2r.store.gene_inputs import read_edges, read_features
+from i2r.store.gene_tables import (
+    GeneVectors,
+    digest_files,
+    read_gene_sets,
+    read_labels,
+    read_vectors,
+)
+from i2r.store.networks import read_network
+
+PATH: dict[str, Any] = {"path": True}
+Labels = Literal["none", "file", "clusters"]
+
+
+class Genes(Stage):
+    """Embed the genes of a network, so that genes that act alike are near each other.
+
+    A graph autoencoder learns from the links of the interactome, and optionally from features and
+    labels of its genes; several seeds train and are joined, and their agreement is reported beside
+    baselines that need no training. With labels, one more embedding is made for every labelled
+    gene without its label, for predictions that leave the gene out. 'settings: published' with
+    'seeds: 1' is the training of Image2Reg (Paysan et al., Cell Systems 2025).
+    """
+
+    stage: Literal["genes"] = "genes"
+    method: Literal["autoencoder", "spectral", "node2vec", "import"] = Field(
+        "autoencoder",
+        description="Train, or take a baseline of the links alone, or 'import' 'embeddings'",
+    )
+    network: str = Field(
+        "",
+        description="GraphML file of the network (default: that of the stage before)",
+        json_schema_extra=PATH,
+    )
+    embeddings: str = Field(
+        "", description="Table with gene and numbers, for 'import'", json_schema_extra=PATH
+    )
+    features: str = Field(
+        "",
+        description="Table of features: gene and numbers, such as expression per cell",
+        json_schema_extra=PATH,
+    )
+    feature_sets: str = Field(
+        "",
+        description="GMT file whose gene sets are features, such as Hallmark",
+        json_schema_extra=PATH,
+    )
+    feature_components: int = Field(
+        64, ge=1, description="Principal components of the features that are used"
+    )
+    settings: Literal["compact", "published"] = Field(
+        "compact", description="Widths and training of the autoencoder"
+    )
+    edge_weight: float = Field(1.0, ge=0, description="Weight of the loss of links")
+    feature_weight: float = Field(0.0, ge=0, description="Weight of the loss of features")
+    class_weight: float = Field(1.0, ge=0, description="Weight of the loss of labels")
+    labels: Labels = Field(
+        "none",
+        description="Labels to learn: none, those of a 'file', or 'clusters' of perturbation "
+        "vectors, made without the gene that is held out",
+    )
+    label_source: str = Field(
+        "",
+        description="Table: gene and label for 'file', gene and numbers for 'clusters' (default "
+        "there: the embeddings of an embed stage in 'needs')",
+        json_schema_extra=PATH,
+    )
+    label_clusters: int = Field(10, ge=2, description="Clusters that labels are made of")
+    seeds: int = Field(5, ge=1, le=50, description="Trainings from different starts")
+    clusters: int = Field(
+        0, ge=0, description="Clusters of genes to report; 0 takes the best silhouette"
+    )
+    gene_sets: tuple[str, ...] = Field(
+        (), description="GMT files to look for in clusters", json_schema_extra=PATH
+    )
+    seed: int = Field(0, ge=0, description="First seed (default: the pipeline's)")
+
+    reads: ClassVar[Mapping[str, bool]] = {}
+    layout_columns: ClassVar[tuple[str, ...]] = ("gene", "role")
+
+    # ------------------------------------------------------------------ inputs
+
+    @property
+    def embed_stage(self) -> str:
+        """The name of the embed stage whose clusters are labels; empty for none."""
+        uses = self.labels == "clusters" and not self.label_source
+        return self.needs[-1] if uses and len(self.needs) > (not self.network) else ""
+
+    def check(self, experiment: Experiment) -> list[str]:
+        """Refuse options that lack their file, and files that can't be read."""
+        where = f"stage {self.title!r}"
+        problems = []
+        if self.method == "import" and not self.embeddings:
+            problems.append(f"{where}: method 'import' without a file. Set 'embeddings'.")
+        if self.method != "import" and not self.network and not self.needs:
+            problems.append(
+                f"{where}: no network. Add a stage 'interactome' before it, or set 'network'."
+            )
+        if self.labels != "none" and not self.label_source and not self.embed_stage:
+            problems.append(
+                f"{where}: labels {self.labels!r} without a source. Set 'label_source'"
+                + (
+                    ", or name an embed stage last in 'needs'."
+                    if self.labels == "clusters"
+                    else "."
+                )
+            )
+        checks = [(read_network, self.network), (read_vectors, self.embeddings)]
+        checks += [(read_vectors, self.features), (read_gene_sets, self.feature_sets)]
+        checks += [(read_gene_sets, url) for url in self.gene_sets]
+        reader = read_labels if self.labels == "file" else read_vectors
+        checks.append((reader, self.label_source if self.labels != "none" else ""))
+        for read, url in checks:
+            if url:
+                try:
+                    read(url)
+                except I2RError as error:
+                    problems.append(f"{where}: {error}")
+        return problems
+
+    def whole_layout(self, experiment: Experiment) -> object:
+        """Wells matter only where labels are clusters of their embeddings."""
+        return super().whole_layout(experiment) if self.embed_stage else []
+
+    def inputs(self, experiment: Experiment, key: str) -> object:
+        """Describe the files by their content."""
+        given = (self.network, self.embeddings, self.features, self.feature_sets)
+        content = digest_files(*given, self.label_source, *self.gene_sets)
+        return [self.whole_layout(experiment), content]
+
+    def keys(self, experiment: Experiment) -> list[str]:
+        """One unit per seed; one in all where nothing is random."""
+        count = self.seeds if self.method == "autoencoder" else 1
+        return [f"seed-{self.seed + i}" for i in range(count)]
+
+    def used_keys(self, experiment: Experiment, key: str, upstream: Stage) -> None:
+        """Everything of the stages before."""
+        return
+
+    # ------------------------------------------------------------------ units
+
+    def build(self, experiment: Experiment, key: str) -> Delayed:
+        """Train or compute the embeddings of one seed."""
+        urls, genes = (
+            signatures.list_treated_wells(experiment, self.embed_stage)
+            if self.embed_stage
+            else ([], [])
+        )
+        return delayed(embed_seed)(
+            self.model_dump(exclude={"needs", "name", "stage"}),
+            network_url=self.network
+            or (experiment.network_url(self.needs[0]) if self.needs else ""),
+            wells=(urls, genes),
+            seed=int(key.removeprefix("seed-")),
+            urls={name: experiment.part_url(self.title + name, key) for name in PARTS},
+            pure=False,
+        )
+
+    def finish(self, experiment: Experiment, keys: Sequence[str]) -> Delayed:
+        """Join the seeds, cluster the genes, look for gene sets, and compare the seeds."""
+        ordered = sorted(keys, key=lambda key: int(key.removeprefix("seed-")))
+        parts = {n: [experiment.part_url(self.title + n, k) for k in ordered] for n in PARTS}
+        return delayed(write_genes)(
+            parts,
+            seeds=[int(key.removeprefix("seed-")) for key in ordered],
+            number=self.clusters,
+            gene_sets=list(self.gene_sets),
+            urls={name: experiment.table_url(self.title + name) for name in TABLES},
+            pure=False,
+        )
+
+    def peak_bytes(self, experiment: Experiment, key: str) -> int:
+        """Torch itself, and the stacked models with their gradients and moments."""
+        return 2**31 if self.settings == "published" else 2**30
+
+
+PARTS = ("-seeds", "-quality", "-training", "-genes")
+TABLES = ("", "-heldout", "-clusters", "-curves", "-enrichment", "-stability", "-quality",
+          "-training", "-genes")  # fmt: skip
+
+
+class _Options(NamedTuple):
+    """The options of the stage, for a worker."""
+
+    values: Mapping[str, Any]
+
+    def __getattr__(self, name: str) -> Any:
+        return self.values[name]
+
+
+def embed_seed(
+    options: Mapping[str, Any],
+    *,
+    network_url: str,
+    wells: tuple[Sequence[str], Sequence[str]],
+    seed: int,
+    urls: Mapping[str, str],
+) -> dict[str, Any]:
+    """Compute and write the embeddings of one seed."""
+    given = _Options(options)
+    nothing = pd.DataFrame({"seed": pd.Series(dtype=int)})
+    if given.method == "import":
+        vectors = read_vectors(given.embeddings)
+        made = embedding.tabulate_embeddings(vectors.genes, vectors.values).assign(held_out="")
+        described = pd.DataFrame({"gene": vectors.genes, "degree": 0, "has_features": False})
+        trained = embedding.TrainingTables(made, nothing, nothing)
+    else:
+        network = embedding.Network(*read_edges(network_url))
+        features, has_features = gather_features(network.genes, given, seed)
+        if given.method == "autoencoder":
+            trained = embedding.train_seed(
+                network,
+                features,
+                gather_labels(network.genes, given, wells),
+                seed=seed,
+                settings=given.settings,
+                loss_weights=(given.edge_weight, given.feature_weight, given.class_weight),
+            )
+        else:
+            rows = embedding.embed_links(network, given.method)
+            made = embedding.tabulate_embeddings(network.genes, rows).assign(held_out="")
+            trained = embedding.TrainingTables(made, nothing, nothing)
+        degree = np.bincount(network.edges.ravel(), minlength=len(network.genes))
+        described = pd.DataFrame(
+            {"gene": network.genes, "degree": degree, "has_features": has_features}
+        )
+    tables.write_table(urls["-seeds"], trained.embeddings)
+    tables.write_table(urls["-quality"], trained.quality)
+    tables.write_table(urls["-training"], trained.losses)
+    tables.write_table(urls["-genes"], described)
+    return {"genes": len(described)}
+
+
+def gather_features(
+    genes: Sequence[str], given: _Options, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Give the features of the genes of a network, and which genes have any of the user's."""
+    values, known = read_features(genes, given.features, given.feature_sets)
+    if not values.shape[1]:
+        return embedding.draw_features(len(genes), given.feature_components, seed), known
+    if given.settings == "published":
+        return embedding.scale_as_published(values), known
+    return embedding.reduce_features(values, given.feature_components), known
+
+
+def gather_labels(
+    genes: Sequence[str], given: _Options, wells: tuple[Sequence[str], Sequence[str]]
+) -> dict[str, np.ndarray]:
+    """Give the labels of all genes by held-out gene, '' for none held out.
+
+    Raises
+    ------
+    InputError
+        If fewer than three genes of the network have a label.
+    """
+    nothing = np.full(len(genes), -1, dtype=np.int64)
+    if given.labels == "none":
+        return {"": nothing}
+    place = {gene: row for row, gene in enumerate(genes)}
+    found: dict[str, np.ndarray] = {}
+    if given.labels == "file":
+        named = {g: v for g, v in read_labels(given.label_source).items() if g in place}
+        classes = {label: i for i, label in enumerate(sorted(set(named.values())))}
+        labelled = sorted(named)
+        full = nothing.copy()
+        full[[place[g] for g in labelled]] = [classes[named[g]] for g in labelled]
+        for held_out in ("", *labelled):
+            own = full.copy()
+            own[[place[held_out]] if held_out else []] = -1
+            found[held_out] = own
+    else:
+        vectors: GeneVectors = (
+            read_vectors(given.label_source)
+            if given.label_source
+            else signatures.average_wells(*wells)
+        )
+        labelled = [gene for gene in vectors.genes if gene in place]
+        rows, values = [place[gene] for gene in labelled], vectors.take(labelled)
+        for number, held_out in [(None, ""), *enumerate(labelled)]:
+            own = nothing.copy()
+            own[rows] = embedding.label_by_clusters(values, given.label_clusters, number)
+            found[str(held_out)] = own
+    if len(labelled) < 3:
+        raise InputError(
+            f"labels: {len(labelled)} gene(s) of the network have one, expected 3 or more. Check "
+            "that symbols are the network's."
+        )
+    return found
+
+
+def write_genes(
+    parts: Mapping[str, Sequence[str]],
+    *,
+    seeds: Sequence[int],
+    number: int,
+    gene_sets: Sequence[str],
+    urls: Mapping[str, str],
+) -> dict[str, Any]:
+    """Join the seeds and write all tables of the stage."""
+    by_seed = [tables.read_table(url) for url in parts["-seeds"]]
+    joined = embedding.join_seeds(by_seed)
+    plain = joined[joined["held_out"] == ""].drop(columns="held_out").reset_index(drop=True)
+    described = tables.read_table(parts["-genes"][0])
+    degrees = dict(zip(described["gene"], described["degree"].astype(int), strict=True))
+    clusters, curves = embedding.choose_clusters(plain, number, degrees)
+    collections = {
+        url.rpartition("/")[2].removesuffix(".gmt"): read_gene_sets(url) for url in gene_sets
+    }
+    full = [part[part["held_out"] == ""] for part in by_seed]
+    chosen = int(curves.loc[curves["chosen"], "k"].iloc[0])
+    written = {
+        "": plain,
+        "-heldout": joined[joined["held_out"] != ""].reset_index(drop=True),
+        "-clusters": clusters,
+        "-curves": curves,
+        "-enrichment": embedding.enrich_clusters(clusters, collections),
+        "-stability": embedding.compare_seeds(full, seeds, chosen),
+        "-quality": tables.concatenate([tables.read_table(u) for u in parts["-quality"]]),
+        "-training": tables.concatenate([tables.read_table(u) for u in parts["-training"]]),
+        "-genes": described,
+    }
+    for name, table in written.items():
+        tables.write_table(urls[name], table)
+    return {"genes": len(plain), "clusters": chosen}

@@ -1,0 +1,95 @@
+"""What gene embeddings are made of: the links of a network, and features of its genes."""
+
+from collections.abc import Collection, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from i2r.errors import InputError
+from i2r.store.gene_tables import read_gene_sets, read_vectors
+from i2r.store.networks import read_network
+
+# A tenth of the links is kept for validation: one at least.
+_MIN_LINKS = 10
+
+
+def read_edges(url: str) -> tuple[list[str], npt.NDArray[np.int64]]:
+    """Read a network as arrays.
+
+    Returns
+    -------
+    genes : list of str
+        Upper case, sorted.
+    edges : (m, 2) int64
+        Positions of the two genes, smaller first; each link once, sorted.
+
+    Raises
+    ------
+    InputError
+        If it can't be read, or has too few links to learn from.
+    """
+    graph = read_network(url)
+    genes = sorted({str(node).upper() for node in graph})
+    place = {gene: row for row, gene in enumerate(genes)}
+    pairs = {tuple(sorted((place[str(a).upper()], place[str(b).upper()]))) for a, b in graph.edges}
+    edges = np.array(sorted(p for p in pairs if p[0] != p[1]), dtype=np.int64).reshape(-1, 2)
+    if len(edges) < _MIN_LINKS:
+        raise InputError(
+            f"network {url}: {len(edges)} links between {len(genes)} genes, expected "
+            f"{_MIN_LINKS} or more: a tenth is kept for validation. Take a larger network."
+        )
+    return genes, edges
+
+
+def read_features(
+    genes: Sequence[str], vectors_url: str, sets_url: str
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+    """Read features of the genes of a network: numbers, and membership in gene sets.
+
+    Parameters
+    ----------
+    genes
+        The genes, in upper case.
+    vectors_url, sets_url
+        A table of numbers and a GMT file; empty for none.
+
+    Returns
+    -------
+    features : (n, f) float64
+        Genes that the table lacks have the mean of the others. Without files there are none.
+    known : (n,) bool
+        Whether a gene is in the table or in a set.
+
+    Raises
+    ------
+    InputError
+        If a file can't be read, or knows none of the genes.
+    """
+    columns, known = [np.empty((len(genes), 0))], np.zeros(len(genes), dtype=bool)
+    place = {gene: row for row, gene in enumerate(genes)}
+    if vectors_url:
+        vectors = read_vectors(vectors_url)
+        shared = [gene for gene in vectors.genes if gene in place]
+        _require_overlap(vectors_url, vectors.genes, shared)
+        rows, own = [place[gene] for gene in shared], vectors.take(shared)
+        values = np.repeat(own.mean(axis=0, keepdims=True), len(genes), axis=0)
+        values[rows] = own
+        known[rows] = True
+        columns.append(values)
+    if sets_url:
+        sets = read_gene_sets(sets_url)
+        member = np.array([[gene in own for own in sets.values()] for gene in genes], dtype=float)
+        named = sorted(frozenset().union(*sets.values()))
+        _require_overlap(sets_url, named, [gene for gene in genes if member[place[gene]].any()])
+        known |= member.any(axis=1)
+        columns.append(member)
+    return np.concatenate(columns, axis=1), known
+
+
+def _require_overlap(url: str, names: Sequence[str], shared: Collection[str]) -> None:
+    """Refuse a file that knows none of the genes."""
+    if not shared:
+        raise InputError(
+            f"{url}: none of its genes is in the network (it has {', '.join(names[:3])}, ...), "
+            "expected the network's symbols. Translate them."
+        )

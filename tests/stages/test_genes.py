@@ -1,0 +1,203 @@
+"""Gene embeddings as a stage: every method, its tables, and one line for what can't be embedded."""
+
+from pathlib import Path
+from typing import Any
+
+import networkx as nx
+import numpy as np
+import pandas as pd
+import pytest
+
+from i2r.cluster import ClusterSpec, WorkerGroup
+from i2r.errors import InputError
+from i2r.pipeline.run import run_pipeline
+from i2r.pipeline.spec import parse_pipeline
+from i2r.store.experiment import Experiment, open_experiment
+from i2r.store.networks import write_network
+from i2r.testing import digest_experiment
+
+SIZES = [12, 12, 12]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write a network of three modules, with features, labels and gene sets that follow them."""
+    folder = tmp_path_factory.mktemp("genes")
+    graph = nx.random_partition_graph(SIZES, 0.5, 0.02, seed=3)
+    graph = nx.relabel_nodes(graph, {i: f"G{i:02d}" for i in graph})
+    nx.set_node_attributes(graph, {n: {"prize": 1.0, "terminal": False} for n in graph})
+    nx.set_edge_attributes(graph, 0.5, "cost")
+    graph.graph.clear()
+    for node in graph:
+        graph.nodes[node].pop("block")
+    write_network(str(folder / "network.graphml"), graph)
+    genes = sorted(graph)
+    module = np.repeat(np.arange(3), SIZES)
+    random = np.random.default_rng(0)
+    numbers = random.standard_normal((36, 8)) + 3 * np.eye(8)[module]
+    vectors = pd.DataFrame(numbers, columns=[f"c{i}" for i in range(8)])
+    vectors.insert(0, "gene", genes)
+    vectors.to_csv(folder / "vectors.csv", index=False)
+    labels = pd.DataFrame({"gene": genes[::3], "label": module[::3]})
+    labels.to_csv(folder / "labels.csv", index=False)
+    lines = [
+        f"M{m}\tx\t" + "\t".join(genes[i] for i in np.nonzero(module == m)[0]) for m in range(3)
+    ]
+    (folder / "modules.gmt").write_text("\r\n".join(lines))
+    return folder
+
+
+def run(folder: Path, target: Path, **options: Any) -> Experiment:
+    stage = {"stage": "genes", "network": str(folder / "network.graphml"), **options}
+    summary = run_pipeline(
+        parse_pipeline({"stages": [stage]}, where="test"), str(target),
+        cluster=ClusterSpec(type="none"), style="none",
+    )  # fmt: skip
+    experiment = open_experiment(str(target))
+    errors = [e.error for e in experiment.ledger.entries() if e.error]
+    assert summary.exit_code == 0, errors
+    return experiment
+
+
+def test_embeddings_find_modules_and_every_table_is_written(files: Path, tmp_path: Path) -> None:
+    experiment = run(
+        files, tmp_path / "e", seeds=3, clusters=3, features=str(files / "vectors.csv"),
+        gene_sets=[str(files / "modules.gmt")],
+    )  # fmt: skip
+    table = experiment.table("genes")
+    rows = table.filter(like="e").drop(columns="gene", errors="ignore").to_numpy()
+    assert table["gene"].tolist() == [f"G{i:02d}" for i in range(36)]
+    assert rows.shape == (36, 96)
+    np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, rtol=1e-5)
+    clusters = experiment.table("genes-clusters")
+    assert (
+        pd.crosstab(clusters["cluster"], clusters["gene"].str[1:].astype(int) // 12)
+        .max(axis=1)
+        .sum()
+        >= 34
+    )
+    enrichment = experiment.table("genes-enrichment")
+    assert (enrichment.groupby("cluster")["fdr"].min() < 1e-3).all()
+    assert set(enrichment["universe"]) == {36}
+    stability = experiment.table("genes-stability")
+    assert len(stability) == 3
+    assert stability["ari"].min() > 0.5
+    quality = experiment.table("genes-quality")
+    assert set(quality["method"]) == {"autoencoder", "spectral", "node2vec"}
+    assert quality.loc[quality["method"] == "autoencoder", "auc"].mean() > 0.7
+    curves = experiment.table("genes-curves")
+    assert curves.loc[curves["chosen"], "k"].tolist() == [3]
+    assert len(experiment.table("genes-training"))
+    assert not len(experiment.table("genes-heldout"))
+
+
+@pytest.mark.parametrize("source", ["file", "clusters"])
+def test_labels_make_an_embedding_without_each_of_them(
+    files: Path, tmp_path: Path, source: str
+) -> None:
+    names = {"file": "labels.csv", "clusters": "vectors.csv"}
+    experiment = run(
+        files, tmp_path / "e", seeds=1, labels=source, label_source=str(files / names[source]),
+        label_clusters=3,
+    )  # fmt: skip
+    held_out = experiment.table("genes-heldout")
+    labelled = 12 if source == "file" else 36
+    assert held_out["held_out"].nunique() == labelled
+    assert len(held_out) == 36 * labelled
+    genes = experiment.table("genes")
+    one = held_out[held_out["held_out"] == "G00"].drop(columns="held_out").reset_index(drop=True)
+    assert not np.allclose(one.drop(columns="gene"), genes.drop(columns="gene"), atol=1e-3)
+
+
+@pytest.mark.parametrize("method", ["spectral", "node2vec", "import"])
+def test_baselines_and_imported_embeddings_have_the_same_tables(
+    files: Path, tmp_path: Path, method: str
+) -> None:
+    experiment = run(
+        files, tmp_path / "e", method=method, embeddings=str(files / "vectors.csv"), seeds=4
+    )
+    table = experiment.table("genes")
+    assert len(table) == 36
+    assert len(experiment.table("genes-clusters")) == 36
+    if method == "import":
+        expected = pd.read_csv(files / "vectors.csv").to_numpy()[:, 1:].astype(float)
+        np.testing.assert_allclose(table.drop(columns="gene"), expected, rtol=1e-6)
+
+
+def test_a_changed_file_redoes_what_depends_on_it_and_the_same_one_nothing(
+    files: Path, tmp_path: Path
+) -> None:
+    sets = tmp_path / "sets.gmt"
+    sets.write_bytes((files / "modules.gmt").read_bytes())
+    options = {"method": "spectral", "gene_sets": [str(sets)]}
+    before = digest_experiment(run(files, tmp_path / "e", **options).url)
+    assert digest_experiment(run(files, tmp_path / "e", **options).url) == before
+    last = open_experiment(str(tmp_path / "e")).ledger.entry("genes", "*")
+    sets.write_text(sets.read_text() + "\nALL\tx\t" + "\t".join(f"G{i:02d}" for i in range(20)))
+    experiment = run(files, tmp_path / "e", **options)
+    assert experiment.ledger.entry("genes", "*") != last
+    assert "ALL" in set(experiment.table("genes-enrichment")["gene_set"])
+
+
+@pytest.mark.slow
+def test_same_tables_for_any_workers(files: Path, tmp_path: Path) -> None:
+    options = {"seeds": 2, "label_source": str(files / "labels.csv"), "labels": "file"}
+    one = digest_experiment(run(files, tmp_path / "a", **options).url)
+    stage = {"stage": "genes", "network": str(files / "network.graphml"), **options}
+    workers = WorkerGroup(n_workers=2)
+    run_pipeline(
+        parse_pipeline({"stages": [stage]}, where="test"), str(tmp_path / "b"),
+        cluster=ClusterSpec(cpu=workers, dashboard_address="127.0.0.1:0"), style="none",
+    )  # fmt: skip
+    two = digest_experiment(str(tmp_path / "b"))
+    tables = {k: v for k, v in one.items() if k.startswith("tables/")}
+    assert tables == {k: v for k, v in two.items() if k.startswith("tables/")}
+    assert len(tables) == 17
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"network": ""}, "no network"),
+        ({"network": "none.graphml"}, "no such file"),
+        ({"method": "import"}, "without a file"),
+        ({"labels": "file"}, "without a source"),
+        ({"features": "labels"}, "is no number|none of its genes"),
+        ({"gene_sets": ["labels"]}, "field"),
+    ],
+)
+def test_what_cannot_be_embedded_is_refused_in_one_line(
+    files: Path, tmp_path: Path, options: dict[str, Any], message: str
+) -> None:
+    given = {
+        k: (
+            str(files / "labels.csv")
+            if v == "labels"
+            else [str(files / "labels.csv")]
+            if v == ["labels"]
+            else v
+        )
+        for k, v in options.items()
+    }
+    if "features" in given:
+        (tmp_path / "f.csv").write_text("gene,note\nG00,high\n")
+        given["features"] = str(tmp_path / "f.csv")
+    with pytest.raises(InputError, match=message) as caught:
+        run(files, tmp_path / "e", **given)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_features_of_other_genes_and_tiny_networks_fail_in_one_line(
+    files: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "f.csv").write_text("gene,x\nENSG1,1\nENSG2,2\n")
+    graph = nx.path_graph(["A", "B", "C"])
+    nx.set_node_attributes(graph, {n: {"prize": 0.0, "terminal": False} for n in graph})
+    nx.set_edge_attributes(graph, 0.1, "cost")
+    write_network(str(tmp_path / "tiny.graphml"), graph)
+    for options, message in (
+        ({"features": str(tmp_path / "f.csv")}, "none of its genes"),
+        ({"network": str(tmp_path / "tiny.graphml")}, "2 links between 3 genes"),
+    ):
+        with pytest.raises(AssertionError, match=message):
+            run(files, tmp_path / message[:4], seeds=1, **options)
