@@ -135,12 +135,16 @@ def decode_shard(
         number = tuple(r[i] for r, i in zip(needed, place, strict=True))
         offset, length = (int(value) for value in index[number])
         file.seek(offset)
-        decoded = np.frombuffer(numcodecs.blosc.decompress(file.read(length)), dtype).reshape(chunk)
+        piece = file.read(length)
         first = [n * c for n, c in zip(number, chunk, strict=True)]
         limits = [
             (max(a, f), min(b, f + c)) for (a, b), f, c in zip(bounds, first, chunk, strict=True)
         ]
-        source = tuple(slice(a - f, b - f) for (a, b), f in zip(limits, first, strict=True))
         target = tuple(slice(a - o, b - o) for (a, b), (o, _) in zip(limits, bounds, strict=True))
+        if out[target].shape == chunk and out[target].flags.c_contiguous:
+            numcodecs.blosc.decompress(piece, out[target])
+            continue
+        decoded = np.frombuffer(numcodecs.blosc.decompress(piece), dtype).reshape(chunk)
+        source = tuple(slice(a - f, b - f) for (a, b), f in zip(limits, first, strict=True))
         out[target] = decoded[source]
     return out

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 
-NAMES = ["kernels", "features", "conversion", "chain", "mapping", "genes"] + (
+NAMES = ["kernels", "features", "crops", "conversion", "chain", "mapping", "genes"] + (
     ["bbbc013"] if "I2R_DATA" in os.environ else []
 )
 

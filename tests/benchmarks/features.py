@@ -20,13 +20,12 @@ from i2r.kernels.neighbourhood import measure_neighbourhood
 from i2r.kernels.nuclei import measure_nuclei
 from i2r.kernels.outlines import measure_outlines
 from i2r.kernels.texture import N_LEVELS, TEXTURE_COLUMNS, measure_texture
-from tests.benchmarks.kernels import simulate_field
+from tests.benchmarks.kernels import Bar, print_bars, simulate_field
 
 DISTANCES = (1, 5, 20)
 ANGLES = (0, np.pi / 4, np.pi / 2, 3 * np.pi / 4)
 STEP = 5
 RADIUS = 76.0
-BAR = 20.0
 
 
 def measure_by_nucleus(
@@ -136,11 +135,11 @@ def main(rounds: int = 5) -> None:
     ratio = statistics.median(theirs_s / ours_s for ours_s, theirs_s in times)
     for name, place in (("ours", 0), ("scikit-image, per nucleus", 1)):
         print(f"{name:28} {n / statistics.median(t[place] for t in times):10,.0f} nuclei/s")
-    print(f"{'ratio':28} {ratio:10.1f}   bar {BAR:.0f}")
     differences = compare_values(ours, theirs)
     worst = max(differences, key=lambda name: differences[name])
     print(f"{len(differences)} measures alike, largest relative difference: ", end="")
     print(f"{differences[worst]:.1e} ({worst})")
+    print_bars([Bar("features: times scikit-image per nucleus", ratio, 20)])
 
 
 if __name__ == "__main__":

@@ -273,6 +273,14 @@ def print_plate(data: Path) -> Bar:
     return Bar("BBBC013: part of 80-1000 um2, solidity over 0.85", likely.mean(), 0.9)
 
 
+def print_bars(bars: list[Bar]) -> None:
+    """Print what was measured beside what is wanted."""
+    print(f"\n{'':54} {'measured':>10} {'bar':>8}")
+    for bar in bars:
+        verdict = "" if bar.measured >= bar.least else "  MISSED"
+        print(f"{bar.name:54} {bar.measured:10,.3f} {bar.least:8,.5g}{verdict}")
+
+
 def main() -> None:
     """Print everything, the bars at the end."""
     bars = print_times()
@@ -280,10 +288,7 @@ def main() -> None:
         data = Path(os.environ["I2R_DATA"])
         bars += print_accuracy(data)
         bars.append(print_plate(data))
-    print(f"\n{'':54} {'measured':>10} {'bar':>8}")
-    for bar in bars:
-        verdict = "" if bar.measured >= bar.least else "  MISSED"
-        print(f"{bar.name:54} {bar.measured:10,.3f} {bar.least:8,.5g}{verdict}")
+    print_bars(bars)
 
 
 if __name__ == "__main__":
