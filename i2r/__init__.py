@@ -10,6 +10,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _PUBLIC = {
+    "CropDataset": "i2r.exports.dataset",
     "Experiment": "i2r.store.experiment",
     "InputError": "i2r.errors",
     "I2RError": "i2r.errors",

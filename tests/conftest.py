@@ -1,18 +1,21 @@
 """A small synthetic plate, and what became of it: made once per session, copied to be changed."""
 
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from i2r.cli.group import run_command_line
 from i2r.cluster import ClusterSpec
 from i2r.pipeline.loop import Summary
 from i2r.pipeline.run import run_pipeline
 from i2r.pipeline.spec import Pipeline, load_pipeline, parse_pipeline
 from i2r.testing import PlateFiles, describe_pipeline, write_plate
 
+Cli = Callable[..., tuple[int, str]]
 IN_PROCESS = ClusterSpec(type="none")
 
 
@@ -73,3 +76,18 @@ def screened_original(plate: PlateFiles, tmp_path_factory: pytest.TempPathFactor
 def screened(screened_original: Path, tmp_path: Path) -> Path:
     """An experiment that was run through the screen, to be changed."""
     return Path(shutil.copytree(screened_original, tmp_path / "screened"))
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Cli:
+    """Run the command line as the shell does, in this process; returns exit code and output."""
+
+    def run(*arguments: object) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["i2r", *map(str, arguments)])
+        with pytest.raises(SystemExit) as left:
+            run_command_line()
+        said = capfd.readouterr()
+        code = left.value.code
+        return (code if isinstance(code, int) else int(code is not None)), said.out + said.err
+
+    return run

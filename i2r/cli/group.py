@@ -36,6 +36,7 @@ COMMANDS = {
     "errors": ("i2r.cli.looking", "Show what failed and why, and which fields are excluded."),
     "validate": ("i2r.cli.looking", "Check that an experiment is complete and well-formed."),
     "table": ("i2r.cli.looking", "Print any result table, or write it as CSV."),
+    "export": ("i2r.cli.exporting", "Write results for AnnData, pycytominer, Cytoscape or as CSV."),
 }
 
 

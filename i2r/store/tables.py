@@ -52,6 +52,12 @@ def read_table(url: str, *, columns: Sequence[str] | None = None) -> pd.DataFram
     return frame
 
 
+def read_columns(url: str) -> list[str]:
+    """List the columns of a table without reading any of its values."""
+    with pq.ParquetFile(pa.BufferReader(files.read_bytes(url)), pre_buffer=False) as file:
+        return list(file.schema_arrow.names)
+
+
 def read_table_with_metadata(url: str) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Read a table and the metadata that `write_table` stored with it."""
     arrow = _read_arrow(url)

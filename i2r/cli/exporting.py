@@ -1,0 +1,113 @@
+"""The command that writes results for other tools: export."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import rich_click as click
+
+from i2r.cli.options import confirm_overwriting, say, yes_option
+from i2r.errors import InputError
+
+if TYPE_CHECKING:
+    from i2r.store.experiment import Experiment
+
+
+@click.command()
+@click.argument("experiment", type=click.Path())
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(["h5ad", "parquet", "graphml", "csv"]),
+    required=True,
+    help="h5ad: AnnData of nuclei. parquet: profiles of nuclei for pycytominer. graphml: a network "
+    "of genes. csv: a table, or all of them.",
+)
+@click.option("-o", "--output", type=click.Path(), required=True, help="File or folder to write.")
+@click.option(
+    "--name",
+    help="Stage, table or network to write. Default: features, or else embeddings, for h5ad and "
+    "parquet; the only network for graphml; all tables, into a folder, for csv.",
+)
+@yes_option("Replace OUTPUT without asking.")
+def export(experiment: str, kind: str, output: str, name: str | None, yes: bool) -> None:
+    r"""Write results of EXPERIMENT for other tools.
+
+    h5ad: X holds features or embeddings, obs plate, well, field, label, perturbation, gene,
+    condition, role, dose. Open it with anndata.read_h5ad or scanpy.read_h5ad. Needs i2r[omics].
+
+    parquet: one row per nucleus, Metadata_Plate, Metadata_Well, Metadata_Site and so on, and the
+    features as Nuclei_...: pycytominer's aggregate, normalize and feature_select take it.
+
+    graphml: for Cytoscape, Gephi, igraph and networkx.
+
+    csv: one table with --name, otherwise a folder with all tables and the layout.
+
+    Images and labels need no export: plates/PLATE.ome.zarr is OME-Zarr 0.5, which napari, QuPath,
+    ome-zarr-py and Fiji open. Crops for PyTorch: i2r.CropDataset.
+    """
+    from i2r.store.experiment import open_experiment
+
+    opened = open_experiment(experiment)
+    target = Path(output)
+    if not target.absolute().parent.is_dir():
+        raise InputError(f"{output}: no folder {target.parent}. Make it first.")
+    if kind in ("h5ad", "parquet"):
+        written = _export_profiles(opened, kind, target, name, yes=yes)
+    elif kind == "graphml":
+        written = _export_network(opened, target, name, yes=yes)
+    else:
+        written = _export_tables(opened, target, name, yes=yes)
+    click.echo(f"{written} -> {target}")
+
+
+def _export_profiles(
+    experiment: "Experiment", kind: str, target: Path, name: str | None, *, yes: bool
+) -> str:
+    from i2r.exports.h5ad import write_h5ad
+    from i2r.exports.parquet import write_parquet
+    from i2r.exports.profiles import choose_profiles
+    from i2r.pipeline.run import load_last_pipeline
+
+    profiles = choose_profiles(experiment, name)
+    say(f"{profiles.kind} of the stage {profiles.name!r}, {len(profiles.names)} per nucleus")
+    confirm_overwriting(target, yes=yes)
+    if kind == "parquet":
+        number = write_parquet(profiles, target)
+    else:
+        pipeline = load_last_pipeline(experiment)
+        kept = {"i2r_stage": profiles.name, "i2r_pipeline": pipeline.dump() if pipeline else {}}
+        number = write_h5ad(profiles, target, unstructured=kept)
+    return f"{number:,} nuclei"
+
+
+def _export_network(experiment: "Experiment", target: Path, name: str | None, *, yes: bool) -> str:
+    from i2r.store.networks import write_network
+
+    known = experiment.networks()
+    if name is None:
+        if len(known) != 1:
+            listed = ", ".join(known) or "none yet"
+            raise InputError(f"{experiment.url}: there are the networks {listed}. Give --name.")
+        name = known[0]
+    network = experiment.network(name)
+    confirm_overwriting(target, yes=yes)
+    write_network(str(target), network)
+    return f"{len(network)} genes, {network.number_of_edges()} interactions"
+
+
+def _export_tables(experiment: "Experiment", target: Path, name: str | None, *, yes: bool) -> str:
+    if name is not None:
+        table = experiment.layout if name == "layout" else experiment.table(name)
+        confirm_overwriting(target, yes=yes)
+        table.to_csv(target, index=False)
+        return f"{len(table):,} rows"
+    if target.exists() and not target.is_dir():
+        raise InputError(f"{target}: found a file, expected a folder for all tables. Name one.")
+    names = [*experiment.tables(), "layout"]
+    for each in (found for found in names if (target / f"{found}.csv").exists()):
+        confirm_overwriting(target / f"{each}.csv", yes=yes)
+    target.mkdir(exist_ok=True)
+    for each in names:
+        table = experiment.layout if each == "layout" else experiment.table(each)
+        table.to_csv(target / f"{each}.csv", index=False)
+    return f"{len(names)} tables"

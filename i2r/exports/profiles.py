@@ -1,0 +1,147 @@
+"""Profiles: what is known of each nucleus beside what was measured, well by well."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from i2r.errors import InputError
+from i2r.store import files, tables
+from i2r.store.crops import OF_WELL
+from i2r.store.experiment import Experiment
+
+# Columns that say which nucleus a row is; the others are measured.
+IDENTITY = ("plate", "well", "field", "label", "crop")
+
+
+class Block(NamedTuple):
+    """The nuclei of one well.
+
+    Attributes
+    ----------
+    described
+        One row per nucleus: plate, well, field, label, perturbation, gene, condition, role, and
+        dose and replicate where the layout has them.
+    values
+        Shape (nucleus, feature), float32.
+    """
+
+    described: pd.DataFrame
+    values: npt.NDArray[np.float32]
+
+
+class Profiles:
+    """The profiles of one stage: features or embeddings, read one well after another.
+
+    Parameters
+    ----------
+    experiment
+        The experiment.
+    name
+        A stage whose table has one row per nucleus with numbers in it, or a stage that made
+        embeddings.
+
+    Attributes
+    ----------
+    kind : str
+        ``features`` or ``embeddings``.
+    names : list of str
+        The features' names, or ``embedding_0`` and so on.
+
+    Raises
+    ------
+    InputError
+        If the stage made neither.
+    """
+
+    def __init__(self, experiment: Experiment, name: str) -> None:
+        self._experiment, self.name = experiment, name
+        self.kind = "embeddings" if name in list_embeddings(experiment) else "features"
+        if self.kind == "embeddings":
+            self._embeddings = experiment.embeddings(name)
+            self.names = [f"embedding_{n}" for n in range(self._embeddings.sizes["dim"])]
+            return
+        self._keys = [k for k in experiment.ledger.done_keys(name) if k in experiment.wells]
+        first = self._read(self._keys[0]) if self._keys else pd.DataFrame()
+        if not {"plate", "well", "field", "label"} <= set(first):
+            known = [*list_features(experiment), *list_embeddings(experiment)]
+            raise InputError(
+                f"{experiment.url}: {name!r} has no features or embeddings of nuclei; there are: "
+                f"{', '.join(known) or 'none yet'}. Run 'features' or 'embed'."
+            )
+        self.names = [
+            str(column)
+            for column in first
+            if column not in IDENTITY and first[column].dtype.kind in "iuf"
+        ]
+
+    def blocks(self) -> Iterator[Block]:
+        """Read one well after another, in the layout's order; empty wells have no rows."""
+        if self.kind == "embeddings":
+            yield from self._blocks_of_embeddings()
+            return
+        done = set(self._keys)
+        for key in (key for key in self._experiment.well_keys if key in done):
+            table = self._read(key)
+            described = table[["plate", "well", "field", "label"]].reset_index(drop=True)
+            values = table[self.names].to_numpy(np.float32)
+            yield Block(self._describe(described, key), values)
+
+    def _blocks_of_embeddings(self) -> Iterator[Block]:
+        opened = self._embeddings
+        columns = {n: opened[n].to_numpy() for n in ("plate", "well", "field", "label")}
+        described = pd.DataFrame(columns)
+        chunks = opened["embedding"].data
+        start = 0
+        for number, length in enumerate(chunks.chunks[0]):
+            rows = described.iloc[start : start + length].reset_index(drop=True)
+            start += length
+            if length:
+                key = f"{rows['plate'].iloc[0]}/{rows['well'].iloc[0]}"
+                yield Block(self._describe(rows, key), np.asarray(chunks.blocks[number]))
+
+    def _read(self, key: str) -> pd.DataFrame:
+        try:
+            return tables.read_table(self._experiment.part_url(self.name, key))
+        except FileNotFoundError:
+            return pd.DataFrame()
+
+    def _describe(self, rows: pd.DataFrame, key: str) -> pd.DataFrame:
+        """Add what the layout says of the well."""
+        well = self._experiment.layout_by_key.loc[key]
+        given = {column: str(well[column]) for column in (*OF_WELL, "replicate") if column in well}
+        dose = {"dose": float(well["dose"])} if "dose" in well else {}
+        return rows.assign(**given, **dose)
+
+
+def list_embeddings(experiment: Experiment) -> list[str]:
+    """List the stages that made embeddings."""
+    return files.list_folder(experiment.path("embeddings"))
+
+
+def list_features(experiment: Experiment) -> list[str]:
+    """List the stages whose parts hold one row per nucleus with measured numbers."""
+    found = []
+    for name in experiment.tables():
+        keys = [key for key in experiment.ledger.done_keys(name) if key in experiment.wells]
+        url = experiment.part_url(name, keys[0]) if keys else ""
+        if url and files.exists(url) and {"field", "label"} <= set(tables.read_columns(url)):
+            found.append(name)
+    return found
+
+
+def choose_profiles(experiment: Experiment, name: str | None) -> Profiles:
+    """Open the profiles of a stage; without a name features, or else embeddings, or else shapes.
+
+    Raises
+    ------
+    InputError
+        If there are none.
+    """
+    if name is None:
+        known = list_features(experiment)
+        best = [n for n in known if n.startswith("features")] + list_embeddings(experiment)
+        name = next(iter([*best, *reversed(known)]), "features")
+    return Profiles(experiment, name)
