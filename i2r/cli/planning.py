@@ -7,14 +7,14 @@ from rich.console import Console
 from rich.table import Table
 
 from i2r.cli.options import print_json, say
-from i2r.cluster import ClusterSpec, planned_workers
+from i2r.cluster import AnyCluster, ClusterSpec, planned_workers
 from i2r.pipeline.run import prepare, preview_units
 from i2r.pipeline.spec import Pipeline
 from i2r.stages.base import FINISH
 
 
 def print_plan(
-    pipeline: Pipeline, url: str, cluster: ClusterSpec | None, *, as_json: bool = False
+    pipeline: Pipeline, url: str, cluster: AnyCluster | None, *, as_json: bool = False
 ) -> None:
     """Print units, bytes and memory per stage, and whether every unit fits into a worker."""
     plan = describe_plan(pipeline, url, cluster or ClusterSpec())
@@ -42,7 +42,7 @@ def print_plan(
             )
 
 
-def describe_plan(pipeline: Pipeline, url: str, cluster: ClusterSpec) -> dict[str, Any]:
+def describe_plan(pipeline: Pipeline, url: str, cluster: AnyCluster) -> dict[str, Any]:
     """Find out what a run would do.
 
     Returns

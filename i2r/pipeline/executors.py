@@ -1,26 +1,23 @@
 """Places where units run: this process, or the workers of a Dask cluster."""
 
-import os
 import queue
 import signal
 from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import psutil
 
-from i2r.cluster import DASK_SETTINGS, ClusterSpec, Group, start_local, worker_environment
+from i2r.cluster import AnyCluster, Group, JobClusterSpec
 from i2r.errors import InputError
+from i2r.pipeline.startup import Say, start_cluster
 
 if TYPE_CHECKING:
     from distributed import Future
 
 _RESOURCE: dict[Group, str] = {"cpu": "CPU", "gpu": "GPU"}
-
-
-CONNECT_TIMEOUT = "10s"
 
 
 class Finished(NamedTuple):
@@ -99,60 +96,31 @@ class OnCluster:
         If no worker answers, or GPU workers are required and there are none.
     """
 
-    def __init__(self, spec: ClusterSpec) -> None:
+    def __init__(self, spec: AnyCluster, *, say: Say = lambda line: None) -> None:
         self._queue: queue.SimpleQueue[Finished] = queue.SimpleQueue()
         self._futures: dict[int, Future] = {}
+        self._spec = spec
         with ExitStack() as stack:
-            self._start(spec, stack)
+            self._client, self._keeper = start_cluster(spec, stack, say=say)
+            self._workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
+            self.link = str(self._client.dashboard_link)
+            self.description = {
+                **spec.model_dump(exclude={"security"}),
+                "cpu_slots": self.slots("cpu"),
+                "gpu_slots": self.slots("gpu"),
+            }
+            self._check()
             # Nothing went wrong, so it stays open until `close`.
             self._stack = stack.pop_all()
 
-    def _start(self, spec: ClusterSpec, stack: ExitStack) -> None:
-        """Start or find the cluster; the stack undoes it, in reverse order."""
-        import dask
-        from distributed import Client
-
-        variables = worker_environment(spec)
-        settings = {**DASK_SETTINGS, "distributed.nanny.pre-spawn-environ": variables}
-        stack.enter_context(dask.config.set(settings))
-        cluster = None
-        if spec.type == "local":
-            # A Nanny sets its worker's variables in this process, and those set here win.
-            stack.callback(
-                _restore_environment, {name: os.environ.pop(name, None) for name in variables}
-            )
-            cluster = start_local(spec)
-            stack.callback(close_cluster, cluster)
-        try:
-            self._client: Client = Client(
-                cluster if cluster is not None else spec.address,
-                timeout=CONNECT_TIMEOUT,
-                set_as_default=False,
-            )
-        except (OSError, TimeoutError) as error:
-            raise InputError(
-                f"cluster {spec.address}: no scheduler answers. Start one, or check the address."
-            ) from error
-        stack.callback(self._client.close)
-        try:
-            self._client.wait_for_workers(1, timeout=60)
-        except TimeoutError as error:
-            raise InputError(
-                f"cluster {spec.address or 'local'}: no worker within a minute. Start workers."
-            ) from error
-        self._workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
-        self.link = str(self._client.dashboard_link)
-        self.description = {
-            **spec.model_dump(),
-            "cpu_slots": self.slots("cpu"),
-            "gpu_slots": self.slots("gpu"),
-        }
+    def _check(self) -> None:
+        """Refuse a cluster that can't do anything, or lacks what its file requires."""
         if not self.slots("cpu") and not self.slots("gpu"):
             raise InputError(
-                f"cluster {spec.address or 'local'}: no worker has the resource CPU or GPU. Start "
-                "workers with --resources 'CPU=N', N their threads, or --resources 'GPU=1'."
+                f"cluster {self._spec.address or 'local'}: no worker has the resource CPU or GPU. "
+                "Start workers with --resources 'CPU=N', N their threads, or --resources 'GPU=1'."
             )
-        if spec.gpu.required and not self.slots("gpu"):
+        if self._spec.gpu.required and not self.slots("gpu"):
             raise InputError(
                 "cluster: the file says 'gpu: required: true', but no GPU worker is there. "
                 "Start one with the resource GPU=1, or drop that line."
@@ -170,17 +138,24 @@ class OnCluster:
         self.close()
 
     def slots(self, group: Group) -> int:
-        """Give how many units of one thread can run at once."""
+        """Give how many units of one thread can run at once; of jobs, when all of them run."""
+        if isinstance(self._spec, JobClusterSpec):
+            jobs = getattr(self._spec, group)
+            return int(jobs.jobs * (jobs.cores if group == "cpu" else jobs.processes))
         total = sum(worker["resources"].get(_RESOURCE[group], 0) for worker in self._workers)
         return int(total)
 
     def threads(self, group: Group) -> int:
         """Give the threads of the group's largest worker: a unit runs on one."""
+        if isinstance(self._spec, JobClusterSpec):
+            return int(getattr(self._spec, group).nthreads) if self.slots(group) else 0
         of_group = [w for w in self._workers if w["resources"].get(_RESOURCE[group], 0)]
         return max((int(worker["nthreads"]) for worker in of_group), default=0)
 
     def memory_bytes(self, group: Group) -> int:
         """Give the memory of the smallest worker of a group."""
+        if isinstance(self._spec, JobClusterSpec):
+            return int(getattr(self._spec, group).memory_bytes)
         limits = [
             int(worker["memory_limit"])
             for worker in self._workers
@@ -220,7 +195,15 @@ class OnCluster:
             self._queue.put(Finished(handle, None, error))
 
     def wait(self, timeout_s: float) -> list[Finished]:
-        """Return what came back, waiting at most so long for the first."""
+        """Return what came back, waiting at most so long for the first.
+
+        Raises
+        ------
+        InputError
+            If the batch system keeps ending the jobs of a group that units wait for.
+        """
+        if self._keeper is not None:
+            self._keeper.check()
         finished = []
         try:
             finished.append(self._queue.get(timeout=timeout_s))
@@ -243,29 +226,6 @@ class OnCluster:
 Executor = InProcess | OnCluster
 
 
-def close_cluster(cluster: Any) -> None:
-    """Stop a local cluster; worker processes that don't end in time are killed.
-
-    A worker in the middle of a long computation, or on a busy machine, may take longer to end
-    than the cluster waits, and what the run has achieved must not be lost for that.
-    """
-    pids = [nanny.pid for nanny in cluster.workers.values() if nanny.pid]
-    with suppress(TimeoutError):
-        cluster.close()
-    for pid in pids:
-        with suppress(psutil.NoSuchProcess):
-            psutil.Process(pid).kill()
-
-
-def _restore_environment(before: Mapping[str, str | None]) -> None:
-    """Put variables back to what they were."""
-    for name, value in before.items():
-        if value is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = value
-
-
 def dask_setup(worker: object) -> None:
     """Leave Ctrl-C to the client: a terminal sends it to the workers too, and all complain."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -278,8 +238,8 @@ def _on_worker(function: Callable[..., Any], argument: object) -> Any:
     return function(argument, str(get_worker().name))
 
 
-def open_executor(spec: ClusterSpec) -> "Executor":
+def open_executor(spec: AnyCluster, *, say: Say = lambda line: None) -> "Executor":
     """Start the workers a cluster file describes, or connect to them."""
     if spec.type == "none":
         return InProcess()
-    return OnCluster(spec)
+    return OnCluster(spec, say=say)

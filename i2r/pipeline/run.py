@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from i2r.cluster import ClusterSpec
+from i2r.cluster import AnyCluster, ClusterSpec
 from i2r.errors import DiskFullError, InputError, join_problems
 from i2r.pipeline.executors import Executor, open_executor
 from i2r.pipeline.loop import RunLoop, Summary
@@ -70,7 +70,7 @@ def run_pipeline(
     pipeline: Pipeline,
     url: str,
     *,
-    cluster: ClusterSpec | None = None,
+    cluster: AnyCluster | None = None,
     only: Collection[str] | None = None,
     retry: bool = False,
     strict: bool = False,
@@ -146,7 +146,7 @@ def run_pipeline(
         with RunLock(url, command=command):
             # Only now: an earlier client may have ended between the look and the lock.
             experiment = experiment.reopen()
-            with open_executor(cluster or ClusterSpec()) as executor:
+            with open_executor(cluster or ClusterSpec(), say=say) as executor:
                 graph = UnitGraph(pipeline, experiment, only=only)
                 check_memory(graph, executor)
                 if executor.link:

@@ -12,7 +12,7 @@ import pytest
 
 from i2r.cluster import ClusterSpec, WorkerGroup, load_cluster
 from i2r.errors import InputError
-from i2r.pipeline import executors
+from i2r.pipeline import startup
 from i2r.pipeline.executors import InProcess, OnCluster, open_executor
 from i2r.pipeline.loop import Summary
 from i2r.pipeline.run import run_pipeline
@@ -203,7 +203,7 @@ def test_an_existing_scheduler_is_used_and_left_running(tmp_path: Path) -> None:
 
 
 def test_a_scheduler_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(executors, "CONNECT_TIMEOUT", "1s")
+    monkeypatch.setattr(startup, "CONNECT_TIMEOUT", "1s")
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         address = f"tcp://127.0.0.1:{closed.getsockname()[1]}"
@@ -255,7 +255,7 @@ def test_an_empty_cluster_file_is_the_default_and_addresses_are_recognised(tmp_p
 
 
 @pytest.mark.parametrize(
-    "path", sorted((Path(__file__).parents[1] / "cluster").glob("*.yaml")), ids=lambda p: p.name
+    "path", sorted((Path(__file__).parents[2] / "cluster").glob("*.yaml")), ids=lambda p: p.name
 )
 def test_cluster_files_that_ship_can_be_read(path: Path) -> None:
     load_cluster(str(path))

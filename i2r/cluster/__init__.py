@@ -1,0 +1,33 @@
+"""Where units run: this process, this machine, jobs of a batch system, or an existing scheduler.
+
+A cluster file is read by `load_cluster`. Every cluster is one Dask scheduler with workers of two
+kinds: CPU workers carry the resource ``CPU`` = their threads, GPU workers ``GPU`` = 1.
+"""
+
+from i2r.cluster.local import count_gpus, planned_workers, start_local
+from i2r.cluster.settings import DASK_SETTINGS, WORKER_SETUP, worker_environment
+from i2r.cluster.spec import (
+    AnyCluster,
+    ClusterSpec,
+    Group,
+    JobClusterSpec,
+    JobGroup,
+    WorkerGroup,
+    load_cluster,
+)
+
+__all__ = [
+    "DASK_SETTINGS",
+    "WORKER_SETUP",
+    "AnyCluster",
+    "ClusterSpec",
+    "Group",
+    "JobClusterSpec",
+    "JobGroup",
+    "WorkerGroup",
+    "count_gpus",
+    "load_cluster",
+    "planned_workers",
+    "start_local",
+    "worker_environment",
+]

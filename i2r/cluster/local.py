@@ -1,0 +1,132 @@
+"""Workers on this machine: one scheduler and Nannies, all on localhost."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from i2r.cluster.settings import WORKER_SETUP, worker_environment
+from i2r.cluster.spec import AnyCluster, ClusterSpec, JobClusterSpec
+from i2r.errors import InputError
+
+
+def count_gpus() -> int:
+    """Count the NVIDIA cards this process may use, without importing torch."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    folder = Path("/proc/driver/nvidia/gpus")
+    present = len(list(folder.iterdir())) if folder.is_dir() else 0
+    if visible is None:
+        return present
+    return min(
+        present, len([name for name in visible.split(",") if name.strip() not in ("", "-1")])
+    )
+
+
+def start_local(spec: ClusterSpec) -> Any:
+    """Start a scheduler and Nannies on this machine, all on localhost."""
+    from distributed import Nanny, Scheduler, SpecCluster
+
+    security = make_security(spec)
+    n_gpus = count_gpus() if spec.gpu.n_workers == "auto" else 0
+    n_cpu, n_gpu, share = _share_machine(spec)
+    workers: dict[str, Any] = {}
+    for group, settings, number in (("cpu", spec.cpu, n_cpu), ("gpu", spec.gpu, n_gpu)):
+        for index in range(number):
+            environment = worker_environment(settings.nthreads)
+            if group == "gpu" and n_gpus:
+                environment["CUDA_VISIBLE_DEVICES"] = _nth_gpu(index // settings.workers_per_gpu)
+            limit = share if settings.memory_limit == "auto" else settings.memory_limit
+            resources = (
+                {"CPU": settings.nthreads, "GPU": 0} if group == "cpu" else {"CPU": 0, "GPU": 1}
+            )
+            workers[f"{group}-{index}"] = {
+                "cls": Nanny,
+                "options": {
+                    "nthreads": settings.nthreads,
+                    "memory_limit": limit,
+                    "resources": resources,
+                    "env": environment,
+                    "host": "127.0.0.1",
+                    "dashboard_address": None,
+                    "preload": (WORKER_SETUP,),
+                    **({"protocol": "tls", "security": security} if spec.security else {}),
+                },
+            }
+    scheduler = {
+        "cls": Scheduler,
+        "options": {
+            "host": "127.0.0.1",
+            "port": 0,
+            "dashboard": True,
+            **({"security": security} if spec.security else {}),
+            "dashboard_address": free_address(spec.dashboard_address),
+            **({"protocol": "tls"} if spec.security else {}),
+        },
+    }
+    return SpecCluster(
+        workers=workers,
+        scheduler=scheduler,
+        name="i2r",
+        silence_logs=40,
+        security=security,
+    )
+
+
+def make_security(spec: AnyCluster) -> Any:
+    """Give Dask's security settings: the file's, otherwise those of Dask's own configuration."""
+    from distributed import Security
+
+    try:
+        return Security(**(spec.security or {}))
+    except TypeError as error:
+        raise InputError(
+            f"cluster: security: {error}. Fields are those of Dask's Security."
+        ) from error
+
+
+def _share_machine(spec: ClusterSpec) -> tuple[int, int, int]:
+    """Give the numbers of CPU and GPU workers on this machine, and the memory for each."""
+    n_cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else (os.cpu_count() or 1)
+    wanted_cpu, wanted_gpu = spec.cpu.n_workers, spec.gpu.n_workers
+    n_cpu = max(1, n_cores // spec.cpu.nthreads) if wanted_cpu == "auto" else wanted_cpu
+    n_gpu = count_gpus() * spec.gpu.workers_per_gpu if wanted_gpu == "auto" else wanted_gpu
+    share = int(psutil.virtual_memory().total * 0.8 / max(1, n_cpu + n_gpu))
+    return n_cpu, n_gpu, share
+
+
+def planned_workers(spec: AnyCluster) -> tuple[int, int]:
+    """Give number and memory (bytes) of the CPU workers that a cluster file asks for.
+
+    Of an existing scheduler neither is known before connecting: this machine's stand in.
+    """
+    from dask.utils import parse_bytes
+
+    if isinstance(spec, JobClusterSpec):
+        return spec.cpu.jobs * spec.cpu.processes, spec.cpu.memory_bytes
+    if spec.type == "none":
+        return 1, int(psutil.virtual_memory().total)
+    n_cpu, _, share = _share_machine(spec)
+    limit = spec.cpu.memory_limit
+    return n_cpu, share if limit == "auto" else int(parse_bytes(limit))
+
+
+def _nth_gpu(index: int) -> str:
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return visible.split(",")[index].strip() if visible else str(index)
+
+
+def free_address(address: str) -> str:
+    """Keep the dashboard's address where its port is free, otherwise take any port."""
+    import socket
+
+    host, _, port = address.rpartition(":")
+    with socket.socket() as probe:
+        # As the dashboard's server does; otherwise a connection that just closed counts as taken.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host or "127.0.0.1", int(port)))
+        except OSError:
+            return f"{host or '127.0.0.1'}:0"
+    return address

@@ -1,0 +1,35 @@
+"""Dask's settings and the environment of workers, the same for every kind of cluster."""
+
+# Thread variables of the libraries that units call; each worker gets its own share.
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "BLOSC_NTHREADS",
+    "NUMBA_NUM_THREADS",
+)
+# Imported by every worker that is started here, which calls its dask_setup.
+WORKER_SETUP = "i2r.pipeline.executors"
+DASK_SETTINGS = {
+    # A task that no worker may run would wait for ever.
+    "distributed.scheduler.no-workers-timeout": "2 minutes",
+    # The run loop tries again by itself, and finds out which unit it was that killed a worker.
+    "distributed.scheduler.allowed-failures": 0,
+    # A long training is not a dead worker.
+    "distributed.scheduler.worker-ttl": "15 minutes",
+    "distributed.admin.tick.limit": "1 hour",
+}
+# Jobs wait in a queue, perhaps for hours, and the batch system knows better than a clock whether
+# they are lost: see i2r.cluster.keeper.
+JOB_SETTINGS = {
+    "distributed.scheduler.no-workers-timeout": None,
+    "distributed.deploy.lost-worker-timeout": "1 day",
+}
+
+
+def worker_environment(nthreads: int) -> dict[str, str]:
+    """Give what has to be in a worker's environment before it imports anything."""
+    variables = dict.fromkeys(THREAD_VARIABLES, str(nthreads))
+    # Workers that come and go as they should are no news on the user's terminal.
+    return {**variables, "DASK_LOGGING__DISTRIBUTED": "error"}

@@ -1,0 +1,177 @@
+"""A cluster file: its fields, which are Dask's and dask-jobqueue's own, and how it is read."""
+
+from pathlib import Path
+from typing import Any, Literal, Self
+from urllib.parse import urlsplit
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from i2r.errors import InputError
+
+Group = Literal["cpu", "gpu"]
+JOB_TYPES = ("slurm", "pbs")
+
+
+class _Fields(BaseModel):
+    """Fields of a cluster file; unknown ones are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class WorkerGroup(_Fields):
+    """Workers of one kind on this machine."""
+
+    n_workers: int | Literal["auto"] = Field("auto", description="Number of worker processes")
+    nthreads: int = Field(1, ge=1, description="Threads of each worker")
+    memory_limit: str = Field("auto", description="Memory of each worker, for example 4GiB")
+    required: bool = Field(False, description="Fail at once where there is no such worker")
+    workers_per_gpu: int = Field(1, ge=1, description="Worker processes that share one card")
+
+
+class JobGroup(_Fields):
+    """Jobs of one kind; all fields but ``jobs`` and ``required`` are dask-jobqueue's.
+
+    What is not given here comes from dask-jobqueue's own configuration (``jobqueue.slurm.*``,
+    ``jobqueue.pbs.*``).
+    """
+
+    jobs: int = Field(0, ge=0, description="Number of jobs, kept up while the cluster runs")
+    required: bool = Field(False, description="Fail at once where the file asks for no such job")
+    cores: int = Field(1, ge=1, description="Cores of a job")
+    processes: int = Field(1, ge=1, description="Worker processes of a job, which share its cores")
+    memory: str = Field("4GiB", description="Memory of a job")
+    walltime: str = Field("01:00:00", description="Time limit of a job, [DAYS-]HH:MM:SS")
+    queue: str | None = Field(None, description="Partition (SLURM) or queue (PBS)")
+    account: str | None = Field(None, description="What is billed")
+    interface: str | None = Field(None, description="Network interface of the workers")
+    death_timeout: float = Field(300, gt=0, description="Seconds until a job gives up connecting")
+    local_directory: str | None = Field(None, description="Fast disk of the node")
+    log_directory: str | None = Field(None, description="Where the jobs' output goes")
+    shebang: str | None = Field(None, description="First line of the job script")
+    python: str | None = Field(None, description="The interpreter on the nodes")
+    worker_command: str | None = Field(None, description="Module that starts a worker")
+    worker_extra_args: tuple[str, ...] = Field((), description="Further arguments of the worker")
+    job_extra_directives: tuple[str, ...] = Field((), description="Further #SBATCH or #PBS lines")
+    job_directives_skip: tuple[str, ...] = Field((), description="Lines to leave out")
+    job_script_prologue: tuple[str, ...] = Field((), description="Commands before the worker")
+    job_cpu: int | None = Field(None, ge=1, description="SLURM: cores to ask for")
+    job_mem: str | None = Field(None, description="SLURM: memory to ask for")
+    resource_spec: str | None = Field(None, description="PBS: what to select")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.cores % self.processes:
+            raise ValueError(f"{self.processes} processes can't share {self.cores} cores equally")
+        if self.walltime_s <= 120:
+            raise ValueError(f"a walltime of {self.walltime} leaves a worker no time to end in")
+        return self
+
+    @property
+    def nthreads(self) -> int:
+        """Threads of each worker process."""
+        return self.cores // self.processes
+
+    @property
+    def walltime_s(self) -> int:
+        """The time limit in seconds."""
+        days, _, clock = self.walltime.rpartition("-")
+        try:
+            parts = [int(part) for part in clock.split(":")]
+            hours, minutes, seconds = [*[0] * (3 - len(parts)), *parts]
+            return ((int(days or 0) * 24 + hours) * 60 + minutes) * 60 + seconds
+        except ValueError as error:
+            raise ValueError(
+                f"walltime is {self.walltime!r}, expected HH:MM:SS or DAYS-HH:MM:SS"
+            ) from error
+
+    @property
+    def memory_bytes(self) -> int:
+        """Memory of each worker process."""
+        from dask.utils import parse_bytes
+
+        return int(parse_bytes(self.memory)) // self.processes
+
+
+class SchedulerOptions(_Fields):
+    """Where the scheduler of a job cluster listens; Dask's own names."""
+
+    host: str | None = Field(None, description="Address that the nodes can reach")
+    interface: str | None = Field(None, description="Or: network interface to listen on")
+    port: int = Field(0, ge=0, le=65535, description="Port; 0 for any")
+
+
+class ClusterSpec(_Fields):
+    """A cluster file: one scheduler with CPU and GPU workers on this machine, or elsewhere."""
+
+    type: Literal["local", "connect", "none"] = "local"
+    address: str | None = Field(None, description="The scheduler's address, for type: connect")
+    cpu: WorkerGroup = WorkerGroup()
+    gpu: WorkerGroup = WorkerGroup()
+    dashboard_address: str = "127.0.0.1:8787"
+    security: dict[str, Any] | None = Field(None, description="Arguments of dask's Security")
+
+
+class JobClusterSpec(_Fields):
+    """A cluster file: one scheduler on this machine, its workers in jobs of a batch system."""
+
+    type: Literal["slurm", "pbs"]
+    cpu: JobGroup = JobGroup(jobs=1)
+    gpu: JobGroup = JobGroup()
+    scheduler_options: SchedulerOptions = SchedulerOptions()
+    dashboard_address: str = "127.0.0.1:8787"
+    security: dict[str, Any] | None = Field(None, description="Arguments of dask's Security")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        other = ("resource_spec",) if self.type == "slurm" else ("job_cpu", "job_mem")
+        for name in other:
+            if getattr(self.cpu, name) is not None or getattr(self.gpu, name) is not None:
+                raise ValueError(f"{name} is no field of {self.type} jobs")
+        if not self.cpu.jobs + self.gpu.jobs:
+            raise ValueError("no jobs at all, expected at least one under 'cpu' or 'gpu'")
+        return self
+
+    @property
+    def address(self) -> None:
+        """None: the scheduler has no address before it is started."""
+
+
+AnyCluster = ClusterSpec | JobClusterSpec
+
+
+def load_cluster(text: str) -> AnyCluster:
+    """Read ``--cluster``: a YAML file, ``none``, or a scheduler's address.
+
+    Raises
+    ------
+    InputError
+        If it is none of these, or the file has unknown fields.
+    """
+    if text == "none":
+        return ClusterSpec(type="none")
+    if urlsplit(text).scheme in ("tcp", "tls"):
+        return ClusterSpec(type="connect", address=text)
+    try:
+        content = yaml.safe_load(Path(text).read_bytes()) or {}
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise InputError(
+            f"cluster {text!r}: no such file. Give a cluster file, 'none', or tcp://HOST:PORT."
+        ) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"cluster {text}: no valid YAML: {str(error).splitlines()[0]}.") from error
+    jobs = isinstance(content, dict) and content.get("type") in JOB_TYPES
+    kind: type[ClusterSpec] | type[JobClusterSpec] = JobClusterSpec if jobs else ClusterSpec
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(map(str, first["loc"])) or "the file"
+        place: Any = kind
+        for part in first["loc"][:-1]:
+            place = place.model_fields[part].annotation
+        hint = f"Fields are {', '.join(place.model_fields)}."
+        if first["type"] == "literal_error" and name == "type":
+            hint = f"Types are local, connect, {', '.join(JOB_TYPES)}."
+        message = first["msg"].removeprefix("Value error, ")
+        raise InputError(f"cluster {text}: {name!r}: {message}. {hint}") from error

@@ -1,0 +1,156 @@
+"""Start or find a Dask cluster, and undo all of it afterwards."""
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+from i2r.cluster import (
+    DASK_SETTINGS,
+    AnyCluster,
+    ClusterSpec,
+    JobClusterSpec,
+    start_local,
+    worker_environment,
+)
+from i2r.cluster.jobs import start_jobs
+from i2r.cluster.keeper import JobKeeper
+from i2r.cluster.local import make_security
+from i2r.cluster.settings import JOB_SETTINGS
+from i2r.errors import InputError
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+Say = Callable[[str], None]
+CONNECT_TIMEOUT = "10s"
+# Workers of this machine, or of a scheduler that is there, come at once or not at all.
+WORKERS_TIMEOUT_S = 60
+# How often a user is told that jobs wait in the batch system's queue.
+TELL_EVERY_S = 60.0
+
+
+def start_cluster(
+    spec: AnyCluster,
+    stack: ExitStack,
+    *,
+    say: Say = lambda line: None,
+    with_workers: bool = True,
+) -> "tuple[Client, JobKeeper | None]":
+    """Start what a cluster file describes, or connect to it, and wait for the first worker.
+
+    Parameters
+    ----------
+    spec
+        The file.
+    stack
+        Takes what undoes it, in reverse order.
+    say
+        Tells the user what is being waited for.
+    with_workers
+        Whether to wait for the first worker.
+
+    Raises
+    ------
+    InputError
+        If no scheduler answers or no worker comes.
+    """
+    import dask
+    from distributed import Client
+
+    cluster, keeper, security = None, None, make_security(spec)
+    settings: dict[str, Any] = dict(DASK_SETTINGS)
+    if isinstance(spec, JobClusterSpec):
+        stack.enter_context(dask.config.set(settings | JOB_SETTINGS))
+        cluster = start_jobs(spec)
+        stack.callback(close_cluster, cluster)
+        keeper = JobKeeper(cluster, spec)
+        keeping = asyncio.run_coroutine_threadsafe(keeper.keep(), cluster.loop.asyncio_loop)
+        stack.callback(keeping.cancel)
+    elif spec.type == "local":
+        cluster = _start_here(spec, stack, settings)
+    else:
+        stack.enter_context(dask.config.set(settings))
+    try:
+        client = Client(
+            cluster if cluster is not None else spec.address,
+            timeout=CONNECT_TIMEOUT,
+            set_as_default=False,
+            security=security,
+        )
+    except (OSError, TimeoutError) as error:
+        raise InputError(
+            f"cluster {spec.address}: no scheduler answers. Start one, or check the address."
+        ) from error
+    stack.callback(client.close)
+    if keeper is not None:
+        wait_for_jobs(client, keeper, say)
+        return client, keeper
+    if not with_workers:
+        return client, None
+    try:
+        client.wait_for_workers(1, timeout=WORKERS_TIMEOUT_S)
+    except TimeoutError as error:
+        raise InputError(
+            f"cluster {spec.address or 'local'}: no worker within a minute. Start workers."
+        ) from error
+    return client, None
+
+
+def _start_here(spec: ClusterSpec, stack: ExitStack, settings: dict[str, Any]) -> Any:
+    """Start a cluster on this machine."""
+    import dask
+
+    variables = worker_environment(spec.cpu.nthreads)
+    settings["distributed.nanny.pre-spawn-environ"] = variables
+    stack.enter_context(dask.config.set(settings))
+    # A Nanny sets its worker's variables in this process, and those set here win.
+    stack.callback(_restore_environment, {n: os.environ.pop(n, None) for n in variables})
+    cluster = start_local(spec)
+    stack.callback(close_cluster, cluster)
+    return cluster
+
+
+def wait_for_jobs(client: "Client", keeper: JobKeeper, say: Say) -> None:
+    """Wait for the first worker of any job, however long the queue, and say so.
+
+    Raises
+    ------
+    InputError
+        If jobs end without a worker again and again.
+    """
+    told = time.monotonic() - TELL_EVERY_S + 5
+    while not client.scheduler_info()["workers"]:
+        keeper.check()
+        if time.monotonic() - told > TELL_EVERY_S:
+            told = time.monotonic()
+            jobs = ", ".join(sorted(f"{n} ({number})" for n, number in keeper.waiting().items()))
+            say(f"waiting for the first of the jobs {jobs}")
+        time.sleep(0.2)
+
+
+def close_cluster(cluster: Any) -> None:
+    """Stop a cluster; local worker processes that don't end in time are killed.
+
+    A worker in the middle of a long computation, or on a busy machine, may take longer to end
+    than the cluster waits, and what the run has achieved must not be lost for that.
+    """
+    pids = [pid for worker in cluster.workers.values() if (pid := getattr(worker, "pid", None))]
+    with suppress(TimeoutError):
+        cluster.close()
+    for pid in pids:
+        with suppress(psutil.NoSuchProcess):
+            psutil.Process(pid).kill()
+
+
+def _restore_environment(before: Mapping[str, str | None]) -> None:
+    """Put variables back to what they were."""
+    for name, value in before.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value

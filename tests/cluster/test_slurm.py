@@ -1,0 +1,134 @@
+"""A real SLURM: jobs are submitted, lost, submitted again, and give the same results."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from i2r.store.experiment import open_experiment
+from i2r.testing import digest_experiment
+from tests.cluster.conftest import SMOKE
+
+pytestmark = [pytest.mark.slurm, pytest.mark.usefixtures("slurm_conf"), pytest.mark.timeout(600)]
+
+CLUSTER = SMOKE.parents[1] / "cluster" / "slurm-test.yaml"
+ONE_JOB = """
+type: slurm
+cpu: {jobs: 1, cores: 1, memory: 1500MiB, walltime: "00:20:00", queue: cpu}
+scheduler_options: {host: 127.0.0.1}
+dashboard_address: 127.0.0.1:0
+"""
+
+
+def start(folder: Path, *arguments: object) -> subprocess.Popen[str]:
+    """Start a command in a folder of its own, where SLURM leaves the jobs' output."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "i2r", *map(str, arguments)],
+        cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+
+
+def end(process: subprocess.Popen[str]) -> str:
+    said, _ = process.communicate(timeout=500)
+    assert process.returncode == 0, said
+    return said
+
+
+def list_jobs(state: str = "all") -> dict[str, str]:
+    """Give the jobs' names by their numbers."""
+    done = subprocess.run(
+        ["squeue", "-h", "-t", state, "-o", "%i %j"], capture_output=True, text=True, check=True
+    )
+    return dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
+
+
+def running() -> dict[str, str]:
+    return list_jobs("pending,running")
+
+
+def wait_until(condition: Callable[[], object], process: subprocess.Popen[str]) -> None:
+    while not condition():
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.05)
+
+
+def workers_of(url: Path, stage: str) -> set[str]:
+    return {entry.worker for entry in open_experiment(str(url)).ledger.entries(stage)}
+
+
+def count_done(url: Path) -> int:
+    return sum(p.read_bytes().count(b'"event":"done"') for p in (url / "ledger").glob("*.jsonl"))
+
+
+def test_jobs_give_the_same_as_this_process(smoke: Path, tmp_path: Path) -> None:
+    url = tmp_path / "e"
+    command = ("run", SMOKE, url, "--cluster", CLUSTER, "--progress", "plain")
+    said = end(start(tmp_path, *command))
+    assert digest_experiment(str(url)) == digest_experiment(str(smoke))
+    # Every kind of unit ran in jobs of its own kind.
+    assert workers_of(url, "screen") == {"gpu-0"}
+    assert workers_of(url, "segment") <= {"cpu-0", "cpu-1"}
+    assert running() == {}
+    assert "\x1b" not in said
+
+
+def test_a_cancelled_job_comes_again_and_the_run_completes(smoke: Path, tmp_path: Path) -> None:
+    cluster, url = tmp_path / "one.yaml", tmp_path / "e"
+    cluster.write_text(ONE_JOB)
+    process = start(tmp_path, "run", SMOKE, url, "--cluster", cluster, "--progress", "plain")
+    wait_until(lambda: count_done(url) >= 40, process)
+    (first,) = running()
+    subprocess.run(["scancel", first], check=True)
+    # Nothing but a second job can finish what is left.
+    end(process)
+    assert digest_experiment(str(url)) == digest_experiment(str(smoke))
+    assert running() == {}
+    assert max(map(int, list_jobs())) > int(first)
+
+
+def test_jobs_that_end_at_once_are_given_up_and_named(tmp_path: Path) -> None:
+    cluster = tmp_path / "broken.yaml"
+    cluster.write_text(ONE_JOB.replace("queue: cpu", "queue: cpu, python: /bin/false"))
+    process = start(tmp_path, "run", SMOKE, tmp_path / "e", "--cluster", cluster)
+    said, _ = process.communicate(timeout=300)
+    assert process.returncode == 2, said
+    assert "the jobs cpu-0 ended 3 times without a worker" in said
+    assert "waiting for the first of the jobs cpu-0" in said
+    assert not (tmp_path / "e" / "run.lock").exists()
+
+
+def test_a_partition_that_is_not_there_is_named(tmp_path: Path) -> None:
+    cluster = tmp_path / "wrong.yaml"
+    cluster.write_text(ONE_JOB.replace("queue: cpu", "queue: nowhere"))
+    process = start(tmp_path, "run", SMOKE, tmp_path / "e", "--cluster", cluster)
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 2, said
+    assert "slurm took no job" in said
+    assert "invalid partition" in said
+    assert "Traceback" not in said
+
+
+def test_a_cluster_stands_until_it_is_shut_down(tmp_path: Path) -> None:
+    file = tmp_path / "standing.yaml"
+    file.write_bytes(CLUSTER.read_bytes())
+    place = tmp_path / "standing.scheduler.json"
+    process = start(tmp_path, "cluster", "up", file)
+    wait_until(place.exists, process)
+    address = json.loads(place.read_bytes())["address"]
+    wait_until(lambda: len(list_jobs("running")) == 3, process)
+    deadline = time.monotonic() + 60
+    while "3 workers" not in (shown := end(start(tmp_path, "cluster", "status", file))):
+        assert time.monotonic() < deadline, shown
+    assert "2 CPU slots, 1 GPU slots" in shown
+    command = ("run", SMOKE, tmp_path / "e", "--cluster", address, "--progress", "none")
+    end(start(tmp_path, *command))
+    end(start(tmp_path, "cluster", "down", address))
+    said = end(process)
+    assert "shut down" in said
+    assert "Traceback" not in said
+    assert running() == {}
+    assert not place.exists()
