@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
-from i2r.cluster import ClusterSpec, load_cluster
+from i2r.cluster import AnyCluster, ClusterSpec, load_cluster
 from i2r.errors import InputError
 from i2r.pipeline.loop import Summary
 from i2r.pipeline.progress import Style
@@ -21,7 +21,7 @@ def run(
     experiment: Experiment | str | os.PathLike[str],
     *,
     client: "Client | None" = None,
-    cluster: ClusterSpec | str | None = None,
+    cluster: AnyCluster | str | None = None,
     only: Collection[str] | None = None,
     retry: bool = False,
     strict: bool = False,
