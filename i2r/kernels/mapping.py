@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from i2r.kernels import kernel_regression as regression
-from i2r.kernels.ranking import TIE, rank_truth, score_log_ranks
+from i2r.kernels.ranking import TIE, correct_hubs, rank_truth, score_log_ranks
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -295,6 +295,56 @@ def select_nested(
     return Selection(ranks, inner, np.argmax(inner, axis=0).astype(np.int64))
 
 
+def score_selected(
+    configurations: Sequence[Configuration],
+    inverses: Sequence[Floats],
+    link: Link,
+    chosen: Ints,
+    *,
+    correct: bool = False,
+) -> Floats:
+    """Score all candidates for every gene left out, by the configuration chosen for it.
+
+    Parameters
+    ----------
+    chosen
+        Shape (n,): from `select_nested`.
+    correct
+        Correct for hubs (`i2r.kernels.ranking.correct_hubs`), by the predictions of the other
+        genes that saw neither them nor the gene that is scored.
+
+    Returns
+    -------
+    ndarray of float64, shape (n, c)
+        Higher is nearer.
+    """
+    n = len(link.truth)
+    scores = np.empty((n, link.n_candidates))
+    for place in np.unique(chosen):
+        inverse, centre = inverses[place], configurations[place].centre
+        genes = np.nonzero(chosen == place)[0]
+        weights = regression.leave_one_out_weights(inverse, centre=centre)
+        if not correct:
+            scores[genes] = score_candidates(weights, link)[genes]
+            continue
+        for gene in genes:
+            others = regression.leave_two_out_weights(inverse, int(gene), centre=centre)
+            reference = measure_cosines(np.delete(others, gene, axis=0), link, int(gene))
+            own = measure_cosines(weights[[gene]], link, int(gene))
+            scores[gene] = correct_hubs(own, reference)[0]
+    return scores
+
+
+def measure_cosines(weights: Floats, link: Link, gene: int) -> Floats:
+    """Give the cosines between predictions and candidates, in the space of a gene: (q, c)."""
+    products, squared = link.space(gene)
+    length = np.einsum("qi,ij,qj->q", weights, products[:, link.truth], weights, optimize=True)
+    scale = np.sqrt(np.maximum(length, 0)[:, None] * squared)
+    made = weights @ products
+    cosines: Floats = np.divide(made, scale, out=np.zeros_like(made), where=scale > 0)
+    return cosines
+
+
 def shuffle_links(
     configurations: Sequence[Configuration],
     inverses: Sequence[Floats],
@@ -302,8 +352,14 @@ def shuffle_links(
     *,
     seed: np.random.SeedSequence,
     draws: int,
+    correct: bool = False,
 ) -> Floats:
     """Repeat everything with inputs dealt to the genes at random, choice of options included.
+
+    Parameters
+    ----------
+    correct
+        As in `score_selected`.
 
     Returns
     -------
@@ -315,5 +371,9 @@ def shuffle_links(
     for draw in range(draws):
         order = random.permutation(len(link.truth))
         moved = [inverse[np.ix_(order, order)] for inverse in inverses]
-        shuffled[draw] = select_nested(configurations, moved, link).nested
+        selection = select_nested(configurations, moved, link)
+        shuffled[draw] = selection.nested
+        if correct:
+            scores = score_selected(configurations, moved, link, selection.chosen, correct=True)
+            shuffled[draw] = rank_truth(scores, link.truth)
     return shuffled

@@ -158,3 +158,32 @@ def test_links_that_fit_nothing_are_refused() -> None:
         mapping.link_genes([[np.nan]], [0])
     with pytest.raises(ValueError, match="expected as many"):
         mapping.link_genes(np.ones((3, 4, 2)), [0, 1])
+
+
+def test_selected_scores_rank_as_the_selection_and_hubs_are_corrected_without_the_gene() -> None:
+    x, candidates, truth = draw_problem(n=7, c=18, seed=2)
+    link = mapping.link_genes(candidates, truth)
+    configurations = mapping.GRID[::9]
+    inverses = mapping.invert_kernels(configurations, x)
+    selection = mapping.select_nested(configurations, inverses, link)
+    arguments = configurations, inverses, link, selection.chosen
+    plain = mapping.score_selected(*arguments)
+    np.testing.assert_array_equal(rank_truth(plain, truth), selection.nested)
+    corrected = mapping.score_selected(*arguments, correct=True)
+    for i in range(7):
+        configuration = configurations[selection.chosen[i]]
+        rest = np.delete(np.arange(7), i)
+
+        def cosine(out, query, configuration=configuration):
+            rows = np.delete(np.arange(7), out)
+            made = predict_plainly(configuration, x[rows], candidates[truth[rows]], x[[query]])[0]
+            scale = np.linalg.norm(made) * np.linalg.norm(candidates, axis=1)
+            return candidates @ made / scale
+
+        others = np.stack([cosine([i, j], j) for j in rest])
+        np.testing.assert_allclose(corrected[i], 2 * cosine([i], i) - others.mean(axis=0))
+    seed = np.random.SeedSequence(1)
+    shuffled = mapping.shuffle_links(
+        configurations, inverses, link, seed=seed, draws=2, correct=True
+    )
+    assert shuffled.shape == (2, 7)

@@ -1,0 +1,308 @@
+"""The map from perturbation embeddings to regulatory genes, judged by leaving genes out."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from i2r.errors import InputError
+from i2r.kernels import mapping, ranking
+from i2r.kernels.kernel_regression import intervention_weights
+from i2r.kernels.published_mapping import choose_as_published, list_published_grid, rank_published
+
+Floats = npt.NDArray[np.float64]
+# By method: ranks of the genes, and how its options were chosen.
+Ranked = Mapping[str, tuple[Floats, str]]
+# Fewer genes than this can't be left out in pairs and leave something to learn from.
+MIN_GENES = 6
+AREAS = (5, 10, 20, 50)
+
+# How options were chosen, which is how far a score can be believed.
+NESTED = "chosen without the gene (nested)"
+FIXED = "fixed beforehand"
+REPORTED = "chosen on the reported predictions (as published)"
+
+
+class Problem(NamedTuple):
+    """Genes that have both embeddings, and all candidates.
+
+    Attributes
+    ----------
+    genes : list of str
+        Training genes, sorted.
+    x : (n, d) float64
+        Their perturbation embeddings.
+    candidates : list of str
+        All genes with a regulatory embedding.
+    link : Link
+        The training genes' places and inner products.
+    embeddings : (c, q) float64
+        Candidates in the space that saw all labels, rows of unit length.
+    mean_scores : (s, c) float64
+        Scores of the candidates by their distance to the mean of all, in each space of the link.
+    """
+
+    genes: list[str]
+    x: Floats
+    candidates: list[str]
+    link: mapping.Link
+    embeddings: Floats
+    mean_scores: Floats
+
+
+def pose_problem(
+    genes: Sequence[str],
+    x: Floats,
+    regulatory: pd.DataFrame,
+    held_out: pd.DataFrame | None = None,
+) -> Problem:
+    """Match perturbation embeddings with regulatory embeddings by gene.
+
+    Parameters
+    ----------
+    genes, x
+        Symbols, shape (m,), and perturbation embeddings, (m, d).
+    regulatory
+        gene, e0, ...: rows are divided by their length, as published.
+    held_out
+        The same for every held-out gene (column ``held_out``): a gene is then judged in the space
+        that was made without its label. Genes that had no label have none, and need none.
+
+    Raises
+    ------
+    InputError
+        If too few genes are in both, or an embedding is all zeros everywhere.
+    """
+    columns = [name for name in regulatory if str(name).startswith("e")]
+    candidates = regulatory["gene"].astype(str).str.upper().tolist()
+    place = {gene: row for row, gene in enumerate(candidates)}
+    shared = [row for row, gene in enumerate(genes) if gene in place]
+    if len(shared) < MIN_GENES:
+        missing = [gene for gene in genes if gene not in place]
+        raise InputError(
+            f"map: {len(shared)} gene(s) have both a perturbation and a regulatory embedding "
+            f"({len(genes)} and {len(candidates)} genes; without a regulatory one: "
+            f"{', '.join(missing[:3]) or 'none'}), expected {MIN_GENES} or more. Check the "
+            "symbols, or take a network that holds more of the genes."
+        )
+    names = [genes[row] for row in shared]
+    base = mapping.scale_rows(regulatory[columns].to_numpy(dtype=float), "unit")
+    spaces = base[None]
+    if held_out is not None and len(held_out):
+        without = {
+            str(gene): mapping.scale_rows(rows[columns].to_numpy(dtype=float), "unit")
+            for gene, rows in held_out.groupby("held_out")
+        }
+        spaces = np.stack([without.get(gene, base) for gene in names])
+    truth = np.array([place[gene] for gene in names])
+    link = mapping.link_genes(spaces, truth)
+    mean_scores = 2 * np.einsum("scq,sq->sc", spaces, spaces.mean(axis=1)) - link.squared
+    return Problem(names, x[shared], candidates, link, base, mean_scores)
+
+
+class LeftOut(NamedTuple):
+    """Ranks of left-out genes under every method.
+
+    Attributes
+    ----------
+    ranks : Ranked
+        Of every method, genes in the problem's order.
+    chosen : list of str
+        The configuration that nested selection took for each gene.
+    scores : (n, c) float64
+        Candidates' scores under nested selection.
+    grid : DataFrame
+        configuration, auc_20, auc_50, log_score: on the reported predictions.
+    """
+
+    ranks: Ranked
+    chosen: list[str]
+    scores: Floats
+    grid: pd.DataFrame
+
+
+def leave_genes_out(
+    problem: Problem,
+    configurations: Sequence[mapping.Configuration],
+    *,
+    correct: bool,
+    published_grid: bool,
+    seed: int,
+) -> LeftOut:
+    """Rank every gene by maps that never saw it.
+
+    Parameters
+    ----------
+    configurations
+        What nested selection chooses from.
+    correct
+        Correct nested scores for hubs.
+    published_grid
+        Also search the published grid, options chosen as published.
+    seed
+        Of the random projections in the published grid.
+    """
+    x, link = problem.x, problem.link
+    n = len(x)
+    inverses = mapping.invert_kernels(configurations, x)
+    selection = mapping.select_nested(configurations, inverses, link)
+    scores = mapping.score_selected(
+        configurations, inverses, link, selection.chosen, correct=correct
+    )
+    (plain,) = mapping.invert_kernels([mapping.PUBLISHED], x)
+    others = (1 - np.eye(n)) / (n - 1)
+    interventions = np.zeros((n, n))
+    for gene in range(n):
+        rest = np.delete(np.arange(n), gene)
+        interventions[gene, rest] = intervention_weights(x[rest], x[[gene]])[0]
+    everything = np.broadcast_to(problem.mean_scores, (n, link.n_candidates))
+    ranks = {
+        "map": (ranking.rank_truth(scores, link.truth), NESTED),
+        "plain tangent kernel": (mapping.rank_left_out(plain, link), FIXED),
+        "synthetic intervention": (_rank(interventions, link), FIXED),
+        "mean of training genes": (_rank(others, link), FIXED),
+        "mean of all candidates": (ranking.rank_truth(everything, link.truth), FIXED),
+    }
+    grids = [_tabulate_grid([c.title for c in configurations], selection.ranks, link)]
+    best = choose_as_published(selection.ranks)
+    ranks["best of the grid"] = (selection.ranks[best], REPORTED)
+    if published_grid:
+        grid = list_published_grid()
+        found = rank_published(grid, x, link, seed=seed)
+        ranks["published grid"] = (found[choose_as_published(found)], REPORTED)
+        grids.append(_tabulate_grid([c.title for c in grid], found, link, is_published=True))
+    chosen = [configurations[place].title for place in selection.chosen]
+    return LeftOut(ranks, chosen, scores, pd.concat(grids, ignore_index=True))
+
+
+def _rank(weights: Floats, link: mapping.Link) -> Floats:
+    return ranking.rank_truth(mapping.score_candidates(weights, link), link.truth)
+
+
+def _tabulate_grid(
+    titles: Sequence[str], ranks: Floats, link: mapping.Link, *, is_published: bool = False
+) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "configuration": list(titles),
+            "published": is_published,
+            "auc_20": ranking.published_auc(ranks, 20),
+            "auc_50": ranking.published_auc(ranks, 50),
+            "log_score": ranking.score_log_ranks(ranks, link.n_candidates),
+        }
+    )
+
+
+def tabulate_genes(problem: Problem, left_out: LeftOut) -> pd.DataFrame:
+    """Make one row per gene: its rank under every method, and what the map was for it."""
+    ranks = {name.replace(" ", "_"): ranks for name, (ranks, _) in left_out.ranks.items()}
+    table = pd.DataFrame({"gene": problem.genes, "rank": ranks.pop("map")})
+    table["candidates"] = len(problem.candidates)
+    table["nearest"] = [problem.candidates[i] for i in left_out.scores.argmax(axis=1)]
+    table["configuration"] = left_out.chosen
+    return table.assign(**{f"rank_{name}": values for name, values in ranks.items()}).sort_values(
+        ["rank", "gene"], ignore_index=True
+    )
+
+
+def tabulate_nearest(problem: Problem, scores: Floats, count: int = 50) -> pd.DataFrame:
+    """List the nearest candidates of every gene: gene, place, candidate, score, is_true."""
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :count]
+    n, k = order.shape
+    candidates = np.array(problem.candidates)[order]
+    return pd.DataFrame(
+        {
+            "gene": np.repeat(problem.genes, k),
+            "place": np.tile(np.arange(1, k + 1), n),
+            "candidate": candidates.ravel(),
+            "score": np.take_along_axis(scores, order, axis=1).ravel(),
+            "is_true": (order == problem.link.truth[:, None]).ravel(),
+        }
+    )
+
+
+def tabulate_curves(ranked: Ranked, null: Floats, n_candidates: int, k_max: int) -> pd.DataFrame:
+    """Make the top-k curves: method, selection, k, accuracy, low, high (95 %, over genes).
+
+    'random' is exact, k over the candidates; 'shuffled link' is the mean of the permutations with
+    the range of 95 % of them.
+    """
+    rows = []
+    ks = range(1, min(k_max, n_candidates) + 1)
+    for method, (ranks, selection) in ranked.items():
+        n = len(ranks)
+        for k in ks:
+            hits = int((ranks <= k).sum())
+            rows.append((method, selection, k, hits / n, *ranking.hit_interval(hits, n)))
+    rows += [("random", FIXED, k, k / n_candidates, np.nan, np.nan) for k in ks]
+    if len(null):
+        curves = ranking.top_k_curve(null, max(ks))
+        low, high = np.percentile(curves, (2.5, 97.5), axis=0)
+        mean = curves.mean(axis=0)
+        rows += [
+            ("shuffled link", NESTED, k, mean[k - 1], low[k - 1], high[k - 1]) for k in ks
+        ]  # fmt: skip
+    return pd.DataFrame(rows, columns=["method", "selection", "k", "accuracy", "low", "high"])
+
+
+def tabulate_scores(ranked: Ranked, null: Floats, n_candidates: int, *, seed: int) -> pd.DataFrame:
+    """Sum every method up in a row.
+
+    Returns
+    -------
+    DataFrame
+        method, selection, genes, candidates, median_rank, mean_reciprocal_rank, top_decile (share
+        of genes among the best tenth of candidates, 0.1 by chance), log_score with its 95 %
+        interval over genes and its value by chance, the published areas auc_5 to auc_50,
+        p_chance (binomial, of the top decile), and for the map p_permutation (of log_score),
+        p_auc_50 and p_top_decile against shuffled links.
+    """
+    decile = int(np.ceil(n_candidates / 10))
+    rows = []
+    for method, (ranks, selection) in ranked.items():
+        hits = int((ranks <= decile).sum())
+        values = 1 - np.log(ranks) / np.log(n_candidates)
+        score = float(ranking.score_log_ranks(ranks, n_candidates))
+        low, high = ranking.bootstrap_mean(values, seed=seed)
+        row: dict[str, object] = {
+            "method": method, "selection": selection, "genes": len(ranks),
+            "candidates": n_candidates, "median_rank": float(np.median(ranks)),
+            "mean_reciprocal_rank": float((1 / ranks).mean()), "top_decile": hits / len(ranks),
+            "log_score": score, "log_score_low": low, "log_score_high": high,
+            "log_score_chance": ranking.chance_log_score(n_candidates),
+        }  # fmt: skip
+        row |= {f"auc_{k}": float(ranking.published_auc(ranks, k)) for k in AREAS}
+        row["p_chance"] = ranking.chance_pvalue(hits, len(ranks), decile / n_candidates)
+        row |= dict.fromkeys(("p_permutation", "p_auc_50", "p_top_decile"), np.nan)
+        if method == "map" and len(null):
+            row |= compare_with_null(ranks, null, n_candidates)
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def compare_with_null(ranks: Floats, null: Floats, n_candidates: int) -> Mapping[str, float]:
+    """Compare ranks with those of shuffled links: three p-values, see `tabulate_scores`."""
+    decile = int(np.ceil(n_candidates / 10))
+    observed, expected = (
+        (
+            ranking.score_log_ranks(r, n_candidates),
+            ranking.published_auc(r, 50),
+            (r <= decile).mean(axis=-1),
+        )
+        for r in (ranks, null)
+    )
+    names = ("p_permutation", "p_auc_50", "p_top_decile")
+    return {
+        name: ranking.permutation_pvalue(float(o), e)
+        for name, o, e in zip(names, observed, expected, strict=True)
+    }
+
+
+def tabulate_hubs(problem: Problem, scores: Floats) -> tuple[pd.DataFrame, ranking.Hubness]:
+    """Count in how many genes' ten nearest each candidate is: candidate, occurrences."""
+    hubs = ranking.diagnose_hubs(scores)
+    table = pd.DataFrame({"candidate": problem.candidates, "occurrences": hubs.occurrences})
+    order = ["occurrences", "candidate"]
+    return table.sort_values(order, ascending=[False, True], ignore_index=True), hubs

@@ -1,0 +1,253 @@
+"""Map perturbation embeddings to regulatory embeddings, and judge that by genes left out."""
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import pandas as pd
+from dask import delayed
+from dask.delayed import Delayed
+from pydantic import Field
+
+from i2r.errors import I2RError
+from i2r.kernels import mapping
+from i2r.lazy import gene_mapping as judging
+from i2r.stages.base import Stage, seed_sequence
+from i2r.store import signatures, tables
+from i2r.store.experiment import Experiment
+from i2r.store.gene_tables import digest_files, read_vectors
+
+LEFT_OUT = "left-out"
+# Shuffled links of one unit: more units than that would spend their time on starting.
+_DRAWS_PER_UNIT = 50
+TABLES = ("", "-curves", "-scores", "-grid", "-nearest", "-hubs", "-null")
+
+
+class Map(Stage):
+    """Map perturbation embeddings to regulatory genes, and judge the map by genes left out.
+
+    Kernel regression with the tangent kernel of a one-hidden-layer network and others learns from
+    all genes but one where that one lies among the regulatory embeddings; every gene is left out
+    in turn, and all genes of the network are ranked. Options are chosen without the gene (nested);
+    results whose options were chosen on what is reported, as published, stand beside it and say so.
+    Baselines and shuffled links show what ranks mean nothing.
+    """
+
+    stage: Literal["map"] = "map"
+    signatures: str = Field(
+        "",
+        description="Table of perturbation embeddings, gene and numbers, such as expression "
+        "signatures (default: the embeddings of the embed stage)",
+        json_schema_extra={"path": True},
+    )
+    grid: Literal["chosen", "plain"] = Field(
+        "chosen",
+        description="Choose kernel, scale and penalty for every gene without it, or take the "
+        "published tangent kernel with penalty 1",
+    )
+    published_grid: bool = Field(
+        False, description="Also search the 1,440 published configurations, chosen as published"
+    )
+    hubs: Literal["keep", "correct"] = Field(
+        "keep", description="Lower the scores of candidates that are near to every prediction"
+    )
+    permutations: int = Field(199, ge=0, description="Shuffled links for the null")
+    k_max: int = Field(50, ge=1, description="Largest k of the top-k curves")
+    seed: int = Field(0, ge=0, description="Seed of shuffled links (default: the pipeline's)")
+
+    reads: ClassVar[Mapping[str, bool]] = {"genes": True, "embed": False}
+    layout_columns: ClassVar[tuple[str, ...]] = ("gene", "role")
+
+    @property
+    def configurations(self) -> tuple[mapping.Configuration, ...]:
+        """The configurations to choose from."""
+        return mapping.GRID if self.grid == "chosen" else (mapping.PUBLISHED,)
+
+    def check(self, experiment: Experiment) -> list[str]:
+        """Refuse to run without perturbation embeddings, or with a table that can't be read."""
+        return check_signatures(self.title, self.signatures, self.needs)
+
+    def whole_layout(self, experiment: Experiment) -> object:
+        """Wells matter only where their embeddings are used."""
+        return [] if self.signatures else super().whole_layout(experiment)
+
+    def inputs(self, experiment: Experiment, key: str) -> object:
+        """Describe the table by its content."""
+        return [self.whole_layout(experiment), digest_files(self.signatures)]
+
+    def keys(self, experiment: Experiment) -> list[str]:
+        """Genes left out, and blocks of shuffled links."""
+        blocks = -(-self.permutations // _DRAWS_PER_UNIT)
+        return [LEFT_OUT, *(f"shuffled-{block}" for block in range(blocks))]
+
+    def used_keys(self, experiment: Experiment, key: str, upstream: Stage) -> None:
+        """Everything of the stages before."""
+        return
+
+    def build(self, experiment: Experiment, key: str) -> Delayed:
+        """Leave every gene out, or do so with shuffled links."""
+        problem = delayed(read_problem)(*locate_problem(experiment, self.signatures, self.needs))
+        if key == LEFT_OUT:
+            return delayed(write_left_out)(
+                problem,
+                configurations=self.configurations,
+                correct=self.hubs == "correct",
+                published_grid=self.published_grid,
+                seed=self.seed,
+                urls={n: experiment.part_url(self.title + n, key) for n in _PARTS},
+            )
+        done = int(key.removeprefix("shuffled-")) * _DRAWS_PER_UNIT
+        return delayed(write_null)(
+            problem,
+            configurations=self.configurations,
+            correct=self.hubs == "correct",
+            draws=min(_DRAWS_PER_UNIT, self.permutations - done),
+            seed=seed_sequence(self.seed, "map", key),
+            url=experiment.part_url(f"{self.title}-null", key),
+        )
+
+    def finish(self, experiment: Experiment, keys: Sequence[str]) -> Delayed:
+        """Compare with the null and write all tables."""
+        shuffled = sorted((k for k in keys if k != LEFT_OUT), key=lambda k: int(k.split("-")[1]))
+        return delayed(write_map)(
+            {n: experiment.part_url(self.title + n, LEFT_OUT) for n in _PARTS},
+            nulls=[experiment.part_url(f"{self.title}-null", key) for key in shuffled],
+            k_max=self.k_max,
+            seed=self.seed,
+            urls={name: experiment.table_url(self.title + name) for name in TABLES},
+            complete=LEFT_OUT in keys,
+        )
+
+    def peak_bytes(self, experiment: Experiment, key: str) -> int:
+        """Regulatory embeddings of a few hundred held-out genes, and their inner products."""
+        return 2**30
+
+
+_PARTS = ("", "-methods", "-grid", "-nearest", "-hubs")
+
+
+def check_signatures(title: str, url: str, needs: Sequence[str]) -> list[str]:
+    """List what is wrong with the perturbation embeddings of a stage."""
+    if url:
+        try:
+            read_vectors(url)
+        except I2RError as error:
+            return [f"stage {title!r}: {error}"]
+    elif len(needs) < 2:
+        return [
+            f"stage {title!r}: no perturbation embeddings. Add a stage 'embed' before it, or set "
+            "'signatures'."
+        ]
+    return []
+
+
+def locate_problem(
+    experiment: Experiment, url: str, needs: Sequence[str]
+) -> tuple[str, str, str, list[str], list[str]]:
+    """Say where the embeddings of both sides are: the arguments of `read_problem`."""
+    genes = needs[0]
+    wells, named = ([], []) if url else signatures.list_treated_wells(experiment, needs[1])
+    held_out = experiment.table_url(f"{genes}-heldout")
+    return experiment.table_url(genes), held_out, url, wells, named
+
+
+def read_problem(
+    regulatory_url: str, held_out_url: str, url: str, wells: list[str], genes: list[str]
+) -> judging.Problem:
+    """Read both sides and match them by gene."""
+    vectors = read_vectors(url) if url else signatures.average_wells(wells, genes)
+    return judging.pose_problem(
+        vectors.genes,
+        vectors.values,
+        tables.read_table(regulatory_url),
+        tables.read_table(held_out_url),
+    )
+
+
+def write_left_out(
+    problem: judging.Problem,
+    *,
+    configurations: Sequence[mapping.Configuration],
+    correct: bool,
+    published_grid: bool,
+    seed: int,
+    urls: Mapping[str, str],
+) -> dict[str, Any]:
+    """Leave every gene out and write what became of it."""
+    left_out = judging.leave_genes_out(
+        problem, configurations, correct=correct, published_grid=published_grid, seed=seed
+    )
+    methods = pd.DataFrame(
+        [(name, selection) for name, (_, selection) in left_out.ranks.items()],
+        columns=["method", "selection"],
+    )
+    hubs, found = judging.tabulate_hubs(problem, left_out.scores)
+    tables.write_table(urls[""], judging.tabulate_genes(problem, left_out))
+    tables.write_table(
+        urls["-methods"],
+        methods.assign(hub_skewness=found.skewness, hub_top_share=found.top_share),
+    )
+    tables.write_table(urls["-grid"], left_out.grid)
+    tables.write_table(urls["-nearest"], judging.tabulate_nearest(problem, left_out.scores))
+    tables.write_table(urls["-hubs"], hubs)
+    return {"genes": len(problem.genes)}
+
+
+def write_null(
+    problem: judging.Problem,
+    *,
+    configurations: Sequence[mapping.Configuration],
+    correct: bool,
+    draws: int,
+    seed: np.random.SeedSequence,
+    url: str,
+) -> dict[str, Any]:
+    """Write the ranks under shuffled links: draw, gene, rank."""
+    inverses = mapping.invert_kernels(configurations, problem.x)
+    ranks = mapping.shuffle_links(
+        configurations, inverses, problem.link, seed=seed, draws=draws, correct=correct
+    )
+    draw, gene = (index.ravel() for index in np.indices(ranks.shape))
+    names = np.array(problem.genes)[gene]
+    tables.write_table(url, pd.DataFrame({"draw": draw, "gene": names, "rank": ranks.ravel()}))
+    return {"draws": draws}
+
+
+def write_map(
+    parts: Mapping[str, str],
+    *,
+    nulls: Sequence[str],
+    k_max: int,
+    seed: int,
+    urls: Mapping[str, str],
+    complete: bool,
+) -> dict[str, Any]:
+    """Write the tables of the stage."""
+    if not complete:
+        raise I2RError("map: the genes left out are not done. See 'i2r errors'.")
+    genes, methods = tables.read_table(parts[""]), tables.read_table(parts["-methods"])
+    drawn = [tables.read_table(url) for url in nulls]
+    for before, block in pairwise(drawn):
+        block["draw"] += int(before["draw"].max()) + 1
+    null = tables.concatenate(drawn) if drawn else pd.DataFrame({"draw": [], "rank": []})
+    shuffled = null["rank"].to_numpy(dtype=float).reshape(-1, len(genes))
+    columns = ["rank", *(f"rank_{m.replace(' ', '_')}" for m in methods["method"][1:])]
+    ranks = {
+        str(method): (genes[column].to_numpy(dtype=float), str(selection))
+        for column, method, selection in zip(
+            columns, methods["method"], methods["selection"], strict=True
+        )
+    }
+    n_candidates = int(genes["candidates"].iloc[0])
+    scores = judging.tabulate_scores(ranks, shuffled, n_candidates, seed=seed)
+    scores["hub_skewness"] = methods["hub_skewness"].where(methods["method"] == "map")
+    tables.write_table(urls[""], genes)
+    tables.write_table(
+        urls["-curves"], judging.tabulate_curves(ranks, shuffled, n_candidates, k_max)
+    )
+    tables.write_table(urls["-scores"], scores)
+    tables.write_table(urls["-null"], null)
+    for name in ("-grid", "-nearest", "-hubs"):
+        tables.write_table(urls[name], tables.read_table(parts[name]))
+    return {"genes": len(genes), "p": float(scores["p_permutation"].iloc[0])}
