@@ -112,7 +112,15 @@ class Stage(BaseModel):
     ) -> Sequence[str] | None:
         """List the units of an upstream stage that this unit reads.
 
-        None means: the same key where the upstream stage has it, otherwise everything.
+        None means: the same key where the upstream stage has it, otherwise everything. Default:
+        what the upstream stage says in `keys_for`.
+        """
+        return upstream.keys_for(experiment, key)
+
+    def keys_for(self, experiment: Experiment, key: str) -> Sequence[str] | None:
+        """List the units of this stage that a unit of a later stage reads; None as above.
+
+        For stages whose units are larger than wells, so that a well depends on its own plate.
         """
         return None
 

@@ -37,7 +37,12 @@ class Crop(Stage):
         True, description="Leave out nuclei that the edge of the field cuts"
     )
 
-    reads: ClassVar[Mapping[str, bool]] = {"convert": True, "quality": False, "segment": True}
+    reads: ClassVar[Mapping[str, bool]] = {
+        "convert": True,
+        "illuminate": False,
+        "quality": False,
+        "segment": True,
+    }
 
     def build(self, experiment: Experiment, key: str) -> Delayed:
         """Cut the crops of one well."""
@@ -47,7 +52,7 @@ class Crop(Stage):
         nuclei = delayed(tables.read_table)(experiment.part_url(segment, key))
         pixel_um2 = plate.pixel_size_um**2
         cropped = crop_fields(
-            plate.images(well, fields=fields),
+            plate.images(well, fields=fields, after=self.needs),
             plate.labels(well, name=segment, fields=fields),
             nuclei,
             fields=fields,

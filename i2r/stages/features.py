@@ -37,6 +37,7 @@ class Features(Stage):
 
     reads: ClassVar[Mapping[str, bool]] = {
         "convert": True,
+        "illuminate": False,
         "quality": False,
         "segment": True,
         "crop": True,
@@ -64,7 +65,7 @@ class Features(Stage):
         *_, segment, crop = self.needs
         fields = experiment.fields(key, self.needs)
         table = measure_features(
-            plate.images(well, fields=fields),
+            plate.images(well, fields=fields, after=self.needs),
             plate.labels(well, name=segment, fields=fields),
             delayed(tables.read_table)(experiment.part_url(segment, key)),
             delayed(tables.read_table)(experiment.part_url(crop, key)),

@@ -54,7 +54,7 @@ class Segment(Stage):
     )
 
     version: ClassVar[int] = 2
-    reads: ClassVar[Mapping[str, bool]] = {"convert": True, "quality": False}
+    reads: ClassVar[Mapping[str, bool]] = {"convert": True, "illuminate": False, "quality": False}
 
     def check(self, experiment: Experiment) -> list[str]:
         """Refuse a channel that no plate has, and an import without masks."""
@@ -97,7 +97,7 @@ class Segment(Stage):
         """Segment and measure the fields of one well."""
         plate, well = experiment.locate(key)
         fields = experiment.fields(key, self.needs)
-        images = plate.images(well, fields=fields)
+        images = plate.images(well, fields=fields, after=self.needs)
         if self.method == "import":
             labels = self._import_labels(experiment, key, fields, shape=plate.shape[1:])
         else:

@@ -177,6 +177,10 @@ class Experiment:
         plate, well, _ = self.wells[key]
         return self.path("nuclei", name, f"{quote_name(plate)}.zarr", well)
 
+    def illumination_url(self, name: str, plate: str, channel: str) -> str:
+        """Give the URL of what a stage knows of the illumination of a plate's channel."""
+        return self.path("illumination", name, f"{quote_name(plate)}.zarr", quote_name(channel))
+
     def embeddings_url(self, name: str, key: str, *, encoder: str = "") -> str:
         """Give the URL of a well's embeddings: one array (nucleus, dim), in the crops' order.
 

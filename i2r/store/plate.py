@@ -1,16 +1,19 @@
 """A plate of an experiment: its images and labels as lazy arrays."""
 
 import json
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import dask.array as da
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from i2r.errors import InputError
 from i2r.store import files
 from i2r.store.arrays import read_array
 from i2r.store.crops import read_lazily as open_crops
+from i2r.store.illumination import correct_image, find_functions, read_functions
 from i2r.types import parse_well, unit_key
 
 if TYPE_CHECKING:
@@ -79,7 +82,14 @@ class Plate:
         c, y, x = self.shape
         return c * y * x * self.dtype.itemsize
 
-    def images(self, well: str, *, fields: list[str] | None = None) -> da.Array:
+    def images(
+        self,
+        well: str,
+        *,
+        fields: list[str] | None = None,
+        channels: list[int] | None = None,
+        after: Sequence[str] = (),
+    ) -> da.Array:
         """Open the images of a well.
 
         Parameters
@@ -88,17 +98,29 @@ class Plate:
             The well, ``B03``.
         fields
             Only these fields; None takes every field that was converted.
+        channels
+            Indices of channels: no others are read. None for all.
+        after
+            Names of stages: images are divided by the illumination functions that they made.
 
         Returns
         -------
         dask.array.Array
             Shape (field, c, y, x), dtype as measured. One chunk unless that exceeds 512 MiB.
+
+        Raises
+        ------
+        I2RError
+            If an illumination function is wanted but not done.
         """
         key = unit_key(self.name, well)
         if fields is None:
             fields = self._experiment.fields(key, ["convert"])
         urls = [f"{self._experiment.image_url(key, field)}/0" for field in fields]
-        return read_lazily(urls, shape=self.shape, dtype=self.dtype)
+        functions = find_functions(self._experiment, self.name, after) if after else {}
+        return read_lazily(
+            urls, shape=self.shape, dtype=self.dtype, channels=channels, functions=functions
+        )
 
     def labels(
         self, well: str, *, name: str = "segment", fields: list[str] | None = None
@@ -128,7 +150,12 @@ class Plate:
 
 
 def read_lazily(
-    urls: list[str], *, shape: tuple[int, ...], dtype: "np.dtype[np.generic]"
+    urls: list[str],
+    *,
+    shape: tuple[int, ...],
+    dtype: "np.dtype[np.generic]",
+    channels: list[int] | None = None,
+    functions: Mapping[int, str] | None = None,
 ) -> da.Array:
     """Stack arrays of one known shape along a new first axis, opening none of them yet.
 
@@ -138,12 +165,19 @@ def read_lazily(
         One Zarr array each.
     shape, dtype
         What each of them is; checked when it is read.
+    channels
+        Indices along the arrays' first axis, which alone are read; None for all.
+    functions
+        URLs of illumination functions by the channel's index, which images are divided by.
 
     Returns
     -------
     dask.array.Array
         Shape (len(urls), *shape), split along the first axis only.
     """
+    whole = shape
+    if channels is not None:
+        shape = (len(channels), *shape[1:])
     if not urls:
         return da.zeros((0, *shape), dtype=dtype, chunks=(0, *shape))
     per_chunk = max(1, CHUNK_BYTES // max(1, int(np.prod(shape)) * dtype.itemsize))
@@ -153,7 +187,15 @@ def read_lazily(
 
     def read(block_info: dict[None, dict[str, list[tuple[int, int]]]]) -> np.ndarray:
         first, last = block_info[None]["array-location"][0]
-        return np.stack([read_array(url, shape=shape, dtype=dtype) for url in urls[first:last]])
+        divisors = read_functions(functions or {})
+        if channels is not None:
+            divisors = {n: divisors[c] for n, c in enumerate(channels) if c in divisors}
+        return np.stack(
+            [
+                correct_image(_read_channels(url, whole, dtype, channels), divisors)
+                for url in urls[first:last]
+            ]
+        )
 
     assert starts[-1] == len(urls)
     return da.map_blocks(
@@ -162,3 +204,13 @@ def read_lazily(
         dtype=dtype,
         meta=np.empty((0,) * (len(shape) + 1), dtype=dtype),
     )
+
+
+def _read_channels(
+    url: str, shape: tuple[int, ...], dtype: "np.dtype[np.generic]", channels: list[int] | None
+) -> npt.NDArray[Any]:
+    """Read an array, or no more of it than some channels."""
+    if channels is None:
+        return read_array(url, shape=shape, dtype=dtype)
+    parts = [read_array(url, region=(slice(c, c + 1),), shape=shape, dtype=dtype) for c in channels]
+    return np.concatenate(parts)

@@ -1,0 +1,84 @@
+"""Illumination functions that others made: .npy as JUMP ships them, .mat as older screens."""
+
+import io
+
+import numpy as np
+import numpy.typing as npt
+
+from i2r.errors import InputError
+from i2r.store import files
+
+# What CellProfiler calls the array in a .mat file.
+MAT_NAME = "Image"
+
+
+def read_function(url: str, *, shape: tuple[int, int]) -> npt.NDArray[np.float32]:
+    """Read an illumination function, by which images are divided.
+
+    Parameters
+    ----------
+    url
+        A ``.npy`` file, or a ``.mat`` file (MATLAB 5 to 7) with the array ``Image`` or one array
+        alone. Pickled objects are never loaded.
+    shape
+        Of the plate's fields.
+
+    Returns
+    -------
+    ndarray
+        Shape (y, x), float32.
+
+    Raises
+    ------
+    InputError
+        If it is no such file, of another shape, or not positive and finite everywhere.
+    """
+    where = f"illumination function {files.without_secrets(url)}"
+    try:
+        data = files.read_bytes(url)
+    except FileNotFoundError as error:
+        raise InputError(f"{where}: no such file. Look at 'functions'.") from error
+    try:
+        function = _decode_mat(data) if url.lower().endswith(".mat") else _decode_npy(data)
+    except (ValueError, TypeError, KeyError, OSError, EOFError, NotImplementedError) as error:
+        raise InputError(
+            f"{where}: unreadable ({str(error).splitlines()[0][:80]}), expected .npy or .mat with "
+            "one array of numbers. Save it again, without pickle."
+        ) from error
+    if function.shape != tuple(shape):
+        raise InputError(
+            f"{where}: found {function.shape}, the plate's fields are {tuple(shape)}. Use the "
+            "function of this plate at its own size."
+        )
+    if not (np.isfinite(function) & (function > 0)).all():
+        raise InputError(
+            f"{where}: holds values that are 0, negative or not finite, expected positive numbers: "
+            "images are divided by it."
+        )
+    return function.astype(np.float32)
+
+
+def _decode_npy(data: bytes) -> npt.NDArray[np.number]:
+    array = np.load(io.BytesIO(data), allow_pickle=False)
+    return _as_plane(array)
+
+
+def _decode_mat(data: bytes) -> npt.NDArray[np.number]:
+    from scipy.io import loadmat
+
+    try:
+        content = loadmat(io.BytesIO(data))
+    except Exception as error:  # a damaged file may end anywhere in SciPy's reader
+        raise ValueError(str(error) or type(error).__name__) from error
+    names = [name for name in content if not name.startswith("__")]
+    name = MAT_NAME if MAT_NAME in names else names[0] if len(names) == 1 else None
+    if name is None:
+        raise ValueError(f"it holds {', '.join(names) or 'nothing'}")
+    return _as_plane(content[name])
+
+
+def _as_plane(array: object) -> npt.NDArray[np.number]:
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "iuf":
+        raise ValueError("no array of real numbers")
+    squeezed = array.squeeze()
+    return squeezed if squeezed.ndim == 2 else array

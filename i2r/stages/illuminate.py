@@ -1,0 +1,180 @@
+"""Find how unevenly each channel of a plate is lit; later stages divide it out."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal
+
+import pandas as pd
+from dask import delayed
+from dask.delayed import Delayed
+from pydantic import Field
+
+from i2r.errors import InputError
+from i2r.lazy.illumination import Estimate, estimate_function
+from i2r.readers.illumination import read_function
+from i2r.stages.base import Stage
+from i2r.store import files, tables
+from i2r.store.experiment import Experiment
+from i2r.store.illumination import write_illumination
+
+
+class Illuminate(Stage):
+    """Illumination functions: one per plate and channel; images are divided by them.
+
+    The method 'median' takes the median of all fields of the plate, each relative to its own
+    median, and smooths it: what is at one place in most fields is the light, not the cells. It
+    needs some dozens of fields. 'import' takes functions that somebody else made. Stages after
+    this one (segment, crop, features) see corrected images; converted images stay as they were.
+    """
+
+    stage: Literal["illuminate"] = "illuminate"
+    method: Literal["median", "import"] = Field("median", description="Where functions come from")
+    channels: tuple[str, ...] = Field((), description="Channels to correct (default: all)")
+    smooth: float = Field(
+        0.1, gt=0, le=1, description="Width of the smoothing, as a part of the field's longer edge"
+    )
+    functions: str = Field(
+        "",
+        description="Files of functions for the method 'import', with {plate} and {channel} in the "
+        "name: 'illum/{plate}/{plate}_Illum{channel}.npy' (or .mat)",
+        json_schema_extra={"path": True},
+    )
+
+    reads: ClassVar[Mapping[str, bool]] = {"convert": True, "quality": False}
+
+    def check(self, experiment: Experiment) -> list[str]:
+        """Refuse channels that no plate has, and functions that are not there or do not fit."""
+        problems = [
+            f"stage {self.title!r}: plate {plate.name!r} has no channel {channel!r}, found "
+            f"{', '.join(plate.channels)}. Set 'channels'."
+            for plate in experiment.plates.values()
+            for channel in self.channels
+            if channel not in plate.channels
+        ]
+        if self.method == "median" or problems:
+            return problems
+        if "{channel}" not in self.functions:
+            return [
+                f"stage {self.title!r}: functions {self.functions!r}, expected a name with "
+                "{channel} in it, and {plate} where plates differ."
+            ]
+        keys = self.keys(experiment)
+        urls = {self._function_url(*self._split(key)): key for key in keys}
+        problems = [
+            f"stage {self.title!r}: functions {url}: no such file, for {key}. Look at 'functions'."
+            for url, key in urls.items()
+            if not files.exists(url)
+        ]
+        if not problems:  # one tells whether they fit; a screen has hundreds
+            url, key = next(iter(urls.items()))
+            try:
+                read_function(url, shape=experiment.plates[self._split(key)[0]].shape[1:])
+            except InputError as error:
+                problems.append(f"stage {self.title!r}: {error}")
+        return problems
+
+    def keys(self, experiment: Experiment) -> list[str]:
+        """One unit per plate and channel."""
+        return [
+            f"{plate.name}/{channel}"
+            for plate in experiment.plates.values()
+            for channel in self.channels or plate.channels
+        ]
+
+    @staticmethod
+    def _split(key: str) -> tuple[str, str]:
+        plate, _, channel = key.partition("/")
+        return plate, channel
+
+    def _function_url(self, plate: str, channel: str) -> str:
+        return self.functions.replace("{plate}", plate).replace("{channel}", channel)
+
+    def used_keys(self, experiment: Experiment, key: str, upstream: Stage) -> Sequence[str] | None:
+        """The wells of the plate."""
+        plate, _ = self._split(key)
+        return [well for well, record in experiment.wells.items() if record.plate == plate]
+
+    def keys_for(self, experiment: Experiment, key: str) -> Sequence[str] | None:
+        """The channels of a well's plate."""
+        if key not in experiment.wells:
+            return None
+        plate = experiment.wells[key].plate
+        return [own for own in self.keys(experiment) if self._split(own)[0] == plate]
+
+    def inputs(self, experiment: Experiment, key: str) -> object:
+        """Describe the plate's fields, and the file where the function is given."""
+        plate, channel = self._split(key)
+        wells = [r.fields for r in experiment.wells.values() if r.plate == plate]
+        described = experiment.plates[plate]
+        given = ""
+        if self.method == "import":
+            given = str(files.stat(self._function_url(plate, channel)))
+        return [wells, channel, described.shape, str(described.dtype), given]
+
+    def build(self, experiment: Experiment, key: str) -> Delayed:
+        """Estimate or read one function."""
+        name, channel = self._split(key)
+        plate = experiment.plates[name]
+        shape = plate.shape[1:]
+        index = plate.channels.index(channel)
+        images = [
+            plate.images(well, fields=fields, channels=[index])[:, 0]
+            for well in plate.wells
+            if experiment.ledger.result(self.needs[0], f"{name}/{well}") is not None
+            and (fields := experiment.fields(f"{name}/{well}", self.needs))
+        ]
+        estimate = estimate_function(images, shape=shape, smooth=self.smooth)
+        if self.method == "import":
+            estimate = delayed(take_function)(
+                estimate, self._function_url(name, channel), shape=shape
+            )
+        return delayed(write_function)(
+            estimate,
+            plate=name,
+            channel=channel,
+            url=experiment.illumination_url(self.title, name, channel),
+            part_url=experiment.part_url(self.title, key),
+        )
+
+    def finish(self, experiment: Experiment, keys: Sequence[str]) -> Delayed:
+        """Put the table together: one row per plate and channel."""
+        parts = [experiment.part_url(self.title, key) for key in keys]
+        return delayed(tables.merge_tables)({experiment.table_url(self.title): parts})
+
+    def peak_bytes(self, experiment: Experiment, key: str) -> int:
+        """One channel of a chunk of fields, and the fields that are kept as blocks."""
+        plate = experiment.plates[self._split(key)[0]]
+        plane = plate.shape[1] * plate.shape[2]
+        most = max(experiment.n_fields(f"{plate.name}/{well}") for well in plate.wells)
+        return most * plane * plate.dtype.itemsize + 64 * plane + 2**28
+
+    def bytes_in(self, experiment: Experiment, key: str) -> int:
+        """One channel of the plate."""
+        plate = experiment.plates[self._split(key)[0]]
+        wells = [f"{plate.name}/{well}" for well in plate.wells]
+        return sum(experiment.well_bytes(well) for well in wells) // len(plate.channels)
+
+    def bytes_out(self, experiment: Experiment, key: str) -> int:
+        """A smooth function compresses to about two bytes per pixel."""
+        plate = experiment.plates[self._split(key)[0]]
+        return 2 * plate.shape[1] * plate.shape[2]
+
+
+def take_function(estimate: Estimate, url: str, *, shape: tuple[int, int]) -> Estimate:
+    """Take a function that somebody else made; the typical field shows whether it fits."""
+    return estimate._replace(function=read_function(url, shape=shape))
+
+
+def write_function(
+    estimate: Estimate, *, plate: str, channel: str, url: str, part_url: str
+) -> dict[str, Any]:
+    """Write a function, the typical field behind it, and its row of the table."""
+    written = write_illumination(url, estimate.function, estimate.typical)
+    row = {
+        "plate": plate,
+        "channel": channel,
+        "n_fields": estimate.n_fields,
+        "least": float(estimate.function.min()),
+        "greatest": float(estimate.function.max()),
+    }
+    tables.write_table(part_url, pd.DataFrame([row]))
+    return {"fields": estimate.n_fields, "bytes_out": written, "wrote": "illumination"}
