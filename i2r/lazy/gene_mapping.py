@@ -9,7 +9,7 @@ import pandas as pd
 
 from i2r.errors import InputError
 from i2r.kernels import mapping, ranking
-from i2r.kernels.kernel_regression import intervention_weights
+from i2r.kernels.kernel_regression import intervention_weights, ridge_weights
 from i2r.kernels.published_mapping import choose_as_published, list_published_grid, rank_published
 
 Floats = npt.NDArray[np.float64]
@@ -34,6 +34,8 @@ class Problem(NamedTuple):
         Training genes, sorted.
     x : (n, d) float64
         Their perturbation embeddings.
+    names : list of str
+        Names of the columns of x.
     candidates : list of str
         All genes with a regulatory embedding.
     link : Link
@@ -42,14 +44,18 @@ class Problem(NamedTuple):
         Candidates in the space that saw all labels, rows of unit length.
     mean_scores : (s, c) float64
         Scores of the candidates by their distance to the mean of all, in each space of the link.
+    n_beyond : int
+        How many candidates, the last ones, are no genes of the network.
     """
 
     genes: list[str]
     x: Floats
+    names: list[str]
     candidates: list[str]
     link: mapping.Link
     embeddings: Floats
     mean_scores: Floats
+    n_beyond: int = 0
 
 
 def pose_problem(
@@ -57,6 +63,9 @@ def pose_problem(
     x: Floats,
     regulatory: pd.DataFrame,
     held_out: pd.DataFrame | None = None,
+    *,
+    names: Sequence[str] | None = None,
+    further: "Extension | None" = None,
 ) -> Problem:
     """Match perturbation embeddings with regulatory embeddings by gene.
 
@@ -69,6 +78,10 @@ def pose_problem(
     held_out
         The same for every held-out gene (column ``held_out``): a gene is then judged in the space
         that was made without its label. Genes that had no label have none, and need none.
+    names
+        Names of the columns of x; default: their numbers.
+    further
+        Candidates beyond the network.
 
     Raises
     ------
@@ -87,7 +100,7 @@ def pose_problem(
             f"{', '.join(missing[:3]) or 'none'}), expected {MIN_GENES} or more. Check the "
             "symbols, or take a network that holds more of the genes."
         )
-    names = [genes[row] for row in shared]
+    shared_genes = [genes[row] for row in shared]
     base = mapping.scale_rows(regulatory[columns].to_numpy(dtype=float), "unit")
     spaces = base[None]
     if held_out is not None and len(held_out):
@@ -95,11 +108,80 @@ def pose_problem(
             str(gene): mapping.scale_rows(rows[columns].to_numpy(dtype=float), "unit")
             for gene, rows in held_out.groupby("held_out")
         }
-        spaces = np.stack([without.get(gene, base) for gene in names])
-    truth = np.array([place[gene] for gene in names])
+        spaces = np.stack([without.get(gene, base) for gene in shared_genes])
+    truth = np.array([place[gene] for gene in shared_genes])
+    if further is not None:
+        spaces, base = further.extend(spaces, place), further.extend(base[None], place)[0]
+        candidates += further.new
     link = mapping.link_genes(spaces, truth)
     mean_scores = 2 * np.einsum("scq,sq->sc", spaces, spaces.mean(axis=1)) - link.squared
-    return Problem(names, x[shared], candidates, link, base, mean_scores)
+    columns_of_x = [str(i) for i in range(x.shape[1])] if names is None else list(names)
+    return Problem(
+        shared_genes, x[shared], columns_of_x, candidates, link, base, mean_scores,
+        0 if further is None else len(further.new),
+    )  # fmt: skip
+
+
+class Extension(NamedTuple):
+    """Genes beyond the network that are to be candidates too, by their features.
+
+    Attributes
+    ----------
+    known : list of str
+        Genes of the network that have features.
+    new : list of str
+        Genes beyond it.
+    weights : (len(new), len(known)) float64
+        Embeddings of the new genes are these sums of those of the known ones.
+    """
+
+    known: list[str]
+    new: list[str]
+    weights: Floats
+
+    def extend(self, spaces: Floats, place: Mapping[str, int]) -> Floats:
+        """Append the new genes to every space, rows of unit length."""
+        rows = [place[gene] for gene in self.known]
+        made = mapping.scale_rows(self.weights @ spaces[:, rows], "unit")
+        extended: Floats = np.concatenate([spaces, made], axis=1)
+        return extended
+
+
+def extend_candidates(genes: Sequence[str], features: Floats, network: Sequence[str]) -> Extension:
+    """Place genes beyond the network among its genes by features that both have.
+
+    Kernel regression from features (columns standardised over the network's genes) to embeddings:
+    the tangent kernel, rows of unit length, penalty 1, centred.
+
+    Parameters
+    ----------
+    genes, features
+        Shapes (m,) and (m, f): genes of the network and others.
+    network
+        Genes of the network.
+
+    Raises
+    ------
+    InputError
+        If fewer than ten genes of the network have features, or no other gene has.
+    """
+    inside = set(network)
+    known = [row for row, gene in enumerate(genes) if gene in inside]
+    new = [row for row, gene in enumerate(genes) if gene not in inside]
+    if len(known) < 10 or not new:
+        raise InputError(
+            f"candidates: {len(known)} genes of the network and {len(new)} others have features, "
+            "expected 10 or more and 1 or more: embeddings of new genes are learned from those of "
+            "the network. Put both into the table."
+        )
+    own = features[known]
+    spread = own.std(axis=0)
+    scaled = (features - own.mean(axis=0)) / np.where(spread > 0, spread, 1)
+    configuration = mapping.Configuration("ntk", "unit", 1.0, centre=True)
+    (inverse,) = mapping.invert_kernels([configuration], scaled[known])
+    against = mapping.compute_kernel(configuration, scaled[new], scaled[known])
+    weights = ridge_weights(against, inverse, centre=True)
+    return Extension([genes[row] for row in known], [genes[row] for row in new], weights)
 
 
 class LeftOut(NamedTuple):

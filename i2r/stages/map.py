@@ -21,7 +21,7 @@ from i2r.store.gene_tables import digest_files, read_vectors
 LEFT_OUT = "left-out"
 # Shuffled links of one unit: more units than that would spend their time on starting.
 _DRAWS_PER_UNIT = 50
-TABLES = ("", "-curves", "-scores", "-grid", "-nearest", "-hubs", "-null")
+TABLES = ("", "-curves", "-scores", "-grid", "-nearest", "-hubs", "-null", "-inputs")
 
 
 class Map(Stage):
@@ -124,7 +124,7 @@ class Map(Stage):
         return 2**30
 
 
-_PARTS = ("", "-methods", "-grid", "-nearest", "-hubs")
+_PARTS = ("", "-methods", "-grid", "-nearest", "-hubs", "-inputs")
 
 
 def check_signatures(title: str, url: str, needs: Sequence[str]) -> list[str]:
@@ -162,6 +162,7 @@ def read_problem(
         vectors.values,
         tables.read_table(regulatory_url),
         tables.read_table(held_out_url),
+        names=vectors.names,
     )
 
 
@@ -191,6 +192,12 @@ def write_left_out(
     tables.write_table(urls["-grid"], left_out.grid)
     tables.write_table(urls["-nearest"], judging.tabulate_nearest(problem, left_out.scores))
     tables.write_table(urls["-hubs"], hubs)
+    inputs = pd.DataFrame(problem.x, columns=problem.names)
+    inputs.insert(0, "gene", problem.genes)
+    # All that a prediction needs besides the regulatory embeddings.
+    tables.write_table(
+        urls["-inputs"], inputs, metadata={"configurations": configurations, "correct": correct}
+    )
     return {"genes": len(problem.genes)}
 
 
@@ -250,4 +257,6 @@ def write_map(
     tables.write_table(urls["-null"], null)
     for name in ("-grid", "-nearest", "-hubs"):
         tables.write_table(urls[name], tables.read_table(parts[name]))
+    inputs, metadata = tables.read_table_with_metadata(parts["-inputs"])
+    tables.write_table(urls["-inputs"], inputs, metadata=metadata)
     return {"genes": len(genes), "p": float(scores["p_permutation"].iloc[0])}
