@@ -35,6 +35,7 @@ COMMANDS = {
     "status": ("i2r.cli.looking", "Show what is done, failed, blocked or out of date."),
     "errors": ("i2r.cli.looking", "Show what failed and why, and which fields are excluded."),
     "validate": ("i2r.cli.looking", "Check that an experiment is complete and well-formed."),
+    "array": ("i2r.cli.arrays", "Tasks of a run as a job array (i2r run ... --array N)."),
     "cluster": ("i2r.cli.clusters", "Start, look at and stop a cluster; show its job scripts."),
     "table": ("i2r.cli.looking", "Print any result table, or write it as CSV."),
     "export": ("i2r.cli.exporting", "Write results for AnnData, pycytominer, Cytoscape or as CSV."),

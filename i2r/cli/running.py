@@ -61,9 +61,22 @@ def execute(
 @click.command()
 @click.argument("pipeline", type=click.Path())
 @click.argument("experiment", type=click.Path())
+@click.option(
+    "--array",
+    "slices",
+    type=int,
+    metavar="N",
+    help="Without any scheduler: submit job arrays of N tasks to the batch system of --cluster.",
+)
 @running_options
 def run(
-    pipeline: str, experiment: str, cluster: str | None, style: str, yes: bool, strict: bool
+    pipeline: str,
+    experiment: str,
+    slices: int | None,
+    cluster: str | None,
+    style: str,
+    yes: bool,
+    strict: bool,
 ) -> None:
     """Run a pipeline on an experiment; the same command again resumes.
 
@@ -73,6 +86,13 @@ def run(
     """
     from i2r.pipeline.spec import load_pipeline
 
+    if slices is not None:
+        from i2r.cli.arrays import run_as_array
+        from i2r.cluster import load_cluster
+
+        where = load_cluster(cluster or "none")
+        run_as_array(load_pipeline(pipeline), experiment, where, slices, yes=yes)
+        return
     execute(
         load_pipeline(pipeline), experiment, cluster=cluster, style=style, yes=yes, strict=strict
     )

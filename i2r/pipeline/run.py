@@ -5,7 +5,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -126,21 +126,8 @@ def run_pipeline(
     pending = sum(len(names) for names in preview.values())
     if not pending:
         return _nothing_to_do(pipeline, experiment, only)
-    replaced = [
-        f"{stage}:{key}"
-        for stage, keys in preview.items()
-        for key in keys
-        if key != FINISH and experiment.ledger.result(stage, key) is not None
-    ]
-    if (
-        replaced
-        and not retry
-        and not confirm(
-            f"{len(replaced)} results were made with other options or inputs and will be replaced "
-            f"({', '.join(sorted({name.split(':')[0] for name in replaced}))})."
-        )
-    ):
-        raise InputError("nothing was changed.")
+    if not retry:
+        ask_before_replacing(experiment, preview, confirm)
     files.check_writable(url)
     try:
         with RunLock(url, command=command):
@@ -164,6 +151,29 @@ def run_pipeline(
         raise DiskFullError(
             f"{url}: no space left. Free some space and run the same command again."
         ) from error
+
+
+def ask_before_replacing(
+    experiment: Experiment, preview: Mapping[str, Collection[str]], confirm: Callable[[str], bool]
+) -> None:
+    """Ask whether results that other options or inputs gave may be replaced.
+
+    Raises
+    ------
+    InputError
+        If the answer is no; nothing was changed.
+    """
+    replaced = [
+        f"{stage}:{key}"
+        for stage, keys in preview.items()
+        for key in keys
+        if key != FINISH and experiment.ledger.result(stage, key) is not None
+    ]
+    if replaced and not confirm(
+        f"{len(replaced)} results were made with other options or inputs and will be replaced "
+        f"({', '.join(sorted({name.split(':')[0] for name in replaced}))})."
+    ):
+        raise InputError("nothing was changed.")
 
 
 def _run(

@@ -228,7 +228,7 @@ def find_stage(verb: str) -> type[Stage]:
             return found
     if verb not in list_verbs():
         close = get_close_matches(verb, list_verbs(), n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
+        hint = f"; did you mean {close[0]!r}?" if close else "."
         raise InputError(f"stage {verb!r}: unknown{hint} There are: {', '.join(list_verbs())}.")
     module = importlib.import_module(f"i2r.stages.{verb}")
     classes: list[Any] = [

@@ -36,6 +36,10 @@ _COLUMNS = (
 )
 
 
+# A segment's place in its run leads the numbers of its lines, in a signed number of 64 bits.
+_PART_BITS, _SLICE_BITS = 32, 48
+
+
 class Entry(NamedTuple):
     """The last thing that happened to one unit."""
 
@@ -146,11 +150,20 @@ class LedgerWriter:
         The experiment's ledger; events are recorded there too.
     run
         The run's number, taken under the run lock.
+    slice_number
+        Which of several writers of the same run this is, none of which touch the same units:
+        its segment is ``000007.000003.jsonl``. None for a run's only writer.
     """
 
-    def __init__(self, ledger: Ledger, run: int) -> None:
+    def __init__(self, ledger: Ledger, run: int, *, slice_number: int | None = None) -> None:
         self._ledger, self._run = ledger, run
-        self._lines, self._pending, self._parts = 0, list[str](), 0
+        self._pending, self._parts = list[str](), 0
+        self._stem, self._lines = f"{run:06d}", 0
+        if slice_number is not None:
+            self._stem += f".{slice_number:06d}"
+            # Its events come after those of a slice with a lower number.
+            bits = _PART_BITS if files.is_local(ledger.url) else _SLICE_BITS
+            self._lines = slice_number << bits
         self._file: IO[bytes] | None = None
         ledger.last_run = max(ledger.last_run, run)
 
@@ -184,12 +197,12 @@ class LedgerWriter:
                     path = files.local_path(self._ledger.url)
                     os.makedirs(path, exist_ok=True)
                     self._file = open(  # noqa: SIM115 - closed by close()
-                        os.path.join(path, f"{self._run:06d}.jsonl"), "xb", buffering=0
+                        os.path.join(path, f"{self._stem}.jsonl"), "xb", buffering=0
                     )
                 _append(self._file, data)
             else:
                 self._parts += 1
-                name = f"{self._run:06d}.{self._parts:06d}.jsonl"
+                name = f"{self._stem}.{self._parts:06d}.jsonl"
                 files.write_bytes(files.join_url(self._ledger.url, name), data)
         except OSError as error:
             if files.is_full(error):
@@ -223,6 +236,25 @@ def _append(file: IO[bytes], data: bytes) -> None:
         raise
 
 
+def next_slice_number(url: str, run: int, *, first: int, step: int) -> int:
+    """Find a free number for a slice's segment: a job that was started again needs another one.
+
+    Parameters
+    ----------
+    url
+        The ledger's folder.
+    run
+        The run's number.
+    first, step
+        The slice's own numbers are first, first + step, first + 2 step, ...
+    """
+    taken = {name.split(".")[1] for number, name in _list_segments(url) if number == run}
+    number = first
+    while f"{number:06d}" in taken:
+        number += step
+    return number
+
+
 def _list_segments(url: str) -> list[tuple[int, str]]:
     """List (run, file name) of all segments in the order in which they were written."""
     found = []
@@ -236,15 +268,16 @@ def _list_segments(url: str) -> list[tuple[int, str]]:
 def _read_segment(url: str, run: int) -> Iterable[Entry]:
     """Read the events of one segment; a torn last line is ignored, any other bad line is not."""
     # The parts of a run on an object store are numbered in the order of writing, and a later
-    # part's lines follow an earlier part's: the part's number leads the line's.
-    stem = url.rpartition("/")[2].split(".")
-    part = int(stem[1]) if len(stem) == 3 else 0
+    # part's lines follow an earlier part's: the part's number leads the line's, and a slice's
+    # number leads both. RUN.jsonl, RUN.PART.jsonl, RUN.SLICE.jsonl, RUN.SLICE.PART.jsonl.
+    numbers = [int(text) for text in url.rpartition("/")[2].split(".")[1:-1]]
+    offset = sum(n << b for n, b in zip(reversed(numbers), (_PART_BITS, _SLICE_BITS), strict=False))
     lines = files.read_bytes(url).split(b"\n")
     for number, line in enumerate(lines, start=1):
         if not line:
             continue
         try:
-            entry = Entry(run=run, line=(part << 32) + number, **json.loads(line))
+            entry = Entry(run=run, line=offset + number, **json.loads(line))
         except (ValueError, TypeError) as error:
             if number == len(lines):
                 return

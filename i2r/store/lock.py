@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 import uuid
+from collections.abc import Mapping
 from types import TracebackType
 from typing import IO, Any
 
@@ -68,11 +69,9 @@ class RunLock:
             holder = self._read()
             if holder is None:
                 continue
-            if not self._is_stale(holder):
-                raise InputError(
-                    f"{self._url}: held by process {holder.get('pid')} on {holder.get('host')} "
-                    f"({holder.get('command')}). Wait for it to end, or stop it and run again."
-                )
+            # Jobs that wait in a queue give no sign of life.
+            if "array" in holder or not self._is_stale(holder):
+                raise InputError(f"{self._url}: {describe_holder(holder)}")
             if self._replace(holder):
                 return
         raise InputError(f"{self._url}: other processes keep taking the lock. Run again later.")
@@ -181,6 +180,59 @@ class RunLock:
             except OSError:
                 # A full disk must not end the run here; the holder's process still counts.
                 continue
+
+
+def hold_for_array(url: str, *, command: str, array: str) -> str:
+    """Take the lock for a job array, which has no process that could hold it while it waits.
+
+    Such a lock never becomes stale by itself; `release_array` gives it back.
+
+    Parameters
+    ----------
+    url
+        The experiment.
+    command, array
+        What was called, and what to call the array by, for whoever is refused.
+
+    Returns
+    -------
+    str
+        What identifies this array's lock.
+
+    Raises
+    ------
+    InputError
+        If another client holds the lock.
+    """
+    lock = RunLock(url, command=command)
+    lock._owner["array"] = array
+    lock._take()
+    return str(lock._owner["token"])
+
+
+def read_array_lock(url: str) -> str | None:
+    """Give what identifies the job array that holds the lock; None where none does."""
+    holder = RunLock(url, command="")._read() or {}
+    return str(holder["token"]) if "array" in holder else None
+
+
+def release_array(url: str) -> None:
+    """Give back the lock of a job array."""
+    if read_array_lock(url) is not None:
+        files.remove_file(files.join_url(url, "run.lock"))
+
+
+def describe_holder(holder: Mapping[str, Any]) -> str:
+    """Say who holds a lock, and what to do about it."""
+    if "array" in holder:
+        return (
+            f"held by {holder['array']} ({holder.get('command')}). Wait for its jobs to end, or "
+            "cancel them and give 'i2r array finish EXPERIMENT'."
+        )
+    return (
+        f"held by process {holder.get('pid')} on {holder.get('host')} "
+        f"({holder.get('command')}). Wait for it to end, or stop it and run again."
+    )
 
 
 def _is_at(file: IO[bytes], path: str) -> bool:

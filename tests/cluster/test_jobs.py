@@ -190,3 +190,16 @@ def test_without_the_batch_systems_commands_the_way_to_look_is_named(
     assert isinstance(spec, JobClusterSpec)
     with pytest.raises(InputError, match="'qsub', which is not here"):
         start_jobs(spec)
+
+
+def test_a_job_array_has_the_header_of_the_jobs_and_its_own_tasks(tmp_path: Path) -> None:
+    from i2r.cluster.arrays import write_array_script
+
+    spec = load_cluster(str(pbs_file(tmp_path)))
+    assert isinstance(spec, JobClusterSpec)
+    script = write_array_script(spec, "gpu", ["i2r", "a b", "$TASK"], n_tasks=7)
+    header = PBS_GPU.partition("export")[0].replace("bash\n\n", "bash\n")
+    assert script == (
+        f"{header}#PBS -J 0-6\n{EXPORTS}export TASK=$PBS_ARRAY_INDEX\ni2r 'a b' $TASK\n"
+    )
+    assert "-J" not in write_array_script(spec, "gpu", ["i2r"], n_tasks=None)

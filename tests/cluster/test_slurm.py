@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from i2r.store.experiment import open_experiment
-from i2r.testing import digest_experiment
+from i2r.testing import PlateFiles, describe_pipeline, digest_experiment
 from tests.cluster.conftest import SMOKE
 
 pytestmark = [pytest.mark.slurm, pytest.mark.usefixtures("slurm_conf"), pytest.mark.timeout(600)]
@@ -132,3 +132,18 @@ def test_a_cluster_stands_until_it_is_shut_down(tmp_path: Path) -> None:
     assert "Traceback" not in said
     assert running() == {}
     assert not place.exists()
+
+
+def test_job_arrays_need_no_scheduler_of_dask(
+    plate: PlateFiles, cropped_original: Path, tmp_path: Path
+) -> None:
+    url, pipeline = tmp_path / "e", tmp_path / "pipeline.yaml"
+    pipeline.write_text(json.dumps(describe_pipeline(plate, screen=False)))
+    said = end(start(tmp_path, "run", pipeline, url, "--cluster", CLUSTER, "--array", 2))
+    assert "2 tasks: convert, quality, segment, crop" in said
+    deadline = time.monotonic() + 400
+    while (url / "run.lock").exists():
+        assert time.monotonic() < deadline, list_jobs()
+        time.sleep(0.5)
+    assert digest_experiment(str(url)) == digest_experiment(str(cropped_original))
+    assert "nothing to do" in end(start(tmp_path, "run", pipeline, url, "--cluster", "none"))
