@@ -1,0 +1,178 @@
+"""Labels from the maps that the trained network predicts for a field.
+
+Nuclei that touch are one region of foreground, so foreground alone does not tell them apart. Each
+has a spot around its centre, and each of its pixels points there: a pixel belongs to the nucleus
+in whose spot its way ends (Cheng et al., CVPR 2020, https://doi.org/10.1109/CVPR42600.2020.01249).
+"""
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from i2r.kernels.components import find_components, label_components, paint_components
+
+MAX_STEPS = 4
+"""Offsets followed from one pixel: the first one mostly ends in a spot."""
+
+_NEIGHBOURS = ((-1, 0), (0, -1), (0, 1), (1, 0))
+
+
+def decode_nuclei(
+    maps: npt.NDArray[np.float32],
+    *,
+    min_area_px: float = 24.0,
+    max_hole_area_px: float = 200.0,
+) -> npt.NDArray[np.int32]:
+    """Label the nuclei of a field from its predicted maps.
+
+    Parameters
+    ----------
+    maps : (4, y, x) float32
+        Foreground and centre as logits (0 is a probability of one half), and the offset from
+        each pixel to its nucleus' centre in pixels, along y and along x. Offsets outside the
+        foreground are not looked at.
+    min_area_px : float
+        Smaller objects are removed.
+    max_hole_area_px : float
+        Holes up to this area are filled.
+
+    Returns
+    -------
+    (y, x) int32
+        1 to n in raster order of the first pixel of each nucleus, 0 for background. Each nucleus
+        is connected. Foreground without any centre is one nucleus per connected region.
+
+    Raises
+    ------
+    ValueError
+        If there are not four maps.
+    """
+    if maps.ndim != 3 or maps.shape[0] != 4:
+        raise ValueError(f"decode nuclei: maps are {maps.shape}, expected (4, y, x).")
+    labels = np.zeros(maps.shape[1:], dtype=np.int32)
+    if labels.size == 0:
+        return labels
+    foreground = maps[0] > 0
+    regions = label_components(foreground)
+    spots = label_components((maps[1] > 0) & foreground)
+    _follow_offsets(maps[2], maps[3], regions, spots, labels)
+    _flood_regions(regions, labels, int(spots.max()))
+    keep_largest_parts(labels)
+    components = find_components(labels, max_hole_area_px=max_hole_area_px)
+    labels[:] = 0
+    paint_components(components, labels, float(min_area_px))
+    return labels
+
+
+def keep_largest_parts(labels: npt.NDArray[np.int32]) -> None:
+    """Clear all but the largest connected part of each label, in place.
+
+    Of parts of equal size the first in raster order stays.
+    """
+    parts = label_components(labels).ravel()
+    areas = np.bincount(parts)
+    label_of = np.zeros(areas.size, dtype=np.int64)
+    label_of[parts] = labels.ravel()
+    order = np.lexsort((np.arange(areas.size), -areas, label_of))
+    leads = np.ones(areas.size, dtype=bool)
+    leads[1:] = label_of[order[1:]] != label_of[order[:-1]]
+    keep = np.zeros(areas.size, dtype=bool)
+    keep[order] = leads
+    labels[~keep[parts].reshape(labels.shape)] = 0
+
+
+@numba.njit(cache=True, nogil=True)
+def _follow_offsets(
+    offset_y: npt.NDArray[np.float32],
+    offset_x: npt.NDArray[np.float32],
+    regions: npt.NDArray[np.int32],
+    spots: npt.NDArray[np.int32],
+    labels: npt.NDArray[np.int32],
+) -> None:
+    """Give each foreground pixel the spot that its offsets lead to, inside its own region."""
+    height, width = regions.shape
+    for y0 in range(height):
+        for x0 in range(width):
+            if regions[y0, x0] == 0:
+                continue
+            y, x = y0, x0
+            at_y, at_x = np.float64(y0), np.float64(x0)
+            steps = 0
+            while spots[y, x] == 0 and steps < MAX_STEPS:
+                at_y += offset_y[y, x]
+                at_x += offset_x[y, x]
+                at_y = min(max(at_y, 0.0), height - 1.0)
+                at_x = min(max(at_x, 0.0), width - 1.0)
+                y, x = round(at_y), round(at_x)
+                steps += 1
+            if regions[y, x] == regions[y0, x0]:
+                labels[y0, x0] = spots[y, x]
+
+
+@numba.njit(cache=True, nogil=True)
+def _flood_regions(
+    regions: npt.NDArray[np.int32], labels: npt.NDArray[np.int32], n_spots: int
+) -> None:
+    """Label what is left of each region from its labelled pixels, ring by ring.
+
+    A region without any labelled pixel gets a label of its own, above `n_spots`.
+    """
+    height, width = labels.shape
+    has_spot, n_open = _find_open(regions, labels)
+    ring_y = np.empty(n_open, dtype=np.int32)
+    ring_x = np.empty(n_open, dtype=np.int32)
+    found = np.empty(n_open, dtype=np.int32)
+    end = 0
+    for y in range(height):
+        for x in range(width):
+            region = regions[y, x]
+            if region == 0 or labels[y, x] > 0:
+                continue
+            if not has_spot[region]:
+                labels[y, x] = n_spots + region
+            elif _find_label(y, x, regions, labels) > 0:
+                ring_y[end], ring_x[end] = y, x
+                end += 1
+    start = 0
+    while start < end:
+        for i in range(start, end):
+            found[i] = _find_label(ring_y[i], ring_x[i], regions, labels)
+        for i in range(start, end):
+            labels[ring_y[i], ring_x[i]] = found[i]
+        before, start = start, end
+        for i in range(before, start):
+            for dy, dx in _NEIGHBOURS:
+                y, x = ring_y[i] + dy, ring_x[i] + dx
+                inside = 0 <= y < height and 0 <= x < width
+                if inside and labels[y, x] == 0 and regions[y, x] > 0:
+                    labels[y, x] = -1  # waits in the next ring
+                    ring_y[end], ring_x[end] = y, x
+                    end += 1
+
+
+@numba.njit(cache=True, nogil=True)
+def _find_open(
+    regions: npt.NDArray[np.int32], labels: npt.NDArray[np.int32]
+) -> tuple[npt.NDArray[np.bool_], int]:
+    """Tell which regions have a labelled pixel, and count the pixels without a label."""
+    n_open = 0
+    has_spot = np.zeros(regions.max() + 1, dtype=np.bool_)
+    for y in range(labels.shape[0]):
+        for x in range(labels.shape[1]):
+            has_spot[regions[y, x]] |= labels[y, x] > 0
+            n_open += regions[y, x] > 0 and labels[y, x] == 0
+    return has_spot, n_open
+
+
+@numba.njit(cache=True, nogil=True)
+def _find_label(
+    y: int, x: int, regions: npt.NDArray[np.int32], labels: npt.NDArray[np.int32]
+) -> int:
+    """Label of the first labelled neighbour in the same region, 0 for none."""
+    height, width = labels.shape
+    for dy, dx in _NEIGHBOURS:
+        near_y, near_x = y + dy, x + dx
+        if 0 <= near_y < height and 0 <= near_x < width:  # noqa: SIM102 # numba: no short circuit
+            if labels[near_y, near_x] > 0 and regions[near_y, near_x] == regions[y, x]:
+                return labels[near_y, near_x]
+    return 0
