@@ -1,0 +1,210 @@
+"""The trained network at work: brightness, weights, and the maps of a field or tile."""
+
+import io
+import math
+from functools import cache
+from importlib import resources
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from i2r.models.cnn import Precision, choose_precision, mix_precision
+from i2r.models.unet import OFFSET_UNIT_PX, NucleusUNet
+
+REFERENCE_PIXEL_UM = 0.65
+"""Pixel size at which nuclei look like those of the training images (BBBC039, 0.656 um)."""
+
+MAX_UNSCALED = 1.3
+"""Fields whose pixel size is within this factor of the reference are not rescaled: training
+covers more than that, and interpolation would blur them."""
+
+PACKAGED_WEIGHTS = "nuclei.pt"
+"""The weights that ship with i2r, in ``i2r/models/weights``."""
+
+_BORDER_PX = 16
+
+
+class Brightness(NamedTuple):
+    """What maps to 0 (background) and, above it, to 1 (bright nuclei); in grey levels."""
+
+    low: float
+    span: float
+
+
+def measure_brightness(image: npt.NDArray[Any]) -> Brightness:
+    """Measure the range of a field's intensities.
+
+    Parameters
+    ----------
+    image
+        Shape (y, x), at least one pixel, finite.
+
+    Returns
+    -------
+    Brightness
+        From the 1st to the 99.8th percentile of at most half a million pixels, but at least 12
+        robust standard deviations of the noise, so that noise stays dark in a field without
+        nuclei; ``span`` is 1 for a constant field.
+    """
+    step = max(math.isqrt(image.size) // 512, 1)
+    rows = image[::step].astype(np.float32)
+    low, high = (float(value) for value in np.percentile(rows[:, ::step], (1.0, 99.8)))
+    # Differences of neighbours: their median absolute value is 0.954 standard deviations.
+    steps = np.abs(np.diff(rows, axis=1))
+    noise = float(np.median(steps)) / 0.954 if steps.size else 0.0
+    return Brightness(low, max(high - low, 12 * noise) or 1.0)
+
+
+def normalise(image: npt.NDArray[Any], brightness: Brightness) -> npt.NDArray[np.float32]:
+    """Scale intensities linearly: 0 is the background, 1 a bright nucleus."""
+    scaled: npt.NDArray[np.float32] = image.astype(np.float32)
+    scaled -= np.float32(brightness.low)
+    scaled /= np.float32(brightness.span)
+    return scaled
+
+
+def compress(fields: Tensor) -> Tensor:
+    """Compress normalised intensities, so that dim nuclei beside bright ones stay visible."""
+    return torch.asinh(10 * fields) / 3
+
+
+def choose_zoom(pixel_size_um: float | None) -> float:
+    """Choose by how much a field is magnified before the network.
+
+    Parameters
+    ----------
+    pixel_size_um
+        Edge of a pixel; None where it is not known, and the field is taken as it is.
+
+    Returns
+    -------
+    float
+        Exactly 1 within `MAX_UNSCALED` of `REFERENCE_PIXEL_UM`.
+    """
+    zoom = 1.0 if pixel_size_um is None else pixel_size_um / REFERENCE_PIXEL_UM
+    return zoom if max(zoom, 1 / zoom) > MAX_UNSCALED else 1.0
+
+
+def pack_weights(network: NucleusUNet) -> bytes:
+    """Give a network's weights as bytes for `load_network`; float16, which halves the file."""
+    half = {
+        name: value.half() if value.is_floating_point() else value
+        for name, value in network.state_dict().items()
+    }
+    file = io.BytesIO()
+    torch.save(half, file)
+    return file.getvalue()
+
+
+def load_network(weights: bytes, *, device: torch.device | str = "cpu") -> NucleusUNet:
+    """Make a network ready for prediction.
+
+    Parameters
+    ----------
+    weights
+        What `pack_weights` gave; nothing in them is executed.
+    device
+        Where it runs.
+
+    Returns
+    -------
+    NucleusUNet
+        In evaluation mode, with batch normalisation folded into the convolutions.
+
+    Raises
+    ------
+    ValueError
+        If these are no weights of this network.
+    """
+    try:
+        state = torch.load(io.BytesIO(weights), map_location="cpu", weights_only=True)
+        levels = sum(name.startswith("down.") and name.endswith("first.0.weight") for name in state)
+        widths = tuple(int(state[f"down.{i}.first.0.weight"].shape[0]) for i in range(levels))
+        network = NucleusUNet(widths)
+        network.load_state_dict({name: value.float() for name, value in state.items()})
+    except Exception as error:  # pickle, zip, key and size errors alike
+        first = (str(error).splitlines() or [type(error).__name__])[0][:120]
+        raise ValueError(f"no weights of the segmentation network ({first})") from error
+    network.eval()
+    for module in network.modules():
+        if isinstance(module, nn.Sequential):
+            convolution, norm = module
+            assert isinstance(convolution, nn.Conv2d)
+            assert isinstance(norm, nn.BatchNorm2d)
+            module[0] = nn.utils.fusion.fuse_conv_bn_eval(convolution, norm)
+            module[1] = nn.Identity()
+    return network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+@cache
+def load_packaged_network(device: str = "cpu") -> NucleusUNet:
+    """Make the network that ships with i2r; once per process and device."""
+    return load_network(read_packaged_weights(), device=device)
+
+
+def read_packaged_weights() -> bytes:
+    """Read the weights that ship with i2r."""
+    folder = resources.files("i2r.models") / "weights"
+    return (folder / PACKAGED_WEIGHTS).read_bytes()
+
+
+def predict_maps(
+    network: NucleusUNet,
+    fields: npt.NDArray[np.float32],
+    *,
+    zoom: float = 1.0,
+    precision: Precision = "auto",
+) -> npt.NDArray[np.float32]:
+    """Predict the maps of some fields or tiles of one shape.
+
+    Parameters
+    ----------
+    network
+        From `load_network`.
+    fields
+        Shape (field, y, x), from `normalise`.
+    zoom
+        See `choose_zoom`; the maps have the fields' own resolution again.
+    precision
+        See `i2r.models.cnn.choose_precision`.
+
+    Returns
+    -------
+    ndarray of float32, shape (field, 4, y, x)
+        Logits of foreground and centre, and offsets to the centre (y, x) in pixels of the field.
+    """
+    device = next(network.parameters()).device
+    height, width = fields.shape[1:]
+    inputs = torch.from_numpy(fields)[:, None].to(device)
+    if zoom != 1.0:
+        size = (max(round(height * zoom), 1), max(round(width * zoom), 1))
+        inputs = functional.interpolate(inputs, size=size, mode="bilinear", antialias=zoom < 1)
+    inputs = compress(inputs)
+    rows, columns = inputs.shape[2:]
+    # Mirrored, in steps that a narrow field allows: its mirror image is no wider than itself.
+    padded = _mirror(inputs, network.stride_px).contiguous(memory_format=torch.channels_last)
+    dtype = choose_precision(device, precision)
+    with torch.inference_mode(), mix_precision(device, dtype):
+        maps = network(padded)[:, :, _BORDER_PX:, _BORDER_PX:][:, :, :rows, :columns]
+        if zoom != 1.0:
+            maps = functional.interpolate(maps, size=(height, width), mode="bilinear")
+        maps[:, 2:] *= OFFSET_UNIT_PX / zoom
+    predicted: npt.NDArray[np.float32] = maps.cpu().numpy()
+    return predicted
+
+
+def _mirror(fields: Tensor, multiple: int) -> Tensor:
+    """Add a border of mirrored pixels, and more below and right up to a multiple."""
+    for axis in (2, 3):
+        length = fields.shape[axis]
+        total = length + 2 * _BORDER_PX
+        total += -total % multiple
+        position = torch.arange(-_BORDER_PX, total - _BORDER_PX, device=fields.device)
+        period = max(2 * length - 2, 1)
+        position = position.remainder(period)
+        fields = fields.index_select(axis, torch.minimum(position, period - position))
+    return fields
