@@ -1,0 +1,103 @@
+"""Pictures of any folder: grey, several channels, colours, and what is refused."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from imagecodecs import jpeg_encode, png_encode
+
+from i2r.errors import FieldError, InputError
+from i2r.readers.pictures import list_pictures, read_labels, read_picture
+from i2r.store.pictures import write_label_tiff
+
+PLANE = np.random.default_rng(0).integers(0, 60000, (20, 30)).astype(np.uint16)
+
+
+def save(path: Path, pixels: np.ndarray) -> str:
+    if path.suffix == ".png":
+        path.write_bytes(png_encode(pixels))
+    elif path.suffix == ".jpg":
+        path.write_bytes(jpeg_encode(pixels))
+    else:
+        tifffile.imwrite(path, pixels, photometric="minisblack")
+    return str(path)
+
+
+@pytest.mark.parametrize("name", ["a.tif", "a.png"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_grey_pictures_come_as_they_are(name: str, dtype: type, tmp_path: Path) -> None:
+    plane = PLANE.astype(dtype)
+    found = read_picture(save(tmp_path / name, plane))
+    assert found.dtype == dtype
+    np.testing.assert_array_equal(found, plane)
+
+
+def test_floats_stay_and_other_integers_become_float(tmp_path: Path) -> None:
+    plane = PLANE / 7 - 100
+    np.testing.assert_allclose(
+        read_picture(save(tmp_path / "a.tif", plane)), plane, rtol=1e-6, atol=1e-3
+    )
+    found = read_picture(save(tmp_path / "b.tif", PLANE.astype(np.int32) - 500))
+    assert found.dtype == np.float32
+    assert found.min() < 0
+
+
+def test_a_channel_is_chosen_by_its_number(tmp_path: Path) -> None:
+    stack = np.stack([PLANE, PLANE // 2, PLANE // 3])
+    pages, colours = save(tmp_path / "a.tif", stack), save(tmp_path / "b.png", np.dstack(stack))
+    for url in (pages, colours):
+        np.testing.assert_array_equal(read_picture(url, channel=1), PLANE // 2)
+        with pytest.raises(FieldError, match=r"^channel: .* has 3 channels, no channel was named"):
+            read_picture(url)
+        with pytest.raises(FieldError, match="channel 3 was asked for, expected 0 to 2"):
+            read_picture(url, channel=3)
+
+
+def test_grey_saved_as_colours_needs_no_channel(tmp_path: Path) -> None:
+    grey = (PLANE // 256).astype(np.uint8)
+    opaque = np.full_like(grey, 255)
+    rgba = save(tmp_path / "a.png", np.dstack([grey, grey, grey, opaque]))
+    np.testing.assert_array_equal(read_picture(rgba), grey)
+    rgb = save(tmp_path / "b.jpg", np.dstack([grey // 8 * 0 + 40] * 3))
+    assert (read_picture(rgb) == 40).all()
+
+
+def test_files_that_are_none_say_so(tmp_path: Path) -> None:
+    for name, content in (("a.tif", b"II*\0"), ("b.png", b"\x89PNG\r\n\x1a\n"), ("c.tif", b"")):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(FieldError, match=r"^truncated: "):
+            read_picture(str(tmp_path / name))
+    with pytest.raises(FieldError, match=r"^missing: "):
+        read_picture(str(tmp_path / "d.tif"))
+    with pytest.raises(FieldError, match=r"^shape: "):
+        read_picture(save(tmp_path / "e.tif", np.zeros((2, 3, 8, 9), np.uint8)))
+
+
+def test_pictures_are_listed_by_stem(tmp_path: Path) -> None:
+    for name in ("b.TIF", "a.b.png", "c.txt", "d"):
+        (tmp_path / name).write_bytes(b"")
+    assert list(list_pictures(str(tmp_path))) == ["a.b", "b"]
+    (tmp_path / "b.png").write_bytes(b"")
+    with pytest.raises(InputError, match=r"b\.png and b\.TIF|b\.TIF and b\.png"):
+        list_pictures(str(tmp_path))
+    with pytest.raises(InputError, match="no such folder, or no picture in it"):
+        list_pictures(str(tmp_path / "none"))
+
+
+@pytest.mark.parametrize(("top", "dtype"), [(5, np.uint16), (65535, np.uint16), (65536, np.uint32)])
+def test_labels_are_written_and_read_back(top: int, dtype: type, tmp_path: Path) -> None:
+    labels = np.zeros((9, 7), np.int32)
+    labels[2:4, 3:5] = top
+    url = str(tmp_path / "labels.tif")
+    write_label_tiff(url, labels)
+    found = read_labels(url)
+    assert found.dtype == dtype
+    np.testing.assert_array_equal(found, labels)
+
+
+def test_labels_are_integers_of_two_axes(tmp_path: Path) -> None:
+    with pytest.raises(FieldError, match=r"^dtype: "):
+        read_labels(save(tmp_path / "a.tif", np.zeros((4, 4), np.float32)))
+    with pytest.raises(FieldError, match=r"^shape: "):
+        read_labels(save(tmp_path / "b.png", np.zeros((4, 4, 3), np.uint8)))
