@@ -1,26 +1,39 @@
 """Find the nuclei of every field, or take the user's own masks."""
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from typing import Any, ClassVar, Literal
+from functools import lru_cache, partial
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import dask.array as da
 import numpy as np
 import pandas as pd
 from dask import delayed
 from dask.delayed import Delayed
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from i2r.errors import I2RError
+from i2r.errors import I2RError, InputError
 from i2r.kernels.segmentation import segment_nuclei
 from i2r.lazy.blocks import split_fields
 from i2r.lazy.nuclei import Place, measure_fields, segment_fields
+from i2r.lazy.segmenters import (
+    call_segmenter,
+    find_segmenter,
+    list_segmenters,
+    segment_fields_by_network,
+)
 from i2r.readers.masks import find_mask, read_mask
-from i2r.stages.base import Stage
+from i2r.stages.base import Group, Stage
 from i2r.store import files, tables
 from i2r.store.experiment import Experiment
 from i2r.store.write import write_labels
 
+if TYPE_CHECKING:
+    from i2r.models.unet import NucleusUNet
+
+METHODS = ("threshold", "unet", "import")
+# Measured: tests/benchmarks/segmenter.py prints the peak of a prediction.
+NETWORK_BYTES_PER_PX = 400
 # Below these, pixels decide and not microns: where they are larger than 0.67 um, each noisy pixel
 # would cut a nucleus.
 LEAST_SIGMA_PX = 0.75
@@ -30,17 +43,27 @@ LEAST_NECK_PX = 1.0
 class Segment(Stage):
     """Find nuclei: one label image per field and one table row per nucleus.
 
-    The method 'threshold' is classical and needs nothing but the pixel size; 'import' takes
+    The method 'threshold' is classical and needs nothing but the pixel size; 'unet' is a small
+    network trained on annotated nuclei, more accurate where they touch; 'import' takes
     label images that some other program made, one file per field with the name of the
-    channel's image file (any of .tif, .tiff, .png), 0 = background.
+    channel's image file (any of .tif, .tiff, .png), 0 = background. Packages add methods by the
+    entry point 'i2r.segmenters'.
     """
 
     stage: Literal["segment"] = "segment"
-    method: Literal["threshold", "import"] = Field("threshold", description="How nuclei are found")
+    method: str = Field(
+        "threshold",
+        description="How nuclei are found: threshold, unet, import, or an installed segmenter",
+    )
     channel: str = Field("DNA", description="Channel to segment")
     masks: str | None = Field(
         None,
         description="Folder of label images, for the method 'import'",
+        json_schema_extra={"path": True},
+    )
+    weights: str | None = Field(
+        None,
+        description="Weights from 'train-segmenter', for the method 'unet' (default: i2r's own)",
         json_schema_extra={"path": True},
     )
     sigma_um: float = Field(
@@ -56,8 +79,21 @@ class Segment(Stage):
     version: ClassVar[int] = 2
     reads: ClassVar[Mapping[str, bool]] = {"convert": True, "illuminate": False, "quality": False}
 
+    @field_validator("method")
+    @classmethod
+    def _check_method(cls, value: str) -> str:
+        if value not in METHODS and value not in list_segmenters():
+            known = ", ".join([*METHODS, *list_segmenters()])
+            raise ValueError(f"found {value!r}, expected one of {known}")
+        return value
+
+    @property
+    def worker_group(self) -> Group:
+        """Networks want GPUs, thresholds and masks do not."""
+        return "cpu" if self.method in ("threshold", "import") else "gpu"
+
     def check(self, experiment: Experiment) -> list[str]:
-        """Refuse a channel that no plate has, and an import without masks."""
+        """Refuse a channel that no plate has, an import without masks, and unusable weights."""
         problems = [
             f"stage {self.title!r}: plate {plate.name!r} has no channel {self.channel!r}, found "
             f"{', '.join(plate.channels)}. Set 'channel'."
@@ -71,11 +107,24 @@ class Segment(Stage):
                 problems.append(
                     f"stage {self.title!r}: masks {self.masks}: no such folder, or empty."
                 )
+        if self.weights is not None:
+            if self.method != "unet":
+                problems.append(f"stage {self.title!r}: 'weights' belong to the method 'unet'.")
+            else:
+                try:
+                    load_network(self.weights, hash_weights(self.weights))
+                except I2RError as error:
+                    problems.append(f"stage {self.title!r}: {error}")
         return problems
 
     def inputs(self, experiment: Experiment, key: str) -> object:
-        """Describe the well's fields, and the masks where they are the user's."""
+        """Describe the well's fields, and the masks, weights or package that labels come from."""
         described = super().inputs(experiment, key)
+        if self.method == "unet":
+            return [described, hash_weights(self.weights)]
+        if self.method not in METHODS:
+            point = find_segmenter(self.method)
+            return [described, point.value, point.dist.version if point.dist else ""]
         masks = self._masks(experiment, key)
         return [
             described,
@@ -100,6 +149,16 @@ class Segment(Stage):
         images = plate.images(well, fields=fields, after=self.needs)
         if self.method == "import":
             labels = self._import_labels(experiment, key, fields, shape=plate.shape[1:])
+        elif self.method == "unet":
+            labels = segment_fields_by_network(
+                images,
+                channel=plate.channels.index(self.channel),
+                load=partial(load_network, self.weights, hash_weights(self.weights)),
+                pixel_size_um=plate.pixel_size_um,
+                min_area_um2=self.min_area_um2,
+                max_hole_um2=self.max_hole_um2,
+                threads=self.threads,
+            )
         else:
             labels = segment_fields(
                 images,
@@ -128,7 +187,9 @@ class Segment(Stage):
         )
 
     def segmenter(self, pixel_size_um: float) -> Callable[[np.ndarray], np.ndarray]:
-        """Make the function that labels one plane, its lengths in pixels."""
+        """Make the function that labels one plane; lengths of the thresholds in pixels."""
+        if self.method not in METHODS:
+            return partial(call_segmenter, name=self.method, pixel_size_um=pixel_size_um)
         return partial(
             segment_nuclei,
             sigma_px=max(self.sigma_um / pixel_size_um, LEAST_SIGMA_PX),
@@ -163,10 +224,13 @@ class Segment(Stage):
         return delayed(tables.merge_tables)(self.merges(experiment, keys))
 
     def peak_bytes(self, experiment: Experiment, key: str) -> int:
-        """A well's images and labels, and some float32 planes for the field at hand."""
+        """A well's images and labels, and some float32 planes for the field or tile at hand."""
         plate, _ = experiment.locate(key)
         n_fields = experiment.n_fields(key)
         plane = plate.shape[1] * plate.shape[2]
+        if self.method == "unet":
+            network = 2**29 + NETWORK_BYTES_PER_PX * min(plane, 1280**2)
+            return n_fields * (2 * plate.field_bytes() + 8 * plane) + network
         return n_fields * (2 * plate.field_bytes() + 8 * plane) + 32 * plane + 2**27
 
     def bytes_out(self, experiment: Experiment, key: str) -> int:
@@ -174,6 +238,67 @@ class Segment(Stage):
         plate, _ = experiment.locate(key)
         n_fields = experiment.n_fields(key)
         return n_fields * plate.shape[1] * plate.shape[2] // 20
+
+
+def hash_weights(weights: str | None) -> str:
+    """Give the SHA-256 of a network's weights: the user's file, or i2r's own for None.
+
+    Raises
+    ------
+    InputError
+        If the file can't be read.
+    """
+    if weights is None:
+        return _hash_packaged_weights()
+    return sha256(_read_weights(weights)).hexdigest()
+
+
+@lru_cache(maxsize=1)
+def _hash_packaged_weights() -> str:
+    from i2r.models.maps import read_packaged_weights
+
+    return sha256(read_packaged_weights()).hexdigest()
+
+
+@lru_cache(maxsize=4)
+def load_network(weights: str | None, digest: str) -> "NucleusUNet":
+    """Load a network once per process: on its GPU, or on the CPU where it has none.
+
+    Parameters
+    ----------
+    weights
+        A file of 'train-segmenter'; None for i2r's own.
+    digest
+        Of the weights (`hash_weights`), so that changed ones are loaded anew.
+
+    Raises
+    ------
+    InputError
+        If the file can't be read or holds no weights of this network.
+    """
+    import torch
+
+    from i2r.models import maps
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    content = maps.read_packaged_weights() if weights is None else _read_weights(weights)
+    try:
+        return maps.load_network(content, device=device)
+    except ValueError as error:
+        raise InputError(
+            f"weights {weights}: found {error}, expected a file of 'i2r train-segmenter'. Train "
+            "again, or leave the option out to use i2r's own."
+        ) from error
+
+
+def _read_weights(weights: str) -> bytes:
+    try:
+        return files.read_bytes(weights)
+    except OSError as error:
+        raise InputError(
+            f"weights {weights}: can't be read ({error.strerror or error}), expected a file of "
+            "'i2r train-segmenter'. Check the path."
+        ) from error
 
 
 def write_block_labels(

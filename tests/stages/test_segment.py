@@ -1,6 +1,7 @@
 """Labels and the table of nuclei, found or imported."""
 
 from collections.abc import Callable
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,8 @@ import tifffile
 
 from i2r.errors import InputError
 from i2r.kernels.segmentation import segment_nuclei
+from i2r.models.maps import pack_weights, read_packaged_weights
+from i2r.models.unet import NucleusUNet
 from i2r.stages.segment import Segment
 from i2r.store.experiment import open_experiment
 from i2r.testing import PlateFiles, draw_field
@@ -123,3 +126,49 @@ def test_large_pixels_do_not_cut_nuclei() -> None:
         noisy, sigma_px=0.5 / 1.3, window_px=10, min_area_px=6, min_neck_depth_px=0.7 / 1.3
     )
     assert bare.max() > len(centres)
+
+
+def test_the_trained_network_finds_what_was_drawn_and_wants_a_gpu(
+    plate: PlateFiles, cropped_original: Path, tmp_path: Path
+) -> None:
+    assert Segment(method="unet").worker_group == "gpu"
+    assert Segment().worker_group == Segment(method="import").worker_group == "cpu"
+    pipeline = short_pipeline(plate, segment={"method": "unet"})
+    assert run_here(pipeline, tmp_path / "e").exit_code == 0
+    found, classical = (
+        open_experiment(str(url)).table("segment").groupby(["well", "field"]).size()
+        for url in (tmp_path / "e", cropped_original)
+    )
+    np.testing.assert_array_equal(found, classical)
+
+
+def test_other_weights_are_other_results(plate: PlateFiles, cropped: Path, tmp_path: Path) -> None:
+    weights = tmp_path / "w.pt"
+    weights.write_bytes(read_packaged_weights())
+    experiment = open_experiment(str(cropped))
+    key = experiment.well_keys[0]
+    own, same = Segment(method="unet"), Segment(method="unet", weights=str(weights))
+    assert own.inputs(experiment, key) == same.inputs(experiment, key)
+    weights.write_bytes(pack_weights(NucleusUNet((4, 8))))
+    assert own.inputs(experiment, key) != same.inputs(experiment, key)
+    assert same.check(experiment) == []
+    weights.write_bytes(b"none")
+    assert "found no weights" in "".join(same.check(experiment))
+    assert "belong to the method 'unet'" in "".join(Segment(weights=str(weights)).check(experiment))
+
+
+def thirds(image: np.ndarray, pixel_size_um: float | None) -> np.ndarray:
+    """A segmenter of another package."""
+    return np.indices(image.shape)[1] * 3 // image.shape[1]
+
+
+def test_a_segmenter_of_another_package_is_a_method(
+    plate: PlateFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    point = EntryPoint("thirds", f"{__name__}:thirds", "i2r.segmenters")
+    monkeypatch.setattr("i2r.lazy.segmenters.entry_points", lambda group: [point])
+    pipeline = short_pipeline(plate, segment={"method": "thirds"})
+    assert run_here(pipeline, tmp_path / "e").exit_code == 0
+    table = open_experiment(str(tmp_path / "e")).table("segment")
+    assert set(table["label"]) == {1, 2}
+    assert len(table) == 32

@@ -1,0 +1,247 @@
+"""Segmenters: functions from an image and its pixel size to labels, and the trained network's.
+
+A segmenter takes a plane (y, x) and the edge of a pixel in microns (None: not known) and gives
+its label image (y, x), integers with 0 for background. Packages offer theirs under the entry
+point group ``i2r.segmenters``; its name is then a method like the built-in ones.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING, Any
+
+import dask.array as da
+import numpy as np
+
+from i2r.errors import I2RError, InputError
+from i2r.kernels.decoding import decode_nuclei
+from i2r.kernels.tiles import Tile, paste_tile, plan_tiles
+
+if TYPE_CHECKING:
+    from i2r.models.unet import NucleusUNet
+
+Segmenter = Callable[[np.ndarray, float | None], np.ndarray]
+
+GROUP = "i2r.segmenters"
+# Tiles predicted at once on a GPU; a CPU gains nothing by more than one.
+GPU_BATCH = 8
+# A nucleus smaller than this is debris, a hole larger than that is none: the defaults of the
+# method 'threshold' as well.
+MIN_AREA_UM2 = 10.0
+MAX_HOLE_UM2 = 85.0
+# Taken where nobody knows the pixel size: that of a 10x lens on most cameras, or 20x binned.
+DEFAULT_PIXEL_UM = 0.65
+
+
+def list_segmenters() -> list[str]:
+    """List the names of the segmenters that other packages offer."""
+    return sorted({point.name for point in entry_points(group=GROUP)})
+
+
+def find_segmenter(name: str) -> EntryPoint:
+    """Find a segmenter of another package.
+
+    Raises
+    ------
+    InputError
+        If none has this name.
+    """
+    for point in entry_points(group=GROUP):
+        if point.name == name:
+            return point
+    raise InputError(
+        f"segmenter {name!r}: not installed, found {', '.join(list_segmenters()) or 'none'} under "
+        f"the entry point {GROUP!r}. Install its package, or choose 'threshold' or 'unet'."
+    )
+
+
+def call_segmenter(image: np.ndarray, *, name: str, pixel_size_um: float | None) -> np.ndarray:
+    """Call another package's segmenter and check what it gives.
+
+    Parameters
+    ----------
+    image
+        Shape (y, x), as it is in the file.
+    name
+        Of the entry point.
+    pixel_size_um
+        Edge of a pixel; None where it is not known.
+
+    Returns
+    -------
+    ndarray of int32, shape (y, x)
+        The labels as they are; numbers need not be consecutive.
+
+    Raises
+    ------
+    InputError
+        If no segmenter has this name.
+    I2RError
+        If the labels are no integers of the image's shape, 0 and above, in 31 bits.
+    """
+    segment: Segmenter = find_segmenter(name).load()
+    labels = np.asarray(segment(image, pixel_size_um))
+    problem = ""
+    if labels.shape != image.shape:
+        problem = f"labels of shape {labels.shape}, expected the image's {image.shape}"
+    elif not np.issubdtype(labels.dtype, np.integer):
+        problem = f"labels of type {labels.dtype}, expected integers"
+    elif labels.size and not 0 <= labels.min() <= labels.max() < 2**31:
+        problem = f"labels from {labels.min()} to {labels.max()}, expected 0 to 2147483647"
+    if problem:
+        raise I2RError(f"segmenter {name!r}: found {problem}. Change the segmenter.")
+    return labels.astype(np.int32, copy=False)
+
+
+def segment_by_network(
+    planes: np.ndarray,
+    network: "NucleusUNet",
+    *,
+    pixel_size_um: float | None,
+    min_area_um2: float = MIN_AREA_UM2,
+    max_hole_um2: float = MAX_HOLE_UM2,
+    threads: int = 1,
+    max_side_px: int = 1280,
+) -> np.ndarray:
+    """Label the nuclei of some fields with the trained network.
+
+    Tiles of a field are predicted one batch after another; while the network is at work on the
+    next batch, labels are made of the last one in other threads, which on a GPU hides them.
+
+    Parameters
+    ----------
+    planes
+        Shape (field, y, x), uint8, uint16 or float, bright nuclei on a dark background.
+    network
+        From `i2r.models.maps.load_network`.
+    pixel_size_um
+        Edge of a pixel; None takes the field as it is (`DEFAULT_PIXEL_UM`).
+    min_area_um2, max_hole_um2
+        Smaller objects are removed, holes up to this size are filled.
+    threads
+        Threads that make labels.
+    max_side_px
+        Longest side of a tile: memory grows with it, not with the field.
+
+    Returns
+    -------
+    ndarray of int32, shape (field, y, x)
+        1 to n in each field, 0 for background; all 0 for a constant field.
+
+    Raises
+    ------
+    ValueError
+        If there are not three axes, or a pixel is NaN or infinite.
+    """
+    from i2r.models.maps import choose_zoom, predict_maps
+
+    if planes.ndim != 3:
+        raise ValueError(f"segment nuclei: fields are {planes.shape}, expected (field, y, x).")
+    refuse_infinite(planes)
+    labels = np.zeros(planes.shape, dtype=np.int32)
+    if planes.size == 0:
+        return labels
+    pixel_um = DEFAULT_PIXEL_UM if pixel_size_um is None else pixel_size_um
+    zoom = choose_zoom(pixel_size_um)
+    decoding = {
+        "min_area_px": min_area_um2 / pixel_um**2,
+        "max_hole_area_px": max_hole_um2 / pixel_um**2,
+    }
+    side = max(int(max_side_px / max(zoom, 1.0)), 256)
+    tiles = plan_tiles(planes.shape[1:], max_side_px=side, margin_px=min(96, side // 4))
+    device = next(network.parameters()).device
+    counts = np.zeros(len(planes), dtype=np.int64)
+    with ThreadPoolExecutor(threads) as pool:
+        waiting: list[tuple[int, Tile, Any]] = []
+        for batch, places in _cut_tiles(planes, tiles, GPU_BATCH if device.type == "cuda" else 1):
+            maps = predict_maps(network, batch, zoom=zoom)
+            _paste_all(labels, counts, waiting)
+            waiting = [
+                (field, tile, pool.submit(decode_nuclei, maps[i], **decoding))
+                for i, (field, tile) in enumerate(places)
+            ]
+        _paste_all(labels, counts, waiting)
+    return labels
+
+
+def refuse_infinite(planes: np.ndarray) -> None:
+    """Refuse NaN and infinite pixels.
+
+    Raises
+    ------
+    ValueError
+        With the number of such pixels.
+    """
+    if np.issubdtype(planes.dtype, np.floating) and not np.isfinite(planes).all():
+        n_bad = planes.size - int(np.isfinite(planes).sum())
+        raise ValueError(
+            f"segment nuclei: {n_bad} of {planes.size} pixels are NaN or infinite, expected finite "
+            "intensities. Replace them before segmenting, or exclude the field."
+        )
+
+
+def _cut_tiles(
+    planes: np.ndarray, tiles: Sequence[Tile], batch_size: int
+) -> Iterator[tuple[np.ndarray, list[tuple[int, Tile]]]]:
+    """Cut tiles in batches of one shape, normalised by their whole field; flat fields have none."""
+    from i2r.models.maps import measure_brightness, normalise
+
+    parts: list[np.ndarray] = []
+    places: list[tuple[int, Tile]] = []
+    for field, plane in enumerate(planes):
+        if plane.min() == plane.max():
+            continue
+        brightness = measure_brightness(plane)
+        for tile in tiles:
+            y0, x0, y1, x1 = tile.outer
+            part = normalise(plane[y0:y1, x0:x1], brightness)
+            if parts and (len(parts) == batch_size or part.shape != parts[0].shape):
+                yield np.stack(parts), places
+                parts, places = [], []
+            parts.append(part)
+            places.append((field, tile))
+    if parts:
+        yield np.stack(parts), places
+
+
+def _paste_all(
+    labels: np.ndarray, counts: np.ndarray, waiting: Sequence[tuple[int, Tile, Any]]
+) -> None:
+    """Put decoded tiles into the labels of their fields, in order."""
+    for field, tile, decoded in waiting:
+        counts[field] = paste_tile(
+            labels[field], decoded.result(), tile, n_before=int(counts[field])
+        )
+
+
+def segment_fields_by_network(
+    images: da.Array,
+    *,
+    channel: int,
+    load: Callable[[], "NucleusUNet"],
+    **options: Any,
+) -> da.Array:
+    """Label the nuclei of every field with the trained network.
+
+    Parameters
+    ----------
+    images
+        Shape (field, c, y, x).
+    channel
+        Index of the channel to segment.
+    load
+        Gives the network on the worker, which keeps it.
+    **options
+        Keyword arguments of `segment_by_network`.
+
+    Returns
+    -------
+    dask.array.Array
+        Shape (field, y, x), int32, chunked like the images.
+    """
+
+    def label_block(planes: np.ndarray) -> np.ndarray:
+        return segment_by_network(planes, load(), **options)
+
+    planes = images[:, channel]
+    return planes.map_blocks(label_block, dtype=np.int32, meta=np.empty((0, 0, 0), np.int32))
