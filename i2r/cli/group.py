@@ -37,6 +37,9 @@ COMMANDS = {
     "validate": ("i2r.cli.looking", "Check that an experiment is complete and well-formed."),
     "array": ("i2r.cli.arrays", "Tasks of a run as a job array (i2r run ... --array N)."),
     "cluster": ("i2r.cli.clusters", "Start, look at and stop a cluster; show its job scripts."),
+    "segment-images": ("i2r.cli.segmenting", "Find the nuclei in a folder of images; no plate."),
+    "score-segmentation": ("i2r.cli.segmenting", "Score label images against true ones."),
+    "train-segmenter": ("i2r.cli.training", "Train the segmentation network on labelled images."),
     "table": ("i2r.cli.looking", "Print any result table, or write it as CSV."),
     "export": ("i2r.cli.exporting", "Write results for AnnData, pycytominer, Cytoscape or as CSV."),
 }
@@ -64,7 +67,9 @@ class LazyGroup(click.RichGroup):
         if listing or ctx.meta.get(_LISTING):
             return click.Command(cmd_name, short_help=lines[cmd_name], help=lines[cmd_name])
         if cmd_name in COMMANDS:
-            command: click.Command = getattr(import_module(COMMANDS[cmd_name][0]), cmd_name)
+            command: click.Command = getattr(
+                import_module(COMMANDS[cmd_name][0]), cmd_name.replace("-", "_")
+            )
         else:
             from i2r.cli.stages import make_stage_command
 
