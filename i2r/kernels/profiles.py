@@ -1,0 +1,187 @@
+"""Profiles of wells from embeddings of nuclei: correction by controls, and reproducibility."""
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Correction = Literal["none", "standardize-to-controls", "sphering"]
+Seed = int | np.random.SeedSequence
+
+# Share of the mean variance that is added to every direction's before it is divided by: directions
+# in which the controls hardly vary would otherwise be blown up to noise. Ando et al. (2017,
+# doi:10.1101/161422) regularise likewise.
+SPHERING_RIDGE = 0.01
+
+
+class Transform(NamedTuple):
+    """What takes embeddings of one plate or batch to corrected ones: (x - shift) @ matrix.
+
+    Attributes
+    ----------
+    shift
+        Shape (dim,).
+    matrix
+        Shape (dim, dim), or (dim,) for a diagonal one.
+    """
+
+    shift: Floats
+    matrix: Floats
+
+    def apply(self, embeddings: npt.ArrayLike) -> Floats:
+        """Correct embeddings, shape (n, dim)."""
+        centred = np.asarray(embeddings, dtype=np.float64) - self.shift
+        corrected: Floats = (
+            centred @ self.matrix if self.matrix.ndim == 2 else centred * self.matrix
+        )
+        return corrected
+
+
+class Moments(NamedTuple):
+    """Sums over nuclei, from which mean and covariance follow; they add up over wells.
+
+    Attributes
+    ----------
+    n
+        Nuclei.
+    total
+        Shape (dim,): sum of the embeddings.
+    products
+        Shape (dim, dim): sum of their outer products.
+    """
+
+    n: int
+    total: Floats
+    products: Floats
+
+    def add(self, embeddings: npt.ArrayLike) -> "Moments":
+        """Add the nuclei of a well, shape (n, dim)."""
+        values = np.asarray(embeddings, dtype=np.float64)
+        return Moments(
+            self.n + len(values), self.total + values.sum(axis=0), self.products + values.T @ values
+        )
+
+
+def start_moments(n_dims: int) -> Moments:
+    """Start with no nuclei."""
+    return Moments(0, np.zeros(n_dims), np.zeros((n_dims, n_dims)))
+
+
+def fit_correction(controls: Moments, method: Correction) -> Transform:
+    """Learn from the controls of a plate or batch how to correct it.
+
+    Parameters
+    ----------
+    controls
+        Of the negative controls' nuclei.
+    method
+        ``none`` changes nothing. ``standardize-to-controls`` subtracts the controls' mean and
+        divides by their standard deviation; a constant direction is only centred. ``sphering``
+        makes the controls' covariance, and so what varies between cells alike, the identity
+        (ZCA, Kessy et al. 2018, doi:10.1080/00031305.2016.1277159).
+
+    Returns
+    -------
+    Transform
+        For the embeddings of all wells of that plate or batch.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two control nuclei to learn from.
+    """
+    n_dims = controls.total.size
+    if method == "none":
+        return Transform(np.zeros(n_dims), np.ones(n_dims))
+    if controls.n < 2:
+        raise ValueError(f"{controls.n} control nuclei, expected two or more to correct by")
+    mean = controls.total / controls.n
+    covariance = controls.products / controls.n - np.outer(mean, mean)
+    if method == "standardize-to-controls":
+        deviation = np.sqrt(np.clip(covariance.diagonal(), 0, None))
+        tiny = deviation <= 1e-6 * max(1e-30, float(np.abs(mean).max()))
+        return Transform(mean, 1 / np.where(tiny, 1.0, deviation))
+    values, vectors = np.linalg.eigh(covariance)
+    values = np.clip(values, 0, None)
+    ridge = SPHERING_RIDGE * values.mean()
+    scale = np.where(values + ridge > 0, 1 / np.sqrt(np.maximum(values + ridge, 1e-300)), 1.0)
+    return Transform(mean, (vectors * scale) @ vectors.T)
+
+
+class Retrieval(NamedTuple):
+    """How well the wells of one label find each other.
+
+    Attributes
+    ----------
+    precision
+        Mean average precision over its wells: 1 if every other well of the label is nearer than
+        any well that it is compared with.
+    null_mean
+        The same for wells drawn at random.
+    p_value
+        Share of draws at least as good, the observed wells counted among them.
+    """
+
+    precision: float
+    null_mean: float
+    p_value: float
+
+
+def measure_retrieval(
+    profiles: npt.ArrayLike,
+    own: npt.ArrayLike,
+    others: npt.ArrayLike,
+    *,
+    seed: Seed,
+    n_draws: int = 1000,
+) -> Retrieval:
+    """Ask whether wells of one label are nearer to each other than to other wells.
+
+    Each of its wells ranks the label's other wells among the compared ones by cosine similarity
+    (Kalinin et al., Nat. Commun. 2025, doi:10.1038/s41467-025-60306-2).
+
+    Parameters
+    ----------
+    profiles
+        Shape (well, dim).
+    own, others
+        Indices of the label's wells and of those it is compared with.
+    seed, n_draws
+        Of the null: as many wells drawn at random from all of these. Orders drawn for each well
+        by itself would make a null too narrow, because similarities are shared by two wells.
+        Wells are taken for exchangeable: those at one position on several plates share more than
+        their label, which this null does not see.
+
+    Returns
+    -------
+    Retrieval
+        NaN where the label has fewer than two wells or nothing is compared.
+    """
+    mine, theirs = np.asarray(own, dtype=np.intp), np.asarray(others, dtype=np.intp)
+    if mine.size < 2 or theirs.size == 0:
+        return Retrieval(float("nan"), float("nan"), float("nan"))
+    rows = np.asarray(profiles, dtype=np.float64)
+    rows = rows[np.concatenate([mine, theirs])]
+    length = np.linalg.norm(rows, axis=1, keepdims=True)
+    rows = np.divide(rows, length, out=np.zeros_like(rows), where=length > 0)
+    # Rounded, so that equal profiles tie whatever the order of the sums.
+    similarity = np.round(rows @ rows.T, 12)
+    np.fill_diagonal(similarity, -np.inf)
+    ascending = np.sort(similarity, axis=1)
+    # How many wells are at least as similar to the row's: ties count against.
+    ranks = np.stack(
+        [
+            ascending.shape[1] - np.searchsorted(ordered, values, side="left")
+            for ordered, values in zip(ascending, similarity, strict=True)
+        ]
+    ).astype(np.float64)
+    np.fill_diagonal(ranks, np.inf)
+    random = np.random.default_rng(seed)
+    drawn = random.random((n_draws, len(rows))).argsort(axis=1)[:, : mine.size]
+    sets = np.concatenate([np.arange(mine.size)[None], drawn])
+    places = np.sort(ranks[sets[:, :, None], sets[:, None, :]], axis=2)[:, :, :-1]
+    precisions = (np.arange(1, mine.size) / places).mean(axis=(1, 2))
+    observed, null = float(precisions[0]), precisions[1:]
+    better = int((null >= observed - 1e-12).sum())
+    return Retrieval(observed, float(null.mean()), (1 + better) / (1 + n_draws))
