@@ -1,7 +1,7 @@
 """The nuclei of many wells in one pool, read once for all trainings of a worker."""
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Hashable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 import psutil
@@ -10,34 +10,39 @@ if TYPE_CHECKING:
     from i2r.models.pools import NucleusPool
 
 
-class PoolPlan(NamedTuple):
-    """Which nuclei of which wells; equal plans share one pool.
+class Arrays(Protocol):
+    """What reading a plan gives; see `i2r.models.pools.NucleusPool` and `Dataset`."""
 
-    Attributes
-    ----------
-    crops, tables
-        Per well: where its crops and its part of the crop table are.
-    n_nuclei, n_taken
-        Per well: how many crops there are, and how many of them are used.
-    channels
-        Per well: indices of the channels.
-    stamp
-        Version of all that is read: pools of changed crops are not shared.
-    seed
-        Of the choice of nuclei.
-    """
+    @property
+    def crops(self) -> np.ndarray:
+        """Shape (nucleus, c, y, x)."""
 
-    crops: tuple[str, ...]
-    tables: tuple[str, ...]
-    n_nuclei: tuple[int, ...]
-    n_taken: tuple[int, ...]
-    channels: tuple[tuple[int, ...], ...]
-    stamp: str
-    seed: int
+    @property
+    def wells(self) -> np.ndarray:
+        """Shape (nucleus,): index of the well."""
+
+    @property
+    def numbers(self) -> np.ndarray:
+        """Shape (nucleus,): index of the crop in its well."""
+
+    @property
+    def names(self) -> np.ndarray:
+        """Shape (nucleus,): name of the field."""
+
+    @property
+    def fields(self) -> np.ndarray | None:
+        """Shape (field, c, y, x), or None."""
+
+    @property
+    def places(self) -> np.ndarray | None:
+        """Shape (nucleus, 3), or None."""
+
+    @property
+    def window_px(self) -> int:
+        """Edge of windows."""
 
 
-# Gives crops (nucleus, c, y, x), and of each the well's index, the crop's index and the field.
-Read = Callable[[PoolPlan], tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]
+Read = Callable[[Any], Arrays]
 
 
 class Dataset(NamedTuple):
@@ -47,7 +52,7 @@ class Dataset(NamedTuple):
     ----------
     pool
         Their images.
-    wells, numbers, fields
+    wells, numbers, names
         Shape (nucleus,): index of the well in the plan, index of the crop in its well, and the
         field's name.
     """
@@ -55,7 +60,7 @@ class Dataset(NamedTuple):
     pool: "NucleusPool"
     wells: np.ndarray
     numbers: np.ndarray
-    fields: np.ndarray
+    names: np.ndarray
 
     @property
     def n_bytes(self) -> int:
@@ -63,35 +68,46 @@ class Dataset(NamedTuple):
         return self.pool.n_bytes
 
 
-def choose_nuclei(plan: PoolPlan, well: int) -> np.ndarray:
-    """Choose which crops of a well are used, ascending, the same for the same plan."""
-    n_nuclei, n_taken = plan.n_nuclei[well], plan.n_taken[well]
-    if n_taken >= n_nuclei:
-        return np.arange(n_nuclei)
-    random = np.random.default_rng(np.random.SeedSequence(plan.seed, spawn_key=(well,)))
-    return np.sort(random.choice(n_nuclei, n_taken, replace=False))
-
-
-def open_dataset(plan: PoolPlan, read: Read, *, device: str) -> Dataset:
+def open_dataset(plan: Hashable, read: Read, *, device: str) -> Dataset:
     """Give the nuclei of a plan, from this process' memory where they are there already.
 
     Parameters
     ----------
     plan
-        Which nuclei.
+        Which nuclei; equal plans share one pool.
     read
         Reads them.
     device
         Where the network runs; the pool is there too where it fits.
     """
-    from i2r.models.batches import load_crops
-    from i2r.models.pools import NucleusPool, choose_home, open_cache
+    from i2r.models.pools import choose_home, open_cache
 
     def make() -> Dataset:
-        crops, wells, numbers, fields = read(plan)
-        pool = NucleusPool(load_crops(crops))
-        return Dataset(pool.to(choose_home(pool.n_bytes, device)), wells, numbers, fields)
+        arrays = read(plan)
+        pool = make_pool(arrays)
+        home = choose_home(pool.n_bytes, device)
+        return Dataset(pool.to(home), arrays.wells, arrays.numbers, arrays.names)
 
-    # Half of a worker's share of the machine.
-    limit = psutil.virtual_memory().total // (2 * (psutil.cpu_count() or 1))
-    return open_cache(limit).get((plan, device), make)
+    return open_cache(share_memory()).get((plan, device), make)
+
+
+def make_pool(arrays: Arrays) -> "NucleusPool":
+    """Make tensors of what was read, in the memory that it is in."""
+    import torch
+
+    from i2r.models.batches import load_crops
+    from i2r.models.pools import NucleusPool
+
+    if arrays.fields is None or arrays.places is None:
+        return NucleusPool(load_crops(arrays.crops))
+    return NucleusPool(
+        load_crops(arrays.crops),
+        torch.from_numpy(arrays.fields),
+        torch.from_numpy(arrays.places),
+        arrays.window_px,
+    )
+
+
+def share_memory() -> int:
+    """Give what a worker may keep for its later units: half of its share of the machine."""
+    return psutil.virtual_memory().total // (2 * (psutil.cpu_count() or 1))

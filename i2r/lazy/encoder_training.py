@@ -1,6 +1,6 @@
 """One training of an encoder over many classes, with what its held-out nuclei say of it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +18,7 @@ from i2r.kernels.folds import (
     permute_groups,
     split_parts,
 )
-from i2r.lazy.datasets import Dataset, PoolPlan, Read, open_dataset
+from i2r.lazy.datasets import Dataset, Read, open_dataset
 
 # Control nuclei whose intensities set the range: enough for its percentiles.
 N_SCALED = 4096
@@ -31,7 +31,7 @@ class TrainPlan(NamedTuple):
     Attributes
     ----------
     pool
-        The nuclei.
+        Says which nuclei.
     wells, plates, labels
         Per well of the pool: its key, its plate and its class.
     classes
@@ -48,7 +48,7 @@ class TrainPlan(NamedTuple):
         Nuclei per class to explain.
     """
 
-    pool: PoolPlan
+    pool: Hashable
     wells: tuple[str, ...]
     plates: tuple[str, ...]
     labels: tuple[str, ...]
@@ -206,7 +206,7 @@ def _split(
     labels = of_well[data.wells]
     used = np.flatnonzero(labels >= 0)
     if plan.group == "field":
-        names = np.char.add(np.char.add(np.array(plan.wells), "/")[data.wells], data.fields)
+        names = np.char.add(np.char.add(np.array(plan.wells), "/")[data.wells], data.names)
         members, of_nucleus = np.unique(names[used], return_inverse=True)
         first = np.zeros(members.size, dtype=np.intp)
         first[of_nucleus] = used

@@ -1,4 +1,4 @@
-"""The tasks of an encoder: one training, or the nuclei of one well embedded."""
+"""The nuclei of one well embedded."""
 
 from typing import Any
 
@@ -7,17 +7,18 @@ from dask import delayed
 from dask.delayed import Delayed
 
 from i2r.errors import I2RError
+from i2r.lazy.datasets import Arrays, make_pool
 
 
-def embed_crops(encoder: Delayed, crops: Delayed, *, where: str) -> Delayed:
-    """Embed the crops of one well.
+def embed_nuclei(encoder: Delayed, arrays: Delayed, *, where: str) -> Delayed:
+    """Embed the nuclei of one well.
 
     Parameters
     ----------
     encoder
         Delayed `i2r.models.ensemble.Encoder` on its device.
-    crops
-        Delayed array (nucleus, c, y, x), the encoder's channels.
+    arrays
+        Delayed `i2r.lazy.datasets.Arrays`: what was read of the well, the encoder's channels.
     where
         How to name the well in messages.
 
@@ -27,13 +28,13 @@ def embed_crops(encoder: Delayed, crops: Delayed, *, where: str) -> Delayed:
         Of float32 (nucleus, dim), in the order of the crops. It raises `I2RError` if a value is
         not finite.
     """
-    return delayed(_embed)(encoder, crops, where=where)
+    return delayed(_embed)(encoder, arrays, where=where)
 
 
-def _embed(encoder: Any, crops: np.ndarray, *, where: str) -> np.ndarray:
-    from i2r.models.embedding import embed_nuclei
+def _embed(encoder: Any, arrays: Arrays, *, where: str) -> np.ndarray:
+    from i2r.models.embedding import embed_pool
 
-    embeddings = embed_nuclei(encoder, crops)
+    embeddings = embed_pool(encoder, make_pool(arrays))
     wrong = np.logical_not(np.isfinite(embeddings).all(axis=1))
     if wrong.any():
         raise I2RError(

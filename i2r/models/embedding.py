@@ -1,16 +1,14 @@
 """Nuclei to embeddings, batch by batch, in as much memory as there is."""
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from i2r.models.batches import load_crops
 from i2r.models.cnn import Precision, choose_precision, mix_precision
 from i2r.models.ensemble import Encoder
-from i2r.models.views import prepare_images
+from i2r.models.pools import NucleusPool
 
 # Nuclei at a time: 64 MB of the widest layer of a ResNet-18 at 224 px per 20 nuclei.
 BATCH_SIZE = 256
@@ -61,9 +59,9 @@ def run_in_parts(
     return part
 
 
-def embed_nuclei(
+def embed_pool(
     encoder: Encoder,
-    crops: npt.NDArray[Any],
+    pool: NucleusPool,
     *,
     batch_size: int = BATCH_SIZE,
     precision: Precision = "auto",
@@ -74,8 +72,8 @@ def embed_nuclei(
     ----------
     encoder
         In evaluation mode, on the device that shall do the work.
-    crops
-        Shape (nucleus, c, y, x), uint8 or uint16, the encoder's channels.
+    pool
+        The well's nuclei, the encoder's channels.
     batch_size
         Nuclei at a time, fewer where memory runs out; batches start at the well's first nucleus,
         so results don't depend on what else is embedded.
@@ -89,14 +87,15 @@ def embed_nuclei(
         sizes, and between CPU and GPU, equal to within rounding of the precision.
     """
     device = next(encoder.parameters()).device
-    embeddings = np.empty((len(crops), encoder.n_dims), dtype=np.float32)
-    loaded = load_crops(crops)
+    n_nuclei = len(pool.crops)
+    embeddings = np.empty((n_nuclei, encoder.n_dims), dtype=np.float32)
+    rows = torch.arange(n_nuclei, device=pool.device)
 
     def embed(part: slice) -> None:
-        images = prepare_images(encoder.settings, loaded[part].to(device))
+        images = pool.draw(encoder.settings, rows[part], device=device)
         embeddings[part] = encoder.embed(images).cpu().numpy()
 
     dtype = choose_precision(device, precision)
     with torch.inference_mode(), mix_precision(device, dtype):
-        run_in_parts(embed, len(crops), part=batch_size, device=device)
+        run_in_parts(embed, n_nuclei, part=batch_size, device=device)
     return embeddings

@@ -43,6 +43,8 @@ class EncoderSettings:
         Length of the embedding; 0 takes the branches' features as they are.
     nucleus_px, region_px
         Edge of the images of either branch in pixels.
+    window_px, halved
+        Edge of the region in pixels of the field, and whether fields are halved before it is cut.
     scale, low, high
         Scaling of nuclei; see `i2r.models.batches.Scaling`.
     widths
@@ -56,6 +58,8 @@ class EncoderSettings:
     embedding_dim: int = 128
     nucleus_px: int = 64
     region_px: int = 224
+    window_px: int = 448
+    halved: bool = True
     scale: ScaleMethod = "plate"
     low: tuple[float, ...] = (0.0,)
     high: tuple[float, ...] = (65535.0,)
@@ -141,6 +145,11 @@ class Encoder(nn.Module):
             self.classifier.extend(
                 [nn.BatchNorm1d(self.n_dims), nn.PReLU(), nn.Linear(self.n_dims, n_classes)]
             )
+
+    @property
+    def n_bytes(self) -> int:
+        """The memory that the weights take."""
+        return sum(tensor.numel() * tensor.element_size() for tensor in self.state_dict().values())
 
     def embed(self, images: Mapping[str, Tensor]) -> Tensor:
         """Return the embedding, float32, shape (n, n_dims).

@@ -1,4 +1,4 @@
-"""Turn nuclei into embeddings with an encoder."""
+"""Turn nuclei into embeddings with an encoder, and these into profiles of wells and genes."""
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -6,24 +6,36 @@ from hashlib import sha256
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+import pandas as pd
 from dask import delayed
 from dask.delayed import Delayed
 from pydantic import Field
 
 from i2r.errors import I2RError, InputError
-from i2r.lazy.encoders import embed_crops
-from i2r.stages.base import Group, Stage
-from i2r.store import files
+from i2r.lazy.datasets import share_memory
+from i2r.lazy.encoders import embed_nuclei
+from i2r.lazy.profiles import DESCRIBED, TABLES, ProfilePlan, profile_wells
+from i2r.stages.base import FINISH, Group, Stage, seed_sequence
+from i2r.store import files, tables
+from i2r.store.arrays import read_array
 from i2r.store.experiment import Experiment
-from i2r.store.nuclei import read_channels
+from i2r.store.nuclei import CONTROL
+from i2r.store.pools import PoolArrays, PoolPlan, Window, plan_pool, read_pool
 from i2r.store.write import write_embeddings
+
+# Options that only the last unit uses: changing them embeds nothing anew.
+OF_FINISH = ("class_by", "aggregate", "correction", "correct_by", "umap", "seed")
 
 
 class Embed(Stage):
-    """Embed every nucleus that has a crop, of any well, with an encoder.
+    """Embed every nucleus that has a crop, of any well, and profile wells and conditions.
 
-    The encoder is a file: one that i2r trained, or torchvision's weights of a ResNet-18, whose
-    512 features are the embedding then.
+    The encoder is what the stage 'train' before it made: of several folds the one with the best
+    validation accuracy, of encoders without a class every one; or it is a file: an encoder of
+    i2r, or torchvision's weights of a ResNet-18, whose 512 features are the embedding then.
+
+    The published profile is the plain mean over nuclei without correction (Paysan et al., Cell
+    Systems 2025), which is the default; corrections learn from the nuclei of negative controls.
     """
 
     stage: Literal["embed"] = "embed"
@@ -35,19 +47,49 @@ class Embed(Stage):
     channels: tuple[str, ...] = Field(
         ("DNA",), description="Channels for a ResNet-18 from elsewhere; i2r's encoders name theirs"
     )
+    class_by: Literal["condition", "gene"] = Field(
+        "condition", description="What profiles are made for: conditions, or the genes they act on"
+    )
+    aggregate: Literal["mean", "median"] = Field("mean", description="Nuclei to profiles")
+    correction: Literal["none", "standardize-to-controls", "sphering"] = Field(
+        "none", description="Correction by the controls of each plate or batch"
+    )
+    correct_by: str = Field(
+        "plate", description="Column of the layout whose values are corrected apart"
+    )
+    umap: bool = Field(True, description="Lay wells out in two dimensions, if umap-learn is there")
+    seed: int = Field(0, ge=0, description="Seed of nulls (default: the pipeline's)")
 
-    reads: ClassVar[Mapping[str, bool]] = {"crop": True}
+    reads: ClassVar[Mapping[str, bool]] = {"train": False, "segment": True, "crop": True}
     group: ClassVar[Group] = "gpu"
+    layout_columns: ClassVar[tuple[str, ...]] = ("perturbation", "gene", "dose", "role")
 
     def check(self, experiment: Experiment) -> list[str]:
-        """Refuse a file that is no encoder, and channels that are not there."""
-        if not self.encoder:
-            return [f"stage {self.title!r}: no encoder. Name a file in 'encoder'."]
+        """Refuse a file that is no encoder, and channels or columns that are not there."""
+        problems = []
+        if self.correct_by not in experiment.layout.columns:
+            problems.append(
+                f"stage {self.title!r}: the layout has no column {self.correct_by!r}, found "
+                f"{', '.join(map(str, experiment.layout.columns))}. Set 'correct_by'."
+            )
+        has_training = len(self.needs) > 2
+        if self.encoder is None:
+            if not has_training:
+                problems.append(
+                    f"stage {self.title!r}: no encoder. Name a file in 'encoder', or put a stage "
+                    "'train' before it."
+                )
+            return problems
+        if has_training:
+            problems.append(
+                f"stage {self.title!r}: an encoder in a file and one of {self.needs[0]!r}. Leave "
+                f"one out: 'needs: [{', '.join(self.needs[1:])}]' reads the file alone."
+            )
         try:
-            encoder = open_encoder(self.encoder, digest_file(self.encoder), self.channels, "cpu")
+            encoder = load_encoder(self.encoder, channels=self.channels, device="cpu")
         except I2RError as error:
-            return [f"stage {self.title!r}: {error}"]
-        return [
+            return [*problems, f"stage {self.title!r}: {error}"]
+        return problems + [
             f"stage {self.title!r}: the encoder sees {channel!r}, plate {plate.name!r} has "
             f"{', '.join(plate.channels)}. Name other channels or another encoder."
             for plate in experiment.plates.values()
@@ -55,28 +97,94 @@ class Embed(Stage):
             if channel not in plate.channels
         ]
 
+    def fingerprint(self, experiment: Experiment, key: str, upstream: Mapping[str, str]) -> str:
+        """Identify a unit's inputs; wells don't depend on how they are summarised."""
+        if key == FINISH:
+            return super().fingerprint(experiment, key, upstream)
+        defaults = {name: type(self).model_fields[name].default for name in OF_FINISH}
+        return Stage.fingerprint(self.model_copy(update=defaults), experiment, key, upstream)
+
+    def whole_layout(self, experiment: Experiment) -> object:
+        """Give the layout with the column that is corrected by."""
+        column = experiment.layout_by_key[self.correct_by].astype(str).tolist()
+        return [super().whole_layout(experiment), column]
+
     def inputs(self, experiment: Experiment, key: str) -> object:
-        """Describe the encoder by its content."""
-        return [super().inputs(experiment, key), digest_file(str(self.encoder))]
+        """Describe an encoder in a file by its content."""
+        own = digest_file(self.encoder) if self.encoder else ""
+        return [super().inputs(experiment, key), own]
+
+    def _encoders(self, experiment: Experiment) -> dict[str, str]:
+        """List the encoders by name; the name of a single one is empty."""
+        if self.encoder is not None:
+            return {"": self.encoder}
+        train = self.needs[0]
+        keys = [
+            key
+            for key in sorted(experiment.ledger.done_keys(train))
+            if (experiment.ledger.result(train, key) or {}).get("trained")
+        ]
+        left_out = [key for key in keys if "/without-" in key]
+        if left_out:
+            return {key: experiment.model_url(train, key) for key in left_out}
+        if not keys:
+            raise I2RError(f"stage {self.title!r}: {train!r} trained no encoder. See its table.")
+        if len(keys) > 1:
+            scores = experiment.table(train).set_index("unit")["validation_balanced_accuracy"]
+            keys.sort(key=lambda key: -np.nan_to_num(scores[key]))
+        return {"": experiment.model_url(train, keys[0])}
 
     def build(self, experiment: Experiment, key: str) -> Delayed:
-        """Embed one well."""
+        """Embed one well with every encoder."""
         crop = self.needs[-1]
         plate, _ = experiment.locate(key)
-        url = str(self.encoder)
-        encoder = delayed(open_encoder)(url, digest_file(url), self.channels, "auto")
-        crops = delayed(read_encoder_channels)(
-            encoder, experiment.crops_url(crop, key), names=plate.channels
+        plan = plan_pool(experiment, [key], crop=crop, segment=self.needs[-2], channels=())
+        written = []
+        for name, url in self._encoders(experiment).items():
+            encoder = delayed(open_encoder)(url, digest_file(url), self.channels)
+            arrays = delayed(read_for_encoder)(encoder, plan, names=plate.channels, where=key)
+            written.append(
+                delayed(write_well)(
+                    embed_nuclei(encoder, arrays, where=key),
+                    url=experiment.embeddings_url(self.title, key, encoder=name),
+                    crops=crop,
+                )
+            )
+        return delayed(count_written)(written, encoders=sorted(self._encoders(experiment)))
+
+    def finish(self, experiment: Experiment, keys: Sequence[str]) -> Delayed:
+        """Profile wells and conditions, and say what the profiles are worth."""
+        done = set(keys)
+        layout = experiment.layout_by_key.loc[[k for k in experiment.well_keys if k in done]]
+        is_control = layout["role"] == "negative_control"
+        named = layout["gene"].where(layout["gene"].astype(str) != "", layout["perturbation"])
+        classes = (named if self.class_by == "gene" else layout["condition"]).astype(str)
+        wells = (
+            layout[DESCRIBED]
+            .astype(str)
+            .assign(
+                **{
+                    "class": classes.mask(is_control, CONTROL).mask(layout["role"] == "empty", ""),
+                    "control": is_control,
+                    "group": layout[self.correct_by].astype(str),
+                }
+            )
         )
-        return delayed(write_well)(
-            embed_crops(encoder, crops, where=key),
-            url=experiment.embeddings_url(self.title, key),
-            crops=crop,
+        urls = {
+            name: tuple(
+                experiment.embeddings_url(self.title, key, encoder=name) for key in wells.index
+            )
+            for name in self._encoders(experiment)
+        }
+        plan = ProfilePlan(wells, urls, self.aggregate, self.correction, self.umap)
+        found = profile_wells(plan, read_array, seed=seed_sequence(self.seed, self.title, "*"))
+        return delayed(write_profiles)(
+            found, urls={name: experiment.table_url(f"{self.title}{name}") for name in TABLES}
         )
 
     def peak_bytes(self, experiment: Experiment, key: str) -> int:
-        """A well's crops, a batch in the network, and torch itself."""
-        return experiment.well_bytes(key) + 2**30
+        """A well's crops and fields, a batch in the network, and torch itself."""
+        return 2 * experiment.well_bytes(key) + 2**30
 
     def bytes_out(self, experiment: Experiment, key: str) -> int:
         """About 150 nuclei in every field."""
@@ -91,49 +199,81 @@ def digest_file(url: str) -> str:
         raise InputError(f"{url}: no such file, expected an encoder. Name another.") from error
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=256)
 def _digest_version(url: str, size_bytes: int, mtime_ns: int) -> str:
     return sha256(files.read_bytes(url)).hexdigest()
 
 
-@lru_cache(maxsize=2)
-def open_encoder(url: str, digest: str, channels: tuple[str, ...], device: str) -> Any:
-    """Open an encoder, once per worker.
+def load_encoder(url: str, *, channels: tuple[str, ...], device: str) -> Any:
+    """Read an encoder.
 
     Parameters
     ----------
-    url, digest
-        The file and the hash of its content.
+    url
+        The file.
     channels
         See `i2r.models.weights.decode_encoder`.
     device
-        Where it goes; ``auto`` takes a GPU where there is one.
+        Where it goes.
 
     Raises
     ------
     InputError
         If the file is none.
     """
-    import torch
-
     from i2r.models.weights import decode_encoder
 
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         return decode_encoder(files.read_bytes(url), channels=channels, device=device)
+    except FileNotFoundError as error:
+        raise InputError(f"{url}: no such file, expected an encoder. Name another.") from error
     except ValueError as error:
         raise InputError(
             f"{url}: {error}. Name a file that 'train' wrote or torchvision's ResNet-18 weights."
         ) from error
 
 
-def read_encoder_channels(encoder: Any, url: str, *, names: Sequence[str]) -> np.ndarray:
-    """Read those channels of a well's crops that the encoder sees."""
-    return read_channels(url, channels=[names.index(c) for c in encoder.settings.channels])
+def open_encoder(url: str, digest: str, channels: tuple[str, ...]) -> Any:
+    """Give an encoder on the GPU where there is one; each is read once per worker."""
+    import torch
+
+    from i2r.models.pools import open_cache
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return open_cache(share_memory()).get(
+        (url, digest, channels, device), lambda: load_encoder(url, channels=channels, device=device)
+    )
 
 
-def write_well(embeddings: np.ndarray, *, url: str, crops: str) -> dict[str, Any]:
-    """Write a well's embeddings."""
-    written = write_embeddings(url, embeddings, attributes={"crops": crops})
-    return {"nuclei": len(embeddings), "bytes_out": written}
+def read_for_encoder(
+    encoder: Any, plan: PoolPlan, *, names: Sequence[str], where: str
+) -> PoolArrays:
+    """Read of a well what an encoder sees."""
+    settings = encoder.settings
+    missing = [channel for channel in settings.channels if channel not in names]
+    if missing:
+        raise I2RError(f"{where}: no channel {missing[0]!r}, which the encoder sees.")
+    window = Window(settings.window_px, settings.halved) if "region" in settings.view else None
+    channels = tuple(names.index(channel) for channel in settings.channels)
+    return read_pool(plan._replace(channels=(channels,), window=window))
+
+
+def write_well(embeddings: np.ndarray, *, url: str, crops: str) -> tuple[int, int]:
+    """Write a well's embeddings; return the numbers of nuclei and of bytes."""
+    return len(embeddings), write_embeddings(url, embeddings, attributes={"crops": crops})
+
+
+def count_written(written: Sequence[tuple[int, int]], *, encoders: Sequence[str]) -> dict[str, Any]:
+    """Describe what was written for a well."""
+    return {
+        "nuclei": written[0][0],
+        "bytes_out": sum(n_bytes for _, n_bytes in written),
+        "encoders": list(encoders),
+    }
+
+
+def write_profiles(found: Mapping[str, pd.DataFrame], *, urls: Mapping[str, str]) -> dict[str, Any]:
+    """Write the tables of profiles."""
+    for name, table in found.items():
+        tables.write_table(urls[name], table)
+    return {}

@@ -11,7 +11,6 @@ from dask.delayed import Delayed
 from pydantic import Field, field_validator
 
 from i2r.errors import I2RError, InputError
-from i2r.lazy.datasets import PoolPlan, choose_nuclei
 from i2r.lazy.encoder_training import Files, TrainPlan, train_unit
 from i2r.stages.base import Group, Stage, seed_sequence
 from i2r.store import files, tables
@@ -24,7 +23,9 @@ from i2r.store.encoders import (
     write_trained,
 )
 from i2r.store.experiment import Experiment
-from i2r.store.nuclei import CONTROL, Nuclei, list_classes, read_nuclei
+from i2r.store.nuclei import CONTROL, list_classes
+from i2r.store.pools import PoolPlan, Window, count_crops, plan_pool, read_pool
+from i2r.store.regions import RegionView
 
 Architecture = Literal["small", "resnet18"]
 VIEWS = ("nucleus", "binary-nucleus", "region", "nucleus+region")
@@ -87,6 +88,13 @@ class Train(Stage):
         (32, 64, 128, 128), description="Channels of the layers of 'small'"
     )
     nucleus_px: int = Field(64, ge=8, le=512, description="Edge that crops are resized to")
+    region_px: int = Field(
+        448, ge=8, multiple_of=4, description="Edge of the region around a nucleus, in the field"
+    )
+    region_input_px: int = Field(224, ge=8, description="Edge that regions are resized to")
+    halve_regions: bool = Field(
+        True, description="Cut regions from fields of half size, a quarter of the memory"
+    )
     embedding_dim: int = Field(128, ge=2, le=4096, description="Length of the embedding")
     optimizer: Literal["adam", "adamw"] = Field("adamw", description="Optimiser")
     learning_rate: float = Field(2e-3, gt=0, description="Learning rate")
@@ -187,11 +195,12 @@ class Train(Stage):
                 self.weights,
                 url,
                 channels=self.channels,
+                unit=key,
                 part_url=experiment.part_url(self.title, key),
             )
         unit = self._units(experiment)[key]
         wells, notes = self._choose_wells(experiment)
-        described = {"view": unit.view, "fold": unit.fold, "without": unit.without}
+        described = {"unit": key, "view": unit.view, "fold": unit.fold, "without": unit.without}
         if unit.without and unit.without not in set(wells["class"]):
             return delayed(skip_unit)(
                 described, note="no class of the others", url=experiment.part_url(self.title, key)
@@ -214,6 +223,9 @@ class Train(Stage):
                 "channels": self.channels,
                 "embedding_dim": self.embedding_dim,
                 "nucleus_px": self.nucleus_px,
+                "region_px": self.region_input_px,
+                "window_px": self.region_px,
+                "halved": self.halve_regions,
                 "scale": self.scale,
                 "widths": self.widths,
             },
@@ -224,7 +236,7 @@ class Train(Stage):
         trained = train_unit(
             plan,
             Files(
-                read=read_plan,
+                read=read_pool,
                 load_weights=partial(read_optional, self.weights),
                 load=partial(read_optional, checkpoint),
                 save=partial(write_checkpoint, checkpoint),
@@ -259,11 +271,8 @@ class Train(Stage):
         chosen = set(self.classes) or self._find_impactful(experiment)
         if chosen is not None:
             wells = wells[wells["class"].isin(chosen | {CONTROL})]
-        n_nuclei = [
-            int((experiment.ledger.result(self.needs[-1], key) or {}).get("nuclei", 0))
-            for key in wells.index
-        ]
-        wells = wells.assign(n_nuclei=n_nuclei)
+        crop = self.needs[-1]
+        wells = wells.assign(n_nuclei=[count_crops(experiment, crop, key) for key in wells.index])
         empty = wells[wells["n_nuclei"] == 0]
         notes = [f"wells without nuclei: {', '.join(empty.index)}"] if len(empty) else []
         wells = wells[wells["n_nuclei"] > 0]
@@ -290,27 +299,23 @@ class Train(Stage):
 
     def _plan_pool(self, experiment: Experiment, wells: pd.DataFrame) -> PoolPlan:
         """Say which nuclei are read: all, and of controls as many as the largest class has."""
-        crop = self.needs[-1]
         is_control = (wells["class"] == CONTROL).to_numpy()
         counts = wells["n_nuclei"].to_numpy()
-        taken = counts.copy()
+        taken = counts
         if is_control.any() and not is_control.all():
             largest = wells[~is_control].groupby("class")["n_nuclei"].sum().max()
             share = -(-int(largest) // int(is_control.sum()))
             taken = np.where(is_control, np.minimum(counts, share), counts)
-        entries = {entry.key: entry.fingerprint for entry in experiment.ledger.entries(crop)}
-        plates = experiment.plates
-        return PoolPlan(
-            crops=tuple(experiment.crops_url(crop, key) for key in wells.index),
-            tables=tuple(experiment.part_url(crop, key) for key in wells.index),
-            n_nuclei=tuple(counts.tolist()),
-            n_taken=tuple(taken.tolist()),
-            channels=tuple(
-                tuple(plates[plate].channels.index(channel) for channel in self.channels)
-                for plate in wells["plate"]
-            ),
-            stamp=" ".join(entries[key] for key in wells.index),
+        shows_regions = any("region" in view for view in self.views)
+        return plan_pool(
+            experiment,
+            list(wells.index),
+            crop=self.needs[-1],
+            segment=self.needs[-2],
+            channels=self.channels,
+            n_taken=taken.tolist(),
             seed=self.seed,
+            window=Window(self.region_px, self.halve_regions) if shows_regions else None,
         )
 
     def finish(self, experiment: Experiment, keys: Sequence[str]) -> Delayed:
@@ -326,9 +331,18 @@ class Train(Stage):
         )
 
     def peak_bytes(self, experiment: Experiment, key: str) -> int:
-        """All nuclei of the layout's classes, at most 2,000 a well, the network, and torch."""
-        n_wells = len(list_classes(experiment, self.class_by))
-        return n_wells * 2000 * len(self.channels) * 64 * 64 * 2 + 2**30
+        """All nuclei of the layout's classes, at most 2,000 a well, fields, network, and torch."""
+        wells = list_classes(experiment, self.class_by).index
+        crops = len(wells) * 2000 * len(self.channels) * 64 * 64 * 2
+        fields = 0
+        if any("region" in view for view in self.views):
+            view = RegionView((0,) * len(self.channels), self.region_px, halved=self.halve_regions)
+            fields = sum(
+                experiment.n_fields(key)
+                * view.count_field_bytes(experiment.locate(key)[0].shape[1:])
+                for key in wells
+            )
+        return crops + 2 * fields + 2**30
 
     def bytes_in(self, experiment: Experiment, key: str) -> int:
         """About 150 nuclei in every field."""
@@ -347,14 +361,8 @@ TRAINING = (
 )  # fmt: skip
 
 
-def read_plan(plan: PoolPlan) -> Nuclei:
-    """Read the nuclei of a plan."""
-    chosen = [choose_nuclei(plan, well) for well in range(len(plan.crops))]
-    return read_nuclei(plan.crops, plan.tables, channels=plan.channels, chosen=chosen)
-
-
 def import_encoder(
-    weights: str, url: str, *, channels: tuple[str, ...], part_url: str
+    weights: str, url: str, *, channels: tuple[str, ...], unit: str, part_url: str
 ) -> dict[str, Any]:
     """Take over an encoder that exists.
 
@@ -372,6 +380,6 @@ def import_encoder(
             f"{weights}: {error}. Name an encoder of i2r or torchvision's ResNet-18 weights."
         ) from error
     written = files.write_bytes(url, encode_encoder(encoder))
-    row = {"view": encoder.settings.view, "start": weights, "note": "imported"}
+    row = {"unit": unit, "view": encoder.settings.view, "start": weights, "note": "imported"}
     tables.write_table(part_url, pd.DataFrame([row]))
     return {"bytes_out": written, "trained": True}

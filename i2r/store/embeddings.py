@@ -66,10 +66,10 @@ def open_embeddings(experiment: "Experiment", name: str, *, encoder: str = "") -
 
 def _list_wells(experiment: "Experiment", name: str, encoder: str) -> list[_Well]:
     """List the wells that have embeddings, as the ledger knows them."""
-    done = set(experiment.ledger.done_keys(name))
     wells = []
     for key in experiment.well_keys:
-        if (f"{encoder}/{key}" if encoder else key) not in done:
+        result = experiment.ledger.result(name, key)
+        if result is None or encoder not in result.get("encoders", [""]):
             continue
         url = experiment.embeddings_url(name, key, encoder=encoder)
         document = json.loads(files.read_bytes(f"{url}/zarr.json"))

@@ -1,14 +1,16 @@
 """Nuclei of many wells at once: which wells make a class, and their crops in one array."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from i2r.errors import I2RError
+from i2r.kernels.regions import place_windows
 from i2r.store import files, tables
 from i2r.store.arrays import read_array
+from i2r.store.regions import RegionView, read_framed_field
 
 if TYPE_CHECKING:
     from i2r.store.experiment import Experiment
@@ -117,3 +119,71 @@ def read_nuclei(
     wells = np.repeat(np.arange(len(chosen)), [len(rows) for rows in chosen])
     numbers = np.concatenate([*chosen, np.empty(0, np.int64)]).astype(np.int64)
     return Nuclei(together, wells, numbers, np.concatenate(fields))
+
+
+class Regions(NamedTuple):
+    """Fields around nuclei, and where in them each nucleus' window starts.
+
+    Attributes
+    ----------
+    fields
+        Shape (field, c, y, x), uint8: scaled and framed; smaller ones are filled up with zeros
+        that no window reaches.
+    places
+        Shape (nucleus, 3), int64: field, row and column.
+    """
+
+    fields: np.ndarray
+    places: np.ndarray
+
+
+def read_regions(
+    nuclei: Nuclei,
+    parts: Sequence[str],
+    segments: Sequence[str],
+    images: Sequence[Mapping[str, str]],
+    *,
+    channels: Sequence[Sequence[int]],
+    size_px: int,
+    halved: bool,
+) -> Regions:
+    """Read the fields of nuclei, each once.
+
+    Parameters
+    ----------
+    nuclei
+        From `read_nuclei`.
+    parts, segments
+        Per well: where its parts of the crop table and of the table of measured nuclei are.
+    images
+        Per well: the image groups by field.
+    channels
+        Per well: indices of the channels.
+    size_px, halved
+        See `i2r.store.regions.RegionView`.
+    """
+    places = np.zeros((len(nuclei.wells), 3), dtype=np.int64)
+    framed: list[np.ndarray] = []
+    for well in np.unique(nuclei.wells):
+        rows = np.flatnonzero(nuclei.wells == well)
+        cropped = tables.read_table(parts[well], columns=["field", "label", "crop"])
+        cropped = cropped[cropped["crop"] >= 0].sort_values("crop").iloc[nuclei.numbers[rows]]
+        columns = ["field", "label", "centroid_y_px", "centroid_x_px"]
+        measured = tables.read_table(segments[well], columns=columns)
+        joined = cropped.merge(measured, on=["field", "label"], how="left", validate="1:1")
+        places[rows, 1:] = place_windows(
+            joined["centroid_y_px"].to_numpy(), joined["centroid_x_px"].to_numpy(), halved=halved
+        )
+        view = RegionView(tuple(channels[well]), size_px=size_px, halved=halved)
+        names = joined["field"].to_numpy(dtype=str)
+        for name in np.unique(names):
+            places[rows[names == name], 0] = len(framed)
+            framed.append(read_framed_field(images[well][name], view))
+    if not framed:
+        return Regions(np.zeros((0, len(channels[0]), size_px, size_px), np.uint8), places)
+    largest = np.max([field.shape for field in framed], axis=0)
+    fields = np.zeros((len(framed), *largest), dtype=np.uint8)
+    for number, field in enumerate(framed):
+        fields[number, :, : field.shape[1], : field.shape[2]] = field
+        framed[number] = field[:0]  # let go of one copy after the other
+    return Regions(fields, places)

@@ -1,5 +1,6 @@
 """Embed: every nucleus with a crop gets a vector, whoever computes it."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,17 @@ import torch
 
 from i2r.cluster import ClusterSpec
 from i2r.errors import InputError
-from i2r.models.embedding import embed_nuclei
+from i2r.kernels.regions import scale_field
+from i2r.models.batches import load_crops
+from i2r.models.embedding import embed_pool
 from i2r.models.ensemble import Encoder, EncoderSettings, build_encoder
-from i2r.models.weights import encode_encoder
+from i2r.models.pools import NucleusPool
+from i2r.models.views import prepare_images
+from i2r.models.weights import decode_encoder, encode_encoder
 from i2r.pipeline.spec import Pipeline, parse_pipeline
 from i2r.store.arrays import read_array
 from i2r.store.experiment import Experiment, open_experiment
-from i2r.testing import PlateFiles, describe_pipeline
+from i2r.testing import PlateFiles, describe_pipeline, write_plate
 from tests.conftest import run_here
 
 SETTINGS = EncoderSettings(embedding_dim=4, widths=(4, 8), classes=("a", "b"), high=(30000.0,))
@@ -33,7 +38,7 @@ def write_encoder(folder: Path, **changes: Any) -> tuple[Path, Encoder]:
 
 def pipeline(plate: PlateFiles, **options: Any) -> Pipeline:
     content = describe_pipeline(plate, screen=False)
-    content["stages"].append({"stage": "embed", **options})
+    content["stages"].append({"stage": "embed", "umap": False, **options})
     return parse_pipeline(content, where="test")
 
 
@@ -58,7 +63,9 @@ def test_every_crop_is_embedded_and_labelled(
     assert values.dims == ("nucleus", "dim")
     of_well = embeddings.isel(nucleus=np.flatnonzero(embeddings["well"] == "A03"))
     crops = read_array(experiment.crops_url("crop", "P1/A03"))
-    np.testing.assert_array_equal(of_well["embedding"], embed_nuclei(encoder, crops))
+    np.testing.assert_array_equal(
+        of_well["embedding"], embed_pool(encoder, NucleusPool(load_crops(crops)))
+    )
 
 
 def test_opening_reads_no_values(cropped: Path, plate: PlateFiles, tmp_path: Path) -> None:
@@ -144,3 +151,176 @@ def test_one_and_two_workers_give_the_same_embeddings(
         experiment: Experiment = open_experiment(str(cropped))
         found.append(experiment.embeddings(f"with-{n_workers}")["embedding"].to_numpy())
     np.testing.assert_array_equal(*found)
+
+
+# ------------------------------------------------------------------- encoders of 'train'
+
+QUICK: dict[str, Any] = {
+    "stage": "train", "n_folds": 2, "widths": [4, 8], "nucleus_px": 32, "embedding_dim": 8,
+    "max_epochs": 4, "learning_rate": 5e-3, "batch_size": 16, "surest_nuclei": 0,
+}  # fmt: skip
+
+
+def trained(plate: PlateFiles, training: dict[str, Any], **options: Any) -> Pipeline:
+    content = describe_pipeline(plate, screen=False)
+    content["stages"] += [{**QUICK, **training}, {"stage": "embed", "umap": False, **options}]
+    return parse_pipeline(content, where="test")
+
+
+@pytest.fixture(scope="module")
+def embedded(tmp_path_factory: pytest.TempPathFactory) -> tuple[PlateFiles, Path]:
+    """Sixteen wells, embedded with the best of two folds; nobody may change it."""
+    folder = tmp_path_factory.mktemp("embedded")
+    plate = write_plate(folder / "plate", wells=16, fields=2)
+    assert run_here(trained(plate, {}), folder / "e").exit_code == 0
+    return plate, folder / "e"
+
+
+def test_the_fold_with_the_best_validation_accuracy_embeds(
+    embedded: tuple[PlateFiles, Path],
+) -> None:
+    experiment = open_experiment(str(embedded[1]))
+    table = experiment.table("train")
+    best = table.loc[table["validation_balanced_accuracy"].idxmax(), "unit"]
+    encoder = decode_encoder(
+        Path(experiment.model_url("train", best).removeprefix("file://")).read_bytes()
+    )
+    crops = read_array(experiment.crops_url("crop", "P1/A05"))
+    np.testing.assert_array_equal(
+        read_array(experiment.embeddings_url("embed", "P1/A05")),
+        embed_pool(encoder, NucleusPool(load_crops(crops))),
+    )
+
+
+def test_profiles_are_means_over_nuclei(embedded: tuple[PlateFiles, Path]) -> None:
+    experiment = open_experiment(str(embedded[1]))
+    embeddings = experiment.embeddings("embed").load()
+    wells, genes = experiment.table("embed"), experiment.table("embed-genes")
+    names = [f"e{n}" for n in range(8)]
+    assert wells["well"].tolist() == experiment.layout["well"].tolist()
+    for row in wells.itertuples():
+        own = embeddings["embedding"][embeddings["well"].to_numpy() == row.well]
+        assert row.n_nuclei == len(own)
+        np.testing.assert_allclose(
+            wells.loc[row.Index, names].to_numpy(float), own.mean("nucleus"), rtol=1e-5, atol=1e-6
+        )
+    assert genes["class"].tolist() == ["active", "inert", "negative control"]
+    for row in genes.itertuples():
+        wanted = "control" if row.is_control else genes.loc[row.Index, "class"]
+        own = embeddings["embedding"][embeddings["perturbation"].to_numpy() == wanted]
+        np.testing.assert_allclose(
+            genes.loc[row.Index, names].to_numpy(float), own.mean("nucleus"), rtol=1e-5, atol=1e-6
+        )
+        assert (row.n_wells, row.n_nuclei) == (8 if row.is_control else 4, len(own))
+
+
+def test_wells_of_a_real_effect_find_each_other(embedded: tuple[PlateFiles, Path]) -> None:
+    table = open_experiment(str(embedded[1])).table("embed-reproducibility").set_index("class")
+    assert table.loc["active", "precision_controls"] == 1
+    assert table.loc["active", "p_value_controls"] < 0.02
+    assert table.loc["active", "precision_others"] == 1
+    assert table.loc["inert", "p_value_controls"] > 0.02
+    assert set(table["n_wells"]) == {4}
+
+
+@pytest.mark.slow
+def test_a_layout_in_two_dimensions_keeps_what_is_near_together(
+    embedded: tuple[PlateFiles, Path], tmp_path: Path
+) -> None:
+    pytest.importorskip("umap", reason="umap-learn is not installed")
+    plate, original = embedded
+    url = tmp_path / "copy"
+    shutil.copytree(original, url)
+    run_here(trained(plate, {}, umap=True), url)
+    table = open_experiment(str(url)).table("embed-umap")
+    assert len(table) == 16
+    places = table[["x", "y"]].to_numpy()
+    active = (table["class"] == "active").to_numpy()
+    within = np.ptp(places[active], axis=0).max()
+    between = np.linalg.norm(places[active].mean(axis=0) - places[~active].mean(axis=0))
+    assert between > within
+
+
+def test_a_correction_redoes_the_profiles_and_no_embedding(
+    embedded: tuple[PlateFiles, Path], tmp_path: Path
+) -> None:
+    plate, original = embedded
+    url = tmp_path / "copy"
+    shutil.copytree(original, url)
+    for correction in ("standardize-to-controls", "sphering"):
+        summary = run_here(trained(plate, {}, correction=correction, aggregate="median"), url)
+        assert summary.ran == {"embed": 1}
+    run_here(trained(plate, {}, correction="standardize-to-controls"), url)
+    experiment = open_experiment(str(url))
+    control = experiment.table("embed-genes").set_index("class").loc["negative control"]
+    np.testing.assert_allclose([control[f"e{n}"] for n in range(8)], 0, atol=1e-5)
+
+
+def test_a_batch_without_controls_can_not_be_corrected_by(
+    embedded: tuple[PlateFiles, Path], tmp_path: Path
+) -> None:
+    plate, original = embedded
+    url = tmp_path / "copy"
+    shutil.copytree(original, url)
+    summary = run_here(trained(plate, {}, correction="sphering", correct_by="well"), url)
+    assert summary.exit_code == 3
+    assert "'A02': no nuclei of negative controls" in summary.failed[0].error
+    with pytest.raises(InputError, match="the layout has no column 'batch'"):
+        run_here(trained(plate, {}, correct_by="batch"), url)
+
+
+def test_encoders_without_a_class_embed_every_well_each(cropped: Path, plate: PlateFiles) -> None:
+    given = trained(plate, {"hold_out": "classes", "max_epochs": 1})
+    assert run_here(given, cropped).exit_code == 0
+    experiment = open_experiment(str(cropped))
+    names = ["nucleus/without-active", "nucleus/without-inert"]
+    assert sorted(experiment.table("embed-genes")["encoder"].unique()) == names
+    first, second = (experiment.embeddings("embed", encoder=name) for name in names)
+    assert first.sizes == second.sizes
+    assert (first["embedding"] != second["embedding"]).any()
+    assert first.attrs["encoder"] == names[0]
+
+
+def test_regions_are_shown_as_they_lie_in_the_field(tmp_path: Path, own_plate: Any) -> None:
+    """Embed by hand what the stage embeds: windows cut by the published rule from the fields."""
+    plate = own_plate(wells=8, fields=2)
+    options = {
+        "views": ["nucleus+region"], "region_px": 64, "region_input_px": 16, "halve_regions": False,
+        "max_epochs": 1,
+    }  # fmt: skip
+    assert run_here(trained(plate, options), tmp_path / "e").exit_code == 0
+    experiment = open_experiment(str(tmp_path / "e"))
+    table = experiment.table("train")
+    best = table.sort_values("validation_balanced_accuracy", ascending=False, kind="stable")[
+        "unit"
+    ].iloc[0]
+    encoder = decode_encoder(
+        Path(experiment.model_url("train", best).removeprefix("file://")).read_bytes()
+    )
+    cropped = experiment.table("crop")
+    cropped = cropped[(cropped["well"] == "A02") & (cropped["crop"] >= 0)]
+    measured = experiment.table("segment").set_index(["well", "field", "label"])
+    crops = read_array(experiment.crops_url("crop", "P1/A02"))
+    windows = []
+    for row in cropped.itertuples():
+        image = read_array(f"{experiment.image_url('P1/A02', row.field)}/0")[0]
+        scaled = scale_field(image)
+        padded = np.pad(scaled, 32, constant_values=int(np.percentile(scaled, 1)))
+        centre = measured.loc[("A02", row.field, row.label)]
+        y, x = int(centre["centroid_y_px"]), int(centre["centroid_x_px"])
+        windows.append(padded[None, y : y + 64, x : x + 64])
+    with torch.inference_mode():
+        images = prepare_images(
+            encoder.settings, load_crops(crops), torch.from_numpy(np.stack(windows))
+        )
+        expected = encoder.embed(images).numpy()
+    found = read_array(experiment.embeddings_url("embed", "P1/A02"))
+    np.testing.assert_allclose(found, expected, rtol=2e-2, atol=2e-2)
+
+
+def test_an_encoder_in_a_file_and_one_that_is_trained_is_one_too_many(
+    plate: PlateFiles, tmp_path: Path
+) -> None:
+    path, _ = write_encoder(tmp_path)
+    with pytest.raises(InputError, match=r"needs: \[segment, crop\]"):
+        run_here(trained(plate, {}, encoder=str(path)), tmp_path / "e")

@@ -1,0 +1,287 @@
+"""Embeddings of nuclei to profiles of wells and conditions, and what these are worth."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+from dask import delayed
+from dask.delayed import Delayed
+
+from i2r.errors import I2RError
+from i2r.kernels.profile_clusters import cluster_profiles
+from i2r.kernels.profiles import (
+    Correction,
+    Moments,
+    Transform,
+    fit_correction,
+    measure_retrieval,
+    start_moments,
+)
+
+Aggregate = Literal["mean", "median"]
+TABLES = ("", "-genes", "-reproducibility", "-clusters", "-curves", "-umap")
+# Of each nucleus' well, in the tables.
+DESCRIBED = ["plate", "well", "condition", "perturbation", "gene", "role"]
+# Below, a layout in two dimensions says nothing.
+MIN_UMAP, UMAP_NEIGHBOURS = 5, 15
+
+
+class ProfilePlan(NamedTuple):
+    """Which embeddings are summarised, and how.
+
+    Attributes
+    ----------
+    wells
+        By key: `DESCRIBED`, ``class`` (what a profile is made for, empty for none), ``control``
+        (bool) and ``group`` (plate or batch that is corrected together).
+    urls
+        By encoder: where the embeddings of each well are, in the order of ``wells``.
+    aggregate, correction
+        See `i2r.stages.embed.Embed`.
+    umap
+        Whether to lay wells out in two dimensions, where umap-learn is installed.
+    """
+
+    wells: pd.DataFrame
+    urls: Mapping[str, tuple[str, ...]]
+    aggregate: Aggregate
+    correction: Correction
+    umap: bool
+
+
+class _Profiles(NamedTuple):
+    """Profiles by well and by class, with their numbers of nuclei."""
+
+    wells: np.ndarray
+    well_counts: np.ndarray
+    classes: list[str]
+    of_class: np.ndarray
+    class_counts: np.ndarray
+
+
+def profile_wells(
+    plan: ProfilePlan, read: Callable[[str], np.ndarray], *, seed: np.random.SeedSequence
+) -> Delayed:
+    """Summarise embeddings.
+
+    Parameters
+    ----------
+    plan
+        What to do.
+    read
+        Reads the embeddings of one well, shape (nucleus, dim).
+    seed
+        Of nulls and of the layout in two dimensions.
+
+    Returns
+    -------
+    Delayed
+        Of a mapping from `TABLES` to DataFrames, each with the column ``encoder``. It raises
+        `I2RError` where a plate or batch has no controls to correct by.
+    """
+    return delayed(_profile)(plan, read, seed)
+
+
+def _profile(
+    plan: ProfilePlan, read: Callable[[str], np.ndarray], seed: np.random.SeedSequence
+) -> dict[str, pd.DataFrame]:
+    found: dict[str, list[pd.DataFrame]] = {name: [] for name in TABLES}
+    for encoder, urls in plan.urls.items():
+        transforms = _fit_corrections(plan, urls, read)
+        profiles = _aggregate(plan, urls, read, transforms)
+        tables = {
+            "": _list_wells(plan, profiles),
+            "-genes": _list_classes(plan, profiles),
+            "-reproducibility": _measure_reproducibility(plan, profiles, seed),
+            **_cluster(plan, profiles, seed),
+            "-umap": _lay_out(plan, profiles, seed),
+        }
+        for name, table in tables.items():
+            table.insert(0, "encoder", encoder)
+            found[name].append(table)
+    return {name: pd.concat(parts, ignore_index=True) for name, parts in found.items()}
+
+
+def _fit_corrections(
+    plan: ProfilePlan, urls: tuple[str, ...], read: Callable[[str], np.ndarray]
+) -> dict[str, Transform]:
+    """Learn the correction of every plate or batch from its controls' nuclei."""
+    if plan.correction == "none":
+        return {}
+    moments: dict[str, Moments] = {}
+    for url, group, is_control in zip(
+        urls, plan.wells["group"], plan.wells["control"], strict=True
+    ):
+        if is_control:
+            values = read(url)
+            moments[group] = moments.get(group, start_moments(values.shape[1])).add(values)
+    transforms = {}
+    for group in plan.wells["group"].unique():
+        if moments.get(group, start_moments(1)).n < 2:
+            raise I2RError(
+                f"plate or batch {group!r}: no nuclei of negative controls, expected some to "
+                "correct by. Set 'correction: none', or another 'correct_by'."
+            )
+        transforms[group] = fit_correction(moments[group], plan.correction)
+    return transforms
+
+
+def _aggregate(
+    plan: ProfilePlan,
+    urls: tuple[str, ...],
+    read: Callable[[str], np.ndarray],
+    transforms: Mapping[str, Transform],
+) -> _Profiles:
+    """Average over nuclei, well by well and class by class; each well is read once."""
+    average = np.mean if plan.aggregate == "mean" else np.median
+    classes = sorted(set(plan.wells["class"]) - {""})
+    numbers = {name: np.flatnonzero(plan.wells["class"] == name) for name in ("", *classes)}
+    n_wells = len(plan.wells)
+    counts = np.zeros(n_wells, dtype=np.int64)
+    of_well: list[Any] = [None] * n_wells
+    of_class, class_counts = [], []
+    groups = plan.wells["group"].to_numpy()
+    n_dims = 0
+    for name, wells in numbers.items():
+        nuclei = []
+        for index in wells:
+            values = read(urls[index])
+            n_dims = values.shape[1]
+            if transforms:
+                values = transforms[groups[index]].apply(values)
+            counts[index] = len(values)
+            of_well[index] = average(values, axis=0) if len(values) else np.full(n_dims, np.nan)
+            nuclei.append(values)
+        if name:
+            together = np.concatenate(nuclei)
+            class_counts.append(len(together))
+            of_class.append(average(together, axis=0) if len(together) else np.full(n_dims, np.nan))
+    return _Profiles(
+        np.asarray(of_well, dtype=np.float64),
+        counts,
+        classes,
+        np.asarray(of_class, dtype=np.float64).reshape(len(classes), n_dims),
+        np.asarray(class_counts, dtype=np.int64),
+    )
+
+
+def _number_dims(profiles: np.ndarray) -> pd.DataFrame:
+    """Make the columns e0, e1, ... in single precision."""
+    names = [f"e{number}" for number in range(profiles.shape[1])]
+    return pd.DataFrame(profiles.astype(np.float32), columns=names)
+
+
+def _list_wells(plan: ProfilePlan, profiles: _Profiles) -> pd.DataFrame:
+    """Make one row per well."""
+    described = plan.wells[DESCRIBED].reset_index(drop=True)
+    described = described.assign(n_nuclei=profiles.well_counts)
+    return pd.concat([described, _number_dims(profiles.wells)], axis=1)
+
+
+def _list_classes(plan: ProfilePlan, profiles: _Profiles) -> pd.DataFrame:
+    """Make one row per condition or gene; ``gene`` is empty where its wells name several."""
+    rows = []
+    for name, count in zip(profiles.classes, profiles.class_counts, strict=True):
+        wells = plan.wells[plan.wells["class"] == name]
+        genes = wells["gene"].unique()
+        filled = int((profiles.well_counts[(plan.wells["class"] == name).to_numpy()] > 0).sum())
+        gene = genes[0] if len(genes) == 1 else ""
+        rows.append((name, gene, bool(wells["control"].all()), filled, int(count)))
+    described = pd.DataFrame(rows, columns=["class", "gene", "is_control", "n_wells", "n_nuclei"])
+    return pd.concat([described, _number_dims(profiles.of_class)], axis=1)
+
+
+def _measure_reproducibility(
+    plan: ProfilePlan, profiles: _Profiles, seed: np.random.SeedSequence
+) -> pd.DataFrame:
+    """Ask of every class whether its wells are nearer to each other than to other wells."""
+    known = profiles.well_counts > 0
+    controls = np.flatnonzero(plan.wells["control"].to_numpy() & known)
+    names = plan.wells["class"].to_numpy()
+    treated = ~plan.wells["control"].to_numpy() & known & (names != "")
+    rows = []
+    for index, name in enumerate(profiles.classes):
+        own = np.flatnonzero(treated & (names == name))
+        if not (treated & (names == name)).any():
+            continue
+        row: dict[str, Any] = {"class": name, "n_wells": len(own)}
+        for kind, compared in (
+            ("controls", controls),
+            ("others", np.flatnonzero(treated & (names != name))),
+        ):
+            spawned = np.random.SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, index))
+            found = measure_retrieval(profiles.wells, own, compared, seed=spawned)
+            row |= {f"{key}_{kind}": value for key, value in found._asdict().items()}
+        rows.append(row)
+    columns = [
+        f"{k}_{c}" for c in ("controls", "others") for k in ("precision", "null_mean", "p_value")
+    ]
+    return pd.DataFrame(rows, columns=["class", "n_wells", *columns])
+
+
+def _cluster(
+    plan: ProfilePlan, profiles: _Profiles, seed: np.random.SeedSequence
+) -> dict[str, pd.DataFrame]:
+    """Cluster the classes, controls left out."""
+    control = set(plan.wells["class"][plan.wells["control"]])
+    kept = [
+        index
+        for index, name in enumerate(profiles.classes)
+        if name not in control and profiles.class_counts[index] > 0
+    ]
+    names = [profiles.classes[index] for index in kept]
+    found = cluster_profiles(profiles.of_class[kept], seed=seed)
+    if found is None:
+        return {
+            "-clusters": pd.DataFrame({"class": names, "cluster": 0, "order": range(len(names))}),
+            "-curves": pd.DataFrame(
+                columns=["n_clusters", "silhouette", "null_silhouette", "calinski_harabasz"],
+                dtype=np.float64,
+            ),
+        }
+    place = np.empty(len(names), dtype=np.int64)
+    place[found.order] = np.arange(len(names))
+    clusters = {"class": names, "cluster": found.labels[found.best], "order": place}
+    curves = {
+        "n_clusters": found.numbers,
+        "silhouette": found.silhouette,
+        "null_silhouette": found.null_silhouette,
+        "calinski_harabasz": found.calinski_harabasz,
+    }
+    return {"-clusters": pd.DataFrame(clusters), "-curves": pd.DataFrame(curves)}
+
+
+def _lay_out(plan: ProfilePlan, profiles: _Profiles, seed: np.random.SeedSequence) -> pd.DataFrame:
+    """Lay the wells out in two dimensions; no rows where umap-learn is absent or wells are few."""
+    known = np.flatnonzero(profiles.well_counts > 0)
+    nothing = pd.DataFrame({"plate": [], "well": [], "class": [], "x": [], "y": []})
+    if not plan.umap or len(known) < MIN_UMAP:
+        return nothing
+    try:
+        import umap
+    except ImportError:
+        return nothing
+    import warnings
+
+    rows = profiles.wells[known]
+    spread = rows.std(axis=0)
+    rows = (rows - rows.mean(axis=0)) / np.where(spread > 0, spread, 1)
+    with warnings.catch_warnings():
+        # It says that a seed means one thread, and that few wells have few neighbours: both meant.
+        warnings.simplefilter("ignore")
+        placed = umap.UMAP(
+            n_neighbors=min(UMAP_NEIGHBOURS, len(known) - 1),
+            init="random" if len(known) < UMAP_NEIGHBOURS else "spectral",
+            random_state=int(seed.generate_state(1)[0]),
+        ).fit_transform(rows.astype(np.float32))
+    wells = plan.wells.iloc[known]
+    return pd.DataFrame(
+        {
+            "plate": wells["plate"].to_numpy(),
+            "well": wells["well"].to_numpy(),
+            "class": wells["class"].to_numpy(),
+            "x": placed[:, 0].astype(np.float64),
+            "y": placed[:, 1].astype(np.float64),
+        }
+    )
