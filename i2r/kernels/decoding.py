@@ -5,6 +5,8 @@ has a spot around its centre, and each of its pixels points there: a pixel belon
 in whose spot its way ends (Cheng et al., CVPR 2020, https://doi.org/10.1109/CVPR42600.2020.01249).
 """
 
+import math
+
 import numba
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +22,8 @@ _NEIGHBOURS = ((-1, 0), (0, -1), (0, 1), (1, 0))
 def decode_nuclei(
     maps: npt.NDArray[np.float32],
     *,
+    min_foreground: float = 0.5,
+    min_centre: float = 0.5,
     min_area_px: float = 24.0,
     max_hole_area_px: float = 200.0,
 ) -> npt.NDArray[np.int32]:
@@ -28,9 +32,12 @@ def decode_nuclei(
     Parameters
     ----------
     maps : (4, y, x) float32
-        Foreground and centre as logits (0 is a probability of one half), and the offset from
+        Foreground and centre as logits, and the offset from
         each pixel to its nucleus' centre in pixels, along y and along x. Offsets outside the
         foreground are not looked at.
+    min_foreground, min_centre : float
+        Pixels of nuclei, and of the spots around their centres, are more probable than this;
+        between 0 and 1.
     min_area_px : float
         Smaller objects are removed.
     max_hole_area_px : float
@@ -52,9 +59,9 @@ def decode_nuclei(
     labels = np.zeros(maps.shape[1:], dtype=np.int32)
     if labels.size == 0:
         return labels
-    foreground = maps[0] > 0
+    foreground = maps[0] > math.log(min_foreground / (1 - min_foreground))
     regions = label_components(foreground)
-    spots = label_components((maps[1] > 0) & foreground)
+    spots = label_components((maps[1] > math.log(min_centre / (1 - min_centre))) & foreground)
     _follow_offsets(maps[2], maps[3], regions, spots, labels)
     _flood_regions(regions, labels, int(spots.max()))
     keep_largest_parts(labels)

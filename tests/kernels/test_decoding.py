@@ -119,6 +119,20 @@ def test_tiny_fields_are_fine(shape: tuple[int, int]) -> None:
     assert (full == 1).all()
 
 
+def test_probabilities_are_limits() -> None:
+    truth = draw_discs([(20, 20), (20, 60)], 10.0)
+    maps = draw_maps(truth)
+    maps[0, :, :40] = np.where(truth[:, :40] > 0, np.log(0.6 / 0.4), -4)
+    assert decode_nuclei(maps, min_foreground=0.59).max() == 2
+    assert decode_nuclei(maps, min_foreground=0.61).max() == 1
+    # Without spots of their own, touching nuclei are one.
+    touching = draw_discs([(30, 30), (30, 42)], 8.0)
+    maps = draw_maps(touching)
+    maps[1, maps[1] > 0] = np.log(0.6 / 0.4)
+    assert decode_nuclei(maps, min_centre=0.59).max() == 2
+    assert decode_nuclei(maps, min_centre=0.61).max() == 1
+
+
 def test_maps_of_another_shape_are_refused() -> None:
     with pytest.raises(ValueError, match=r"expected \(4, y, x\)"):
         decode_nuclei(np.zeros((3, 5, 5), dtype=np.float32))

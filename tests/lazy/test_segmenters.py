@@ -55,7 +55,7 @@ def test_labels_are_consecutive_and_connected() -> None:
 
 def test_tiles_give_what_the_whole_field_gives() -> None:
     image, _ = draw_nuclei(2, (500, 620))
-    whole, tiled = segment(image), segment(image, max_side_px=300)
+    whole, tiled = segment(image), segment(image, max_side_px=480)
     score = score_segmentation(tiled, whole)
     assert score.n_predicted == score.n_truth
     assert score.f1[8] > 0.97

@@ -5,7 +5,9 @@ import pytest
 import torch
 
 from i2r.models.maps import (
+    MAX_ZOOM,
     REFERENCE_PIXEL_UM,
+    UNKNOWN_ZOOM,
     choose_zoom,
     load_network,
     load_packaged_network,
@@ -48,10 +50,11 @@ def test_a_constant_field_is_zero(shape: tuple[int, int]) -> None:
     assert not normalise(flat, measure_brightness(flat)).any()
 
 
-def test_fields_are_rescaled_only_where_training_does_not_reach() -> None:
-    assert [choose_zoom(um) for um in (None, 0.65, 0.656, 0.52, 0.8)] == [1.0] * 5
-    assert choose_zoom(0.325) == pytest.approx(0.5)
-    assert choose_zoom(1.3) == pytest.approx(2.0)
+def test_fields_are_rescaled_to_one_pixel_size_up_to_a_limit() -> None:
+    assert choose_zoom(REFERENCE_PIXEL_UM) == 1.0
+    assert choose_zoom(REFERENCE_PIXEL_UM / 4) == pytest.approx(0.25)
+    assert choose_zoom(1000.0) == MAX_ZOOM
+    assert choose_zoom(None) == UNKNOWN_ZOOM
 
 
 def test_weights_come_back_with_normalisation_folded_in() -> None:
@@ -119,7 +122,3 @@ def test_nuclei_are_foreground_and_point_to_their_centres() -> None:
     y, x = 50, 66  # six pixels right of the centre at (50, 60)
     assert maps[0, 3, y, x] == pytest.approx(-6, abs=2.5)
     assert maps[0, 2, y, x] == pytest.approx(0, abs=2.5)
-
-
-def test_the_reference_is_the_pixel_size_of_the_training_images() -> None:
-    assert pytest.approx(0.656, rel=0.02) == REFERENCE_PIXEL_UM
