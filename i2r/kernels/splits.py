@@ -1,9 +1,9 @@
-"""Which wells are held out together, and which control wells stand in for a perturbation.
+"""Which wells are held out together.
 
 Nuclei of one well share its staining, its position and its neighbours, so a network that has seen
 some of them knows the others (Shamir, J. Microsc. 243:284, 2011,
-doi:10.1111/j.1365-2818.2011.03502.x). The unit of every split is therefore the well: a well is
-never in training and test at once.
+doi:10.1111/j.1365-2818.2011.03502.x). The unit of a split is therefore the well or what holds many:
+a position, a plate, a batch. Fields of a well are no such unit; splitting by them leaks.
 """
 
 from typing import Any, NamedTuple
@@ -99,83 +99,91 @@ def assign_folds(
     return folds[table.row_of]
 
 
-def draw_control_wells(
-    wells: npt.ArrayLike,
-    *,
-    n_wells: int,
-    n_draws: int,
-    seed: Seed,
-    plates: npt.ArrayLike | None = None,
-) -> npt.NDArray[Any]:
-    """Draw sets of negative-control wells that stand in for a perturbation.
-
-    Scoring such a set against the remaining control wells shows what the screen makes of wells
-    that differ by nothing but chance and position: the null of the screen. The wells of a draw
-    spread over plates like replicates do, every well is used about equally often, and draws are
-    distinct as long as new sets are found.
+def deal_groups(
+    groups: npt.ArrayLike, is_treated: npt.ArrayLike, *, n_folds: int, seed: Seed
+) -> npt.NDArray[np.intp]:
+    """Assign whole groups of wells, such as plates, to folds: a group is never in two.
 
     Parameters
     ----------
-    wells
-        Shape (n,): names of negative-control wells, unique over plates; repeats are ignored.
-    n_wells
-        Wells in a draw: as many as a perturbation has.
-    n_draws
-        Draws wanted. If more are wanted than there are distinct sets, sets repeat.
+    groups
+        Shape (n,): the group of each entry: its position, plate or batch. A group may hold both
+        classes.
+    is_treated
+        Shape (n,): True where the entry holds the perturbation, False for a control.
+    n_folds
+        Folds wanted, at least 2; never more than there are groups with the perturbation.
     seed
-        Seed of the draws; the order of ``wells`` plays no part.
-    plates
-        Shape (n,): the plate of each well. Default: all on one plate.
+        Seed of the assignment, which does not depend on the order of the entries.
 
     Returns
     -------
-    ndarray of str, shape (n_draws, n_wells)
-        Well names, sorted within a draw.
+    ndarray of intp, shape (n,)
+        The fold of each entry. Groups with the perturbation are spread evenly, then groups of
+        controls alone go where controls are fewest.
 
     Raises
     ------
     ValueError
-        If a draw would leave fewer than two control wells to compare with, ``n_wells`` is below
-        2, or lengths differ.
+        If the perturbation is in fewer than two groups, a fold gets no control, lengths differ or
+        ``n_folds`` is below 2.
     """
-    everywhere = np.asarray(wells)
-    table = _tabulate_wells(everywhere, np.zeros(everywhere.shape, dtype=bool), plates)
-    if n_wells < 2 or n_wells > table.names.size - 2:
+    names, row_of = np.unique(np.asarray(groups), return_inverse=True)
+    treated = np.asarray(is_treated, dtype=bool)
+    if n_folds < 2 or row_of.shape != treated.shape:
         raise ValueError(
-            f"n_wells is {n_wells} of {table.names.size} control wells, expected from 2 to "
-            f"{table.names.size - 2}: both sides need two wells. Use more control wells."
+            f"{n_folds} folds for {row_of.size} groups and {treated.size} classes, expected 2 "
+            "folds or more and one of each per entry."
         )
+    n_treated = np.bincount(row_of[treated], minlength=names.size)
+    n_control = np.bincount(row_of[~treated], minlength=names.size)
+    holding = np.flatnonzero(n_treated)
+    if holding.size < 2:
+        raise ValueError(
+            f"the perturbation is in {holding.size} group(s), expected 2 or more: groups are held "
+            "out whole, so one has to be left for training."
+        )
+    n_made = min(n_folds, holding.size)
     random = np.random.default_rng(seed)
-    n_used = np.zeros(table.names.size, dtype=np.intp)
-    drawn: list[npt.NDArray[np.intp]] = []
-    seen: set[tuple[int, ...]] = set()
-    for _ in range(n_draws):
-        for _attempt in range(100):
-            draw = _draw_least_used(n_used, table.plates, n_wells, random)
-            if tuple(draw) not in seen:
-                break
-        seen.add(tuple(draw))
-        n_used[draw] += 1
-        drawn.append(draw)
-    return table.names[np.array(drawn, dtype=np.intp).reshape(n_draws, n_wells)]
+    folds = np.full(names.size, -1, dtype=np.intp)
+    folds[random.permutation(holding)] = np.arange(holding.size) % n_made
+    for group in random.permutation(np.flatnonzero(n_treated == 0)):
+        load = np.bincount(folds[folds >= 0], n_control[folds >= 0], minlength=n_made)
+        folds[group] = int(load.argmin())
+    load = np.bincount(folds, n_control, minlength=n_made)
+    if (load == 0).any():
+        raise ValueError(
+            f"{int((load == 0).sum())} of {n_made} folds have no control: the controls are in "
+            f"{int((n_control > 0).sum())} group(s)."
+        )
+    return folds[row_of]
 
 
-def _draw_least_used(
-    n_used: npt.NDArray[np.intp],
-    plates: npt.NDArray[Any],
-    n_wells: int,
-    random: np.random.Generator,
-) -> npt.NDArray[np.intp]:
-    """Draw wells from as many plates as possible, the least used first, ties at random."""
-    chosen: list[int] = []
-    taken_on = dict.fromkeys(plates.tolist(), 0)
-    for _ in range(n_wells):
-        free = np.setdiff1d(np.arange(n_used.size), chosen)
-        taken = np.array([taken_on[plate] for plate in plates[free].tolist()])
-        first = int(free[np.lexsort((random.random(free.size), n_used[free], taken))[0]])
-        chosen.append(first)
-        taken_on[plates[first].item()] += 1
-    return np.sort(np.array(chosen, dtype=np.intp))
+def spread_controls(plates: npt.ArrayLike, *, n_folds: int, seed: Seed) -> npt.NDArray[np.intp]:
+    """Assign control wells to folds that all perturbations share, evenly on every plate.
+
+    Parameters
+    ----------
+    plates
+        Shape (n,): the plate of each control well, in an order that is always the same.
+    n_folds
+        Folds.
+    seed
+        Seed of the assignment.
+
+    Returns
+    -------
+    ndarray of intp, shape (n,)
+        The fold of each; on a plate and in all, folds differ by at most one well.
+    """
+    plate = np.asarray(plates)
+    random = np.random.default_rng(seed)
+    folds = np.empty(plate.size, dtype=np.intp)
+    if plate.size:
+        folds[_deal_by_plate(np.arange(plate.size), plate, random)] = (
+            np.arange(plate.size) % n_folds
+        )
+    return folds
 
 
 def _deal_by_plate(

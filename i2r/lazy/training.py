@@ -59,7 +59,8 @@ def score_fold(
     -------
     Delayed
         Of a mapping: balanced_accuracy, sensitivity, specificity, auc (NaN where a class has no
-        nuclei, with a ``note``), and the numbers of nuclei in training and test.
+        nuclei, with a ``note``), the numbers of nuclei in training and test, and ``calls``: plate,
+        well, whether it is treated, nuclei and nuclei called treated of every held-out well.
     """
     return delayed(_train_and_score)(
         crops, plan, {"scale": scale, "passes": passes, "max_steps": max_steps}, seed
@@ -86,7 +87,7 @@ def _train_and_score(
     }
     if not all(numbers.values()):
         nothing = dict.fromkeys(("balanced_accuracy", "sensitivity", "specificity", "auc"), np.nan)
-        return {**nothing, **numbers, "note": "a fold has no nuclei of one kind"}
+        return {**nothing, **numbers, "note": "a fold has no nuclei of one kind", "calls": []}
     # torch takes seconds to import, and only these tasks need it.
     import torch
 
@@ -110,4 +111,20 @@ def _train_and_score(
         "auc": score.area_under_curve,
         **numbers,
         "note": "",
+        "calls": _count_calls(plan, counts, predicted.rows, predicted.probability > 0.5),
     }
+
+
+def _count_calls(
+    plan: FoldPlan, counts: np.ndarray, rows: np.ndarray, is_called: np.ndarray
+) -> list[tuple[str, str, bool, int, int]]:
+    """Count the nuclei called treated in every held-out well: plate, well, treated, all, called."""
+    piece_of = np.repeat(np.arange(len(counts)), counts)[rows]
+    found: dict[tuple[str, str, bool], tuple[int, int]] = {}
+    for piece in np.unique(piece_of):
+        plate, well = plan.wells[piece].split("/")[:2]
+        here = piece_of == piece
+        place = (plate, well, plan.is_treated[piece])
+        before = found.get(place, (0, 0))
+        found[place] = before[0] + int(here.sum()), before[1] + int(is_called[here].sum())
+    return [(*place, *numbers) for place, numbers in found.items()]

@@ -182,7 +182,7 @@ def resolve_needs(
                     f"{_suggest(name, titles)}"
                 )
         if not needs:
-            for verb, required in stage.reads.items():
+            for verb, required in stage.wanted.items():
                 nearest = [s.title for s in resolved if s.stage == verb][-1:]
                 nearest = nearest or [name for name in known if name == verb]
                 if verb == "*":

@@ -170,7 +170,7 @@ class UnitGraph:
                     upstream[name] = self._digest(name) or "absent"
                     # A report is wanted most when something failed: it reads what there is.
                     verb = self._by_title[name].stage
-                    required = stage.reads.get(verb, stage.reads.get("*", True))
+                    required = stage.wanted.get(verb, stage.wanted.get("*", True))
                     if upstream[name] == "absent" and required:
                         return f"no unit of {name} is done"
                     continue

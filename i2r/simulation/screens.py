@@ -89,7 +89,8 @@ def describe_pipeline() -> dict[str, Any]:
             {"stage": "quality"},
             {"stage": "segment", "channel": "DNA"},
             {"stage": "crop"},
-            {"stage": "screen", "n_folds": 2, "control_draws": 4, "max_steps": 60},
+            {"stage": "features"},
+            {"stage": "screen", "method": "fast"},
             {"stage": "report"},
         ],
     }

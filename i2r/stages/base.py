@@ -83,6 +83,11 @@ class Stage(BaseModel):
         return self.name or self.stage
 
     @property
+    def wanted(self) -> Mapping[str, bool]:
+        """Verbs whose output this configuration reads; True where it can't do without."""
+        return self.reads
+
+    @property
     def worker_group(self) -> Group:
         """The workers it wants: a property of the configuration."""
         return self.group

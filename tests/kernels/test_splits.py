@@ -2,10 +2,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from i2r.kernels.splits import assign_folds, draw_control_wells
+from i2r.kernels.splits import assign_folds, deal_groups, spread_controls
 
 
 @st.composite
@@ -114,43 +114,45 @@ def test_what_cannot_be_split(
         assign_folds(wells, treated, n_folds=n_folds, seed=0, plates=plates)
 
 
-def test_draws_are_distinct_and_use_all_wells_equally() -> None:
-    wells = np.array([f"B{column:02d}" for column in range(12)])
-    draws = draw_control_wells(wells, n_wells=3, n_draws=24, seed=2)
-    assert draws.shape == (24, 3)
-    assert all(len(set(draw)) == 3 for draw in draws.tolist())
-    assert len({tuple(draw) for draw in draws.tolist()}) == 24
-    _, counts = np.unique(draws, return_counts=True)
-    assert counts.tolist() == [6] * 12
+@given(screens(), st.integers(2, 4))
+@settings(deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
+def test_dealt_groups_stay_whole_and_folds_have_both_classes(
+    screen: dict[str, Any], n_groups: int
+) -> None:
+    groups = np.array([f"G{hash_of % n_groups}" for hash_of in range(screen["wells"].size)])
+    treated = screen["is_treated"]
+    n_holding = np.unique(groups[treated]).size
+    control_groups = np.unique(groups[~treated]).size
+    assume(n_holding >= 2 and control_groups == np.unique(groups).size)
+    folds = deal_groups(groups, treated, n_folds=screen["n_folds"], seed=screen["seed"])
+    assert folds.max() + 1 == min(screen["n_folds"], n_holding)
+    for group in np.unique(groups):
+        assert np.unique(folds[groups == group]).size == 1
+    for fold in range(folds.max() + 1):
+        assert set(treated[folds == fold].tolist()) == {True, False}
+    order = np.random.default_rng(1).permutation(groups.size)
+    again = deal_groups(
+        groups[order], treated[order], n_folds=screen["n_folds"], seed=screen["seed"]
+    )
+    np.testing.assert_array_equal(folds[order], again)
 
 
-def test_draws_do_not_depend_on_order_or_repeats() -> None:
-    wells = np.array([f"B{column:02d}" for column in range(9)])
-    draws = draw_control_wells(wells, n_wells=2, n_draws=5, seed=3)
-    again = draw_control_wells(np.repeat(wells[::-1], 2), n_wells=2, n_draws=5, seed=3)
-    np.testing.assert_array_equal(draws, again)
-    other = draw_control_wells(wells, n_wells=2, n_draws=5, seed=4)
-    assert (draws != other).any()
+def test_groups_that_cannot_be_dealt() -> None:
+    with pytest.raises(ValueError, match=r"in 1 group\(s\), expected 2 or more"):
+        deal_groups(["P1", "P1", "P2"], [True, True, False], n_folds=2, seed=0)
+    with pytest.raises(ValueError, match="1 of 2 folds have no control"):
+        deal_groups(["P1", "P1", "P2"], [True, False, True], n_folds=2, seed=0)
+    with pytest.raises(ValueError, match="1 folds for 2 groups"):
+        deal_groups(["P1", "P2"], [True, True], n_folds=1, seed=0)
 
 
-def test_draws_spread_over_plates() -> None:
-    plates = np.repeat(["P1", "P2", "P3"], 4)
-    wells = np.array([f"{plate}/{well:02d}" for well, plate in enumerate(plates)])
-    draws = draw_control_wells(wells, n_wells=3, n_draws=10, seed=0, plates=plates)
-    for draw in draws.tolist():
-        assert {well.split("/")[0] for well in draw} == {"P1", "P2", "P3"}
-
-
-def test_more_draws_than_sets_repeat_sets() -> None:
-    draws = draw_control_wells(list("ABCD"), n_wells=2, n_draws=10, seed=0)
-    assert len({tuple(draw) for draw in draws.tolist()}) == 6
-
-
-def test_no_draws() -> None:
-    assert draw_control_wells(list("ABCD"), n_wells=2, n_draws=0, seed=0).shape == (0, 2)
-
-
-@pytest.mark.parametrize("n_wells", [1, 3])
-def test_both_sides_of_a_draw_need_two_wells(n_wells: int) -> None:
-    with pytest.raises(ValueError, match="both sides need two wells"):
-        draw_control_wells(list("ABCD"), n_wells=n_wells, n_draws=1, seed=0)
+def test_shared_folds_of_controls_are_even_on_every_plate_and_in_all() -> None:
+    plates = np.repeat(["P1", "P2", "P3"], [5, 7, 8])
+    folds = spread_controls(plates, n_folds=4, seed=3)
+    for plate in ("P1", "P2", "P3"):
+        counts = np.bincount(folds[plates == plate], minlength=4)
+        assert np.ptp(counts) <= 1
+    assert np.bincount(folds).tolist() == [5, 5, 5, 5]
+    np.testing.assert_array_equal(folds, spread_controls(plates, n_folds=4, seed=3))
+    assert (folds != spread_controls(plates, n_folds=4, seed=4)).any()
+    assert spread_controls([], n_folds=4, seed=0).shape == (0,)

@@ -6,7 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from i2r.stages.screen import DRAW, Screen, rank_conditions
+from i2r.lazy.contrasts import DRAW
+from i2r.lazy.ranking import CallRule, rank_conditions
+from i2r.stages.screen import Screen
 from i2r.store.experiment import Experiment, open_experiment
 
 
@@ -71,9 +73,11 @@ def test_draws_are_of_controls_only_against_the_other_controls() -> None:
         c for c in Screen(control_draws=20).contrasts(FULL).values() if c.kind == "control_draw"
     ]
     assert len(contrasts) == 20
-    controls = set(FULL.layout_by_key.index[FULL.layout_by_key["role"] == "negative_control"])
+    layout = FULL.layout_by_key
+    controls = set(layout.index[(layout["role"] == "negative_control") & (layout["plate"] == "P1")])
     for contrast in contrasts:
         assert set(contrast.keys) == controls
+        assert len(contrast.treated_keys) == 2, "as most perturbations have"
     drawn = {tuple(k for k, t in zip(c.keys, c.is_treated, strict=True) if t) for c in contrasts}
     assert len(drawn) == 20
 
@@ -122,13 +126,19 @@ def test_ranks_go_by_score_and_draws_and_unscored_ones_have_none() -> None:
             "n_wells": 2, "note": ["", "", "", "one well", ""],
         }
     )  # fmt: skip
-    ranking = rank_conditions(scores, described)
+    calls = pd.DataFrame(columns=["condition", "is_treated", "n_nuclei", "n_called"])
+    ranking = rank_conditions(
+        scores, described, calls, pd.DataFrame(), rule=CallRule("fdr", 0.05, 1), n_independent=1
+    )
     assert list(ranking["condition"]) == [f"{DRAW} 01", "b", "a", "c", "d"]
     assert list(ranking["rank"]) == [0, 1, 2, 0, 0]
     assert ranking["score"].tolist()[:3] == pytest.approx([0.95, 0.9, 0.8])
     assert ranking.loc[2, "spread"] == pytest.approx(np.std([0.9, 0.7], ddof=1))
     assert list(ranking["n_nuclei"]) == [5, 6, 22, 0, 0]
-    assert list(ranking["note"]) == ["", "", "", "too few", "one well"]
+    missing = "no p-value: too few control wells to copy its wells"
+    assert list(ranking["note"]) == ["", missing, missing, "too few", "one well"]
+    assert ranking["p_value"].isna().all()
+    assert not ranking["impactful"].any()
 
 
 def test_scores_of_every_fold_are_kept(screened_original: Path) -> None:

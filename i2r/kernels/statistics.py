@@ -1,0 +1,225 @@
+"""From scores and their null to p-values, false discovery rates, intervals and calls.
+
+Few control wells give few draws of the null, and counting draws can't give a p-value below one over
+their number. A screen of many perturbations needs smaller ones, so the tail is a model: the
+distribution of one more draw, given those that were seen. Its p-values are uniform for any number
+of draws if the model holds, and large when there are few.
+"""
+
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+Floats = npt.NDArray[np.float64]
+Tail = Literal["student", "exponential"]
+
+
+def predict_tail(
+    values: npt.ArrayLike, null: npt.ArrayLike, *, tail: Tail, n_independent: int | None = None
+) -> Floats:
+    """Give the probability that one more draw of the null is as high as a value.
+
+    Parameters
+    ----------
+    values
+        Shape (n,): observed statistics; NaN gives NaN.
+    null
+        Shape (draw,): draws of the null, scored alike; NaN are left out.
+    tail
+        ``student``: draws are normal with unknown mean and variance, so that one more is Student's
+        t with b - 1 degrees of freedom, wider by sqrt(1 + 1 / b). ``exponential``: for minus
+        logarithms of p-values, 0 and above. The upper half of the draws falls off exponentially
+        with unknown mean, so that what one more exceeds the median by, over the mean excess of
+        the b / 2 draws above it, is F(2, b). Below the median draws are counted.
+    n_independent
+        b, where draws share wells: as many sets of wells as can be drawn without sharing any.
+        Default, and at most, the number of draws.
+
+    Returns
+    -------
+    ndarray
+        Shape (n,), in [0, 1]. NaN where the null has fewer than two draws, or all are the same
+        (``exponential``: the upper half).
+
+    References
+    ----------
+    Prediction intervals of the normal and the exponential distribution: Meeker, Hahn and Escobar,
+    Statistical Intervals, 2nd ed., Wiley 2017, doi:10.1002/9781118594841.
+    """
+    observed = np.asarray(values, dtype=np.float64)
+    draws = np.asarray(null, dtype=np.float64).ravel()
+    draws = draws[~np.isnan(draws)]
+    b = min(n_independent or draws.size, draws.size)
+    if b < 2:
+        return np.full(observed.shape, np.nan)
+    if tail == "student":
+        deviation = float(draws.std(ddof=1))
+        if deviation == 0:
+            return np.full(observed.shape, np.nan)
+        found = stats.t.sf((observed - draws.mean()) / (deviation * np.sqrt(1 + 1 / b)), b - 1)
+    else:
+        ordered = np.sort(draws)[::-1]
+        n_above = draws.size // 2
+        threshold = ordered[n_above]
+        excess = float((ordered[:n_above] - threshold).mean())
+        if excess <= 0:
+            return np.full(observed.shape, np.nan)
+        k = n_above * b / draws.size
+        share = np.arange(1, draws.size + 1) / (draws.size + 1)
+        # Counted, linearly between draws, up to 1 at 0.
+        found = np.interp(observed, [0.0, *ordered[::-1]], [1.0, *share[::-1]])
+        tail_of = np.exp(-k * np.log1p(np.maximum(observed - threshold, 0) / (k * excess)))
+        found = np.where(observed > threshold, share[n_above] * tail_of, found)
+        found = np.where(np.isnan(observed), np.nan, found)
+    return np.asarray(found, dtype=np.float64)
+
+
+def count_tail(values: npt.ArrayLike, null: npt.ArrayLike) -> Floats:
+    """Give the share of draws as high as a value, the value counted among them.
+
+    Parameters
+    ----------
+    values
+        Shape (n,): observed statistics; NaN gives NaN.
+    null
+        Shape (draw,): draws of the null; NaN are left out.
+
+    Returns
+    -------
+    ndarray
+        Shape (n,), from 1 / (draws + 1) to 1.
+
+    References
+    ----------
+    Phipson and Smyth, Stat. Appl. Genet. Mol. Biol. 9:39 (2010), doi:10.2202/1544-6115.1585.
+    """
+    observed = np.asarray(values, dtype=np.float64)
+    draws = np.sort(np.asarray(null, dtype=np.float64).ravel())
+    draws = draws[~np.isnan(draws)]
+    above = draws.size - np.searchsorted(draws, observed, side="left")
+    return np.where(np.isnan(observed), np.nan, (above + 1) / (draws.size + 1))
+
+
+def adjust_pvalues(p_values: npt.ArrayLike) -> Floats:
+    """Adjust p-values so that calling those below a level bounds the false discovery rate by it.
+
+    Parameters
+    ----------
+    p_values
+        Shape (n,), in [0, 1]; NaN stays NaN and counts as no test.
+
+    Returns
+    -------
+    ndarray
+        Shape (n,): the smallest level at which each is called.
+
+    Raises
+    ------
+    ValueError
+        If a value lies outside [0, 1].
+
+    References
+    ----------
+    Benjamini and Hochberg, J. R. Stat. Soc. B 57:289 (1995),
+    doi:10.1111/j.2517-6161.1995.tb02031.x.
+    """
+    values = np.asarray(p_values, dtype=np.float64)
+    known = ~np.isnan(values)
+    if ((values[known] < 0) | (values[known] > 1)).any():
+        raise ValueError("p-values: found some outside [0, 1]")
+    adjusted = np.full(values.shape, np.nan)
+    adjusted[known] = stats.false_discovery_control(values[known]) if known.any() else []
+    return adjusted
+
+
+def bootstrap_accuracy(
+    n_called: npt.ArrayLike,
+    n_nuclei: npt.ArrayLike,
+    is_treated: npt.ArrayLike,
+    *,
+    seed: int | np.random.SeedSequence,
+    draws: int = 1000,
+    level: float = 0.95,
+) -> tuple[float, float]:
+    """Give a confidence interval of a balanced accuracy by drawing wells anew.
+
+    Nuclei of a well are not independent, so the wells are drawn, of each class by itself.
+
+    Parameters
+    ----------
+    n_called, n_nuclei
+        Shape (well,): nuclei called treated, and nuclei in all, of every held-out well.
+    is_treated
+        Shape (well,): True where the well holds the perturbation.
+    seed
+        Of the draws.
+    draws
+        How many.
+    level
+        Of confidence, both sides alike.
+
+    Returns
+    -------
+    low, high
+        Percentiles of the balanced accuracy over draws; NaN if a class has no well with nuclei.
+        With a single well in a class its share is taken as it is.
+
+    References
+    ----------
+    Percentile bootstrap over clusters: Davison and Hinkley, Bootstrap Methods and their
+    Application, Cambridge 1997, section 3.8, doi:10.1017/CBO9780511802843.
+    """
+    called, nuclei = np.asarray(n_called, dtype=np.float64), np.asarray(n_nuclei, dtype=np.float64)
+    treated = np.asarray(is_treated, dtype=bool)
+    random = np.random.default_rng(seed)
+    shares = []
+    for of_class in (treated & (nuclei > 0), ~treated & (nuclei > 0)):
+        rows = np.flatnonzero(of_class)
+        if rows.size == 0:
+            return float("nan"), float("nan")
+        drawn = rows[random.integers(rows.size, size=(draws, rows.size))]
+        shares.append(called[drawn].sum(axis=1) / nuclei[drawn].sum(axis=1))
+    accuracy = (shares[0] + 1 - shares[1]) / 2
+    tail = (1 - level) / 2
+    low, high = np.quantile(accuracy, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def find_knee(scores: npt.ArrayLike, *, sensitivity: float = 2.0) -> int:
+    """Find the knee of a falling convex curve of scores: how many stand above the rest.
+
+    Parameters
+    ----------
+    scores
+        Shape (n,): in any order; NaN are left out.
+    sensitivity
+        Kneedle's S, in steps of the curve: how far the curve has to fall behind its knee. Image2Reg
+        uses 2.
+
+    Returns
+    -------
+    int
+        How many scores lie before the knee; 0 for fewer than three scores, a constant curve, or
+        one without a knee.
+
+    References
+    ----------
+    Satopaa et al., Finding a "Kneedle" in a haystack, ICDCSW 2011, doi:10.1109/ICDCSW.2011.20.
+    """
+    curve = np.sort(np.asarray(scores, dtype=np.float64).ravel())
+    curve = curve[~np.isnan(curve)][::-1]
+    if curve.size < 3 or curve[0] == curve[-1]:
+        return 0
+    x = np.linspace(0, 1, curve.size)
+    # How far the curve lies below the straight line between its ends, each scaled to [0, 1].
+    below = 1 - x - (curve - curve[-1]) / (curve[0] - curve[-1])
+    step = 1 / (curve.size - 1)
+    inner = np.arange(1, curve.size - 1)
+    peaks = inner[(below[inner] >= below[inner - 1]) & (below[inner] > below[inner + 1])]
+    for place, peak in enumerate(peaks):
+        end = peaks[place + 1] if place + 1 < peaks.size else curve.size
+        if below[peak] > 0 and below[peak:end].min() < below[peak] - sensitivity * step:
+            return int(peak)
+    return 0

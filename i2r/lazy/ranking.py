@@ -1,0 +1,193 @@
+"""From scores of folds and tests to the ranking: intervals, p-values, and who is called."""
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from i2r.kernels.statistics import (
+    adjust_pvalues,
+    bootstrap_accuracy,
+    count_tail,
+    find_knee,
+    predict_tail,
+)
+
+Rule = Literal["fdr", "top", "knee"]
+ORDER = [
+    "rank", "condition", "perturbation", "gene", "dose", "kind", "score", "spread", "ci_low",
+    "ci_high", "auc", "p_value", "fdr", "impactful", "n_folds", "n_wells", "n_nuclei", "feature",
+    "change", "position_calls", "note",
+]  # fmt: skip
+
+
+class CallRule(NamedTuple):
+    """Which conditions count as impactful.
+
+    Attributes
+    ----------
+    by
+        ``fdr``: false discovery rate below ``level``; ``top``: the ``top`` highest scores;
+        ``knee``: scores before the knee of their curve.
+    level, top
+        See ``by``.
+    """
+
+    by: Rule
+    level: float
+    top: int
+
+    @property
+    def words(self) -> str:
+        """The rule as the output names it."""
+        words = {"fdr": f"fdr < {self.level:g}", "top": f"top {self.top}", "knee": "knee"}
+        return words[self.by]
+
+
+def rank_conditions(
+    scores: pd.DataFrame,
+    described: pd.DataFrame,
+    calls: pd.DataFrame,
+    tests: pd.DataFrame,
+    *,
+    rule: CallRule,
+    n_independent: int,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Average the folds of each condition, rank and call what is no draw of controls.
+
+    Parameters
+    ----------
+    scores
+        One row per condition and fold.
+    described
+        One row per condition; those without scores keep their place at the end.
+    calls
+        One row per condition and held-out well: condition, is_treated, n_nuclei, n_called.
+    tests
+        One row per tested condition (see `i2r.lazy.screening.FastScores`); empty where the
+        p-value is that of the score among draws of controls.
+    rule
+        Who is called.
+    n_independent
+        How many draws there could be without a well in common.
+    seed
+        Of the bootstrap.
+
+    Returns
+    -------
+    DataFrame
+        Sorted by score: rank (0 for draws), condition, perturbation, gene, dose, kind, score
+        (mean held-out balanced accuracy over folds), spread (their standard deviation), ci_low
+        and ci_high (95 %, wells drawn anew), auc, p_value, fdr (Benjamini-Hochberg, over the
+        conditions of one kind), impactful, n_folds, n_wells, n_nuclei (held-out treated nuclei
+        over all folds), feature and change (what moved most, in standard deviations of the null;
+        features only), position_calls (see `i2r.lazy.screening`), note.
+    """
+    scored = scores.groupby("condition").agg(
+        score=("balanced_accuracy", "mean"),
+        spread=("balanced_accuracy", "std"),
+        auc=("auc", "mean"),
+        n_folds=("balanced_accuracy", "count"),
+        n_nuclei=("n_test_treated", "sum"),
+        fold_notes=("note", "max"),
+    )
+    ranking = described.merge(scored, on="condition", how="left")
+    ranking = ranking.merge(_list_intervals(calls, seed), on="condition", how="left")
+    columns = ["condition", "p_value", "feature", "change", "position_calls"]
+    extra = tests[columns] if len(tests) else pd.DataFrame(columns=columns)
+    ranking = ranking.merge(
+        extra.astype({"p_value": float, "change": float, "position_calls": float}),
+        on="condition",
+        how="left",
+    )
+    ranking["feature"] = [name if isinstance(name, str) else "" for name in ranking["feature"]]
+    is_draw = ranking["kind"] == "control_draw"
+    if not len(tests):
+        null = ranking.loc[is_draw, "score"]
+        ranking["p_value"] = predict_tail(
+            ranking["score"], null, tail="student", n_independent=n_independent
+        )
+    ranking.loc[is_draw, "p_value"] = np.nan
+    ranking["fdr"] = np.nan
+    for kind in ("treated", "positive_control"):
+        of_kind = ranking["kind"] == kind
+        ranking.loc[of_kind, "fdr"] = adjust_pvalues(ranking.loc[of_kind, "p_value"])
+    _join_notes(ranking)
+    for name in ("n_folds", "n_nuclei"):
+        ranking[name] = ranking[name].fillna(0).astype(int)
+    ranking = ranking.sort_values(
+        ["score", "condition"], ascending=[False, True], na_position="last", ignore_index=True
+    )
+    counts = (ranking["kind"] != "control_draw") & ranking["score"].notna()
+    ranking.insert(0, "rank", np.where(counts, counts.cumsum(), 0))
+    ranking["impactful"] = _call(ranking, rule)
+    return ranking[ORDER]
+
+
+def _list_intervals(calls: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """Give every condition the interval of its balanced accuracy."""
+    rows = []
+    for condition, wells in calls.groupby("condition", sort=False):
+        low, high = bootstrap_accuracy(
+            wells["n_called"], wells["n_nuclei"], wells["is_treated"], seed=seed
+        )
+        rows.append((condition, low, high))
+    return pd.DataFrame(rows, columns=["condition", "ci_low", "ci_high"])
+
+
+def _join_notes(ranking: pd.DataFrame) -> None:
+    """Put together what is to be said of each condition."""
+    missing = ranking["score"].notna() & ranking["p_value"].isna()
+    missing &= ranking["kind"] != "control_draw"
+    untested = np.where(missing, "no p-value: too few control wells to copy its wells", "")
+    parts = (ranking["note"], ranking.pop("fold_notes").fillna(""), untested)
+    ranking["note"] = ["; ".join(p for p in texts if p) for texts in zip(*parts, strict=True)]
+
+
+def _call(ranking: pd.DataFrame, rule: CallRule) -> "pd.Series[bool]":
+    """Call conditions; draws of controls and what has no score are never called."""
+    able = (ranking["rank"] > 0) & (ranking["kind"] == "treated")
+    if rule.by == "fdr":
+        listed = ranking["kind"].isin(["treated", "positive_control"]) & (ranking["rank"] > 0)
+        return listed & (ranking["fdr"] < rule.level)
+    order = able.cumsum()
+    most = rule.top if rule.by == "top" else find_knee(ranking.loc[able, "score"])
+    return able & (order <= most)
+
+
+def describe_statistics(
+    ranking: pd.DataFrame,
+    tests: pd.DataFrame,
+    *,
+    rule: CallRule,
+    method: str,
+    group: str,
+    repeats: bool,
+    n_independent: int,
+    n_drawn_wells: int,
+) -> pd.DataFrame:
+    """Say in one row how p-values came about.
+
+    Returns
+    -------
+    DataFrame
+        method, group, is_leaking (splits by field), layout_repeats, impactful (the rule), tail
+        (the model of p-values), n_draws, n_independent, n_drawn_wells, smallest_counted (the
+        smallest p-value that counting draws could give), needed (the p-value at which a single
+        condition among all has a false discovery rate of the level).
+    """
+    draws = ranking.loc[ranking["kind"] == "control_draw", "score"].dropna()
+    n_tests = int((ranking["kind"] == "treated").sum())
+    fast = len(tests) > 0
+    n_draws = int(tests["n_draws"].max()) if fast else len(draws)
+    independent = int(tests["n_independent"].max()) if fast else n_independent
+    null = np.arange(n_draws, dtype=np.float64)
+    smallest = float(count_tail([np.inf], null)[0])
+    row = {
+        "method": method, "group": group, "is_leaking": group == "field", "layout_repeats": repeats,
+        "impactful": rule.words, "tail": "exponential" if fast else "student",
+        "n_draws": n_draws, "n_independent": independent, "n_drawn_wells": n_drawn_wells,
+        "smallest_counted": smallest, "n_tests": n_tests, "needed": rule.level / max(n_tests, 1),
+    }  # fmt: skip
+    return pd.DataFrame([row])

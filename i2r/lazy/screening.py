@@ -1,0 +1,377 @@
+"""The fast screen: features of all nuclei in, scores, calls and tests of all perturbations out."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from dask import delayed
+from dask.delayed import Delayed
+
+from i2r.errors import I2RError
+from i2r.kernels.changes import compare_profiles
+from i2r.kernels.heads import Blocks, HeldOutCalls, score_heads
+from i2r.kernels.standardisation import reduce_features, standardise_wells
+from i2r.lazy.contrasts import Contrast
+
+# Embeddings are reduced to this many principal components of the controls: more slow down the
+# tests with the cube of their number and gave no power on simulated screens.
+MAX_FEATURES = 96
+# A feature that is missing in more nuclei than this is left out, otherwise those nuclei are.
+MAX_MISSING = 0.01
+# Control wells are thinned for perturbations with fewer nuclei than this share of theirs.
+FEWER_NUCLEI = 0.7
+COUNT = "nuclei per field"
+
+
+class WellFeatures(NamedTuple):
+    """Features of the nuclei of one well: names, values (nucleus, feature), and their fields."""
+
+    names: tuple[str, ...]
+    values: npt.NDArray[np.float32]
+    fields: npt.NDArray[np.str_]
+
+
+class FastPlan(NamedTuple):
+    """What the fast screen compares.
+
+    Attributes
+    ----------
+    keys, plates, positions, n_fields
+        Of every well that takes part, in a fixed order.
+    conditions
+        Of every well; "" for negative controls.
+    contrasts
+        All comparisons.
+    by_field
+        Whether fields are held out in place of whole wells.
+    """
+
+    keys: tuple[str, ...]
+    plates: tuple[str, ...]
+    positions: tuple[str, ...]
+    n_fields: tuple[int, ...]
+    conditions: tuple[str, ...]
+    contrasts: tuple[Contrast, ...]
+    by_field: bool
+
+
+class FastScores(NamedTuple):
+    """Tables of the fast screen.
+
+    Attributes
+    ----------
+    scores
+        One row per comparison and fold: condition, kind, fold, balanced_accuracy, auc,
+        n_test_treated, n_test_control, note.
+    calls
+        One row per comparison and held-out well: condition, plate, well, is_treated, n_nuclei,
+        n_called.
+    tests
+        One row per condition: condition, p_value, statistic, feature, change, n_draws,
+        n_independent, position_calls.
+    left_out
+        What was not used, and why: what, where, reason.
+    """
+
+    scores: pd.DataFrame
+    calls: pd.DataFrame
+    tests: pd.DataFrame
+    left_out: pd.DataFrame
+
+
+def score_screen(
+    wells: Sequence[Delayed], plan: FastPlan, *, n_draws: int, seed: np.random.SeedSequence
+) -> Delayed:
+    """Score and test every perturbation on precomputed features.
+
+    Parameters
+    ----------
+    wells
+        Delayed `WellFeatures`, or tuples of the same, of every well of the plan.
+    plan
+        Wells and comparisons.
+    n_draws
+        Permutations for the tests.
+    seed
+        Of the permutations.
+
+    Returns
+    -------
+    Delayed
+        Of `FastScores`. It raises `I2RError` if wells have different features, or the controls
+        no nuclei.
+    """
+    return delayed(_score_screen)(delayed(list)(wells), plan, n_draws, seed)
+
+
+class _Nuclei(NamedTuple):
+    """All nuclei, standardised, well by well."""
+
+    names: list[str]
+    values: npt.NDArray[np.float32]
+    start: npt.NDArray[np.intp]
+    fields: npt.NDArray[np.str_]
+
+
+def _score_screen(
+    wells: list[WellFeatures], plan: FastPlan, n_draws: int, seed: np.random.SeedSequence
+) -> FastScores:
+    """Compute what `score_screen` describes."""
+    wells = [WellFeatures(*well) for well in wells]
+    is_control = np.array([condition == "" for condition in plan.conditions])
+    nuclei, left_out = _gather(wells, plan, is_control)
+    scores, calls = _score_heads(nuclei, plan, is_control)
+    tests = _test_profiles(nuclei, plan, is_control, n_draws=n_draws, seed=seed)
+    tests["position_calls"] = tests["condition"].map(_compare_positions(calls, plan))
+    return FastScores(scores, calls, tests, left_out)
+
+
+def _gather(
+    wells: list[WellFeatures], plan: FastPlan, is_control: npt.NDArray[np.bool_]
+) -> tuple[_Nuclei, pd.DataFrame]:
+    """Put the wells together, leave out what is missing, standardise."""
+    names = wells[0].names
+    for key, well in zip(plan.keys, wells, strict=True):
+        if well.names != names:
+            raise I2RError(
+                f"{key}: {len(well.names)} features, {plan.keys[0]} has {len(names)}, or others. "
+                "Compute the features of all wells with the same options."
+            )
+    missing = [~np.isfinite(well.values) for well in wells]
+    n_nuclei = sum(map(len, missing))
+    if not any(len(well.values) for well, c in zip(wells, is_control, strict=True) if c):
+        raise I2RError(
+            "all control wells are without nuclei: nothing to compare with. Look at their images "
+            "and at the table 'crop'."
+        )
+    share = sum((m.sum(axis=0) for m in missing), np.zeros(len(names))) / max(n_nuclei, 1)
+    usable = share <= MAX_MISSING
+    if not usable.any():
+        raise I2RError(
+            f"every feature is missing (NaN) in more than {MAX_MISSING:.0%} of the nuclei, "
+            "expected numbers. Look at the stage that made them."
+        )
+    rows = [
+        ("feature", name, f"missing in {value:.1%} of the nuclei")
+        for name, value, good in zip(names, share, usable, strict=True)
+        if not good
+    ]
+    values, fields = [], []
+    for key, well, gaps in zip(plan.keys, wells, missing, strict=True):
+        whole = ~gaps[:, usable].any(axis=1)
+        if not whole.all():
+            rows.append(("nuclei", key, f"{int((~whole).sum())} with missing features"))
+        if not whole.any():
+            rows.append(("well", key, "no nuclei"))
+        order = np.argsort(well.fields[whole], kind="stable")
+        values.append(well.values[whole][:, usable][order])
+        fields.append(well.fields[whole][order])
+    start = np.cumsum([0, *map(len, values)]).astype(np.intp)
+    plates = np.unique(plan.plates, return_inverse=True)[1]
+    standard = standardise_wells(np.concatenate(values), start, plates, is_control)
+    of_control = np.repeat(is_control, np.diff(start))
+    kept = [name for name, good in zip(names, usable, strict=True) if good]
+    if len(kept) > MAX_FEATURES:
+        standard = reduce_features(standard, of_control, n_features=MAX_FEATURES)
+        kept = [f"component {number}" for number in range(1, MAX_FEATURES + 1)]
+    table = pd.DataFrame(rows, columns=["what", "where", "reason"])
+    return _Nuclei(kept, standard, start, np.concatenate(fields)), table
+
+
+def _score_heads(
+    nuclei: _Nuclei, plan: FastPlan, is_control: npt.NDArray[np.bool_]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Score all comparisons with linear heads."""
+    of_well = {key: number for number, key in enumerate(plan.keys)}
+    pieces, start = _cut_pieces(nuclei, plan)
+    well_of = np.array([of_well[key] for key, _ in pieces], dtype=np.intp)
+    number_of = {piece: number for number, piece in enumerate(pieces)}
+    fold = np.full(len(pieces), -1, dtype=np.intp)
+    treated = []
+    for contrast in plan.contrasts:
+        own = []
+        for piece, is_treated, number in zip(
+            zip(contrast.keys, contrast.fields, strict=True), contrast.is_treated, contrast.folds,
+            strict=True,
+        ):  # fmt: skip
+            if piece in number_of:
+                fold[number_of[piece]] = number
+                if is_treated:
+                    own.append(number_of[piece])
+        treated.append(np.array(own, dtype=np.intp))
+    plates = np.unique(plan.plates, return_inverse=True)[1]
+    blocks = Blocks(start, plates[well_of], fold, is_control[well_of])
+    found = score_heads(nuclei.values, blocks, treated)
+    counts = np.diff(start)
+    return (
+        _list_scores(found, plan, blocks, treated, counts),
+        _list_calls(found, plan, well_of, treated, counts),
+    )
+
+
+def _cut_pieces(
+    nuclei: _Nuclei, plan: FastPlan
+) -> tuple[list[tuple[str, str]], npt.NDArray[np.intp]]:
+    """List the pieces that are held out, and where their nuclei start."""
+    if not plan.by_field:
+        return [(key, "") for key in plan.keys], nuclei.start
+    pieces, ends = [], [0]
+    for number, key in enumerate(plan.keys):
+        first, last = nuclei.start[number], nuclei.start[number + 1]
+        names, counts = np.unique(nuclei.fields[first:last], return_counts=True)
+        pieces += [(key, str(name)) for name in names]
+        ends += (first + np.cumsum(counts)).tolist()
+    return pieces, np.array(ends, dtype=np.intp)
+
+
+def _list_scores(
+    found: HeldOutCalls,
+    plan: FastPlan,
+    blocks: Blocks,
+    treated: list[npt.NDArray[np.intp]],
+    counts: npt.NDArray[np.intp],
+) -> pd.DataFrame:
+    rows = []
+    for number, contrast in enumerate(plan.contrasts):
+        called = np.isfinite(found.n_called[number])
+        is_treated = np.zeros(len(counts), dtype=bool)
+        is_treated[treated[number]] = True
+        own = zip(contrast.folds, contrast.is_treated, strict=True)
+        for fold in sorted({number for number, treats in own if treats}):
+            here = called & (blocks.fold == fold)
+            accuracy = float(found.balanced_accuracy[number, fold])
+            rows.append(
+                {
+                    "condition": contrast.condition, "kind": contrast.kind, "fold": fold,
+                    "balanced_accuracy": accuracy,
+                    "auc": float(found.area_under_curve[number, fold]),
+                    "n_test_treated": int(counts[here & is_treated].sum()),
+                    "n_test_control": int(counts[here & ~is_treated].sum()),
+                    "note": "a fold has no nuclei of one kind" if np.isnan(accuracy) else "",
+                }
+            )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _list_calls(
+    found: HeldOutCalls,
+    plan: FastPlan,
+    well_of: npt.NDArray[np.intp],
+    treated: list[npt.NDArray[np.intp]],
+    counts: npt.NDArray[np.intp],
+) -> pd.DataFrame:
+    names = [key.rpartition("/")[2] for key in plan.keys]
+    tables = []
+    for number, contrast in enumerate(plan.contrasts):
+        chosen = np.flatnonzero(np.isfinite(found.n_called[number]))
+        own = well_of[chosen]
+        tables.append(
+            pd.DataFrame(
+                {
+                    "condition": contrast.condition,
+                    "plate": np.array(plan.plates)[own],
+                    "well": np.array(names)[own],
+                    "is_treated": np.isin(chosen, treated[number]),
+                    "n_nuclei": counts[chosen],
+                    "n_called": found.n_called[number, chosen].astype(np.int64),
+                }
+            )
+        )
+    calls = pd.concat(tables, ignore_index=True)
+    by = ["condition", "plate", "well", "is_treated"]
+    return calls.groupby(by, sort=False, as_index=False)[["n_nuclei", "n_called"]].sum()
+
+
+def _test_profiles(
+    nuclei: _Nuclei,
+    plan: FastPlan,
+    is_control: npt.NDArray[np.bool_],
+    *,
+    n_draws: int,
+    seed: np.random.SeedSequence,
+) -> pd.DataFrame:
+    """Test the mean profiles, control wells thinned to as few nuclei as a perturbation has."""
+    counts = np.diff(nuclei.start)
+    filled = counts > 0
+    conditions = list(dict.fromkeys(c for c in plan.conditions if c))
+    number_of = {name: number for number, name in enumerate(conditions)} | {"": -1}
+    which = np.array([number_of[name] for name in plan.conditions])[filled]
+    plates, positions = np.array(plan.plates)[filled], np.array(plan.positions)[filled]
+    density = np.log1p(counts / np.array(plan.n_fields))[filled]
+    of_controls = np.median(counts[is_control & filled])
+    typical = pd.Series(counts[filled]).groupby(which).median().drop(-1, errors="ignore")
+    steps = np.ceil(2 * np.log2(of_controls / typical)).clip(lower=0)
+    steps = steps.where(typical < FEWER_NUCLEI * of_controls, 0).astype(int)
+    tests = pd.DataFrame(
+        {
+            "condition": conditions, "p_value": np.nan, "statistic": np.nan, "feature": "",
+            "change": np.nan, "n_draws": 0, "n_independent": 0,
+        }
+    )  # fmt: skip
+    names = np.array([*nuclei.names, COUNT], dtype=object)
+    for step in sorted(set(steps)):
+        most = None if step == 0 else max(1, int(of_controls * 2 ** (-step / 2)))
+        means = _average_wells(nuclei, plan, is_control, most=most, seed=seed)[filled]
+        found = compare_profiles(
+            np.column_stack([means, density]), plates, positions, which, n_draws=n_draws, seed=seed
+        )
+        rows = np.array(steps.index[steps == step], dtype=np.intp)
+        tests.loc[rows, "p_value"] = found.p_value[rows]
+        tests.loc[rows, "statistic"] = found.statistic[rows]
+        tests.loc[rows, "change"] = found.change[rows]
+        known = found.feature[rows] >= 0
+        tests.loc[rows, "feature"] = np.where(known, names[found.feature[rows]], "")
+        tests.loc[rows, "n_draws"] = found.n_draws[rows]
+        tests.loc[rows, "n_independent"] = found.n_independent[rows]
+    return tests
+
+
+def _average_wells(
+    nuclei: _Nuclei,
+    plan: FastPlan,
+    is_control: npt.NDArray[np.bool_],
+    *,
+    most: int | None,
+    seed: np.random.SeedSequence,
+) -> npt.NDArray[np.float64]:
+    """Average the nuclei of each well, of control wells at most so many, drawn at random."""
+    d = nuclei.values.shape[1]
+    means = np.zeros((len(plan.keys), d))
+    per_plate = pd.Series(plan.plates)[is_control].value_counts()
+    random = np.random.default_rng(seed)
+    for well, (first, last) in enumerate(zip(nuclei.start[:-1], nuclei.start[1:], strict=True)):
+        rows = nuclei.values[first:last]
+        if is_control[well] and most is not None:
+            rows = rows[random.permutation(len(rows))[:most]]
+        if len(rows):
+            means[well] = rows.mean(axis=0, dtype=np.float64)
+        if is_control[well]:
+            # Back to the distance from all controls of the plate: its own standard leaves it out.
+            n = int(per_plate[plan.plates[well]])
+            means[well] *= (n - 1) / n
+    return means
+
+
+def _compare_positions(calls: pd.DataFrame, plan: FastPlan) -> Mapping[str, float]:
+    """Compare control wells at a condition's positions with other control wells.
+
+    Returns
+    -------
+    mapping
+        By condition: the share of nuclei called treated in held-out control wells that are, on
+        other plates, where the condition is, minus that share in all other control wells. Only
+        conditions with such wells.
+    """
+    at: dict[str, set[str]] = {}
+    for condition, position in zip(plan.conditions, plan.positions, strict=True):
+        at.setdefault(condition, set()).add(position)
+    found = {}
+    for condition, rows in calls[~calls["is_treated"]].groupby("condition"):
+        here = rows["well"].isin(at.get(str(condition), set()))
+        sums = rows.groupby(here)[["n_called", "n_nuclei"]].sum()
+        if len(sums) == 2:
+            shares = sums["n_called"] / sums["n_nuclei"].clip(lower=1)
+            found[str(condition)] = float(shares[True] - shares[False])
+    return found

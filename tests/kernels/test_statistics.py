@@ -1,0 +1,123 @@
+"""p-values are uniform, bounds hold, knees are where they were drawn."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from i2r.kernels.statistics import (
+    adjust_pvalues,
+    bootstrap_accuracy,
+    count_tail,
+    find_knee,
+    predict_tail,
+)
+
+
+@pytest.mark.parametrize("n_draws", [4, 20])
+@pytest.mark.parametrize("tail", ["student", "exponential"])
+def test_p_values_of_one_more_draw_are_uniform(tail: str, n_draws: int) -> None:
+    random = np.random.default_rng(5)
+    draw = random.standard_normal if tail == "student" else random.exponential
+    values = np.array(
+        [
+            predict_tail(draw(size=1), draw(size=n_draws), tail=tail)[0]  # type: ignore[arg-type]
+            for _ in range(3000)
+        ]
+    )
+    # Below the median the exponential model counts draws, which comes in steps.
+    tested = values if tail == "student" else values[values < 0.5] * 2
+    assert stats.kstest(tested, "uniform").pvalue > 0.01
+    assert (values < 0.05).mean() == pytest.approx(0.05, abs=0.012)
+
+
+def test_student_is_the_textbook_prediction_interval() -> None:
+    null = np.array([1.0, 2.0, 4.0, 7.0])
+    expected = stats.ttest_ind([9.0], null).pvalue / 2
+    assert predict_tail([9.0], null, tail="student")[0] == pytest.approx(expected)
+
+
+def test_a_few_draws_allow_small_p_values_and_fewer_allow_only_larger_ones() -> None:
+    null = stats.expon.ppf((np.arange(40) + 0.5) / 40)
+    values = [predict_tail([12.0], null, tail="exponential", n_independent=b)[0] for b in (4, 10, 40)]  # fmt: skip
+    assert values[0] > values[1] > values[2]
+    assert values[2] < 0.05 / 190, "a single hit among 190 can have a false discovery rate of 0.05"
+    assert count_tail([12.0], null)[0] == pytest.approx(1 / 41)
+
+
+@given(
+    st.lists(st.floats(0, 50), min_size=3, max_size=30, unique=True),
+    st.sampled_from(["student", "exponential"]),
+)
+def test_higher_values_have_smaller_p_values(null: list[float], tail: str) -> None:
+    values = np.linspace(0, 100, 50)
+    p = predict_tail(values, null, tail=tail)  # type: ignore[arg-type]
+    if not np.isnan(p).any():
+        assert (np.diff(p) <= 1e-12).all()
+        assert ((p >= 0) & (p <= 1)).all()
+
+
+def test_a_null_that_says_nothing_gives_no_p_value() -> None:
+    for tail in ("student", "exponential"):
+        for null in ([], [1.0], [2.0, 2.0, 2.0], [np.nan, 1.0]):
+            assert np.isnan(predict_tail([3.0], null, tail=tail)).all()  # type: ignore[arg-type]
+    assert np.isnan(predict_tail([np.nan, 1.0], [0.0, 1.0, 3.0], tail="exponential")).tolist() == [True, False]  # fmt: skip
+
+
+def test_counting_counts() -> None:
+    assert count_tail([0.5, 2.0, 9.0], [1.0, 2.0, 3.0, np.nan]).tolist() == [1.0, 0.75, 0.25]
+    assert np.isnan(count_tail([np.nan], [1.0]))[0]
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=40))
+def test_adjusted_p_values_call_what_the_step_up_rule_calls(values: list[float]) -> None:
+    p = np.array(values)
+    adjusted = adjust_pvalues(p)
+    for level in (0.01, 0.05, 0.2):
+        ordered = np.sort(p)
+        passing = np.flatnonzero(ordered <= level * np.arange(1, p.size + 1) / p.size)
+        cut = ordered[passing[-1]] if passing.size else -1.0
+        near = np.abs(adjusted - level) < 1e-12
+        assert ((adjusted <= level) == (p <= cut))[~near].all()
+
+
+def test_missing_p_values_count_as_no_test() -> None:
+    adjusted = adjust_pvalues([0.01, np.nan, 0.04])
+    np.testing.assert_allclose(adjusted, [0.02, np.nan, 0.04])
+    assert np.isnan(adjust_pvalues([np.nan])).all()
+    with pytest.raises(ValueError, match="outside"):
+        adjust_pvalues([1.2])
+
+
+def test_the_interval_covers_the_truth_when_wells_differ() -> None:
+    random = np.random.default_rng(2)
+    covered = 0
+    for _ in range(300):
+        nuclei = np.full(24, 50)
+        treated = np.arange(24) < 12
+        share = np.clip(np.where(treated, 0.7, 0.4) + 0.1 * random.standard_normal(24), 0, 1)
+        called = random.binomial(nuclei, share)
+        low, high = bootstrap_accuracy(called, nuclei, treated, seed=1, draws=200)
+        covered += low <= 0.65 <= high
+    assert 0.86 < covered / 300 <= 0.99
+
+
+def test_intervals_at_the_edges() -> None:
+    assert np.isnan(bootstrap_accuracy([1, 2], [5, 5], [True, True], seed=0)).all()
+    assert np.isnan(bootstrap_accuracy([0, 2], [0, 5], [True, False], seed=0)).all()
+    assert bootstrap_accuracy([5, 0], [5, 5], [True, False], seed=0) == (1.0, 1.0)
+
+
+@pytest.mark.parametrize("knee", [4, 15])
+def test_the_knee_is_where_the_curve_was_bent(knee: int) -> None:
+    steep, flat = np.linspace(0.95, 0.6, knee), np.linspace(0.56, 0.5, 60)
+    found = find_knee(np.random.default_rng(0).permutation([*steep, *flat]))
+    assert abs(found - knee) <= 1
+
+
+def test_curves_without_a_knee() -> None:
+    assert find_knee([]) == 0
+    assert find_knee([0.5, 0.5, 0.5]) == 0
+    assert find_knee(np.linspace(0.9, 0.5, 40)) == 0
+    assert find_knee([0.9, np.nan]) == 0

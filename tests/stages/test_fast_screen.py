@@ -1,0 +1,234 @@
+"""The fast screen: planted changes are called, bad input is named, nothing leaks."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from i2r.errors import I2RError
+from i2r.stages.screen import Screen
+from i2r.store import tables
+from tests.stages.profiled import lay_out, screen_features, write_features
+
+GENES = [f"G{number:02d}" for number in range(10)]
+ACTIVE = ("G00", "G01", "G02")
+
+
+def shift_area(name: str, values: np.ndarray) -> np.ndarray:
+    values = values.copy()
+    values[:, 0] += 0.8 * (name in ACTIVE)
+    return values
+
+
+def shuffled(names: list[str], plates: int = 3, seed: int = 0) -> pd.DataFrame:
+    random = np.random.default_rng(seed)
+    return lay_out({f"P{n}": random.permutation(names).tolist() for n in range(1, plates + 1)})
+
+
+@pytest.fixture(scope="module")
+def screened(tmp_path_factory: pytest.TempPathFactory) -> dict[str, pd.DataFrame]:
+    layout = shuffled([*GENES, *["ctrl"] * 10])
+    experiment = write_features(tmp_path_factory.mktemp("fast"), layout, change=shift_area)
+    return screen_features(experiment)
+
+
+def test_planted_changes_are_called_with_intervals_and_their_feature(
+    screened: dict[str, pd.DataFrame],
+) -> None:
+    ranking = screened[""]
+    wanted = [
+        "perturbation", "gene", "score", "p_value", "fdr", "impactful", "ci_low", "ci_high", "n_wells", "n_nuclei",
+    ]  # fmt: skip
+    assert set(wanted) <= set(ranking.columns)
+    called = ranking[ranking["impactful"]]
+    assert set(called["gene"]) == set(ACTIVE)
+    assert (called["feature"] == "area_um2").all()
+    assert (called["ci_low"] < called["score"]).all()
+    assert (called["score"] < called["ci_high"]).all()
+    genes = ranking[ranking["kind"] == "treated"]
+    assert (genes["n_nuclei"] == 120).all()
+    assert (genes["n_wells"] == 3).all()
+    assert (ranking["kind"] == "control_draw").sum() == 20
+    assert ranking.loc[ranking["kind"] == "control_draw", "p_value"].isna().all()
+
+
+def test_the_statistics_are_stated(screened: dict[str, pd.DataFrame]) -> None:
+    row = screened["-statistics"].iloc[0]
+    assert row["method"] == "fast"
+    assert row["impactful"] == "fdr < 0.05"
+    assert row["tail"] == "exponential"
+    assert row["n_draws"] == 400
+    assert row["n_independent"] == 10
+    assert row["smallest_counted"] == pytest.approx(1 / 401)
+    assert row["needed"] == pytest.approx(0.05 / 10)
+    assert not row["is_leaking"]
+    assert not row["layout_repeats"]
+
+
+def test_no_well_is_in_two_folds_and_controls_have_one_fold_for_all(
+    screened: dict[str, pd.DataFrame],
+) -> None:
+    folds = screened["-folds"]
+    assert not folds.duplicated(["condition", "plate", "well"]).any()
+    controls = folds[~folds["is_treated"]]
+    assert controls.groupby(["plate", "well"])["fold"].nunique().max() == 1
+    calls = screened["-calls"]
+    per_condition = calls[calls["is_treated"]].groupby("condition")["n_nuclei"].sum()
+    assert (per_condition[GENES] == 120).all(), "every nucleus is held out once"
+
+
+def test_the_same_seed_gives_the_same_tables_and_wells_come_in_any_order(tmp_path: Path) -> None:
+    layout = shuffled([*GENES[:4], *["ctrl"] * 6])
+    made = [
+        screen_features(write_features(tmp_path / name, table, change=shift_area), seed=seed)[""]
+        for name, table, seed in (("a", layout, 1), ("b", layout, 1), ("c", layout, 2))
+    ]
+    pd.testing.assert_frame_equal(made[0], made[1])
+    assert not made[0].equals(made[2])
+
+
+def test_splitting_by_field_is_marked_as_leaking_and_scores_higher(tmp_path: Path) -> None:
+    """Wells differ: who has seen a field of a well knows its other field."""
+    layout = shuffled([*GENES, *["ctrl"] * 10], plates=2)
+    random = np.random.default_rng(3)
+    wells = {name: 1.5 * random.standard_normal(4) for name in GENES}
+    experiment = write_features(
+        tmp_path, layout, change=lambda name, values: values + wells.get(name, 0) * (random.random() < 0.5)
+    )  # fmt: skip
+    by = {split: screen_features(experiment, split_by=split) for split in ("well", "field")}
+    assert by["field"]["-statistics"].loc[0, "is_leaking"]
+    mean = {k: t[""].query("kind == 'treated'")["score"].mean() for k, t in by.items()}
+    assert mean["field"] > mean["well"] + 0.05
+    pieces = by["field"]["-folds"]
+    assert set(pieces["field"]) == {"1", "2"}
+
+
+@pytest.mark.parametrize(
+    ("split", "contents", "note"),
+    [
+        ("plate", {"P1": ["a", "a", "ctrl", "ctrl"], "P2": ["b", "ctrl", "ctrl"], "P3": ["b", "ctrl", "ctrl"]},
+         "all its wells are in one plate"),
+        ("position", {f"P{n}": ["a", "b", "b", "ctrl", "ctrl", "ctrl", "ctrl"] for n in (1, 2)},
+         "all its wells are in one position"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_held_out_is_listed_and_the_rest_is_scored(
+    split: str, contents: dict[str, list[str]], note: str, tmp_path: Path
+) -> None:
+    found = screen_features(write_features(tmp_path, lay_out(contents)), split_by=split)
+    ranking = found[""].set_index("condition")
+    assert note in ranking.loc["a", "note"]
+    assert np.isnan(ranking.loc["a", "score"])
+    assert not np.isnan(ranking.loc["b", "score"])
+    assert note in found["-left-out"].set_index("where").loc["a", "reason"]
+    folds = found["-folds"]
+    column = {"plate": "plate", "position": "well"}[split]
+    assert folds.groupby(["condition", column])["fold"].nunique().max() == 1
+
+
+def test_batches_come_from_the_layout(tmp_path: Path) -> None:
+    layout = shuffled([*GENES[:3], *["ctrl"] * 4], plates=4)
+    experiment = write_features(tmp_path, layout)
+    problem = Screen(method="fast", needs=("features",), split_by="batch").check(experiment)
+    assert "no column 'batch'" in problem[0]
+    batched = layout.assign(batch=layout["plate"].map({"P1": "x", "P2": "x", "P3": "y", "P4": "y"}))
+    found = screen_features(write_features(tmp_path / "b", batched), split_by="batch")["-folds"]
+    assert found.groupby("plate")["fold"].unique().map(tuple).to_dict() in (
+        {"P1": (0,), "P2": (0,), "P3": (1,), "P4": (1,)}, {"P1": (1,), "P2": (1,), "P3": (0,), "P4": (0,)},
+    )  # fmt: skip
+
+
+def test_wrong_genes_are_listed_with_reasons_and_never_dropped(tmp_path: Path) -> None:
+    layout = lay_out(
+        {
+            "P1": ["a", "once", "few", "empty", *["ctrl"] * 8],
+            "P2": ["a", "few", "empty", "far", *["ctrl"] * 8],
+            "P3": ["far", "far", "a"],
+        }
+    )
+    experiment = write_features(tmp_path, layout, n_nuclei={"few": 1, "empty": 0})
+    found = screen_features(experiment)
+    ranking = found[""].set_index("condition")
+    assert {"a", "once", "few", "empty", "far"} <= set(ranking.index)
+    assert ranking.loc["once", "note"] == "one well: nothing can be held out"
+    assert (
+        "2 of 3 wells left out: fewer than two control wells on plate P3"
+        in ranking.loc["far", "note"]
+    )
+    assert "1 of 3 wells left out" in ranking.loc["a", "note"]
+    assert ranking.loc["a", "score"] == ranking.loc["a", "score"]
+    assert "a fold has no nuclei of one kind" in ranking.loc["empty", "note"]
+    assert ranking.loc["few", "n_nuclei"] == 2
+    left_out = found["-left-out"]
+    assert {"once", "far", "a"} <= set(left_out["where"])
+    assert (
+        "no nuclei" in left_out.loc[left_out["where"].isin(["P1/A04", "P2/A03"]), "reason"].tolist()
+    )
+
+
+def test_controls_on_other_plates_only_are_an_error_before_anything_runs(tmp_path: Path) -> None:
+    layout = lay_out({"P1": ["a", "a", "b", "b"], "P2": ["ctrl"] * 4})
+    problems = Screen(method="fast", needs=("features",)).check(write_features(tmp_path, layout))
+    assert "no perturbation can be compared" in problems[0]
+    assert "fewer than two control wells on plate P1" in problems[0]
+    assert "needs a stage 'features' or 'embed'" in Screen(method="fast").check(
+        write_features(tmp_path / "2", shuffled(["a", "a", "ctrl", "ctrl"]))
+    )[0]  # fmt: skip
+
+
+def test_missing_values_are_left_out_and_listed(tmp_path: Path) -> None:
+    layout = shuffled([*GENES, *["ctrl"] * 10])
+    experiment = write_features(tmp_path, layout, change=shift_area)
+    key = next(iter(experiment.well_keys))
+    for well in experiment.well_keys:
+        table = tables.read_table(experiment.part_url("features", well))
+        table["roundness"] = np.float32("nan")
+        if well == key:
+            table.loc[:1, "spots"] = np.float32("nan")
+        tables.write_table(experiment.part_url("features", well), table)
+    found = screen_features(experiment)
+    listed = found["-left-out"].set_index("where")["reason"]
+    assert listed["roundness"] == "missing in 100.0% of the nuclei"
+    assert listed[key] == "2 with missing features"
+    assert set(found[""].loc[found[""]["impactful"], "gene"]) == set(ACTIVE)
+
+
+def test_features_that_say_nothing_at_all_are_an_error(tmp_path: Path) -> None:
+    layout = shuffled([*GENES[:2], *["ctrl"] * 4], plates=2)
+    experiment = write_features(
+        tmp_path, layout, change=lambda name, values: np.full_like(values, np.nan)
+    )
+    with pytest.raises(I2RError, match=r"every feature is missing \(NaN\)"):
+        screen_features(experiment)
+    empty = write_features(tmp_path / "2", layout, n_nuclei={"ctrl": 0})
+    with pytest.raises(I2RError, match="all control wells are without nuclei"):
+        screen_features(empty)
+
+
+def test_a_toxic_gene_is_tested_against_controls_of_as_few_nuclei(tmp_path: Path) -> None:
+    """Means of few nuclei scatter more: that is no effect, their small number is."""
+    layout = shuffled([*GENES, *["ctrl"] * 20], plates=4)
+    found = screen_features(write_features(tmp_path, layout, n_nuclei={"G05": 4}, scatter=5))
+    row = found[""].set_index("condition").loc["G05"]
+    assert row["feature"] == "nuclei per field"
+    assert row["change"] < -3
+
+
+@pytest.mark.parametrize(("rule", "expected"), [("top", 2), ("knee", 3)])
+def test_other_rules_call_by_score(rule: str, expected: int, tmp_path: Path) -> None:
+    layout = shuffled([*GENES, *["ctrl"] * 10], plates=4)
+    strong = lambda name, values: values + 2.5 * (name in ACTIVE) * np.eye(4)[0]  # noqa: E731
+    experiment = write_features(tmp_path, layout, change=strong)
+    found = screen_features(experiment, impactful=rule, top=2)
+    ranking = found[""]
+    assert ranking["impactful"].sum() == expected
+    assert ranking[ranking["kind"] == "treated"]["impactful"].iloc[:expected].all()
+    assert found["-statistics"].loc[0, "impactful"] == {"top": "top 2", "knee": "knee"}[rule]
+
+
+def test_fast_and_network_read_different_stages() -> None:
+    assert Screen().wanted == {"crop": True}
+    assert set(Screen(method="fast").wanted) == {"features", "embed"}
+    assert Screen().worker_group == "gpu"
+    assert Screen(method="fast").worker_group == "cpu"
