@@ -4,6 +4,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from i2r.kernels.listed import check_finite, check_listed
 from i2r.kernels.moments import HU_COLUMNS, derive_hu, find_centre
 from i2r.kernels.splitting import measure_distance
 from i2r.kernels.texture import quantise_levels
@@ -89,7 +90,8 @@ def measure_chromatin(
     Raises
     ------
     ValueError
-        If the shapes do not fit.
+        If the shapes do not fit, a bounding box is empty or outside the field, or a pixel is NaN
+        or infinite.
 
     References
     ----------
@@ -101,11 +103,10 @@ def measure_chromatin(
     """
     if image.shape != labels.shape or image.ndim != 2:
         raise ValueError(f"chromatin: image is {image.shape}, expected {labels.shape} like labels.")
+    check_finite(image)
     measured = _measure_chromatin(
         np.ascontiguousarray(image),
-        np.ascontiguousarray(labels),
-        np.asarray(label_ids, dtype=np.int64),
-        np.asarray(bbox, dtype=np.int64).reshape(-1, 4),
+        *check_listed(labels, label_ids, bbox),
         len(CHROMATIN_COLUMNS),
     )
     return dict(zip(CHROMATIN_COLUMNS, measured.T, strict=True))

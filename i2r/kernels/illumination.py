@@ -41,7 +41,8 @@ def bin_field(plane: npt.NDArray[np.number], *, block_px: int) -> npt.NDArray[np
     Returns
     -------
     (ceil(y / block_px), ceil(x / block_px)) float32
-        1 for the median block. All NaN if that is 0: such a field shows no illumination.
+        1 for the median block. All NaN if that is 0, or if the field is constant (black,
+        saturated): such a field shows no illumination.
     """
     rows = np.arange(0, plane.shape[0], block_px)
     columns = np.arange(0, plane.shape[1], block_px)
@@ -50,7 +51,7 @@ def bin_field(plane: npt.NDArray[np.number], *, block_px: int) -> npt.NDArray[np
     widths = np.diff(np.append(columns, plane.shape[1]))
     means = total / (heights[:, None] * widths[None])
     middle = float(np.median(means))
-    if middle <= 0:
+    if middle <= 0 or plane.min() == plane.max():
         return np.full(means.shape, np.nan, dtype=np.float32)
     binned: npt.NDArray[np.float32] = (means / middle).astype(np.float32)
     return binned

@@ -4,6 +4,8 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from i2r.kernels.listed import check_listed
+
 HU_COLUMNS = tuple(f"hu_{number}" for number in range(1, 8))
 """Columns in the order of `measure_hu_moments`."""
 
@@ -31,14 +33,17 @@ def measure_hu_moments(
         ``hu_1`` to ``hu_7``, as scikit-image's ``moments_hu``, without unit: unchanged by
         turning, mirroring (but for the sign of the last) and scaling.
 
+    Raises
+    ------
+    ValueError
+        If a bounding box is empty or outside the field.
+
     References
     ----------
     Hu 1962, https://doi.org/10.1109/TIT.1962.1057692.
     """
     measured = _measure_hu_moments(
-        np.ascontiguousarray(labels),
-        np.asarray(label_ids, dtype=np.int64),
-        np.asarray(bbox, dtype=np.int64).reshape(-1, 4),
+        *check_listed(labels, label_ids, bbox),
     )
     return dict(zip(HU_COLUMNS, measured.T, strict=True))
 

@@ -58,8 +58,8 @@ def measure_nuclei(
         and for a single pixel; ``solidity`` float64, area over the pixels in the convex hull
         (`count_hull_pixels`); ``touches_border`` bool, the bounding box reaches the border of
         the field; ``intensity_mean``, ``intensity_min``, ``intensity_max``, ``intensity_std``
-        float64 of shape (n, c), the last with denominator n. A NaN in a nucleus makes its four
-        intensities of that channel NaN.
+        float64 of shape (n, c), the last with denominator n. A pixel that is NaN or infinite makes
+        its nucleus's four intensities of that channel NaN.
 
     Raises
     ------
@@ -280,15 +280,16 @@ def _derive_ellipse(
 def _derive_intensities(
     area: npt.NDArray[np.int64], sums: npt.NDArray[np.float64]
 ) -> dict[str, npt.NDArray[np.float64]]:
-    """Mean, minimum, maximum and standard deviation, NaN where a pixel is."""
+    """Mean, minimum, maximum and standard deviation, NaN where a pixel is not finite."""
     total, low, high, squares, origin = sums
     n = area[:, None]
     mean = total / n
-    spread = np.sqrt(np.maximum(squares / n - mean**2, 0))
-    unknown = np.isnan(mean)
+    with np.errstate(invalid="ignore"):
+        spread = np.sqrt(np.maximum(squares / n - mean**2, 0))
+    known = np.isfinite(mean)
     return {
-        "intensity_mean": origin + mean,
-        "intensity_min": np.where(unknown, np.nan, low),
-        "intensity_max": np.where(unknown, np.nan, high),
-        "intensity_std": spread,
+        "intensity_mean": np.where(known, origin + mean, np.nan),
+        "intensity_min": np.where(known, low, np.nan),
+        "intensity_max": np.where(known, high, np.nan),
+        "intensity_std": np.where(known, spread, np.nan),
     }

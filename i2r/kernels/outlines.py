@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from i2r.kernels.hulls import find_hull_polygon, find_hull_rows
+from i2r.kernels.listed import check_listed
 
 OUTLINE_COLUMNS = (
     "perimeter_px",
@@ -80,7 +81,7 @@ def measure_outlines(
     Raises
     ------
     ValueError
-        If the step is not positive.
+        If the step is not positive, or a bounding box is empty or outside the field.
 
     References
     ----------
@@ -93,9 +94,7 @@ def measure_outlines(
     if curvature_step_px <= 0:
         raise ValueError(f"outlines: the step is {curvature_step_px} px, expected more than 0.")
     measured = _measure_outlines(
-        np.ascontiguousarray(labels),
-        np.asarray(label_ids, dtype=np.int64),
-        np.asarray(bbox, dtype=np.int64).reshape(-1, 4),
+        *check_listed(labels, label_ids, bbox),
         float(curvature_step_px),
     )
     return dict(zip(OUTLINE_COLUMNS, measured.T, strict=True))

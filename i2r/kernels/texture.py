@@ -7,6 +7,8 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from i2r.kernels.listed import check_finite, check_listed
+
 TEXTURE_COLUMNS = (
     "contrast",
     "dissimilarity",
@@ -67,7 +69,8 @@ def measure_texture(
     Raises
     ------
     ValueError
-        If the shapes do not fit, a distance is less than 1 or the levels are out of range.
+        If the shapes do not fit, a bounding box is empty or outside the field, a pixel is NaN or
+        infinite, a distance is less than 1 or the levels are out of range.
 
     References
     ----------
@@ -82,6 +85,7 @@ def measure_texture(
             f"texture: distances are {tuple(distances_px)} px and levels {n_levels}, expected "
             "distances of 1 or more and 2 to 256 levels."
         )
+    check_finite(image)
     offsets = [
         [
             (round(sin(angle) * d), round(cos(angle) * d))
@@ -91,9 +95,7 @@ def measure_texture(
     ]
     return _measure_texture(
         np.ascontiguousarray(image),
-        np.ascontiguousarray(labels),
-        np.asarray(label_ids, dtype=np.int64),
-        np.asarray(bbox, dtype=np.int64).reshape(-1, 4),
+        *check_listed(labels, label_ids, bbox),
         np.asarray(offsets, dtype=np.int64).reshape(-1, 4, 2),
         n_levels,
     )

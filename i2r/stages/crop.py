@@ -73,6 +73,7 @@ class Crop(Stage):
             crops_url=experiment.crops_url(self.title, key),
             part_url=experiment.part_url(self.title, key),
             channels=plate.channels,
+            after=self.needs,
         )
 
     def finish(self, experiment: Experiment, keys: Sequence[str]) -> Delayed:
@@ -97,8 +98,9 @@ def finish_well(
     crops_url: str,
     part_url: str,
     channels: Sequence[str],
+    after: Sequence[str],
 ) -> dict[str, Any]:
-    """Write a well's crops and its part of the table."""
+    """Write a well's crops and its part of the table; note the stages behind their pixels."""
     crops, table = cropped
     n_crops = int((table["crop"] >= 0).sum())
     assert n_crops == len(crops), "every crop is a row of the table, and the other way round"
@@ -107,6 +109,7 @@ def finish_well(
     reasons = table["reason"].value_counts().to_dict()
     reasons.pop("", None)
     return {
+        "after": list(after),
         "fields": n_fields,
         "nuclei": n_crops,
         "left_out": {str(k): int(v) for k, v in reasons.items()},

@@ -81,6 +81,27 @@ def find_functions(experiment: "Experiment", plate: str, stages: Iterable[str]) 
     return found
 
 
+def find_functions_of_crops(experiment: "Experiment", crops: str, key: str) -> dict[int, str]:
+    """Find the functions behind a well's crops, for whoever cuts more out of the same fields.
+
+    Parameters
+    ----------
+    experiment
+        The experiment.
+    crops
+        Name of the stage that cut the crops.
+    key
+        The well, ``PLATE/B03``.
+
+    Returns
+    -------
+    dict
+        As `find_functions`.
+    """
+    result = experiment.ledger.result(crops, key) or {}
+    return find_functions(experiment, experiment.wells[key].plate, result.get("after", ()))
+
+
 def correct_image(
     image: npt.NDArray[np.unsignedinteger[Any]], functions: Mapping[int, npt.NDArray[np.float32]]
 ) -> npt.NDArray[np.unsignedinteger[Any]]:

@@ -1,12 +1,13 @@
 """Regions of the field around nuclei, cut on demand: fields are decoded once and never stored."""
 
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from i2r.kernels.illumination import correct_plane
 from i2r.kernels.regions import (
     RegionScale,
     cut_windows,
@@ -50,8 +51,10 @@ class RegionView(NamedTuple):
         return len(self.channels) * height * width
 
 
-def read_framed_field(url: str, view: RegionView) -> npt.NDArray[np.uint8]:
-    """Read a field, scale it to 8 bit and frame it.
+def read_framed_field(
+    url: str, view: RegionView, *, functions: Mapping[int, str] | None = None
+) -> npt.NDArray[np.uint8]:
+    """Read a field, divide out its illumination, scale it to 8 bit and frame it.
 
     Parameters
     ----------
@@ -59,6 +62,9 @@ def read_framed_field(url: str, view: RegionView) -> npt.NDArray[np.uint8]:
         The field's image group (`i2r.store.experiment.Experiment.image_url`).
     view
         What will be cut.
+    functions
+        URLs of illumination functions by the channel's index
+        (`i2r.store.illumination.find_functions_of_crops`); None for none.
 
     Returns
     -------
@@ -71,6 +77,9 @@ def read_framed_field(url: str, view: RegionView) -> npt.NDArray[np.uint8]:
         If there is no such field.
     """
     planes = [read_array(f"{url}/0", region=(slice(c, c + 1),))[0] for c in view.channels]
+    for number, channel in enumerate(view.channels):
+        if functions and channel in functions:
+            planes[number] = correct_plane(planes[number], read_array(functions[channel]))
     return np.stack(
         [
             frame_field(
@@ -94,6 +103,8 @@ class RegionReader:
         Shape (nucleus,): centroids in the fields, in pixels.
     view
         What is cut.
+    functions
+        Per field: URLs of illumination functions by the channel's index; empty for none.
     limit_bytes
         The most that framed fields may take; one field is kept in any case.
 
@@ -111,11 +122,13 @@ class RegionReader:
         centroid_x_px: npt.NDArray[np.floating],
         *,
         view: RegionView,
+        functions: Sequence[Mapping[int, str]] = (),
         limit_bytes: int = 2**30,
     ) -> None:
         self.urls = tuple(urls)
         self.fields = np.asarray(fields, dtype=np.int64)
         self.view = view
+        self.functions = tuple(functions) or ({},) * len(self.urls)
         self.limit_bytes = limit_bytes
         self.n_decoded = 0
         self._places = place_windows(centroid_y_px, centroid_x_px, halved=view.halved)
@@ -190,7 +203,7 @@ class RegionReader:
         """Take a framed field from memory, or read it and drop the one used longest ago."""
         framed = self._kept.pop(field, None)
         if framed is None:
-            framed = read_framed_field(self.urls[field], self.view)
+            framed = read_framed_field(self.urls[field], self.view, functions=self.functions[field])
             self.n_decoded += 1
         self._kept[field] = framed
         while len(self._kept) > 1 and sum(f.nbytes for f in self._kept.values()) > self.limit_bytes:

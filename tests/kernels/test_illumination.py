@@ -59,7 +59,8 @@ def test_bins_are_means_relative_to_their_median() -> None:
         [[plane[y : y + 3, x : x + 3].mean() for x in (0, 3, 6)] for y in (0, 3)], np.float32
     )
     np.testing.assert_allclose(binned, means / np.median(means), rtol=1e-6)
-    assert np.isnan(bin_field(np.zeros((4, 4), np.uint16), block_px=2)).all()
+    for value in (0, 5, 65535):
+        assert np.isnan(bin_field(np.full((4, 4), value, np.uint16), block_px=2)).all()
 
 
 def test_a_gradient_and_an_even_field_are_followed_to_the_border() -> None:

@@ -12,6 +12,7 @@ from i2r.errors import InputError
 from i2r.pipeline.spec import Pipeline, parse_pipeline
 from i2r.store.arrays import read_array
 from i2r.store.experiment import Experiment, open_experiment
+from i2r.store.illumination import find_functions, find_functions_of_crops
 from i2r.testing import PlateFiles, describe_pipeline, draw_field, write_plate
 from tests.conftest import run_here
 
@@ -87,6 +88,9 @@ def test_stages_see_corrected_images_and_converted_ones_stay(
     tile = read_array(experiment.crops_url("crop", "P1/A01"))[row["crop"], 0]
     pixels = corrected[int(row["field"]) - 1, 0][labels[int(row["field"]) - 1] == row["label"]]
     assert np.sort(tile[tile > 0]).tolist() == np.sort(pixels[pixels > 0]).tolist()
+    assert find_functions_of_crops(experiment, "crop", "P1/A01") == find_functions(
+        experiment, "P1", ["illuminate"]
+    )
     features = experiment.table("features").merge(nuclei, on=["well", "field", "label"])
     np.testing.assert_allclose(features["max_DNA_x"], features["max_DNA_y"])
 

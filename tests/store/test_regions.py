@@ -5,7 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from i2r.kernels.illumination import correct_plane
 from i2r.kernels.regions import frame_field, scale_field
+from i2r.store.illumination import write_illumination
 from i2r.store.regions import RegionReader, RegionView, read_framed_field
 from i2r.store.write import write_image
 
@@ -87,6 +89,23 @@ def test_halved_fields_take_a_quarter_and_give_windows_of_half_the_edge(fields: 
     assert half.count_field_bytes(SHAPE) * 4 == whole.count_field_bytes(SHAPE)
     windows = fields.open(view=half).read(np.arange(3))
     assert windows.shape == (3, 1, 16, 16)
+
+
+def test_illumination_is_divided_out_before_the_scale(fields: Fields, tmp_path: Path) -> None:
+    function = (1 + np.mgrid[: SHAPE[0], : SHAPE[1]][1] / SHAPE[1]).astype(np.float32)
+    write_illumination(str(tmp_path / "DNA"), function, function)
+    functions = {0: str(tmp_path / "DNA" / "function")}
+    view = RegionView((1, 0), 32, halved=False)
+    corrected = correct_plane(fields.images[0, 0], function)
+    framed = read_framed_field(fields.urls[0], view, functions=functions)
+    np.testing.assert_array_equal(framed[1], frame_field(scale_field(corrected), size_px=32))
+    # The other channel has no function.
+    np.testing.assert_array_equal(framed[0], read_framed_field(fields.urls[0], view)[0])
+    reader = fields.open(functions=[functions] * len(fields.urls))
+    nucleus = int(np.flatnonzero(fields.fields == 0)[0])
+    y, x = int(fields.y[nucleus]), int(fields.x[nucleus])
+    window = reader.read(np.array([nucleus]))[0]
+    np.testing.assert_array_equal(window, framed[:, y : y + 32, x : x + 32])
 
 
 def test_the_published_view_is_the_default() -> None:
