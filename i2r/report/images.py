@@ -130,6 +130,13 @@ def png_uri(pixels: npt.NDArray[np.uint8]) -> str:
     return _encode(Image.fromarray(np.ascontiguousarray(pixels)))
 
 
+def jpeg_uri(grey: npt.NDArray[np.uint8]) -> str:
+    """Encode grey pixels (y, x) of a whole field for the page: a fifth of the bytes of PNG."""
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(grey)).save(buffer, "JPEG", quality=70, optimize=True)
+    return data_uri(buffer.getvalue(), "image/jpeg")
+
+
 def overlay_uri(classes: npt.NDArray[np.uint8], colours: Sequence[tuple[int, int, int]]) -> str:
     """Encode a see-through layer: 0 is nothing, 1 the first colour, 2 the second ..."""
     picture = Image.fromarray(np.ascontiguousarray(classes))

@@ -12,7 +12,7 @@ from i2r.kernels.metrics import MISSED_AT_IOU, count_overlaps
 from i2r.readers.agreement import Agreement, find_worst
 from i2r.readers.pictures import list_pictures, read_labels, read_picture
 from i2r.report import html
-from i2r.report.images import find_outlines, find_window, overlay_uri, png_uri, shrink, to_grey
+from i2r.report.images import find_outlines, find_window, jpeg_uri, overlay_uri, shrink, to_grey
 
 N_WORST = 10
 FIELD_PX = 720
@@ -69,7 +69,7 @@ def draw_worst_fields(
     page = html.render(
         "page.html",
         heading="Segmentation: the worst fields",
-        url=truth,
+        url="/".join(truth.split("/")[-2:]),
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         sections=[("worst", f"The {len(fields)} fields with the lowest mean F1", body)],
         style=Markup(html.read_text("style.css")),
@@ -123,7 +123,7 @@ def _draw_field(
     return {
         "stem": stem,
         "score": agreement.by_image[stem],
-        "image": png_uri(grey),
+        "image": jpeg_uri(grey),
         "outlines": overlay_uri(classes, [BLUE, ORANGE, MAGENTA]),
         "factor": factor,
     }

@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 NAMES = ["kernels", "features", "crops", "conversion", "chain", "mapping", "genes"] + (
-    ["bbbc013"] if "I2R_DATA" in os.environ else []
+    ["segmenter", "bbbc013"] if "I2R_DATA" in os.environ else []
 )
 
 for name in NAMES:
