@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test install lint bench clean
+.PHONY: demo test install lint bench docs clean
 
 demo: install
 	$(BIN)/i2r demo demo
@@ -31,6 +31,9 @@ lint: install
 
 bench: install
 	$(BIN)/python -m tests.benchmarks
+
+docs: install
+	$(BIN)/python -m i2r.cli.reference
 
 clean:
 	rm -rf $(VENV) demo dist build
