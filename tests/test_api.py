@@ -74,6 +74,15 @@ def test_crops_are_the_tables_nuclei(cropped_original: Path) -> None:
         experiment.plates["P1"].crops("A03", name="cropp")
 
 
+def test_wells_are_named_as_people_do_and_unknown_ones_refused(cropped_original: Path) -> None:
+    plate = open_experiment(str(cropped_original)).plates["P1"]
+    np.testing.assert_array_equal(plate.images("a3"), plate.images("r01c03"))
+    for well, message in (("H12", "no well 'H12' in the layout"), ("well 3", "is no well name")):
+        for opened in (plate.images, plate.labels, plate.crops):
+            with pytest.raises(InputError, match=message):
+                opened(well)
+
+
 def test_networks_are_listed_and_opened(cropped: Path) -> None:
     experiment = open_experiment(str(cropped))
     assert experiment.networks() == []

@@ -77,6 +77,19 @@ class Plate:
         """The wells of the layout, ``B03``."""
         return [str(well) for well in self.rows["well"]]
 
+    def _key(self, well: str) -> str:
+        """Name the unit of a well, written in any way: ``B03``, ``b3``, ``r02c03``."""
+        try:
+            key = unit_key(self.name, parse_well(well).name)
+        except ValueError as error:
+            raise InputError(f"plate {self.name!r}: {error}.") from error
+        if key not in self._experiment.wells:
+            raise InputError(
+                f"plate {self.name!r}: no well {well!r} in the layout, expected one of "
+                f"{', '.join(self.wells[:8])}{', ...' if len(self.wells) > 8 else ''}."
+            )
+        return key
+
     def field_bytes(self) -> int:
         """Give the size of one field's image, all channels, in memory."""
         c, y, x = self.shape
@@ -112,8 +125,10 @@ class Plate:
         ------
         I2RError
             If an illumination function is wanted but not done.
+        InputError
+            If the layout has no such well.
         """
-        key = unit_key(self.name, well)
+        key = self._key(well)
         if fields is None:
             fields = self._experiment.fields(key, ["convert"])
         urls = [f"{self._experiment.image_url(key, field)}/0" for field in fields]
@@ -126,7 +141,7 @@ class Plate:
         self, well: str, *, name: str = "segment", fields: list[str] | None = None
     ) -> da.Array:
         """Open the label images of a well, shape (field, y, x), dtype int32, 0 = background."""
-        key = unit_key(self.name, well)
+        key = self._key(well)
         if fields is None:
             fields = self._experiment.fields(key, ["convert", name])
         urls = [f"{self._experiment.image_url(key, field)}/labels/{name}/0" for field in fields]
@@ -140,7 +155,7 @@ class Plate:
         InputError
             If the stage cut none there.
         """
-        key = unit_key(self.name, well)
+        key = self._key(well)
         url = self._experiment.crops_url(name, key)
         result = self._experiment.ledger.result(name, key)
         if result is None:

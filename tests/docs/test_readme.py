@@ -11,11 +11,12 @@ import pandas as pd
 import pytest
 import tifffile
 
-from i2r.testing import draw_field, name_wells
+from i2r.testing import draw_field
 
 ROOT = Path(__file__).parents[2]
 # What the README calls the reader's own folder; here it has the name of the README's plate, P1.
 SOURCE = "/data/plate1"
+WELLS = [f"{row}{column:02d}" for row in "AB" for column in range(1, 5)]
 
 
 def list_blocks() -> list[tuple[str, str]]:
@@ -26,7 +27,7 @@ def list_blocks() -> list[tuple[str, str]]:
 def write_images(folder: Path) -> None:
     """Write a plate with file names as in the README's pattern."""
     folder.mkdir()
-    for number, well in enumerate(name_wells(8)):
+    for number, well in enumerate(WELLS):
         for field in (1, 2):
             gain = 2.5 if number % 2 else 1.0
             plane = draw_field(10 * number + field, gain=gain)[0]
