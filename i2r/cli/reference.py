@@ -29,7 +29,9 @@ def write_reference() -> str:
     parts += [_describe_stage(find_stage(verb)) for verb in list_verbs()]
     parts.append("\n## Commands\n")
     for name, (module, line) in COMMANDS.items():
-        parts.append(_describe_command(name, line, getattr(import_module(module), name)))
+        parts.append(
+            _describe_command(name, line, getattr(import_module(module), name.replace("-", "_")))
+        )
     return "".join(parts)
 
 
