@@ -142,6 +142,7 @@ def read_regions(
     parts: Sequence[str],
     segments: Sequence[str],
     images: Sequence[Mapping[str, str]],
+    functions: Sequence[Mapping[int, str]],
     *,
     channels: Sequence[Sequence[int]],
     size_px: int,
@@ -157,6 +158,8 @@ def read_regions(
         Per well: where its parts of the crop table and of the table of measured nuclei are.
     images
         Per well: the image groups by field.
+    functions
+        Per well: illumination functions by the channel's index.
     channels
         Per well: indices of the channels.
     size_px, halved
@@ -178,7 +181,7 @@ def read_regions(
         names = joined["field"].to_numpy(dtype=str)
         for name in np.unique(names):
             places[rows[names == name], 0] = len(framed)
-            framed.append(read_framed_field(images[well][name], view))
+            framed.append(read_framed_field(images[well][name], view, functions=functions[well]))
     if not framed:
         return Regions(np.zeros((0, len(channels[0]), size_px, size_px), np.uint8), places)
     largest = np.max([field.shape for field in framed], axis=0)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from i2r.store.illumination import find_functions_of_crops
 from i2r.store.nuclei import read_nuclei, read_regions
 
 if TYPE_CHECKING:
@@ -33,6 +34,9 @@ class PoolPlan(NamedTuple):
         measured nuclei are.
     images
         Per well: names and image groups of its fields.
+    functions
+        Per well: index of a channel and URL of its illumination function, for those that the
+        crops were corrected with.
     n_nuclei, n_taken
         Per well: how many crops there are, and how many of them are used.
     channels
@@ -49,6 +53,7 @@ class PoolPlan(NamedTuple):
     parts: tuple[str, ...]
     segments: tuple[str, ...]
     images: tuple[tuple[tuple[str, str], ...], ...]
+    functions: tuple[tuple[tuple[int, str], ...], ...]
     n_nuclei: tuple[int, ...]
     n_taken: tuple[int, ...]
     channels: tuple[tuple[int, ...], ...]
@@ -119,6 +124,9 @@ def plan_pool(
             tuple((name, experiment.image_url(key, name)) for name in experiment.wells[key].fields)
             for key in keys
         ),
+        functions=tuple(
+            tuple(sorted(find_functions_of_crops(experiment, crop, key).items())) for key in keys
+        ),
         n_nuclei=tuple(counts),
         n_taken=tuple(counts if n_taken is None else n_taken),
         channels=tuple(
@@ -155,6 +163,7 @@ def read_pool(plan: PoolPlan) -> PoolArrays:
         plan.parts,
         plan.segments,
         [dict(images) for images in plan.images],
+        [dict(functions) for functions in plan.functions],
         channels=plan.channels,
         size_px=plan.window.size_px,
         halved=plan.window.halved,

@@ -9,10 +9,12 @@ import pytest
 import tifffile
 
 from i2r.errors import InputError
+from i2r.kernels.regions import frame_field, scale_field
 from i2r.pipeline.spec import Pipeline, parse_pipeline
 from i2r.store.arrays import read_array
 from i2r.store.experiment import Experiment, open_experiment
 from i2r.store.illumination import find_functions, find_functions_of_crops
+from i2r.store.pools import Window, plan_pool, read_pool
 from i2r.testing import PlateFiles, describe_pipeline, draw_field, write_plate
 from tests.conftest import run_here
 
@@ -93,6 +95,21 @@ def test_stages_see_corrected_images_and_converted_ones_stay(
     )
     features = experiment.table("features").merge(nuclei, on=["well", "field", "label"])
     np.testing.assert_allclose(features["max_DNA_x"], features["max_DNA_y"])
+
+
+def test_regions_around_nuclei_are_corrected_too(
+    shaded: tuple[PlateFiles, Experiment],
+) -> None:
+    _, experiment = shaded
+    plan = plan_pool(
+        experiment, ["P1/A01"], crop="crop", segment="segment", channels=["DNA"],
+        window=Window(32, halved=False),
+    )  # fmt: skip
+    pool = read_pool(plan)
+    assert pool.fields is not None
+    corrected = experiment.plates["P1"].images("A01", after=["illuminate"]).compute()
+    expected = {frame_field(scale_field(field[0]), size_px=32).tobytes() for field in corrected}
+    assert {field[0].tobytes() for field in pool.fields} == expected
 
 
 def test_brightness_and_counts_do_not_depend_on_the_position(
