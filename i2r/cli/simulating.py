@@ -28,17 +28,41 @@ import rich_click as click
 )
 @click.option("--drift", type=float, help="Differences between plates and positions; 0 for none.")
 @click.option("--strength", type=float, help="Factor on the planted effects.")
+@click.option(
+    "--side",
+    type=click.Choice(["images", "regulation"]),
+    default="images",
+    show_default=True,
+    help="Images of a screen, or a network with modules and perturbation embeddings that follow.",
+)
+@click.option(
+    "--shuffle-link",
+    is_flag=True,
+    help="Regulation: deal perturbation embeddings to genes at random, so nothing can be found.",
+)
 @click.option("--seed", type=int, help="Decides everything that is random.")
 @click.option("--workers", type=int, help="Processes (default: one per core).")
-def simulate(directory: str, preset: str, workers: int | None, **options: Any) -> None:
+def simulate(
+    directory: str,
+    preset: str,
+    workers: int | None,
+    side: str,
+    shuffle_link: bool,
+    **options: Any,
+) -> None:
     """Make a screen with planted effects in DIRECTORY, ready to run.
 
     Fields are composed of real nuclei (BBBC039, CC0). Effects act on the nuclei's size, texture,
-    spots and density; truth/genes.csv says which gene does what, and how much.
+    spots and density; truth/genes.csv says which gene does what, and how much. The regulation
+    side is a network whose modules expression and perturbations follow; --genes are the genes with
+    a perturbation then, and truth/modules.csv says who belongs together.
     """
     from i2r.simulation import PRESETS, write_screen
 
     given = {name: value for name, value in options.items() if value is not None}
+    if side == "regulation":
+        _simulate_regulation(directory, given, shuffle_link=shuffle_link)
+        return
     if "genes" in given and "null_genes" not in given:
         given["null_genes"] = given["genes"] // 2
     design = PRESETS[preset]._replace(**given)
@@ -47,5 +71,22 @@ def simulate(directory: str, preset: str, workers: int | None, **options: Any) -
     click.echo(
         f"{directory}: {design.plates} plates, {n_wells} wells, {n_wells * design.fields} fields, "
         f"{int((~genes['is_null']).sum())} of {design.genes} genes with an effect\n"
+        f"i2r run {directory}/pipeline.yaml {directory}/experiment"
+    )
+
+
+def _simulate_regulation(directory: str, given: dict[str, Any], *, shuffle_link: bool) -> None:
+    """Write the regulation side; options of images are refused."""
+    from i2r.simulation import RegulationDesign, write_regulation
+
+    wrong = sorted(set(given) - {"genes", "seed"})
+    if wrong:
+        raise click.UsageError(f"--{wrong[0].replace('_', '-')} is an option of --side images.")
+    named = {"perturbed": given["genes"]} if "genes" in given else {}
+    design = RegulationDesign(**named, seed=given.get("seed", 0), linked=not shuffle_link)
+    genes = write_regulation(directory, design)
+    click.echo(
+        f"{directory}: {len(genes)} genes in {genes['module'].nunique()} modules, "
+        f"{int(genes['perturbed'].sum())} perturbed\n"
         f"i2r run {directory}/pipeline.yaml {directory}/experiment"
     )

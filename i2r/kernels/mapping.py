@@ -210,30 +210,37 @@ def _rank_pairs(
     tie: float,
     ranks: Floats,
 ) -> None:
-    """Fill a row of `rank_left_two_out`: predictions are residuals of the two-by-two block."""
+    """Fill a row of `rank_left_two_out`: predictions are residuals of the two-by-two block.
+
+    This runs for every pair of genes, configuration and shuffled link, so the loop over candidates
+    is a plain sum of rows that the compiler can do several at a time.
+    """
     n, n_candidates = products.shape
-    scores = np.empty(n_candidates)
+    # The sum over all genes but the one held out; the other is subtracted in the loop.
+    remaining = sums - products[gene]
     for other in range(n):
         if other == gene:
             continue
         both = inverse[gene, other]
         determinant = inverse[gene, gene] * inverse[other, other] - both * both
-        a, b = both / determinant, -inverse[gene, gene] / determinant
+        a, b = 2 * both / determinant, -2 * inverse[gene, gene] / determinant
         rest = 0.0
         if centre:
             # Weights that are missing to one go to the mean of the remaining genes.
             rest = -(a * row_sums[gene] + b * row_sums[other]) / (n - 2)
-        for c in range(n_candidates):
-            predicted = (1 - rest) * products[other, c] - rest * products[gene, c] + rest * sums[c]
-            predicted += a * projected[gene, c] + b * projected[other, c]
-            scores[c] = 2 * predicted - squared[c]
-        own = scores[truth[other]]
+        c = truth[other]
+        own = (2 - rest) * products[other, c] - squared[c] + rest * remaining[c]
+        own += a * projected[gene, c] + b * projected[other, c]
         margin = tie * max(abs(own), 1.0)
-        better, tied = 0, 0
+        low, high = own - margin, own + margin
+        better, reached = 0, 0
+        own_row, first, second = products[other], projected[gene], projected[other]
         for c in range(n_candidates):
-            better += scores[c] > own + margin
-            tied += abs(scores[c] - own) <= margin
-        ranks[other] = 1 + better + (tied - 1) / 2
+            score = (2 - rest) * own_row[c] - squared[c] + rest * remaining[c]
+            score += a * first[c] + b * second[c]
+            better += score > high
+            reached += score >= low
+        ranks[other] = 1 + better + (reached - better - 1) / 2
 
 
 class Selection(NamedTuple):

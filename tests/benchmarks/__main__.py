@@ -4,9 +4,9 @@ import os
 import subprocess
 import sys
 
-NAMES = ["kernels", "features", "crops", "conversion", "chain", "mapping", "genes"] + (
-    ["segmenter", "bbbc013"] if "I2R_DATA" in os.environ else []
-)
+NAMES = [
+    "kernels", "features", "crops", "conversion", "chain", "mapping", "genes", "regulation",
+] + (["segmenter", "bbbc013"] if "I2R_DATA" in os.environ else [])  # fmt: skip
 
 for name in NAMES:
     print(f"\n==== {name}", flush=True)
