@@ -1,0 +1,149 @@
+"""Regulatory gene embeddings: clusters and their gene sets, quality of links, stability."""
+
+import numpy as np
+import pandas as pd
+from markupsafe import Markup
+
+from i2r.report import html
+from i2r.report.lines import COLOURS, Line, draw_lines
+from i2r.report.scales import place_on
+from i2r.report.source import ReportSource, StageRecord
+
+TITLE = "Regulatory genes"
+ORDER = 36
+SIZE_PX, LABELS, MEMBERS = 520, 40, 14
+# Gene sets are named from here on.
+FDR = 0.05
+
+
+def draw(source: ReportSource) -> str | None:
+    """Show every stage that embedded the genes of a network."""
+    drawn = [part for stage in source.stages_of("genes") for part in _draw_stage(source, stage)]
+    return Markup("").join(drawn) if drawn else None
+
+
+def _draw_stage(source: ReportSource, stage: StageRecord) -> list[Markup]:
+    """Draw one stage: map of genes, clusters, curves, links and seeds."""
+    tables = {
+        name: source.reduced_table(stage.title, f"{stage.title}{name}")
+        for name in ("", "-clusters", "-curves", "-enrichment", "-quality", "-stability")
+    }
+    embedding, clusters, curves = tables[""], tables["-clusters"], tables["-curves"]
+    if embedding is None or clusters is None or curves is None:
+        return []
+    parts = [
+        html.fill("<h3>{{ title }}</h3>", title=stage.title),
+        _draw_map(embedding, clusters),
+        _list_clusters(clusters, tables["-enrichment"]),
+    ]
+    known = curves.dropna(subset=["silhouette"])
+    if len(known) > 1:
+        chosen = int(curves.loc[curves["chosen"], "k"].iloc[0])
+        parts.append(
+            draw_lines(
+                [Line("silhouette", known["k"].tolist(), known["silhouette"].tolist())],
+                x_title="number of clusters", y_title="mean silhouette",
+                caption=f"Agglomerative clusters (cosine, complete linkage); {chosen} are "
+                "reported. "
+                "Values near 0 mean that genes lie between clusters.",
+            )
+        )  # fmt: skip
+    parts += _draw_quality(tables["-quality"], tables["-stability"])
+    return parts
+
+
+def _draw_map(embedding: pd.DataFrame, clusters: pd.DataFrame) -> Markup:
+    """Place genes by the first two principal components."""
+    rows = embedding[[n for n in embedding if str(n).startswith("e")]].to_numpy(dtype=float)
+    left, singular, _ = np.linalg.svd(rows - rows.mean(axis=0), full_matrices=False)
+    places = (left * singular)[:, :2]
+    if places.shape[1] < 2:
+        places = np.pad(places, ((0, 0), (0, 2 - places.shape[1])))
+    by_gene = clusters.set_index("gene")
+    named = set(clusters.nlargest(LABELS, "degree")["gene"])
+    spans = [(float(v.min()), float(v.max() if np.ptp(v) > 0 else v.min() + 1)) for v in places.T]
+    x = place_on(spans[0], (16, SIZE_PX - 70))
+    y = place_on(spans[1], (SIZE_PX - 16, 16))
+    points = []
+    for gene, (a, b) in zip(embedding["gene"], places, strict=True):
+        cluster = int(by_gene.loc[gene, "cluster"])
+        points.append(
+            {
+                "x": x(float(a)), "y": y(float(b)), "colour": COLOURS[cluster % len(COLOURS)],
+                "title": f"{gene}: cluster {cluster + 1}", "label": gene if gene in named else "",
+            }
+        )  # fmt: skip
+    share = float((singular[:2] ** 2).sum() / max((singular**2).sum(), 1e-300))
+    return html.render(
+        "scatter.html", points=points, size=SIZE_PX,
+        caption=f"Genes by the first two principal components of their embeddings ({share:.0%} of "
+        f"the variance), coloured by cluster; the {len(named)} with most links are named, others "
+        "appear when you point at them.",
+    )  # fmt: skip
+
+
+def _list_clusters(clusters: pd.DataFrame, enrichment: pd.DataFrame | None) -> Markup:
+    """List clusters with their members and best gene sets."""
+    rows = []
+    for cluster, own in clusters.groupby("cluster"):
+        best = ""
+        if enrichment is not None and len(enrichment):
+            found = enrichment[(enrichment["cluster"] == cluster) & (enrichment["fdr"] <= FDR)]
+            found = found.sort_values(["pvalue", "gene_set"]).head(3)
+            best = "; ".join(
+                f"{row.gene_set} ({row.overlap} of {row.size}, FDR {row.fdr:.1g})"
+                for row in found.itertuples()
+            )
+        members = own.sort_values(["degree", "gene"], ascending=[False, True])["gene"].tolist()
+        more = f" and {len(members) - MEMBERS} more" if len(members) > MEMBERS else ""
+        rows.append(
+            {
+                "cluster": int(cluster) + 1, "genes": len(own),
+                "silhouette": float(own["silhouette"].mean()),
+                f"gene sets (FDR up to {FDR:g})": best,
+                "members, most links first": ", ".join(members[:MEMBERS]) + more,
+            }
+        )  # fmt: skip
+    universe = len(clusters)
+    return html.table(
+        pd.DataFrame(rows),
+        "Clusters of genes by their embeddings. Gene sets: one-sided Fisher test against the "
+        f"{universe} genes that have an embedding, Benjamini-Hochberg within a cluster and "
+        "collection, sets of 10 to 500 of these genes.",
+        bars=("genes",), scores=("silhouette",),
+    )  # fmt: skip
+
+
+def _draw_quality(quality: pd.DataFrame | None, stability: pd.DataFrame | None) -> list[Markup]:
+    """Show how well links are predicted, and whether seeds agree."""
+    parts = []
+    if quality is not None and len(quality):
+        shown = quality[quality["held_out"] == ""].groupby("method", sort=False)
+        table = shown[["auc", "average_precision"]].agg(["mean", "min", "max"])
+        table.columns = [f"{a.replace('_', ' ')} {b}" for a, b in table.columns]
+        parts.append(
+            html.table(
+                table.reset_index(),
+                "Links of the network that were kept from training, told from as many pairs "
+                "without "
+                "a link: area under the ROC curve (0.5 is guessing) and average precision, over "
+                "seeds. Spectral and node2vec embeddings see the same links and need no training.",
+                scores=tuple(table.columns),
+            )
+        )
+    if stability is not None and len(stability):
+        means = stability[["ari", "ami", "neighbour_overlap", "rank_spread"]].mean()
+        parts.append(
+            html.fill(
+                "<p>Two seeds agree with an adjusted Rand index of {{ ari|score }} and an adjusted "
+                "mutual information of {{ ami|score }} of their clusters (1 is equal, 0 is "
+                "chance); "
+                "they share {{ overlap }} of each gene's ten nearest genes, and ranks of "
+                "neighbours "
+                "move by {{ spread }} of all places. The embedding that later stages use joins "
+                "all seeds.</p>",
+                ari=float(means["ari"]), ami=float(means["ami"]),
+                overlap=f"{means['neighbour_overlap']:.0%}", spread=f"{means['rank_spread']:.1%}",
+            )
+        )  # fmt: skip
+    return parts

@@ -1,0 +1,111 @@
+"""The map from perturbations to regulatory genes: top-k curves, nulls, ranks of genes."""
+
+import numpy as np
+import pandas as pd
+from markupsafe import Markup
+
+from i2r.report import html
+from i2r.report.lines import Line, draw_lines
+from i2r.report.source import ReportSource, StageRecord
+
+TITLE = "From perturbations to genes"
+ORDER = 37
+MANY_HUBS = 2.0
+
+
+def draw(source: ReportSource) -> str | None:
+    """Show every map that is complete."""
+    drawn = [part for stage in source.stages_of("map") for part in _draw_stage(source, stage)]
+    return Markup("").join(drawn) if drawn else None
+
+
+def _draw_stage(source: ReportSource, stage: StageRecord) -> list[Markup]:
+    """Draw one map: verdict, curves, scores of the methods, genes."""
+    genes, curves, scores, hubs = (
+        source.reduced_table(stage.title, f"{stage.title}{name}")
+        for name in ("", "-curves", "-scores", "-hubs")
+    )
+    if genes is None or curves is None or scores is None or hubs is None:
+        return []
+    lines = [
+        Line(
+            str(method), rows["k"].tolist(), rows["accuracy"].tolist(),
+            rows["low"].tolist() if method in ("map", "shuffled link") else (),
+            rows["high"].tolist() if method in ("map", "shuffled link") else (),
+            is_dashed=method in ("random", "shuffled link"),
+        )
+        for method, rows in curves.groupby("method", sort=False)
+    ]  # fmt: skip
+    return [
+        html.fill("<h3>{{ title }}</h3>", title=stage.title),
+        _judge(scores.iloc[0], hubs),
+        draw_lines(
+            lines, x_title="k", y_title="genes found among the best k",
+            caption="Every gene is left out in turn, and all genes of the network are ranked. "
+            "Bands: "
+            "95 % interval over genes of the map, and range of 95 % of shuffled links. Methods "
+            "whose "
+            "options were chosen on these very predictions, as published, are too good; see below.",
+        ),
+        _list_methods(scores),
+        _list_genes(genes),
+    ]  # fmt: skip
+
+
+def _judge(score: pd.Series, hubs: pd.DataFrame) -> Markup:
+    """Say in words what was found."""
+    p = float(score["p_permutation"])
+    verdict = "Better than shuffled links" if p <= 0.05 else "No better than shuffled links"
+    if np.isnan(p):
+        verdict = "No shuffled links were made, so nothing can be said"
+    return html.fill(
+        "<p><b>{{ verdict }}</b>{% if p is not none %} (p = {{ p }}){% endif %}: of {{ n }} genes "
+        "left out, {{ decile }} are among the best tenth of {{ candidates }} candidates (10 % by "
+        "chance), and the median rank is {{ rank|number }} ({{ middle|number }} by chance). "
+        "{% if skewness > many %}A few genes are near to every prediction (skewness {{ "
+        "skewness|number }} "
+        "of how often a gene is among the ten nearest, most often {{ hub }}); the option "
+        "<code>hubs: correct</code> lowers them.{% else %}No genes are near to every prediction "
+        "(skewness {{ skewness|number }}).{% endif %}</p>",
+        verdict=verdict, p=None if np.isnan(p) else f"{p:.2g}",
+        n=int(score["genes"]), decile=f"{score['top_decile']:.0%}",
+        candidates=int(score["candidates"]), rank=float(score["median_rank"]),
+        middle=(int(score["candidates"]) + 1) / 2, skewness=float(score["hub_skewness"]),
+        many=MANY_HUBS, hub=str(hubs["candidate"].iloc[0]),
+    )  # fmt: skip
+
+
+def _list_methods(scores: pd.DataFrame) -> Markup:
+    """List the methods with how their options were chosen."""
+    columns = {
+        "method": "method", "selection": "options", "median_rank": "median rank",
+        "mean_reciprocal_rank": "mean 1/rank", "top_decile": "best tenth",
+        "log_score": "log score", "log_score_low": "low", "log_score_high": "high",
+        "auc_20": "AUC 20", "auc_50": "AUC 50", "p_chance": "p (chance)",
+        "p_permutation": "p (shuffled)",
+    }  # fmt: skip
+    chance = float(scores["log_score_chance"].iloc[0])
+    return html.table(
+        scores[list(columns)].rename(columns=columns),
+        "Log score: mean of 1 - log(rank) / log(candidates), with its 95 % interval over genes; "
+        f"{chance:.3f} is chance. AUC 20 and 50: sum of top-k accuracies over k + 1, as published. "
+        "p (chance): binomial, of the best tenth; p (shuffled): of the log score, choice of "
+        "options "
+        "included.",
+        scores=("mean 1/rank", "best tenth", "log score", "low", "high", "AUC 20", "AUC 50"),
+    )
+
+
+def _list_genes(genes: pd.DataFrame) -> Markup:
+    """List the genes left out by their rank."""
+    columns = {
+        "gene": "gene", "rank": "rank", "nearest": "nearest", "configuration": "map",
+        "rank_plain_tangent_kernel": "rank, plain", "rank_mean_of_all_candidates": "rank, mean",
+    }  # fmt: skip
+    return html.table(
+        genes[list(columns)].rename(columns=columns),
+        f"Genes left out, by their rank among {int(genes['candidates'].iloc[0])} candidates; "
+        "'nearest' is the gene ranked first. 'plain' is the published kernel without any choice, "
+        "'mean' the order of candidates that knows nothing of the query.",
+        bars=("rank",),
+    )

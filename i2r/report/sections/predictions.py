@@ -1,0 +1,80 @@
+"""Predicted genes: what was answered, how sure it is, and what was not answered and why."""
+
+import pandas as pd
+from markupsafe import Markup
+
+from i2r.report import html
+from i2r.report.source import ReportSource, StageRecord
+
+TITLE = "Predicted genes"
+ORDER = 38
+BEST = 5
+
+
+def draw(source: ReportSource) -> str | None:
+    """Show the answers of every stage that predicted genes."""
+    drawn = [part for stage in source.stages_of("predict") for part in _draw_stage(source, stage)]
+    return Markup("").join(drawn) if drawn else None
+
+
+def _draw_stage(source: ReportSource, stage: StageRecord) -> list[Markup]:
+    """Draw one stage: counts, then one row per query."""
+    ranked = source.table(stage.title)
+    if ranked is None:
+        return []
+    queries = source.experiment.table(f"{stage.title}-queries")
+    level = float(stage.options.get("level", 0.9))
+    answered = queries["answer"] == "ranked"
+    known = queries["rank_true"].notna()
+    return [
+        html.fill("<h3>{{ title }}</h3>", title=stage.title),
+        html.fill(
+            "<p>Answered: {{ answered }} of {{ queries|plural('query', 'queries') }}; for the "
+            "others an "
+            "answer would be no better than that of shuffled links. "
+            "{% if known %}The true gene is known for {{ known }}{% if left_out %} ({{ "
+            "left_out }} of them left "
+            "out of the map for their own query){% endif %}; the {{ level }} sets hold it in "
+            "{{ held }}, "
+            "where nothing is answered the set being all genes.{% endif %}</p>",
+            answered=int(answered.sum()), queries=len(queries),
+            known=int(known.sum()), left_out=int(queries["left_out"].sum()),
+            level=f"{level:.0%}",
+            held=f"{queries.loc[known, 'in_set'].mean():.0%}" if known.any() else "",
+        ),
+        _list_queries(queries, ranked, level),
+    ]  # fmt: skip
+
+
+def _list_queries(queries: pd.DataFrame, ranked: pd.DataFrame, level: float) -> Markup:
+    """List queries with their best candidates, or why there are none."""
+    best = {
+        str(query): ", ".join(
+            f"{row.candidate}{' (beyond the network)' if row.beyond_network else ''}"
+            for row in rows.nsmallest(BEST, "place").itertuples()
+        )
+        for query, rows in ranked.groupby("query")
+    }
+    places = ranked[ranked["place"] == BEST].set_index("query")["confidence"]
+    table = pd.DataFrame(
+        {
+            "query": queries["query"],
+            f"best {BEST} genes": [
+                best.get(str(query), f"none: {reason}")
+                for query, reason in zip(queries["query"], queries["reason"], strict=True)
+            ],
+            f"probability among {BEST}": queries["query"].map(places).astype(float),
+            f"genes in the {level:.0%} set": queries["set_size"],
+            "p": queries["p_query"],
+            "true gene": queries["gene"],
+            "its rank": queries["rank_true"],
+        }
+    )
+    return html.table(
+        table,
+        f"Queries and the genes ranked first. The probability that the true gene is among the "
+        "first "
+        f"{BEST}, and the set that holds it with {level:.0%} probability, are calibrated on genes "
+        "left out of the map. p: whether the genes that a query resembles agree on a place.",
+        scores=(f"probability among {BEST}",),
+    )
