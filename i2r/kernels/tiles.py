@@ -15,8 +15,8 @@ class Tile(NamedTuple):
     Attributes
     ----------
     core, outer : (y0, x0, y1, x1) int
-        Half-open boxes in the field. The outer box has the margin on every side where the field
-        goes on.
+        Half-open boxes in the field. The outer box has at least the margin on every side where
+        the field goes on, and is as large as that of every other tile.
     """
 
     core: tuple[int, int, int, int]
@@ -26,7 +26,7 @@ class Tile(NamedTuple):
 def plan_tiles(
     shape: tuple[int, int], *, max_side_px: int = 1280, margin_px: int = 96
 ) -> list[Tile]:
-    """Cut a field into tiles of about equal size.
+    """Cut a field into tiles of equal size, which a GPU can take together.
 
     Parameters
     ----------
@@ -49,24 +49,27 @@ def plan_tiles(
     """
     if max_side_px <= 2 * margin_px:
         raise ValueError(f"tiles of {max_side_px} px with margins of {margin_px} px have no core.")
-    edges = []
-    for length in shape:
-        n = 1 if length <= max_side_px else math.ceil(length / (max_side_px - 2 * margin_px))
-        edges.append([length * i // n for i in range(n + 1)] if length else [0])
-    (rows, columns), (height, width) = edges, shape
+    rows, columns = (_plan_axis(length, max_side_px, margin_px) for length in shape)
     return [
-        Tile(
-            (y0, x0, y1, x1),
-            (
-                max(y0 - margin_px, 0),
-                max(x0 - margin_px, 0),
-                min(y1 + margin_px, height),
-                min(x1 + margin_px, width),
-            ),
-        )
-        for y0, y1 in pairwise(rows)
-        for x0, x1 in pairwise(columns)
+        Tile((core_y[0], core_x[0], core_y[1], core_x[1]), (y[0], x[0], y[1], x[1]))
+        for core_y, y in rows
+        for core_x, x in columns
     ]
+
+
+def _plan_axis(
+    length: int, max_side_px: int, margin_px: int
+) -> list[tuple[tuple[int, int], tuple[int, int]]]:
+    """Cut one axis: half-open cores, and around each a part of the same length for all."""
+    if length <= max_side_px:
+        return [((0, length), (0, length))] if length else []
+    n = math.ceil(length / (max_side_px - 2 * margin_px))
+    side = min(math.ceil(length / n) + 2 * margin_px, length)
+    parts = []
+    for start, end in pairwise(length * i // n for i in range(n + 1)):
+        first = min(max(start - margin_px, 0), length - side)
+        parts.append(((start, end), (first, first + side)))
+    return parts
 
 
 def paste_tile(

@@ -15,15 +15,19 @@ def test_cores_cover_every_pixel_once_inside_bounded_tiles(
     height: int, width: int, side: int, margin: int
 ) -> None:
     covered = np.zeros((height, width), dtype=int)
-    for tile in plan_tiles((height, width), max_side_px=side, margin_px=margin):
+    tiles = plan_tiles((height, width), max_side_px=side, margin_px=margin)
+    sizes = {(o[2] - o[0], o[3] - o[1]) for o in (tile.outer for tile in tiles)}
+    assert len(sizes) == (height * width > 0)
+    for tile in tiles:
         y0, x0, y1, x1 = tile.core
         covered[y0:y1, x0:x1] += 1
         outer = tile.outer
         assert outer[2] - outer[0] <= side
         assert outer[3] - outer[1] <= side
-        assert (outer[0], outer[1]) == (max(y0 - margin, 0), max(x0 - margin, 0)) or (
-            outer == (0, 0, height, width)
-        )
+        assert 0 <= outer[0] <= max(y0 - margin, 0)
+        assert 0 <= outer[1] <= max(x0 - margin, 0)
+        assert min(y1 + margin, height) <= outer[2] <= height
+        assert min(x1 + margin, width) <= outer[3] <= width
     assert (covered == 1).all()
 
 
