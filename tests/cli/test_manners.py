@@ -149,7 +149,7 @@ def complete(*words: str) -> list[str]:
 
 
 def test_the_shell_completes_commands_options_and_tables(cropped: Path) -> None:
-    assert complete("seg") == ["segment"]
+    assert complete("qua") == ["quality"]
     assert "--min-area-um2" in complete("crop", "x", "--mi")
     assert complete("table", str(cropped), "q") == ["quality"]
     assert complete("table", str(cropped / "nowhere"), "q") == []
