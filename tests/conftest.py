@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,25 @@ from i2r.pipeline.spec import Pipeline, load_pipeline, parse_pipeline
 from i2r.testing import PlateFiles, describe_pipeline, write_plate
 
 Cli = Callable[..., tuple[int, str]]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what became of the faults that tests made (see tests/pipeline/test_moments.py)."""
+    totals: Counter[str] = Counter()
+    for outcome in ("passed", "failed"):
+        for report in terminalreporter.getreports(outcome):
+            if report.when == "call":
+                for name, value in report.user_properties:
+                    if name == "fault":
+                        totals.update({**dict(value), "tried": 1, "survived": outcome == "passed"})
+    if totals:
+        terminalreporter.write_line(
+            f"faults tried {totals['tried']}, survived {totals['survived']}, results lost "
+            f"{totals['lost']}, units rerun {totals['rerun']} (of {totals['units']}; each was in "
+            f"flight or unfinished), finished units rerun {totals['wasted']}"
+        )
+
+
 IN_PROCESS = ClusterSpec(type="none")
 
 

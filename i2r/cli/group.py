@@ -36,6 +36,7 @@ COMMANDS = {
     "errors": ("i2r.cli.looking", "Show what failed and why, and which fields are excluded."),
     "validate": ("i2r.cli.looking", "Check that an experiment is complete and well-formed."),
     "array": ("i2r.cli.arrays", "Tasks of a run as a job array (i2r run ... --array N)."),
+    "doctor": ("i2r.cli.doctoring", "Check a cluster and a place before a long run."),
     "cluster": ("i2r.cli.clusters", "Start, look at and stop a cluster; show its job scripts."),
     "segment-images": ("i2r.cli.segmenting", "Find the nuclei in a folder of images; no plate."),
     "score-segmentation": ("i2r.cli.segmenting", "Score label images against true ones."),

@@ -1,5 +1,6 @@
 """Commands that run pipelines: run, retry, plan, demo."""
 
+import logging
 import shlex
 import signal
 import sys
@@ -38,6 +39,9 @@ def execute(
     from i2r.cluster import load_cluster
     from i2r.pipeline.run import run_pipeline
 
+    if get_voice().level > 0:
+        logging.basicConfig(level=logging.WARNING, format="%(message)s")
+        logging.getLogger("i2r").setLevel(logging.INFO)
     # A batch system ends a job with SIGTERM: stop as cleanly as for Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     summary = run_pipeline(

@@ -2,6 +2,7 @@
 
 import queue
 import signal
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError
 from contextlib import ExitStack
@@ -11,13 +12,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 import psutil
 
 from i2r.cluster import AnyCluster, Group, JobClusterSpec
-from i2r.errors import InputError
+from i2r.errors import I2RError, InputError
 from i2r.pipeline.startup import Say, start_cluster
 
 if TYPE_CHECKING:
     from distributed import Future
 
 _RESOURCE: dict[Group, str] = {"cpu": "CPU", "gpu": "GPU"}
+
+
+# A scheduler that was only cut off for a moment is found again.
+RECONNECT_S = 30.0
 
 
 class Finished(NamedTuple):
@@ -104,6 +109,7 @@ class OnCluster:
             self._client, self._keeper = start_cluster(spec, stack, say=say)
             self._workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
             self.link = str(self._client.dashboard_link)
+            self._address = self._client.scheduler_info()["address"]
             self.description = {
                 **spec.model_dump(exclude={"security"}),
                 "cpu_slots": self.slots("cpu"),
@@ -194,6 +200,11 @@ class OnCluster:
         except (Exception, CancelledError) as error:
             self._queue.put(Finished(handle, None, error))
 
+    def ask_all(self, function: Callable[..., Any], argument: object) -> tuple[Any, ...]:
+        """Call ``function(argument, worker)``, with Dask's worker, on all of them."""
+        answers = self._client.run(_on_worker_itself, function, argument)
+        return tuple(answers[address] for address in sorted(answers))
+
     def wait(self, timeout_s: float) -> list[Finished]:
         """Return what came back, waiting at most so long for the first.
 
@@ -201,9 +212,13 @@ class OnCluster:
         ------
         InputError
             If the batch system keeps ending the jobs of a group that units wait for.
+        I2RError
+            If the scheduler is gone and does not come back.
         """
         if self._keeper is not None:
             self._keeper.check()
+        if self._client.status != "running":
+            self._wait_for_scheduler()
         finished = []
         try:
             finished.append(self._queue.get(timeout=timeout_s))
@@ -217,9 +232,18 @@ class OnCluster:
             self._futures.pop(item.handle).release()
         return finished
 
+    def _wait_for_scheduler(self) -> None:
+        """Give a lost connection some time; what was under way is lost with the scheduler."""
+        deadline = time.monotonic() + RECONNECT_S
+        while self._client.status == "connecting" and time.monotonic() < deadline:
+            time.sleep(0.2)
+        if self._client.status != "running":
+            raise I2RError(f"the scheduler {self._address} is gone, expected it to answer.")
+
     def close(self) -> None:
         """Cancel what runs, close the client and stop the workers that were started here."""
-        self._client.cancel(list(self._futures.values()), force=True)
+        if self._client.status == "running":
+            self._client.cancel(list(self._futures.values()), force=True)
         self._stack.close()
 
 
@@ -236,6 +260,13 @@ def _on_worker(function: Callable[..., Any], argument: object) -> Any:
     from distributed import get_worker
 
     return function(argument, str(get_worker().name))
+
+
+def _on_worker_itself(
+    function: Callable[..., Any], argument: object, dask_worker: Any = None
+) -> Any:
+    """Call the function beside what a worker is computing."""
+    return function(argument, dask_worker)
 
 
 def open_executor(spec: AnyCluster, *, say: Say = lambda line: None) -> "Executor":

@@ -2,14 +2,15 @@
 
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from itertools import count
 from typing import Any, NamedTuple
 
 from i2r.cluster import Group
-from i2r.errors import DiskFullError
+from i2r.errors import DiskFullError, I2RError
 from i2r.pipeline.executors import Executor, Finished
 from i2r.pipeline.progress import Progress
+from i2r.pipeline.timings import Timings
 from i2r.pipeline.units import Unit, UnitGraph
 from i2r.pipeline.work import Outcome, Work, describe_failure, run_units
 from i2r.store.experiment import Experiment
@@ -30,6 +31,7 @@ class Summary(NamedTuple):
     excluded: dict[str, dict[str, str]]
     seconds: float
     stopped: str = ""
+    timings: Mapping[str, Any] = {}
 
     def __repr__(self) -> str:
         ran = ", ".join(f"{title} {number}" for title, number in self.ran.items()) or "nothing"
@@ -91,6 +93,7 @@ class RunLoop:
         self._cost_s: dict[str, float] = {}
         self._results: dict[str, dict[str, Any]] = defaultdict(dict)
         self._ran: Counter[str] = Counter()
+        self._timings = Timings(executor.slots("cpu") + executor.slots("gpu"))
         # A unit whose worker died may be the one that kills. It runs again when nothing else does,
         # and only then counts its death as an attempt: whoever flew beside it is not to blame.
         self._suspected = set[Unit]()
@@ -114,11 +117,13 @@ class RunLoop:
             stopped = "interrupted: the units in flight are lost, everything else is kept."
         except DiskFullError as error:
             self._disk_full = str(error)
+        except I2RError as error:  # the cluster is gone
+            stopped = str(error)
         if self._disk_full:
             stopped = self._disk_full
         try:
             self.writer.close()
-        except DiskFullError as error:
+        except I2RError as error:
             stopped = str(error)
         units = list(self.graph)
         return Summary(
@@ -128,6 +133,7 @@ class RunLoop:
             excluded=collect_excluded(self.graph),
             seconds=time.perf_counter() - started,
             stopped=stopped,
+            timings=self._timings.describe(time.perf_counter() - started),
         )
 
     def _may_run(self, unit: Unit) -> bool:
@@ -257,6 +263,7 @@ class RunLoop:
             "seconds": round(outcome.seconds, 4),
             "worker": outcome.worker,
         }
+        self._timings.add(title, unit.key, "failed" if outcome.error else "done", outcome)
         if outcome.error:
             unit.error = outcome.error
             self.writer.write(

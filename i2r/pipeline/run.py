@@ -206,6 +206,7 @@ def _run(
         "failed": len(summary.failed),
         "blocked": len(summary.blocked),
         "stopped": summary.stopped,
+        "timings": summary.timings,
     }
     try:
         files.write_bytes(record_url, json.dumps(record, indent=1).encode())

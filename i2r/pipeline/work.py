@@ -13,6 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from i2r.errors import DiskFullError, I2RError
 from i2r.store import files
+from i2r.store.traffic import Traffic, measure_traffic
 
 if TYPE_CHECKING:
     from dask.delayed import Delayed
@@ -39,6 +40,7 @@ class Outcome:
     # An error in the input comes back the same however often it is tried.
     final: bool = False
     disk_full: bool = False
+    traffic: Traffic = field(default_factory=Traffic)
 
 
 def run_units(works: list[Work], worker: str = "") -> list[Outcome]:
@@ -51,13 +53,14 @@ def run_units(works: list[Work], worker: str = "") -> list[Outcome]:
     for work in works:
         started = time.perf_counter()
         try:
-            with limit_threads(work.threads):
+            with limit_threads(work.threads), measure_traffic() as traffic:
                 result = work.graph.compute(scheduler="synchronous")
         except Exception as error:  # the loop records it, whatever it is
             seconds = time.perf_counter() - started
             outcomes.append(describe_failure(error, seconds=seconds, worker=worker))
         else:
-            outcomes.append(Outcome(dict(result or {}), time.perf_counter() - started, worker))
+            seconds = time.perf_counter() - started
+            outcomes.append(Outcome(dict(result or {}), seconds, worker, traffic=traffic))
         if outcomes[-1].disk_full:
             # The units after it would fail alike, and start by deleting their old output.
             outcomes += [outcomes[-1]] * (len(works) - len(outcomes))

@@ -216,6 +216,8 @@ def convert_field(
         )
         write_image(url, image, channels=channels, pixel_size_um=pixel_size_um)
     except FieldError as error:
+        # What was sound when the run began is not a bad field: it may come back.
+        _refuse_changed(sources)
         reason, _, message = str(error).partition(": ")
     report["sha256"] = [digests.get(source, "") for source in report["url"]]
     report["reason"], report["message"] = reason, message
@@ -252,6 +254,12 @@ def finish_plates(
         parsed = [parse_well(well) for well in found]
         write_plate(url, name=name, wells=parsed, field_count=field_count)
     tables.merge_tables(merges)
+    _refuse_changed(sources)
+    return {}
+
+
+def _refuse_changed(sources: pd.DataFrame) -> None:
+    """Refuse source files that are not what they were when the run began."""
     changed = [
         str(source.url)
         for source in sources.itertuples()
@@ -262,7 +270,6 @@ def finish_plates(
             f"{changed[0]}: the file changed while it was being converted ({len(changed)} files in "
             "all). Run again: the wells it belongs to are converted anew."
         )
-    return {}
 
 
 def _check_channels(images: pd.DataFrame, listed: list[str], source: str) -> None:

@@ -4,12 +4,14 @@ import errno
 import hashlib
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import IO, Any, NamedTuple
 
 from i2r.errors import InputError
+from i2r.store.traffic import count_read, count_write
 from i2r.store.urls import (
     is_local,
     join_url,
@@ -80,11 +82,14 @@ def read_bytes(url: str) -> bytes:
     FileNotFoundError
         If there is none.
     """
+    started = time.perf_counter()
     if is_local(url):
         with open(local_path(url), "rb", buffering=0) as file:
-            return file.read()
-    system, path = _open_system(url)
-    data: bytes = system.cat_file(path)
+            data = file.read()
+    else:
+        system, path = _open_system(url)
+        data = system.cat_file(path)
+    count_read(len(data), started)
     return data
 
 
@@ -126,10 +131,12 @@ def write_bytes(url: str, *pieces: bytes) -> int:
     OSError
         As the file system says it; `is_full` tells whether for lack of space. Nothing is left.
     """
+    started = time.perf_counter()
     if not is_local(url):
         system, path = _open_system(url)
         data = b"".join(pieces)
         system.pipe_file(path, data)
+        count_write(len(data), started)
         return len(data)
     path = local_path(url)
     folder = os.path.dirname(path)
@@ -146,7 +153,9 @@ def write_bytes(url: str, *pieces: bytes) -> int:
     except BaseException:
         remove_file(temporary)
         raise
-    return sum(map(len, pieces))
+    size_bytes = sum(map(len, pieces))
+    count_write(size_bytes, started)
+    return size_bytes
 
 
 def create_exclusively(url: str, data: bytes) -> bool:

@@ -15,7 +15,7 @@ from typing import IO, Any, Literal, NamedTuple
 
 import pandas as pd
 
-from i2r.errors import DiskFullError, InputError
+from i2r.errors import DiskFullError, I2RError, InputError
 from i2r.store import files, tables
 
 EventKind = Literal["start", "done", "failed", "blocked"]
@@ -187,6 +187,8 @@ class LedgerWriter:
         ------
         DiskFullError
             If there is no space for it; what was durable before stays so.
+        I2RError
+            If it can't be written for another reason, such as a disk that became read-only.
         """
         if not self._pending:
             return
@@ -210,7 +212,10 @@ class LedgerWriter:
                     f"{self._ledger.url}: no space left for the ledger. "
                     "Free some space and run the same command again: it goes on where it stopped."
                 ) from error
-            raise
+            raise I2RError(
+                f"{self._ledger.url}: the ledger can't be written ({error.strerror or error}). "
+                "Mend that and run the same command again: it goes on where it stopped."
+            ) from error
         self._pending.clear()
 
     def close(self) -> None:

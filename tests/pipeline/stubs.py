@@ -34,6 +34,11 @@ def act(behaviour: str, name: str, log: str, *, wait_s: float = 0.0) -> dict[str
         raise I2RError(f"{name}: found a stub, expected a stage. Write one.")
     if behaviour == "die" or (behaviour == "die once" and attempts < 2):
         os._exit(1)
+    if behaviour == "hog" or (behaviour == "hog once" and attempts < 2):
+        held = []
+        while True:  # until the worker is killed for it
+            held.append(bytearray(os.urandom(1024)) * 2**14)
+            time.sleep(0.01)
     if behaviour == "full":
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     if behaviour == "interrupt":
