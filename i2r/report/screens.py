@@ -22,6 +22,8 @@ class ScreenResult(NamedTuple):
     ranking: pd.DataFrame
     folds: Mapping[str, list[float]]
     null: pd.Series
+    statistics: Mapping[str, Any]
+    left_out: pd.DataFrame
 
     @property
     def conditions(self) -> pd.DataFrame:
@@ -51,10 +53,58 @@ class ScreenResult(NamedTuple):
         )
 
     @property
+    def p_value_words(self) -> str:
+        """Describe how p-values came about, and what was called, in sentences."""
+        how = self.statistics
+        called = int(self.conditions["impactful"].sum())
+        known = self.conditions["p_value"].notna()
+        words = (
+            f"{called} of {len(self.conditions)} conditions are impactful ({how['impactful']}). "
+        )
+        if not known.any():
+            return words + "There are no p-values: too few control wells to copy the conditions."
+        what = (
+            "the wells' mean profiles, weighing features by what they show of the other conditions"
+            if how["method"] == "fast"
+            else "the score"
+        )
+        return words + (
+            f"p-values are those of {what}, among {how['n_draws']} sets of control wells that sit on "
+            f"the plates like the conditions, of which {how['n_independent']} could have no well in "
+            f"common. Counting them could give {how['smallest_counted']:.2g} at the lowest; below, "
+            f"the tail is a model ({how['tail']}). A single finding among {how['n_tests']} needs "
+            f"{how['needed']:.2g}. FDR: Benjamini-Hochberg."
+        )
+
+    @property
+    def cautions(self) -> list[str]:
+        """What readers have to know of the splits."""
+        found = []
+        if self.statistics["is_leaking"]:
+            found.append(
+                "LEAKING SPLIT: fields are held out, as published, so every well is in training and "
+                "in test. Scores are too high; p-values compare them with sets that leak alike."
+            )
+        if self.statistics["layout_repeats"]:
+            found.append(
+                "The plates repeat one layout: a condition can't be told from its position by its "
+                "score. The sets of control wells repeat their positions too, so p-values allow for it."
+            )
+        return found
+
+    @property
     def setup(self) -> str:
         """Describe the screen's input in a line."""
         options: Mapping[str, Any] = self.stage.options
-        parts = []
+        parts = [
+            {"fast": "linear heads on " + ", ".join(self.stage.needs[-1:])}.get(
+                str(options.get("method")), "networks on crops"
+            )
+        ]
+        if options.get("split_by", "well") != "well":
+            parts.append(f"split by {options['split_by']}")
+        if options.get("method") == "fast":
+            return "; ".join(parts)
         if options.get("channels"):
             parts.append("channels " + ", ".join(map(str, options["channels"])))
         if self.crop is not None:
@@ -81,5 +131,14 @@ def list_screens(source: ReportSource) -> list[ScreenResult]:
             for condition, values in known.groupby("condition")["balanced_accuracy"]:
                 folds[str(condition)] = values.tolist()
         null = ranking.loc[ranking["kind"] == "control_draw", "score"].dropna()
-        found.append(ScreenResult(stage, source.upstream(stage, "crop"), ranking, folds, null))
+        statistics = source.reduced_table(stage.title, f"{stage.title}-statistics")
+        left_out = source.reduced_table(stage.title, f"{stage.title}-left-out")
+        if statistics is None or left_out is None:
+            continue
+        found.append(
+            ScreenResult(
+                stage, source.upstream(stage, "crop"), ranking, folds, null,
+                statistics.iloc[0].to_dict(), left_out,
+            )
+        )  # fmt: skip
     return found

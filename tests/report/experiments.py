@@ -20,13 +20,13 @@ SIZE = 24
 # y0, x0, y1, x1 of the nuclei of every field; the last one touches the border.
 BOXES = [(5, 6, 15, 18), (30, 8, 42, 17), (8, 40, 18, 52), (35, 50, 47, 60), (50, 70, 60, 80)]
 BOX_NAMES = ["bbox_y0", "bbox_x0", "bbox_y1", "bbox_x1"]
-VERBS = {"crop-dna": "crop", "crop-gfp": "crop", "screen-gfp": "screen"}
+VERBS = {"crop-dna": "crop", "crop-gfp": "crop", "screen-gfp": "screen", "screen-fast": "screen"}
 NEEDS: dict[str, list[str]] = {
     "convert": [], "quality": ["convert"], "segment": ["convert", "quality"],
     "crop-dna": ["convert", "quality", "segment"], "crop-gfp": ["convert", "quality", "segment"],
-    "screen-gfp": ["crop-gfp"],
+    "screen-gfp": ["crop-gfp"], "screen-fast": ["crop-gfp"],
 }  # fmt: skip
-ALL = list(NEEDS)
+ALL = list(NEEDS)[:-1]
 WELLS = [
     ("A01", "untreated", float("nan"), "negative_control"),
     ("A02", "untreated", float("nan"), "negative_control"),
@@ -44,6 +44,7 @@ def make_experiment(
     names: Mapping[str, str] | None = None, scores: Mapping[str, float] | None = None,
     excluded: Mapping[str, Mapping[str, str]] | None = None, failed: Mapping[str, str] | None = None,
     options: Mapping[str, Any] | None = None, draws: int = 5,
+    statistics: Mapping[str, Any] | None = None,
 ) -> Experiment:  # fmt: skip
     """Write an experiment with the given stages done.
 
@@ -65,6 +66,8 @@ def make_experiment(
         More fields of every stage in the run record.
     draws
         Draws of controls in the ranking.
+    statistics
+        Other values in the screens' statistics.
     """
     layout = _lay_out(plates, names or {})
     experiment = Experiment(str(folder / "experiment"), layout=layout, sources=pd.DataFrame())
@@ -80,7 +83,7 @@ def make_experiment(
             writer.write(stage, key, "done", "x", seconds=0.25, result=result, worker="here")
     for stage in stages:
         if VERBS.get(stage) == "screen":
-            write_ranking(experiment, stage, scores or {}, draws=draws)
+            write_ranking(experiment, stage, scores or {}, draws=draws, statistics=statistics)
             writer.write(stage, "drug@1/0", "done", "x", seconds=2.0, result={"nuclei": 12})
             writer.write(stage, "*", "done", "x")
     writer.close()
@@ -182,8 +185,9 @@ def _write_crops(
 
 
 def write_ranking(
-    experiment: Experiment, stage: str, scores: Mapping[str, float], *, draws: int
-) -> None:
+    experiment: Experiment, stage: str, scores: Mapping[str, float], *, draws: int,
+    statistics: Mapping[str, Any] | None = None,
+) -> None:  # fmt: skip
     """Write the tables of a screen."""
     layout = experiment.layout_by_key
     compared = layout[layout["role"].isin(["treated", "positive_control"])]
@@ -202,7 +206,10 @@ def write_ranking(
     ranked = (table["kind"] != "control_draw") & table["score"].notna()
     ranking = table.assign(
         rank=np.where(ranked, ranked.cumsum(), 0), gene="", spread=0.02, auc=table["score"], n_folds=2,
-        n_wells=2, n_nuclei=40, note=np.where(table["score"].isna(), "no nuclei", ""),
+        ci_low=table["score"] - 0.03, ci_high=table["score"] + 0.04, n_wells=2, n_nuclei=40,
+        p_value=np.where(ranked, 0.01, np.nan), fdr=np.where(ranked, 0.02, np.nan),
+        impactful=ranked & (table["score"] > 0.8), feature="", change=np.nan, position_calls=np.nan,
+        note=np.where(table["score"].isna(), "no nuclei", ""),
     )  # fmt: skip
     folds = pd.concat(
         [
@@ -210,5 +217,13 @@ def write_ranking(
             for fold, shift in ((0, -0.02), (1, 0.02))
         ]
     )
+    statistics = {
+        "method": "cnn", "group": "well", "is_leaking": False, "layout_repeats": False,
+        "impactful": "fdr < 0.05", "tail": "student", "n_draws": draws, "n_independent": draws,
+        "n_drawn_wells": 2, "smallest_counted": 1 / (draws + 1), "n_tests": 4, "needed": 0.0125,
+    } | (statistics or {})  # fmt: skip
+    left_out = pd.DataFrame(columns=["what", "where", "reason"], dtype=str)
+    tables.write_table(experiment.table_url(f"{stage}-statistics"), pd.DataFrame([statistics]))
+    tables.write_table(experiment.table_url(f"{stage}-left-out"), left_out)
     tables.write_table(experiment.table_url(stage), ranking)
     tables.write_table(experiment.table_url(f"{stage}-scores"), folds)

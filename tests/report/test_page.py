@@ -211,3 +211,32 @@ def test_fifty_plates_stay_quick_and_small(tmp_path: Path) -> None:
     assert not made.problems
     assert "The first 12 plates of 50 are drawn in full, 38 as small\npictures" in made.content
     assert len(made.content) < 2_000_000
+
+
+def test_the_ranking_states_intervals_p_values_and_the_rule(complete: str) -> None:
+    assert "95 % from" in complete
+    assert "FDR: Benjamini-Hochberg" in complete
+    assert "3 of 5 conditions are impactful (fdr &lt; 0.05)" in complete
+    assert "5 sets of control wells" in complete
+    assert "LEAKING" not in complete
+
+
+def test_leaking_splits_and_repeated_layouts_are_marked(tmp_path: Path) -> None:
+    content = draw(tmp_path, statistics={"is_leaking": True, "layout_repeats": True})
+    assert content.count("LEAKING SPLIT") == 2, "in the ranking and among the warnings"
+    assert content.count("The plates repeat one layout") == 2
+
+
+def test_screens_of_two_methods_are_compared(tmp_path: Path) -> None:
+    stages = [*ALL, "screen-fast"]
+    content = draw(tmp_path / "1", stages)
+    assert "comparison" not in anchors(content), "both are networks"
+    experiment = make_experiment(tmp_path / "2", stages=stages)
+    other = {"drug@1": 0.5, "drug@2": 0.97, "drug@4": 0.9}
+    experiments.write_ranking(
+        experiment, "screen-fast", other, draws=5, statistics={"method": "fast"}
+    )
+    made = make_page(ReportSource(Experiment(experiment.url), stages), now=NOW)
+    assert not made.problems
+    assert "comparison" in anchors(made.content)
+    assert "both call 2 impactful, screen-gfp alone\n1, screen-fast alone 0" in made.content

@@ -141,3 +141,10 @@ def test_the_command_replaces_single_options_of_a_preset(tmp_path: Path) -> None
     assert result.exit_code == 0, result.output
     assert "1 plates, 6 wells, 6 fields, 2 of 4 genes with an effect" in result.output
     assert pd.read_csv(tmp_path / "s" / "truth" / "genes.csv")["is_null"].sum() == 2
+
+
+def test_the_recommended_pipeline_is_one() -> None:
+    pipeline = load_pipeline(str(Path(__file__).parents[2] / "pipelines" / "screen.yaml"))
+    screen = next(stage for stage in pipeline.stages if stage.stage == "screen")
+    assert screen.needs == ("features",)
+    assert screen.worker_group == "cpu"

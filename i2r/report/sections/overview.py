@@ -71,6 +71,8 @@ def _describe(screen: ScreenResult) -> dict[str, str]:
         )
         more = " and others" if len(positive) > 4 else ""
         sentences.append(f"Positive controls: {known}{more}.")
+    called = int(screen.conditions["impactful"].sum())
+    sentences.append(f"{called} impactful ({screen.statistics['impactful']}).")
     sentences.append(screen.null_words)
     return {"title": screen.stage.title, "setup": screen.setup, "text": " ".join(sentences)}
 
@@ -101,6 +103,9 @@ def _warn(source: ReportSource, screens: list[ScreenResult]) -> list[tuple[str, 
     if empty:
         cases = [f"{key}: {source.wells.at[key, 'condition']}" for key in empty]
         warnings.append((f"{plural(len(empty), 'well')} without any nucleus", cases))
+    cautions = [f"{s.stage.title}: {words}" for s in screens for words in s.cautions]
+    if cautions:
+        warnings.append(("Splits to keep in mind", cautions))
     unscored = [
         f"{screen.stage.title} {row.condition}: {row.note or 'no score'}"
         for screen in screens

@@ -32,14 +32,20 @@ def _draw_screen(screen: ScreenResult) -> dict[str, Any]:
     ranking = screen.conditions
     columns = {
         "rank": "rank", "condition": "condition", "gene": "gene", "kind": "kind", "score": "score",
-        "spread": "spread", "auc": "AUC", "n_folds": "folds", "n_wells": "wells",
-        "n_nuclei": "nuclei", "note": "note",
+        "ci_low": "95 % from", "ci_high": "to", "spread": "spread", "auc": "AUC",
+        "p_value": "p", "fdr": "FDR", "impactful": "impactful", "feature": "feature",
+        "change": "change", "n_folds": "folds", "n_wells": "wells", "n_nuclei": "nuclei",
+        "note": "note",
     }  # fmt: skip
+    if not ranking["feature"].astype(bool).any():
+        columns.pop("feature")
+        columns.pop("change")
     if not ranking["gene"].astype(bool).any():
         columns.pop("gene")
     if not ranking["note"].astype(bool).any():
         columns.pop("note")
     listed = ranking[list(columns)].rename(columns=columns)
+    listed["impactful"] = listed["impactful"].map({True: "yes", False: ""})
     listed["kind"] = listed["kind"].map(lambda kind: html.ROLE_NAMES.get(kind, kind))
     listed["rank"] = listed["rank"].astype(float).mask(listed["rank"] == 0)
     curves = list(_list_doses(ranking))
@@ -51,10 +57,17 @@ def _draw_screen(screen: ScreenResult) -> dict[str, Any]:
         "table": html.table(
             listed,
             f"All conditions of '{screen.stage.title}'. Score: mean held-out balanced accuracy "
-            "over folds (0.5 is guessing, 1 is perfect); spread: standard deviation of the folds; "
-            "AUC: area under the ROC curve; nuclei: held-out nuclei of the condition over folds.",
-            scores=("score", "spread", "AUC"),
+            "over folds (0.5 is guessing, 1 is perfect), with its interval when wells are drawn "
+            "anew; spread: standard deviation of the folds; AUC: area under the ROC curve; feature "
+            "and change: what moved most, in standard deviations of the null; nuclei: held-out "
+            "nuclei of the condition over folds.",
+            scores=("score", "95 % from", "to", "spread", "AUC", "change"),
         ),
+        "left_out": html.table(
+            screen.left_out, f"What '{screen.stage.title}' did not use, or not compare."
+        )
+        if len(screen.left_out)
+        else "",
     }
 
 
@@ -87,8 +100,7 @@ def _place_rows(
     x = place_on(limits, (left, WIDTH - RIGHT))
     drawn = []
     for index, row in enumerate(rows.itertuples()):
-        spread = 0.0 if row.spread != row.spread else row.spread
-        ends = max(limits[0], row.score - spread), min(limits[1], row.score + spread)
+        ends = _find_ends(row, limits)
         drawn.append(
             {
                 "y": round(TOP + (index + 0.5) * height, 1), "x": x(row.score),
@@ -108,6 +120,12 @@ def _place_rows(
         "band": tuple(x(value) for value in screen.null_range) if screen.null_range else None,
         "ticks": [(x(tick), tick) for tick in find_ticks(*limits, count=8)], "half": x(0.5),
     }  # fmt: skip
+
+
+def _find_ends(row: Any, limits: tuple[float, float]) -> tuple[float, float]:
+    """Give the ends of a row's interval within the axis; the score itself where it has none."""
+    low, high = (row.score if end != end else float(end) for end in (row.ci_low, row.ci_high))
+    return max(limits[0], low), min(limits[1], high)
 
 
 def _shorten(name: str) -> str:
@@ -136,11 +154,11 @@ def _place_doses(name: str, rows: pd.DataFrame, screen: ScreenResult) -> dict[st
     y = place_on(limits, (bottom, top))
     points = []
     for row, place in zip(rows.itertuples(), places, strict=True):
-        spread = 0.0 if row.spread != row.spread else row.spread
+        ends = _find_ends(row, limits)
         points.append(
             {
                 "x": x(place), "y": y(row.score), "dose": row.dose, "score": row.score,
-                "whisker": (y(max(limits[0], row.score - spread)), y(min(1.0, row.score + spread))),
+                "whisker": (y(ends[0]), y(ends[1])),
                 "kind": row.kind,
             }
         )  # fmt: skip
