@@ -58,9 +58,8 @@ class ScreenResult(NamedTuple):
         how = self.statistics
         called = int(self.conditions["impactful"].sum())
         known = self.conditions["p_value"].notna()
-        words = (
-            f"{called} of {len(self.conditions)} conditions are impactful ({how['impactful']}). "
-        )
+        n, rule = len(self.conditions), how["impactful"]
+        words = f"{called} of {n} conditions are impactful ({rule}). "
         if not known.any():
             return words + "There are no p-values: too few control wells to copy the conditions."
         what = (
@@ -69,11 +68,11 @@ class ScreenResult(NamedTuple):
             else "the score"
         )
         return words + (
-            f"p-values are those of {what}, among {how['n_draws']} sets of control wells that sit on "
-            f"the plates like the conditions, of which {how['n_independent']} could have no well in "
-            f"common. Counting them could give {how['smallest_counted']:.2g} at the lowest; below, "
-            f"the tail is a model ({how['tail']}). A single finding among {how['n_tests']} needs "
-            f"{how['needed']:.2g}. FDR: Benjamini-Hochberg."
+            f"p-values are those of {what}, among {how['n_draws']} sets of control wells that sit "
+            f"on the plates like the conditions, of which {how['n_independent']} could have no "
+            f"well in common. Counting them could give {how['smallest_counted']:.2g} at the "
+            f"lowest; below, the tail is a model ({how['tail']}). A single finding among "
+            f"{how['n_tests']} needs {how['needed']:.2g}. FDR: Benjamini-Hochberg."
         )
 
     @property
@@ -82,13 +81,13 @@ class ScreenResult(NamedTuple):
         found = []
         if self.statistics["is_leaking"]:
             found.append(
-                "LEAKING SPLIT: fields are held out, as published, so every well is in training and "
-                "in test. Scores are too high; p-values compare them with sets that leak alike."
+                "LEAKING SPLIT: fields are held out, as published, so every well is in training "
+                "and in test. Scores are too high; p-values compare them with sets that leak alike."
             )
         if self.statistics["layout_repeats"]:
             found.append(
                 "The plates repeat one layout: a condition can't be told from its position by its "
-                "score. The sets of control wells repeat their positions too, so p-values allow for it."
+                "score. Sets of control wells repeat their positions too, so p-values allow for it."
             )
         return found
 

@@ -124,7 +124,8 @@ def _place_rows(
 
 def _find_ends(row: Any, limits: tuple[float, float]) -> tuple[float, float]:
     """Give the ends of a row's interval within the axis; the score itself where it has none."""
-    low, high = (row.score if end != end else float(end) for end in (row.ci_low, row.ci_high))
+    low = row.score if math.isnan(row.ci_low) else float(row.ci_low)
+    high = row.score if math.isnan(row.ci_high) else float(row.ci_high)
     return max(limits[0], low), min(limits[1], high)
 
 

@@ -1,0 +1,221 @@
+"""Is the fast screen calibrated, is it strong, is it quick? ``python -m tests.benchmarks.screens``.
+
+Simulated screens at the level of wells' and nuclei's features: each nucleus is a vector of features,
+so that twenty screens take a minute; ``--images`` simulates one from images too and runs the whole
+chain. The oracle is told which feature was planted and tests it alone, well by well.
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from i2r.kernels.changes import compare_profiles
+from i2r.kernels.heads import Blocks, score_heads
+from i2r.kernels.statistics import adjust_pvalues, predict_tail
+from i2r.simulation import PRESETS, write_screen
+
+Layout = Literal["shuffled", "sister"]
+GENES, NULLS, CONTROLS, PLATES, FEATURES, KINDS, NUCLEI = 190, 95, 40, 4, 64, 4, 100
+# Chosen so that the oracle finds 0.8 to 0.95 of the planted genes.
+EFFECT = {"shuffled": 0.24, "sister": 0.40}
+
+
+class Screen(NamedTuple):
+    """Mean profiles of wells, and the truth."""
+
+    profiles: np.ndarray
+    plates: np.ndarray
+    positions: np.ndarray
+    perturbations: np.ndarray
+    is_null: np.ndarray
+    planted: np.ndarray
+
+
+def simulate(seed: int, layout: Layout) -> Screen:
+    """Simulate wells' mean profiles: correlated features, and positions and rows that drift.
+
+    Nuclei are normal around their well with correlated features, so the mean over `NUCLEI` of them
+    is drawn at once. A position differs alike on every plate, along six directions and by itself;
+    every plate has an offset and a slope over its rows.
+    """
+    random = np.random.default_rng((seed, len(layout)))
+    fixed = np.random.default_rng(77)
+    turned, _ = np.linalg.qr(fixed.standard_normal((FEATURES, FEATURES)))
+    spread = (turned / np.sqrt(1 + np.arange(FEATURES) / 8)) @ turned.T
+    nuisance = fixed.standard_normal((6, FEATURES))
+    nuisance /= np.linalg.norm(nuisance, axis=1, keepdims=True)
+    n = GENES + CONTROLS
+    names = np.concatenate([np.arange(GENES), np.full(CONTROLS, -1)])
+    at = 0.25 * random.standard_normal((n, 6)) @ nuisance
+    at += 0.05 * random.standard_normal((n, FEATURES))
+    is_null = random.permutation(GENES) < NULLS
+    planted = np.arange(GENES) % KINDS
+    effect = np.where(is_null, 0, EFFECT[layout] * random.uniform(0.85, 1.15, GENES))
+    rows = np.arange(n) // 24 / 8 - 0.5
+    order = random.permutation(n)
+    parts = []
+    for plate in range(PLATES):
+        order = order if layout == "sister" else random.permutation(n)
+        which = names[order]
+        values = at + 0.5 * random.standard_normal(FEATURES)
+        values += 0.3 * np.outer(rows, random.standard_normal(6) @ nuisance)
+        values += 0.15 * random.standard_normal((n, 6)) @ nuisance
+        values += 0.05 * random.standard_normal((n, FEATURES))
+        values += random.standard_normal((n, FEATURES)) @ spread / np.sqrt(NUCLEI)
+        treated = np.flatnonzero(which >= 0)
+        values[treated, planted[which[treated]]] += effect[which[treated]]
+        parts.append((values, np.full(n, plate), np.arange(n), which))
+    joined = [np.concatenate(part) for part in zip(*parts, strict=True)]
+    return Screen(joined[0], joined[1], joined[2], joined[3], is_null, planted)
+
+
+def test_oracle(screen: Screen, layout: Layout) -> np.ndarray:
+    """Test the planted feature of every gene, null genes too: what a test that knows it finds.
+
+    Shuffled layouts: Student's t of wells, relative to their plate's controls. Sister layouts, whose
+    wells share a position: the mean over plates among those of control positions.
+    """
+    centred = screen.profiles.copy()
+    is_control = screen.perturbations < 0
+    for plate in range(PLATES):
+        here = screen.plates == plate
+        centred[here] -= centred[here & is_control].mean(axis=0)
+    found = []
+    for gene in range(GENES):
+        values = centred[:, screen.planted[gene]]
+        own = values[screen.perturbations == gene]
+        if layout == "shuffled":
+            found.append(stats.ttest_ind(own, values[is_control]).pvalue)
+            continue
+        null = pd.Series(values[is_control]).groupby(screen.positions[is_control]).mean()
+        shift = abs(own.mean() - null.mean()) + null.mean()
+        found.append(min(1.0, 2 * predict_tail([shift], null, tail="student")[0]))
+    return np.array(found)
+
+
+def measure_calibration(layout: Layout, n_screens: int) -> None:
+    """Print false discoveries, power beside the oracle's, and the uniformity of null p-values."""
+    rows, nulls = [], []
+    for seed in range(n_screens):
+        screen = simulate(seed, layout)
+        found = compare_profiles(
+            screen.profiles, screen.plates, screen.positions, screen.perturbations, seed=seed
+        )
+        called = adjust_pvalues(found.p_value) < 0.05
+        known = adjust_pvalues(test_oracle(screen, layout)) < 0.05
+        nulls.append(found.p_value[screen.is_null])
+        rows.append(
+            (
+                called[~screen.is_null].mean(), known[~screen.is_null].mean(),
+                (called & screen.is_null).sum() / max(called.sum(), 1),
+                (known & screen.is_null).sum() / max(known.sum(), 1),
+            )
+        )  # fmt: skip
+    power, oracle, fdp, oracle_fdp = np.array(rows).T
+    p = np.concatenate(nulls)
+    test = stats.kstest(p, "uniform")
+    print(
+        f"\n{layout}: {n_screens} screens, {GENES} genes ({NULLS} null), {CONTROLS} controls x {PLATES} plates"
+    )
+    print(f"power                {power.mean():.3f}")
+    print(f"power of the oracle  {oracle.mean():.3f}   (false discoveries {oracle_fdp.mean():.3f})")
+    print(f"ratio                {power.mean() / oracle.mean():.3f}   (bar 0.9 or more)")
+    print(
+        f"false discoveries    {fdp.mean():.3f} on average (bar 0.06), {fdp.max():.3f} at most (bar 0.2)"
+    )
+    print(
+        f"null p-values        KS D {test.statistic:.3f}, p {test.pvalue:.3f} (bar 0.01), taking all as independent"
+    )
+    shares = ", ".join(f"{(p < t).mean():.4f} below {t}" for t in (0.001, 0.01, 0.05, 0.25, 0.5))
+    print(f"                     {shares}")
+
+
+def measure_speed() -> None:
+    """Print the time of heads and tests on 100,000 embeddings, beside heads one by one."""
+    from sklearn.linear_model import LogisticRegression
+
+    random = np.random.default_rng(0)
+    n_wells, per_well, d = 1000, 100, 128
+    which = np.tile(np.concatenate([np.arange(GENES), np.full(60, -1)]), PLATES)
+    plates = np.repeat(np.arange(PLATES), n_wells // PLATES)
+    features = random.standard_normal((n_wells * per_well, d)).astype(np.float32)
+    start = np.arange(0, n_wells * per_well + 1, per_well)
+    fold = np.where(which < 0, np.arange(n_wells) % PLATES, plates)
+    blocks = Blocks(start, plates, fold, which < 0)
+    treated = [np.flatnonzero(which == gene) for gene in range(GENES)]
+    began = time.perf_counter()
+    score_heads(features, blocks, treated)
+    heads_s = time.perf_counter() - began
+    began = time.perf_counter()
+    means = features.reshape(n_wells, per_well, d).mean(axis=1)[:, :96]
+    compare_profiles(means, plates, np.arange(n_wells), which)
+    tests_s = time.perf_counter() - began
+    rows = np.concatenate([np.arange(start[b], start[b + 1]) for b in [*treated[0], *np.flatnonzero(which < 0)]])  # fmt: skip
+    labels = np.repeat(which[np.r_[treated[0], np.flatnonzero(which < 0)]] >= 0, per_well)
+    began = time.perf_counter()
+    LogisticRegression(max_iter=200, class_weight="balanced").fit(features[rows], labels)
+    one_s = time.perf_counter() - began
+    print(f"\n{GENES} genes x {PLATES} folds, {len(features):,} embeddings of {d} (bar 15 s)")
+    print(f"heads {heads_s:.2f} s, tests with {96} features and 400 permutations {tests_s:.2f} s")
+    print(
+        f"scikit-learn's logistic regression, one gene and fold: {one_s:.2f} s; all: {one_s * GENES * PLATES:.0f} s"
+    )
+
+
+def measure_images(genes: int, workers: int) -> None:
+    """Simulate a screen from images, run the whole chain in fast mode, compare with the truth."""
+    from i2r.cluster import ClusterSpec
+    from i2r.pipeline.run import run_pipeline
+    from i2r.pipeline.spec import load_pipeline
+    from i2r.store.experiment import open_experiment
+
+    with tempfile.TemporaryDirectory() as folder:
+        design = PRESETS["screen"]._replace(genes=genes, null_genes=genes // 2)
+        began = time.perf_counter()
+        truth = write_screen(f"{folder}/screen", design, workers=workers)
+        print(f"\n{json.dumps(design._asdict())}\nsimulated in {time.perf_counter() - began:.0f} s")
+        began = time.perf_counter()
+        summary = run_pipeline(
+            load_pipeline(f"{folder}/screen/pipeline.yaml"), f"{folder}/experiment",
+            cluster=ClusterSpec(), style="plain",
+        )  # fmt: skip
+        print(f"{summary} in {time.perf_counter() - began:.0f} s (bar 900 s)")
+        ranking = open_experiment(str(Path(folder) / "experiment")).table("screen")
+    print_truth(truth, ranking)
+
+
+def print_truth(truth: pd.DataFrame, ranking: pd.DataFrame) -> None:
+    """Print what was found of each kind of effect, and the false discoveries."""
+    both = truth.merge(ranking[["gene", "score", "p_value", "impactful", "feature"]], on="gene")
+    print(both.groupby("effect")[["impactful", "score"]].mean().round(3).to_string())
+    found = both[both["impactful"]]
+    print(f"false discoveries {found['is_null'].mean():.3f} of {len(found)}")
+    null = both.loc[both["is_null"], "p_value"]
+    print(f"null p-values: KS p {stats.kstest(null, 'uniform').pvalue:.3f} of {len(null)}")
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--screens", type=int, default=20)
+    parser.add_argument(
+        "--images", type=int, default=0, metavar="GENES", help="a screen of images too"
+    )
+    parser.add_argument("--workers", type=int, default=2)
+    options = parser.parse_args()
+    measure_calibration("shuffled", options.screens)
+    measure_calibration("sister", options.screens)
+    measure_speed()
+    if options.images:
+        measure_images(options.images, options.workers)
+
+
+if __name__ == "__main__":
+    main()
