@@ -28,7 +28,7 @@ MAX_ZOOM = 4.0
 """Coarser pixels hold no more detail; nuclei have fewer than 50 of them."""
 
 PACKAGED_WEIGHTS = "nuclei.pt"
-"""The weights that ship with i2r, in ``i2r/models/weights``."""
+"""The weights that ship with i2r, in ``i2r/models/trained``."""
 
 _BORDER_PX = 16
 
@@ -154,7 +154,7 @@ def load_packaged_network(device: str = "cpu") -> NucleusUNet:
 
 def read_packaged_weights() -> bytes:
     """Read the weights that ship with i2r."""
-    folder = resources.files("i2r.models") / "weights"
+    folder = resources.files("i2r.models") / "trained"
     return (folder / PACKAGED_WEIGHTS).read_bytes()
 
 
