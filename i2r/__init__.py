@@ -16,10 +16,12 @@ _PUBLIC = {
     "I2RError": "i2r.errors",
     "Pipeline": "i2r.pipeline.spec",
     "Plate": "i2r.store.plate",
+    "Stage": "i2r.stages.base",
     "load_cluster": "i2r.cluster",
     "load_pipeline": "i2r.pipeline.spec",
     "open_experiment": "i2r.store.experiment",
     "run": "i2r.pipeline.call:run",
+    "write_table": "i2r.store.tables",
 }
 
 __all__ = ["__version__", *_PUBLIC]  # noqa: PLE0604 - the keys are names
