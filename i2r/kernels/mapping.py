@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from i2r.kernels import kernel_regression as regression
-from i2r.kernels.ranking import TIE, correct_hubs, rank_truth, score_log_ranks
+from i2r.kernels.ranking import TIE, rank_truth
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -161,9 +161,28 @@ def score_candidates(weights: Floats, link: Link) -> Floats:
     return scores
 
 
+def weigh_left_out(inverse: Floats, *, centre: bool = False) -> Floats:
+    """Give for every gene the weights of a regression that never saw it.
+
+    Parameters
+    ----------
+    inverse
+        Shape (n, n), or (n, n, n): one per gene, of inputs made without that gene.
+
+    Returns
+    -------
+    ndarray of float64, shape (n, n)
+        See `kernel_regression.leave_one_out_weights`.
+    """
+    if inverse.ndim == 2:
+        return regression.leave_one_out_weights(inverse, centre=centre)
+    rows = enumerate(inverse)
+    return np.stack([regression.leave_one_out_weights(o, centre=centre)[i] for i, o in rows])
+
+
 def rank_left_out(inverse: Floats, link: Link, *, centre: bool = False) -> Floats:
     """Rank every training gene by the prediction of a regression that never saw it, (n,)."""
-    weights = regression.leave_one_out_weights(inverse, centre=centre)
+    weights = weigh_left_out(inverse, centre=centre)
     return rank_truth(score_candidates(weights, link), link.truth)
 
 
@@ -173,7 +192,7 @@ def rank_left_two_out(inverse: Floats, link: Link, *, centre: bool = False) -> F
     Parameters
     ----------
     inverse
-        Shape (n, n): from `kernel_regression.invert_ridge` on all training genes.
+        Shape (n, n), from `kernel_regression.invert_ridge` on all training genes, or one per gene.
 
     Returns
     -------
@@ -183,14 +202,14 @@ def rank_left_two_out(inverse: Floats, link: Link, *, centre: bool = False) -> F
     """
     n = len(inverse)
     ranks = np.full((n, n), np.nan)
-    row_sums = inverse.sum(axis=1)
-    projected = inverse @ link.products[0]
+    is_shared = inverse.ndim == 2 and len(link.products) == 1
+    projected = inverse @ link.products[0] if is_shared else None
     for gene in range(n):
         products, squared = link.space(gene)
-        if len(link.products) > 1:
-            projected = inverse @ products
+        own = inverse_for(inverse, gene)
+        predicted = own @ products if projected is None else projected
         _rank_pairs(
-            gene, inverse, row_sums, products, projected, products.sum(axis=0), squared,
+            gene, own, own.sum(axis=1), products, predicted, products.sum(axis=0), squared,
             link.truth, centre, TIE, ranks[gene],
         )  # fmt: skip
     return ranks
@@ -243,103 +262,26 @@ def _rank_pairs(
         ranks[other] = 1 + better + (reached - better - 1) / 2
 
 
-class Selection(NamedTuple):
-    """Left-out ranks of all configurations, and what was chosen for each gene without it.
-
-    Attributes
-    ----------
-    ranks : (g, n) float64
-        Of every configuration.
-    inner_scores : (g, n) float64
-        What each configuration reaches on the others when gene i is held out.
-    chosen : (n,) int64
-        The configuration with the best inner score; the first of equal ones.
-    """
-
-    ranks: Floats
-    inner_scores: Floats
-    chosen: Ints
-
-    @property
-    def nested(self) -> Floats:
-        """Ranks with the configuration chosen without the gene that is ranked, shape (n,)."""
-        return self.ranks[self.chosen, np.arange(self.ranks.shape[1])]
+def inverse_for(inverse: Floats, gene: int) -> Floats:
+    """Give the inverse (n, n) that a gene is left out of."""
+    return inverse if inverse.ndim == 2 else inverse[gene]
 
 
 def invert_kernels(configurations: Sequence[Configuration], x: npt.ArrayLike) -> list[Floats]:
-    """Factorise the training genes once per configuration."""
+    """Factorise the training genes once per configuration.
+
+    Parameters
+    ----------
+    x
+        Shape (n, d), or (n, n, d): at i the inputs of all genes as made without gene i, such as by
+        an encoder that never saw it. There is one inverse per gene then.
+    """
+    x = np.asarray(x, dtype=float)
+    if x.ndim == 3:
+        by_gene = [invert_kernels(configurations, own) for own in x]
+        return [np.stack(inverses) for inverses in zip(*by_gene, strict=True)]
     kernels = {c[:2]: compute_kernel(c, x, x) for c in configurations}
     return [regression.invert_ridge(kernels[c[:2]], c.penalty) for c in configurations]
-
-
-def select_nested(
-    configurations: Sequence[Configuration], inverses: Sequence[Floats], link: Link
-) -> Selection:
-    """Rank every gene left out, with the configuration chosen on the other genes alone.
-
-    Parameters
-    ----------
-    configurations, inverses
-        From `invert_kernels`.
-    link
-        Training genes and candidates.
-    """
-    ranks = np.stack(
-        [
-            rank_left_out(inverse, link, centre=c.centre)
-            for c, inverse in zip(configurations, inverses, strict=True)
-        ]
-    )
-    if len(configurations) == 1:
-        # Nothing to choose from: the inner regressions would decide nothing.
-        return Selection(ranks, np.full_like(ranks, np.nan), np.zeros(len(link.truth), np.int64))
-    inner = np.stack(
-        [
-            score_log_ranks(rank_left_two_out(inverse, link, centre=c.centre), link.n_candidates)
-            for c, inverse in zip(configurations, inverses, strict=True)
-        ]
-    )
-    return Selection(ranks, inner, np.argmax(inner, axis=0).astype(np.int64))
-
-
-def score_selected(
-    configurations: Sequence[Configuration],
-    inverses: Sequence[Floats],
-    link: Link,
-    chosen: Ints,
-    *,
-    correct: bool = False,
-) -> Floats:
-    """Score all candidates for every gene left out, by the configuration chosen for it.
-
-    Parameters
-    ----------
-    chosen
-        Shape (n,): from `select_nested`.
-    correct
-        Correct for hubs (`i2r.kernels.ranking.correct_hubs`), by the predictions of the other
-        genes that saw neither them nor the gene that is scored.
-
-    Returns
-    -------
-    ndarray of float64, shape (n, c)
-        Higher is nearer.
-    """
-    n = len(link.truth)
-    scores = np.empty((n, link.n_candidates))
-    for place in np.unique(chosen):
-        inverse, centre = inverses[place], configurations[place].centre
-        genes = np.nonzero(chosen == place)[0]
-        weights = regression.leave_one_out_weights(inverse, centre=centre)
-        if not correct:
-            scores[genes] = score_candidates(weights, link)[genes]
-            continue
-        for gene in genes:
-            others = regression.leave_two_out_weights(inverse, int(gene), centre=centre)
-            reference = measure_cosines(np.delete(others, gene, axis=0), link, int(gene))
-            own = measure_cosines(weights[[gene]], link, int(gene))
-            scores[gene] = correct_hubs(own, reference)[0]
-    return scores
 
 
 def measure_cosines(weights: Floats, link: Link, gene: int) -> Floats:
@@ -350,37 +292,3 @@ def measure_cosines(weights: Floats, link: Link, gene: int) -> Floats:
     made = weights @ products
     cosines: Floats = np.divide(made, scale, out=np.zeros_like(made), where=scale > 0)
     return cosines
-
-
-def shuffle_links(
-    configurations: Sequence[Configuration],
-    inverses: Sequence[Floats],
-    link: Link,
-    *,
-    seed: np.random.SeedSequence,
-    draws: int,
-    correct: bool = False,
-) -> Floats:
-    """Repeat everything with inputs dealt to the genes at random, choice of options included.
-
-    Parameters
-    ----------
-    correct
-        As in `score_selected`.
-
-    Returns
-    -------
-    ndarray of float64, shape (draws, n)
-        Left-out ranks of each shuffled link.
-    """
-    random = np.random.default_rng(seed)
-    shuffled = np.empty((draws, len(link.truth)))
-    for draw in range(draws):
-        order = random.permutation(len(link.truth))
-        moved = [inverse[np.ix_(order, order)] for inverse in inverses]
-        selection = select_nested(configurations, moved, link)
-        shuffled[draw] = selection.nested
-        if correct:
-            scores = score_selected(configurations, moved, link, selection.chosen, correct=True)
-            shuffled[draw] = rank_truth(scores, link.truth)
-    return shuffled

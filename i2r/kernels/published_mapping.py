@@ -19,8 +19,9 @@ import numpy as np
 import numpy.typing as npt
 
 from i2r.kernels.kernel_regression import Floats, ntk_of_products
-from i2r.kernels.mapping import Ints, Link, Selection
+from i2r.kernels.mapping import Ints, Link
 from i2r.kernels.ranking import published_auc, rank_truth, score_log_ranks
+from i2r.kernels.selection import Selection
 
 # Left-out sets solved at a time: bounds memory, about 50 MB for 39 genes.
 _BATCH = 256
@@ -102,7 +103,7 @@ def rank_published(
     configurations
         Any part of the grid; those in a row that differ only in penalty share their kernels.
     x
-        Shape (n, d): inputs of the training genes.
+        Shape (n, d): inputs of the training genes; or (n, n, d): at i those made without gene i.
     link
         The genes' places among the candidates.
     seed
@@ -112,8 +113,14 @@ def rank_published(
     -------
     ndarray of float64, shape (g, n)
     """
-    left_out = np.arange(len(link.truth))[:, None]
-    return _rank_folds(configurations, np.asarray(x, dtype=float), link, left_out, seed=seed)
+    left_out, inputs = np.arange(len(link.truth))[:, None], np.asarray(x, dtype=float)
+    if inputs.ndim == 2:
+        return _rank_folds(configurations, inputs, link, left_out, seed=seed)
+    ranked = [
+        _rank_folds(configurations, own, link, one[None], seed=seed)
+        for own, one in zip(inputs, left_out, strict=True)
+    ]
+    return np.concatenate(ranked, axis=1)
 
 
 def select_published(

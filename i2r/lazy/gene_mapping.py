@@ -9,6 +9,7 @@ import pandas as pd
 
 from i2r.errors import InputError
 from i2r.kernels import mapping, ranking
+from i2r.kernels import selection as selecting
 from i2r.kernels.kernel_regression import intervention_weights, ridge_weights
 from i2r.kernels.published_mapping import choose_as_published, list_published_grid, rank_published
 
@@ -32,8 +33,8 @@ class Problem(NamedTuple):
     ----------
     genes : list of str
         Training genes, sorted.
-    x : (n, d) float64
-        Their perturbation embeddings.
+    x : (n, d) or (n, n, d) float64
+        Their perturbation embeddings; or at i those of all by an encoder that never saw gene i.
     names : list of str
         Names of the columns of x.
     candidates : list of str
@@ -72,7 +73,7 @@ def pose_problem(
     Parameters
     ----------
     genes, x
-        Symbols, shape (m,), and perturbation embeddings, (m, d).
+        Symbols, shape (m,), and perturbation embeddings, (m, d) or (m, m, d), see `Problem`.
     regulatory
         gene, e0, ...: rows are divided by their length, as published.
     held_out
@@ -115,9 +116,10 @@ def pose_problem(
         candidates += further.new
     link = mapping.link_genes(spaces, truth)
     mean_scores = 2 * np.einsum("scq,sq->sc", spaces, spaces.mean(axis=1)) - link.squared
-    columns_of_x = [str(i) for i in range(x.shape[1])] if names is None else list(names)
+    columns_of_x = [str(i) for i in range(x.shape[-1])] if names is None else list(names)
+    own = x[shared] if x.ndim == 2 else x[np.ix_(shared, shared)]
     return Problem(
-        shared_genes, x[shared], columns_of_x, candidates, link, base, mean_scores,
+        shared_genes, own, columns_of_x, candidates, link, base, mean_scores,
         0 if further is None else len(further.new),
     )  # fmt: skip
 
@@ -229,8 +231,8 @@ def leave_genes_out(
     x, link = problem.x, problem.link
     n = len(x)
     inverses = mapping.invert_kernels(configurations, x)
-    selection = mapping.select_nested(configurations, inverses, link)
-    scores = mapping.score_selected(
+    selection = selecting.select_nested(configurations, inverses, link)
+    scores = selecting.score_selected(
         configurations, inverses, link, selection.chosen, correct=correct
     )
     (plain,) = mapping.invert_kernels([mapping.PUBLISHED], x)
@@ -238,7 +240,8 @@ def leave_genes_out(
     interventions = np.zeros((n, n))
     for gene in range(n):
         rest = np.delete(np.arange(n), gene)
-        interventions[gene, rest] = intervention_weights(x[rest], x[[gene]])[0]
+        own = x if x.ndim == 2 else x[gene]
+        interventions[gene, rest] = intervention_weights(own[rest], own[[gene]])[0]
     everything = np.broadcast_to(problem.mean_scores, (n, link.n_candidates))
     ranks = {
         "map": (ranking.rank_truth(scores, link.truth), NESTED),

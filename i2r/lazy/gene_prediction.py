@@ -10,6 +10,7 @@ import pandas as pd
 from i2r.errors import InputError
 from i2r.kernels import kernel_regression as regression
 from i2r.kernels import mapping, ranking
+from i2r.kernels import selection as selecting
 from i2r.lazy.gene_mapping import Problem
 
 Floats = npt.NDArray[np.float64]
@@ -92,9 +93,9 @@ def predict_genes(
             f"{problem.x.shape[1]}. Embed them with the same encoder."
         )
     inverses = mapping.invert_kernels(configurations, problem.x)
-    selection = mapping.select_nested(configurations, inverses, problem.link)
+    selection = selecting.select_nested(configurations, inverses, problem.link)
     arguments = configurations, inverses, problem.link, selection.chosen
-    left_out = mapping.score_selected(*arguments, correct=correct)
+    left_out = selecting.score_selected(*arguments, correct=correct)
     calibration = ranking.rank_truth(left_out, problem.link.truth)
     whole = int(np.argmax(ranking.score_log_ranks(selection.ranks, len(problem.candidates))))
     place = {gene: row for row, gene in enumerate(problem.genes)}

@@ -16,7 +16,6 @@ from i2r.store import signatures, tables
 from i2r.store.experiment import Experiment
 from i2r.store.gene_inputs import read_edges, read_features
 from i2r.store.gene_tables import (
-    GeneVectors,
     digest_files,
     read_gene_sets,
     read_labels,
@@ -157,16 +156,16 @@ class Genes(Stage):
 
     def build(self, experiment: Experiment, key: str) -> Delayed:
         """Train or compute the embeddings of one seed."""
-        urls, genes = (
+        wells = (
             signatures.list_treated_wells(experiment, self.embed_stage)
             if self.embed_stage
-            else ([], [])
+            else None
         )
         return delayed(embed_seed)(
             self.model_dump(exclude={"needs", "name", "stage"}),
             network_url=self.network
             or (experiment.network_url(self.needs[0]) if self.needs else ""),
-            wells=(urls, genes),
+            wells=wells,
             seed=int(key.removeprefix("seed-")),
             urls={name: experiment.part_url(self.title + name, key) for name in PARTS},
             pure=False,
@@ -208,7 +207,7 @@ def embed_seed(
     options: Mapping[str, Any],
     *,
     network_url: str,
-    wells: tuple[Sequence[str], Sequence[str]],
+    wells: signatures.TreatedWells | None,
     seed: int,
     urls: Mapping[str, str],
 ) -> dict[str, Any]:
@@ -260,7 +259,7 @@ def gather_features(
 
 
 def gather_labels(
-    genes: Sequence[str], given: _Options, wells: tuple[Sequence[str], Sequence[str]]
+    genes: Sequence[str], given: _Options, wells: signatures.TreatedWells | None
 ) -> dict[str, np.ndarray]:
     """Give the labels of all genes by held-out gene, '' for none held out.
 
@@ -285,17 +284,22 @@ def gather_labels(
             own[[place[held_out]] if held_out else []] = -1
             found[held_out] = own
     else:
-        vectors: GeneVectors = (
-            read_vectors(given.label_source)
-            if given.label_source
-            else signatures.average_wells(*wells)
-        )
-        labelled = [gene for gene in vectors.genes if gene in place]
-        rows, values = [place[gene] for gene in labelled], vectors.take(labelled)
-        for number, held_out in [(None, ""), *enumerate(labelled)]:
+        if wells is None:
+            seen = signatures.SeenVectors(read_vectors(given.label_source))
+        else:
+            seen = signatures.average_genes(wells)
+        kept = [row for row, gene in enumerate(seen.vectors.genes) if gene in place]
+        labelled = [seen.vectors.genes[row] for row in kept]
+        rows = [place[gene] for gene in labelled]
+        turns: list[tuple[int | None, str]] = [(None, ""), *enumerate(labelled)]
+        for number, held_out in turns:
             own = nothing.copy()
-            own[rows] = embedding.label_by_clusters(values, given.label_clusters, number)
-            found[str(held_out)] = own
+            # The encoder that never saw a gene makes the labels that are used without it.
+            values = seen.vectors.values
+            if seen.without is not None and number is not None:
+                values = seen.without[kept[number]]
+            own[rows] = embedding.label_by_clusters(values[kept], given.label_clusters, number)
+            found[held_out] = own
     if len(labelled) < 3:
         raise InputError(
             f"labels: {len(labelled)} gene(s) of the network have one, expected 3 or more. Check "

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from i2r.errors import I2RError
 from i2r.kernels import mapping
+from i2r.kernels import selection as selecting
 from i2r.lazy import gene_mapping as judging
 from i2r.stages.base import Stage, seed_sequence
 from i2r.store import signatures, tables
@@ -144,22 +145,26 @@ def check_signatures(title: str, url: str, needs: Sequence[str]) -> list[str]:
 
 def locate_problem(
     experiment: Experiment, url: str, needs: Sequence[str]
-) -> tuple[str, str, str, list[str], list[str]]:
+) -> tuple[str, str, str, signatures.TreatedWells | None]:
     """Say where the embeddings of both sides are: the arguments of `read_problem`."""
     genes = needs[0]
-    wells, named = ([], []) if url else signatures.list_treated_wells(experiment, needs[1])
+    wells = None if url else signatures.list_treated_wells(experiment, needs[1])
     held_out = experiment.table_url(f"{genes}-heldout")
-    return experiment.table_url(genes), held_out, url, wells, named
+    return experiment.table_url(genes), held_out, url, wells
 
 
 def read_problem(
-    regulatory_url: str, held_out_url: str, url: str, wells: list[str], genes: list[str]
+    regulatory_url: str, held_out_url: str, url: str, wells: signatures.TreatedWells | None
 ) -> judging.Problem:
     """Read both sides and match them by gene."""
-    vectors = read_vectors(url) if url else signatures.average_wells(wells, genes)
+    if wells is None:
+        seen = signatures.SeenVectors(read_vectors(url))
+    else:
+        seen = signatures.average_genes(wells)
+    vectors = seen.vectors
     return judging.pose_problem(
         vectors.genes,
-        vectors.values,
+        vectors.values if seen.without is None else seen.without,
         tables.read_table(regulatory_url),
         tables.read_table(held_out_url),
         names=vectors.names,
@@ -192,8 +197,10 @@ def write_left_out(
     tables.write_table(urls["-grid"], left_out.grid)
     tables.write_table(urls["-nearest"], judging.tabulate_nearest(problem, left_out.scores))
     tables.write_table(urls["-hubs"], hubs)
-    inputs = pd.DataFrame(problem.x, columns=problem.names)
-    inputs.insert(0, "gene", problem.genes)
+    rows = problem.x.reshape(-1, len(problem.names))
+    inputs = pd.DataFrame(rows, columns=problem.names)
+    # With an encoder for every gene, the inputs by each of them under each other.
+    inputs.insert(0, "gene", problem.genes * (len(rows) // len(problem.genes)))
     # All that a prediction needs besides the regulatory embeddings.
     tables.write_table(
         urls["-inputs"], inputs, metadata={"configurations": configurations, "correct": correct}
@@ -212,7 +219,7 @@ def write_null(
 ) -> dict[str, Any]:
     """Write the ranks under shuffled links: draw, gene, rank."""
     inverses = mapping.invert_kernels(configurations, problem.x)
-    ranks = mapping.shuffle_links(
+    ranks = selecting.shuffle_links(
         configurations, inverses, problem.link, seed=seed, draws=draws, correct=correct
     )
     draw, gene = (index.ravel() for index in np.indices(ranks.shape))

@@ -179,6 +179,11 @@ def write_predictions(
     """Answer all queries and write the answers."""
     inputs, metadata = tables.read_table_with_metadata(sources["inputs"])
     regulatory = tables.read_table(sources["regulatory"])
+    if inputs["gene"].duplicated().any():
+        raise InputError(
+            "predict: the map learned from encoders that each leave a gene out, which see a new "
+            "image in as many ways. Add an embed stage with one encoder and a map of it."
+        )
     further = None
     if options["candidates"]:
         features = read_vectors(options["candidates"])

@@ -1,8 +1,9 @@
 """Gene perturbation embeddings, the image side: means over the nuclei of each gene's wells."""
 
-from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from i2r.errors import InputError
 from i2r.store.arrays import read_array
@@ -10,30 +11,80 @@ from i2r.store.experiment import Experiment
 from i2r.store.gene_tables import GeneVectors
 
 
-def list_treated_wells(experiment: Experiment, embed: str) -> tuple[list[str], list[str]]:
-    """List the embeddings of wells that a gene was perturbed in.
+class TreatedWells(NamedTuple):
+    """Embedded wells that a gene was perturbed in.
+
+    Attributes
+    ----------
+    genes : tuple of str
+        The gene of each well, upper case.
+    urls : dict
+        By encoder, the embeddings of every well; the name of a single encoder is empty.
+    left_out : dict
+        By gene, the encoder that never saw it.
+    """
+
+    genes: tuple[str, ...]
+    urls: dict[str, tuple[str, ...]]
+    left_out: dict[str, str]
+
+
+class SeenVectors(NamedTuple):
+    """Perturbation embeddings, also as encoders that never saw a gene see them.
+
+    Attributes
+    ----------
+    vectors : GeneVectors
+        Of one encoder: the only one, or the first.
+    without : (n, n, d) float64 or None
+        At i, the vectors of all genes by the encoder that never saw gene i; None for one encoder.
+    """
+
+    vectors: GeneVectors
+    without: npt.NDArray[np.float64] | None = None
+
+
+def list_treated_wells(experiment: Experiment, embed: str) -> TreatedWells:
+    """List the wells that are embedded and whose role is 'treated' or 'positive_control'.
+
+    Of encoders that each leave out a class, those of the first view are taken.
 
     Parameters
     ----------
     embed
         Name of the stage that embedded them.
-
-    Returns
-    -------
-    urls, genes : list of str
-        One per well that is done and whose role is 'treated' or 'positive_control'.
     """
-    done = set(experiment.ledger.done_keys(embed))
+    ledger = experiment.ledger
+    done = set(ledger.done_keys(embed))
     layout = experiment.layout_by_key
     treated = layout["role"].isin(["treated", "positive_control"])
-    wells = layout[treated & layout["gene"].astype(bool) & layout.index.isin(done)]
-    return (
-        [experiment.embeddings_url(embed, str(key)) for key in wells.index],
-        [str(gene).upper() for gene in wells["gene"]],
-    )
+    wells = layout[treated & layout["gene"].fillna("").astype(bool) & layout.index.isin(done)]
+    names = {
+        str(name)
+        for key in wells.index
+        for name in (ledger.result(embed, str(key)) or {}).get("encoders", [""])
+    }
+    views = sorted({name.partition("/without-")[0] for name in names})
+    encoders = [name for name in sorted(names) if name.partition("/without-")[0] == views[0]]
+    # A class is a condition or a gene; either way it stands for its gene.
+    gene_of = {
+        str(label): str(gene).upper()
+        for column in ("gene", "condition")
+        for label, gene in zip(wells[column], wells["gene"], strict=True)
+    }
+    left_out = {
+        gene_of[label]: name
+        for name in encoders
+        if (label := name.partition("/without-")[2]) in gene_of
+    }
+    urls = {
+        name: tuple(experiment.embeddings_url(embed, str(key), encoder=name) for key in wells.index)
+        for name in encoders
+    }
+    return TreatedWells(tuple(str(gene).upper() for gene in wells["gene"]), urls, left_out)
 
 
-def average_wells(urls: Sequence[str], genes: Sequence[str]) -> GeneVectors:
+def average_genes(wells: TreatedWells) -> SeenVectors:
     """Average the nuclei of each gene over its wells; genes without a nucleus are left out.
 
     Raises
@@ -41,18 +92,39 @@ def average_wells(urls: Sequence[str], genes: Sequence[str]) -> GeneVectors:
     InputError
         If no gene has a nucleus.
     """
-    sums: dict[str, np.ndarray] = {}
+    by_encoder = {name: average_wells(urls, wells.genes) for name, urls in wells.urls.items()}
+    if not by_encoder:
+        raise InputError("no embedded well has a gene. Fill the column 'gene' of the layout.")
+    first = next(iter(by_encoder.values()))
+    if len(by_encoder) == 1:
+        return SeenVectors(first)
+    default = next(iter(by_encoder))
+    without = [by_encoder[wells.left_out.get(gene, default)].values for gene in first.genes]
+    return SeenVectors(first, np.stack(without))
+
+
+def average_wells(
+    urls: tuple[str, ...] | list[str], names: tuple[str, ...] | list[str]
+) -> GeneVectors:
+    """Average the nuclei of wells that have a name in common.
+
+    Raises
+    ------
+    InputError
+        If no well has a nucleus.
+    """
+    sums: dict[str, npt.NDArray[np.float64]] = {}
     counts: dict[str, int] = {}
-    for url, gene in zip(urls, genes, strict=True):
+    for url, name in zip(urls, names, strict=True):
         rows = read_array(url)
         if len(rows):
             total = rows.sum(axis=0, dtype=np.float64)
-            sums[gene] = sums[gene] + total if gene in sums else total
-            counts[gene] = counts.get(gene, 0) + len(rows)
+            sums[name] = sums[name] + total if name in sums else total
+            counts[name] = counts.get(name, 0) + len(rows)
     if not sums:
         raise InputError(
-            "no well with a gene has an embedded nucleus. Fill the column 'gene' of the layout."
+            "no well with a gene has an embedded nucleus. See the reasons in the table of 'crop'."
         )
-    names = sorted(sums)
-    values = np.stack([sums[gene] / counts[gene] for gene in names])
-    return GeneVectors(names, values, [f"d{i}" for i in range(values.shape[1])])
+    known = sorted(sums)
+    values = np.stack([sums[name] / counts[name] for name in known])
+    return GeneVectors(known, values, [f"d{i}" for i in range(values.shape[1])])

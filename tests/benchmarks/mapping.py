@@ -10,8 +10,9 @@ import time
 import numpy as np
 
 from i2r.kernels.kernel_regression import ntk_kernel
-from i2r.kernels.mapping import GRID, invert_kernels, link_genes, select_nested, shuffle_links
+from i2r.kernels.mapping import GRID, invert_kernels, link_genes
 from i2r.kernels.published_mapping import list_published_grid, rank_published, select_published
+from i2r.kernels.selection import select_nested, shuffle_links
 from tests.kernels.test_published_mapping import rank_by_loop
 
 GENES, CANDIDATES, WIDTH = 39, 249, 1024

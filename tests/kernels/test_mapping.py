@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from i2r.kernels import mapping
+from i2r.kernels import selection as selecting
 from i2r.kernels.kernel_regression import invert_ridge, ridge_weights
-from i2r.kernels.ranking import permutation_pvalue, rank_truth, score_log_ranks
+from i2r.kernels.ranking import rank_truth
 
 
 def draw_problem(
@@ -58,82 +59,6 @@ def test_left_out_ranks_are_those_of_refitting(
             assert two[i, j] == rank_plainly(predicted, space, truth[j])
 
 
-def test_nested_selection_never_looks_at_the_gene_that_is_ranked() -> None:
-    x, candidates, truth = draw_problem(n=12, c=30)
-    configurations = mapping.GRID[:12]
-
-    def choose(x, candidates):
-        inverses = mapping.invert_kernels(configurations, x)
-        return mapping.select_nested(
-            configurations, inverses, mapping.link_genes(candidates, truth)
-        )
-
-    before = choose(x, candidates)
-    changed = x.copy()
-    changed[3] = 50.0
-    after = choose(changed, candidates)
-    assert after.chosen[3] == before.chosen[3]
-    np.testing.assert_allclose(after.inner_scores[:, 3], before.inner_scores[:, 3])
-    # Others' choices do see it.
-    assert not np.allclose(after.inner_scores, before.inner_scores)
-
-
-def test_nested_selection_chooses_what_a_loop_over_refits_chooses() -> None:
-    x, candidates, truth = draw_problem(n=7, c=15, seed=4)
-    configurations = mapping.GRID[::5]
-    link = mapping.link_genes(candidates, truth)
-    selection = mapping.select_nested(
-        configurations, mapping.invert_kernels(configurations, x), link
-    )
-    for i in range(len(x)):
-        rest = np.delete(np.arange(len(x)), i)
-        scores = []
-        for configuration in configurations:
-            ranks = []
-            for j in rest:
-                both = rest[rest != j]
-                y = candidates[truth[both]]
-                predicted = predict_plainly(configuration, x[both], y, x[[j]])
-                ranks.append(rank_plainly(predicted, candidates, truth[j]))
-            scores.append(score_log_ranks(ranks, 15))
-        np.testing.assert_allclose(selection.inner_scores[:, i], scores, atol=1e-12)
-        assert selection.chosen[i] == int(np.argmax(scores))
-        assert selection.nested[i] == selection.ranks[selection.chosen[i], i]
-
-
-def test_a_planted_link_is_found_and_a_shuffled_one_is_not() -> None:
-    random = np.random.default_rng(1)
-    candidates = random.standard_normal((80, 6))
-    truth = np.arange(30)
-    planted = candidates[:30] @ random.standard_normal((6, 40)) + random.standard_normal((30, 40))
-    configurations = mapping.GRID[:4]
-    link = mapping.link_genes(candidates, truth)
-    found = {}
-    for name, x in {"planted": planted, "shuffled": random.permutation(planted)}.items():
-        inverses = mapping.invert_kernels(configurations, x)
-        ranks = mapping.select_nested(configurations, inverses, link).nested
-        null = mapping.shuffle_links(
-            configurations, inverses, link, seed=np.random.SeedSequence(0), draws=99
-        )
-        assert null.shape == (99, 30)
-        found[name] = permutation_pvalue(
-            float(score_log_ranks(ranks, 80)), score_log_ranks(null, 80)
-        )
-    assert found["planted"] == 0.01
-    assert found["shuffled"] > 0.05
-
-
-def test_shuffling_moves_inputs_and_spaces_stay_with_their_genes() -> None:
-    x, candidates, truth = draw_problem(n=9, spaces=True)
-    link = mapping.link_genes(candidates, truth)
-    inverses = mapping.invert_kernels([mapping.PUBLISHED], x)
-    seed = np.random.SeedSequence(5)
-    order = np.random.default_rng(seed).permutation(9)
-    expected = mapping.rank_left_out(mapping.invert_kernels([mapping.PUBLISHED], x[order])[0], link)
-    found = mapping.shuffle_links([mapping.PUBLISHED], inverses, link, seed=seed, draws=1)
-    np.testing.assert_array_equal(found[0], expected)
-
-
 def test_scores_order_candidates_by_distance() -> None:
     _, candidates, truth = draw_problem()
     weights = np.random.default_rng(0).standard_normal((8, 8))
@@ -160,30 +85,23 @@ def test_links_that_fit_nothing_are_refused() -> None:
         mapping.link_genes(np.ones((3, 4, 2)), [0, 1])
 
 
-def test_selected_scores_rank_as_the_selection_and_hubs_are_corrected_without_the_gene() -> None:
-    x, candidates, truth = draw_problem(n=7, c=18, seed=2)
+def test_inputs_made_without_each_gene_are_used_for_that_gene() -> None:
+    x, candidates, truth = draw_problem(n=7, c=18, seed=3)
+    spaces = x + 0.3 * np.random.default_rng(0).standard_normal((7, *x.shape))
     link = mapping.link_genes(candidates, truth)
-    configurations = mapping.GRID[::9]
-    inverses = mapping.invert_kernels(configurations, x)
-    selection = mapping.select_nested(configurations, inverses, link)
-    arguments = configurations, inverses, link, selection.chosen
-    plain = mapping.score_selected(*arguments)
-    np.testing.assert_array_equal(rank_truth(plain, truth), selection.nested)
-    corrected = mapping.score_selected(*arguments, correct=True)
-    for i in range(7):
-        configuration = configurations[selection.chosen[i]]
-        rest = np.delete(np.arange(7), i)
-
-        def cosine(out, query, configuration=configuration):
-            rows = np.delete(np.arange(7), out)
-            made = predict_plainly(configuration, x[rows], candidates[truth[rows]], x[[query]])[0]
-            scale = np.linalg.norm(made) * np.linalg.norm(candidates, axis=1)
-            return candidates @ made / scale
-
-        others = np.stack([cosine([i, j], j) for j in rest])
-        np.testing.assert_allclose(corrected[i], 2 * cosine([i], i) - others.mean(axis=0))
-    seed = np.random.SeedSequence(1)
-    shuffled = mapping.shuffle_links(
-        configurations, inverses, link, seed=seed, draws=2, correct=True
-    )
-    assert shuffled.shape == (2, 7)
+    for configuration in mapping.GRID[::7]:
+        (inverse,) = mapping.invert_kernels([configuration], spaces)
+        one = mapping.rank_left_out(inverse, link, centre=configuration.centre)
+        two = mapping.rank_left_two_out(inverse, link, centre=configuration.centre)
+        order = np.random.default_rng(1).permutation(7)
+        moved = mapping.rank_left_out(
+            selecting.move_inputs(inverse, order), link, centre=configuration.centre
+        )
+        for i in range(7):
+            (alone,) = mapping.invert_kernels([configuration], spaces[i])
+            own = mapping.rank_left_out(alone, link, centre=configuration.centre)
+            assert one[i] == own[i]
+            both = mapping.rank_left_two_out(alone, link, centre=configuration.centre)
+            np.testing.assert_array_equal(two[i], both[i])
+            (again,) = mapping.invert_kernels([configuration], spaces[order[i]][order])
+            assert moved[i] == mapping.rank_left_out(again, link, centre=configuration.centre)[i]

@@ -110,3 +110,13 @@ def test_plain_points_of_the_grid_are_the_closed_form() -> None:
 def test_published_choice_takes_the_best_of_what_it_reports() -> None:
     ranks = np.array([[30.0, 60.0], [2.0, 5.0], [60.0, 60.0]])
     assert published.choose_as_published(ranks) == 1
+
+
+def test_inputs_made_without_a_gene_are_used_for_it() -> None:
+    x, candidates, truth = draw_problem(6, 9, 20)
+    spaces = x + 0.2 * np.random.default_rng(0).standard_normal((6, *x.shape))
+    link = link_genes(candidates, truth)
+    found = published.rank_published(SOME[::5], spaces, link, seed=3)
+    for i in range(6):
+        own = published.rank_published(SOME[::5], spaces[i], link, seed=3)
+        np.testing.assert_array_equal(found[:, i], own[:, i])
