@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from i2r.models.ensemble import BRANCHES, EncoderSettings
-from i2r.models.views import prepare_images, turn_images
+from i2r.models.views import prepare_images
 
 # Of a card, so that networks and their activations have room beside it.
 CARD_SHARE = 0.5
@@ -97,9 +97,9 @@ class NucleusPool(NamedTuple):
             cut["nucleus"] = self.crops[rows].to(target)
         if "region" in branches:
             cut["region"] = self._cut_windows(rows).to(target)
-        if turns is not None:
-            cut = turn_images(cut, turns)
-        return prepare_images(settings, cut.get("nucleus"), cut.get("region"), gains=gains)
+        return prepare_images(
+            settings, cut.get("nucleus"), cut.get("region"), turns=turns, gains=gains
+        )
 
     def _cut_windows(self, rows: Tensor) -> Tensor:
         """Cut the windows around some nuclei, shape (n, c, window, window)."""

@@ -277,7 +277,7 @@ class _Training:
         if kind == "none":
             return [(batch, None, None) for batch in batches]
         turns = draw_turns(random, n, len(self.encoder.branches), transposed=kind == "full")
-        turned = torch.split(turns.to(self.device), self.batch_size)
+        turned = torch.split(turns, self.batch_size)
         if kind == "flips":
             return [(b, t, None) for b, t in zip(batches, turned, strict=True)]
         n_channels = len(self.encoder.settings.channels)

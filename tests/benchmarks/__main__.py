@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 NAMES = [
-    "kernels", "features", "crops", "conversion", "chain", "mapping", "genes", "regulation", "screens",
+    "kernels", "features", "crops", "loader", "conversion", "chain", "mapping", "genes", "regulation", "screens",
 ] + (["segmenter", "bbbc013"] if "I2R_DATA" in os.environ else [])  # fmt: skip
 
 for name in NAMES:

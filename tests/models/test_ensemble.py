@@ -111,6 +111,26 @@ def test_shrinking_to_half_is_pillows() -> None:
     difference = found - expected.float()
     assert difference.abs().max() <= 1.0
     assert abs(difference.mean() + 1 / 8) < 0.01
+    rounded = resize_images(image[None, None], 224)[0, 0]
+    assert rounded.dtype == torch.uint8
+    assert (rounded.int() - expected.int()).abs().max() <= 1
+    assert (rounded == expected).float().mean() > 0.95
+
+
+@pytest.mark.parametrize("side", [64, 96, 33])
+def test_images_are_turned_after_resizing_as_well_as_before(side: int) -> None:
+    settings = replace(
+        PUBLISHED, nucleus_px=side, region_px=32, scale="plate", low=(0.0,), high=(255.0,)
+    )
+    crops = torch.randint(0, 255, (6, 1, 64, 64), dtype=torch.uint8)
+    regions = torch.randint(0, 255, (6, 1, 64, 64), dtype=torch.uint8)
+    turns = draw_turns(np.random.default_rng(1), 6, 2, transposed=True)
+    before = turn_images({"nucleus": crops, "region": regions}, turns)
+    expected = prepare_images(settings, before["nucleus"], before["region"])
+    found = prepare_images(settings, crops, regions, turns=turns)
+    torch.testing.assert_close(found["nucleus"], expected["nucleus"], rtol=1e-4, atol=1e-4)
+    # Rounded to grey levels on a CPU, rows first.
+    torch.testing.assert_close(found["region"], expected["region"], rtol=0, atol=1.01 / 255 / 0.22)
 
 
 def test_every_image_is_turned_by_itself() -> None:

@@ -18,7 +18,7 @@ from i2r.errors import InputError
 from i2r.models.ensemble import EncoderSettings, build_encoder
 from i2r.models.resnet import ResNet18
 from i2r.models.weights import decode_encoder, encode_encoder, encode_state
-from i2r.pipeline.spec import Pipeline, parse_pipeline
+from i2r.pipeline.spec import Pipeline, load_pipeline, parse_pipeline
 from i2r.stages.train import Train
 from i2r.store.experiment import Experiment, open_experiment
 from i2r.store.nuclei import CONTROL, list_classes
@@ -388,3 +388,21 @@ def test_a_class_without_nuclei_is_listed_and_one_alone_is_an_error(
 def test_options_that_make_no_sense_are_refused(plate: PlateFiles) -> None:
     with pytest.raises(InputError, match="n_folds"):
         pipeline(plate, n_folds=1)
+
+
+def test_the_published_recipe_is_a_pipeline() -> None:
+    """Compare with the published hyper-parameters, one by one."""
+    recipe = load_pipeline(str(Path(__file__).parents[2] / "pipelines" / "image2reg.yaml"))
+    by_fold, without = recipe.stage("train"), recipe.stage("train-without")
+    assert isinstance(by_fold, Train)
+    assert isinstance(without, Train)
+    for stage, batch_size, weight_decay in ((by_fold, 32, 5e-4), (without, 64, 1e-3)):
+        assert (stage.optimizer, stage.learning_rate, stage.decay) == ("adam", 1e-5, False)
+        assert (stage.batch_size, stage.weight_decay) == (batch_size, weight_decay)
+        assert (stage.max_epochs, stage.patience, stage.embedding_dim) == (300, 5, 1024)
+        assert (stage.architecture, stage.nucleus_px, stage.scale) == ("resnet18", 224, "nucleus")
+        assert (stage.region_px, stage.region_input_px, stage.halve_regions) == (448, 224, False)
+        assert (stage.augmentation, stage.split_by) == ("flips", "field")
+        assert stage.views[0] == "nucleus+region"
+    assert (by_fold.n_folds, by_fold.hold_out, without.hold_out) == (4, "folds", "classes")
+    assert recipe.stage("embed-without").needs[0] == "train-without"

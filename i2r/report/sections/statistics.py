@@ -9,7 +9,9 @@ TITLE = "Other measurements"
 ORDER = 75
 
 # These have figures of their own.
-SHOWN_ELSEWHERE = ("convert", "illuminate", "quality", "segment", "crop", "screen", "report")
+SHOWN_ELSEWHERE = (
+    "convert", "illuminate", "quality", "segment", "crop", "screen", "train", "embed", "report",
+)  # fmt: skip
 
 
 def draw(source: ReportSource) -> str | None:

@@ -1,0 +1,114 @@
+"""What embeddings are worth: do wells find each other, which perturbations are alike, a map."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from i2r.report import html
+from i2r.report.scales import find_ticks, place_on
+from i2r.report.source import NEGATIVE_CONTROL, ReportSource, StageRecord
+
+TITLE = "Embeddings"
+ORDER = 46
+# Encoders of a stage that are shown; more of them say little more.
+MAX_ENCODERS = 3
+# Colours that can be told apart (Okabe and Ito); more classes than that are drawn alike.
+COLOURS = ("#0b66a8", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8a6d00")
+
+
+def draw(source: ReportSource) -> str | None:
+    """Show every stage that embedded nuclei."""
+    shown = [found for stage in source.stages_of("embed") for found in _draw_stage(source, stage)]
+    return html.render("embeddings.html", encoders=shown) if shown else None
+
+
+def _draw_stage(source: ReportSource, stage: StageRecord) -> list[dict[str, Any]]:
+    """Draw the first encoders of a stage."""
+    found = {
+        name: source.reduced_table(stage.title, f"{stage.title}-{name}")
+        for name in ("reproducibility", "clusters", "curves", "umap")
+    }
+    if any(table is None for table in found.values()):
+        return []
+    tables = {name: table for name, table in found.items() if table is not None}
+    names = list(dict.fromkeys(tables["reproducibility"]["encoder"]))
+    options = stage.options
+    setup = (
+        f"{options.get('aggregate', 'mean')} over nuclei, correction "
+        f"{options.get('correction', 'none')} by {options.get('correct_by', 'plate')}"
+    )
+    shown = []
+    for name in names[:MAX_ENCODERS]:
+        own = {key: table[table["encoder"] == name] for key, table in tables.items()}
+        shown.append(
+            {
+                "title": " ".join(part for part in (stage.title, name) if part), "setup": setup,
+                "n_left_out": max(0, len(names) - MAX_ENCODERS),
+                "table": _list_classes(own["reproducibility"], own["clusters"]),
+                "curve": _draw_curve(own["curves"]), "map": _draw_map(own["umap"]),
+            }
+        )  # fmt: skip
+    return shown
+
+
+def _list_classes(reproducibility: pd.DataFrame, clusters: pd.DataFrame) -> str:
+    merged = reproducibility.merge(clusters[["class", "cluster", "order"]], on="class", how="left")
+    columns = {
+        "class": "condition", "n_wells": "wells", "cluster": "cluster",
+        "precision_controls": "mAP, controls", "null_mean_controls": "by chance",
+        "p_value_controls": "p, controls", "precision_others": "mAP, others",
+        "null_mean_others": "by chance ", "p_value_others": "p, others",
+    }  # fmt: skip
+    listed = merged.sort_values(["cluster", "order"], kind="stable")[list(columns)]
+    return html.table(
+        listed.rename(columns=columns),
+        "Do the wells of a condition find each other? Mean average precision (mAP) with which each "
+        "of its wells ranks the others before control wells, or before wells of other conditions, "
+        "by cosine similarity; 1 is perfect, 'by chance' the mean of as many wells drawn at "
+        "random, p the share of such draws that are as good. Rows are in the order of the tree.",
+        scores=("mAP, controls", "by chance", "mAP, others", "by chance "),
+    )
+
+
+def _draw_curve(curves: pd.DataFrame) -> dict[str, Any] | None:
+    """Place the quality of every number of clusters, and the null's."""
+    if not len(curves):
+        return None
+    numbers = curves["n_clusters"].to_numpy(dtype=float)
+    values = curves[["silhouette", "null_silhouette"]].to_numpy(dtype=float)
+    low, high = min(0.0, float(values.min())), max(0.1, float(values.max())) * 1.05
+    x = place_on((numbers.min(), max(numbers.max(), numbers.min() + 1)), (52, 410))
+    y = place_on((low, high), (220, 12))
+    lines = [
+        " ".join(f"{x(n)},{y(v)}" for n, v in zip(numbers, column, strict=True))
+        for column in values.T
+    ]
+    best = int(np.argmax(values[:, 0]))
+    return {
+        "line": lines[0], "null": lines[1], "best": int(numbers[best]),
+        "best_x": x(numbers[best]), "best_y": y(values[best, 0]),
+        "x_ticks": [(x(n), int(n)) for n in numbers],
+        "y_ticks": [(y(tick), tick) for tick in find_ticks(low, high)],
+    }  # fmt: skip
+
+
+def _draw_map(umap: pd.DataFrame) -> dict[str, Any] | None:
+    """Place wells in two dimensions, controls grey."""
+    if not len(umap):
+        return None
+    x = place_on((umap["x"].min(), umap["x"].max() + 1e-9), (16, 584))
+    y = place_on((umap["y"].min(), umap["y"].max() + 1e-9), (384, 16))
+    classes = sorted(set(umap["class"]) - {NEGATIVE_CONTROL, ""})
+    few = len(classes) <= len(COLOURS)
+    colours = dict(zip(classes, COLOURS, strict=False)) if few else {}
+    points = [
+        {
+            "x": x(row.x), "y": y(row.y), "title": f"{row.plate}/{row.well}: {row[3] or 'empty'}",
+            "colour": "#8a939e"
+            if row[3] in (NEGATIVE_CONTROL, "")
+            else colours.get(row[3], COLOURS[0]),
+        }
+        for row in umap[["plate", "well", "class", "x", "y"]].itertuples()
+    ]  # fmt: skip
+    return {"points": points, "legend": list(colours.items())}
