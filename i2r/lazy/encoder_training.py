@@ -138,6 +138,13 @@ def _train(
     data = open_dataset(plan.pool, files.read, device=device)
     labels, parts = _split(plan, data, split_seed)
     settings = _complete_settings(plan, data, parts, labels)
+    # Nuclei are round: where a mask is, the corners of nearly all tiles are empty.
+    corners = data.pool.crops[:, :, [0, 0, -1, -1], [0, -1, 0, -1]]
+    if settings.view == "binary-nucleus" and float((corners == 0).float().mean()) < 0.5:
+        raise I2RError(
+            "view 'binary-nucleus': most corners of crops are not 0, expected the background "
+            "masked. Cut crops with 'mask: true', or leave this view out."
+        )
     weights = files.load_weights()
     rows = {name: np.flatnonzero(parts == name) for name in (TRAIN, VALIDATION, TEST)}
     try:

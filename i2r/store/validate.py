@@ -20,7 +20,9 @@ def find_problems(experiment: Experiment) -> list[str]:
     for entry in experiment.ledger.entries():
         if entry.event != "done" or entry.key == "*":
             continue
-        if entry.key in experiment.wells:
+        if entry.key in experiment.wells and "encoders" in entry.result:
+            problems += _check_embeddings(experiment, entry.stage, entry.key, entry.result)
+        elif entry.key in experiment.wells:
             url = experiment.part_url(entry.stage, entry.key)
             if not files.exists(url):
                 problems.append(f"{url}: missing, though {entry.stage} {entry.key} is done.")
@@ -31,7 +33,12 @@ def find_problems(experiment: Experiment) -> list[str]:
 def _check_merged(experiment: Experiment) -> Iterator[str]:
     """Check that the merged tables of complete stages are there, one per plate."""
     for stage in sorted({entry.stage for entry in experiment.ledger.entries()}):
-        wells = [k for k in experiment.ledger.done_keys(stage) if k in experiment.wells]
+        wells = [
+            key
+            for key in experiment.ledger.done_keys(stage)
+            if key in experiment.wells
+            and "encoders" not in (experiment.ledger.result(stage, key) or {})
+        ]
         if not experiment.ledger.is_merged(stage):
             continue
         for plate in sorted({experiment.locate(key)[0].name for key in wells}):
@@ -131,6 +138,22 @@ def _check_crops(
     if shape[:1] != (result["nuclei"],):
         yield f"{url}: holds {shape[:1]} crops, its table has {result['nuclei']}."
     yield from check_array(url, shape, None)
+
+
+def _check_embeddings(
+    experiment: Experiment, stage: str, key: str, result: dict[str, Any]
+) -> Iterator[str]:
+    """Check that a well has an embedding per crop from every encoder; it has no table."""
+    for encoder in result["encoders"]:
+        url = experiment.embeddings_url(stage, key, encoder=encoder)
+        document = _read_document(url)
+        if document is None:
+            yield f"{url}: missing, though {stage} {key} is done."
+            continue
+        shape = tuple(document.get("shape", ()))
+        if shape[:1] != (result["nuclei"],):
+            yield f"{url}: holds {shape[:1]} embeddings of {result['nuclei']} crops."
+        yield from check_array(url, shape, "float32")
 
 
 def _stages_with(experiment: Experiment, what: str) -> list[str]:

@@ -20,6 +20,7 @@ from i2r.models.weights import decode_encoder, encode_encoder
 from i2r.pipeline.spec import Pipeline, parse_pipeline
 from i2r.store.arrays import read_array
 from i2r.store.experiment import Experiment, open_experiment
+from i2r.store.validate import find_problems
 from i2r.testing import PlateFiles, describe_pipeline, write_plate
 from tests.conftest import run_here
 
@@ -324,3 +325,15 @@ def test_an_encoder_in_a_file_and_one_that_is_trained_is_one_too_many(
     path, _ = write_encoder(tmp_path)
     with pytest.raises(InputError, match=r"needs: \[segment, crop\]"):
         run_here(trained(plate, {}, encoder=str(path)), tmp_path / "e")
+
+
+def test_a_complete_experiment_is_valid_and_one_without_an_embedding_is_not(
+    embedded: tuple[PlateFiles, Path], tmp_path: Path
+) -> None:
+    url = tmp_path / "copy"
+    shutil.copytree(embedded[1], url)
+    assert find_problems(open_experiment(str(url))) == []
+    experiment = open_experiment(str(url))
+    shutil.rmtree(experiment.embeddings_url("embed", "P1/A03").removeprefix("file://"))
+    (problem,) = find_problems(experiment)
+    assert problem.endswith("missing, though embed P1/A03 is done.")

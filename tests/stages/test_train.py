@@ -406,3 +406,12 @@ def test_the_published_recipe_is_a_pipeline() -> None:
         assert stage.views[0] == "nucleus+region"
     assert (by_fold.n_folds, by_fold.hold_out, without.hold_out) == (4, "folds", "classes")
     assert recipe.stage("embed-without").needs[0] == "train-without"
+
+
+def test_outlines_need_masked_crops(tmp_path: Path, own_plate: Any) -> None:
+    content = describe_pipeline(own_plate(wells=8, fields=1), screen=False)
+    content["stages"][-1]["mask"] = False
+    content["stages"].append({"stage": "train", **QUICK, "views": ["binary-nucleus"]})
+    summary = run_here(parse_pipeline(content, where="test"), tmp_path / "e")
+    assert summary.exit_code == 3
+    assert "Cut crops with 'mask: true'" in summary.failed[0].error
