@@ -63,6 +63,9 @@ def prepare(pipeline: Pipeline, url: str, *, say: Say = lambda line: None) -> Ex
     problems = [line for stage in pipeline.stages for line in stage.check(experiment)]
     if problems:
         raise InputError(join_problems(problems))
+    for stage in pipeline.stages:
+        for note in stage.notes(experiment):
+            say(note)
     return experiment
 
 

@@ -185,6 +185,10 @@ class Stage(BaseModel):
         """List what makes the stage impossible for the whole experiment, one line each."""
         return []
 
+    def notes(self, experiment: Experiment) -> list[str]:
+        """List what a user should know before the stage runs, one line each."""
+        return []
+
     def fingerprint(self, experiment: Experiment, key: str, upstream: Mapping[str, str]) -> str:
         """Identify a unit's inputs: what differs gives another result.
 

@@ -160,6 +160,21 @@ class Train(Stage):
             )
         return problems
 
+    def notes(self, experiment: Experiment) -> list[str]:
+        """Say that a ResNet starts from nothing, and that folds by field leak."""
+        notes = []
+        if self.architecture == "resnet18" and self.weights is None and self.method == "train":
+            notes.append(
+                f"stage {self.title!r}: no 'weights', so ResNets start from random ones; the "
+                "published start from ImageNet's."
+            )
+        if self.split_by == "field":
+            notes.append(
+                f"stage {self.title!r}: folds by field leak, wells are in training and test; the "
+                "report marks its accuracies."
+            )
+        return notes
+
     # ------------------------------------------------------------------ units
 
     def _units(self, experiment: Experiment) -> dict[str, _Unit]:

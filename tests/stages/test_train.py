@@ -18,6 +18,7 @@ from i2r.errors import InputError
 from i2r.models.ensemble import EncoderSettings, build_encoder
 from i2r.models.resnet import ResNet18
 from i2r.models.weights import decode_encoder, encode_encoder, encode_state
+from i2r.pipeline.run import prepare
 from i2r.pipeline.spec import Pipeline, load_pipeline, parse_pipeline
 from i2r.stages.train import Train
 from i2r.store.experiment import Experiment, open_experiment
@@ -313,6 +314,7 @@ KILLED = """
 import os, signal, sys
 import i2r.models.training as training
 from i2r.pipeline.run import run_pipeline
+from i2r.pipeline.run import prepare
 from i2r.pipeline.spec import load_pipeline
 from i2r.cluster import ClusterSpec
 
@@ -415,3 +417,16 @@ def test_outlines_need_masked_crops(tmp_path: Path, own_plate: Any) -> None:
     summary = run_here(parse_pipeline(content, where="test"), tmp_path / "e")
     assert summary.exit_code == 3
     assert "Cut crops with 'mask: true'" in summary.failed[0].error
+
+
+def test_a_start_from_random_weights_and_leaking_folds_are_said(
+    plate: PlateFiles, tmp_path: Path
+) -> None:
+    said: list[str] = []
+    given = pipeline(plate, architecture="resnet18", split_by="field")
+    prepare(given, str(tmp_path / "e"), say=said.append)
+    assert any("ResNets start from random ones" in line for line in said)
+    assert any("folds by field leak" in line for line in said)
+    said.clear()
+    prepare(pipeline(plate), str(tmp_path / "e"), say=said.append)
+    assert not any("'train'" in line for line in said)
