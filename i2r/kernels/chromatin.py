@@ -161,6 +161,26 @@ def _percentile(ordered: npt.NDArray[np.float64], percent: float) -> float:
 
 
 @numba.njit(cache=True, nogil=True)
+def _median_deviation(ordered: npt.NDArray[np.float64], median: float) -> float:
+    """Median absolute deviation, going outwards from the median of sorted values."""
+    n = ordered.size
+    right = np.searchsorted(ordered, median)
+    left = right - 1
+    before = deviation = 0.0
+    for _ in range(n // 2 + 1):
+        before = deviation
+        to_left = median - ordered[left] if left >= 0 else np.inf
+        to_right = ordered[right] - median if right < n else np.inf
+        if to_left <= to_right:
+            deviation = to_left
+            left -= 1
+        else:
+            deviation = to_right
+            right += 1
+    return deviation if n % 2 else (before + deviation) / 2
+
+
+@numba.njit(cache=True, nogil=True)
 def _describe_values(ordered: npt.NDArray[np.float64], out: npt.NDArray[np.float64]) -> None:
     """Values of `CHROMATIN_COLUMNS` from ``mean`` to ``kurtosis``."""
     n = ordered.size
@@ -178,7 +198,7 @@ def _describe_values(ordered: npt.NDArray[np.float64], out: npt.NDArray[np.float
     out[6], out[7] = _percentile(ordered, 25.0), _percentile(ordered, 75.0)
     low = _percentile(ordered, 20.0)
     out[8] = _percentile(ordered, 80.0) / low if low > 0 else 0.0
-    out[9] = _percentile(np.sort(np.abs(ordered - out[5])), 50.0)
+    out[9] = _median_deviation(ordered, out[5])
     out[10] = out[1] / mean if mean > 0 else 0.0
     if ordered[n - 1] > ordered[0]:
         out[11] = third / second**1.5

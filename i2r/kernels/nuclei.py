@@ -124,36 +124,44 @@ def _find_label_runs(
 ) -> tuple[
     npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.int32]
 ]:
-    """Label, row and half-open range of columns of each stretch of one label in a row."""
+    """Label, row and half-open range of columns of each stretch of one label in a row.
+
+    Most pixels equal the one before. They are compared a whole row at a time, which the compiler
+    vectorises, and passed over eight at a time.
+    """
     height, width = labels.shape
-    n_runs = 0
-    for y in range(height):
-        row = labels[y]
-        starts = int(width > 0 and row[0] != 0)
-        for x in range(1, width):
-            starts += int((row[x] != row[x - 1]) & (row[x] != 0))
-        n_runs += starts
-    ids = np.empty(n_runs, dtype=np.int64)
-    ys = np.empty(n_runs, dtype=np.int32)
-    x0s = np.empty(n_runs, dtype=np.int32)
-    x1s = np.empty(n_runs, dtype=np.int32)
+    capacity = 4 * height + width
+    ids = np.empty(capacity, dtype=np.int64)
+    runs = np.empty((3, capacity), dtype=np.int32)
+    differs = np.zeros((width + 7) // 8 * 8, dtype=np.uint8)
+    eights = differs.view(np.int64)
     n = 0
     for y in range(height):
         row = labels[y]
-        before = row[0] * 0 if width else 0
-        for x in range(width):
-            label = row[x]
-            if label != before:
-                if before != 0:
-                    x1s[n - 1] = x
-                if label != 0:
-                    ids[n] = label
-                    ys[n] = y
-                    x0s[n] = x
-                    x1s[n] = width
-                    n += 1
-                before = label
-    return ids, ys, x0s, x1s
+        if n + width > ids.size:
+            more_ids = np.empty(2 * ids.size + width, dtype=np.int64)
+            more_runs = np.empty((3, more_ids.size), dtype=np.int32)
+            more_ids[:n], more_runs[:, :n] = ids[:n], runs[:, :n]
+            ids, runs = more_ids, more_runs
+        before, after, target = row[: width - 1], row[1:], differs[1:width]
+        for k in range(after.size):
+            target[k] = before[k] != after[k]
+        if width:
+            differs[0] = row[0] != 0
+        current = row[0] * 0 if width else 0
+        for eight in range(eights.size):
+            if eights[eight] == 0:
+                continue
+            for x in range(8 * eight, 8 * eight + 8):
+                if differs[x]:
+                    if current != 0:
+                        runs[2, n - 1] = x
+                    current = row[x]
+                    if current != 0:
+                        ids[n] = current
+                        runs[0, n], runs[1, n], runs[2, n] = y, x, width
+                        n += 1
+    return ids[:n], runs[0, :n], runs[1, :n], runs[2, :n]
 
 
 @numba.njit(cache=True, nogil=True)
