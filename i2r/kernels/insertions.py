@@ -6,7 +6,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from i2r.kernels.exchanges import Network, Tree
+from i2r.kernels.hanging import Network, Tree
 from i2r.kernels.heaps import IndexedHeap, drop_item, make_indexed, set_key
 
 

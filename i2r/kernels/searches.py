@@ -9,16 +9,8 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from i2r.kernels.exchanges import (
-    Move,
-    Network,
-    Tree,
-    hang_tree,
-    make_move,
-    make_tree,
-    replace_path,
-    take_out,
-)
+from i2r.kernels.exchanges import Move, make_move, replace_path, take_out
+from i2r.kernels.hanging import Network, Tree, hang_tree, make_tree
 from i2r.kernels.insertions import Journal, gather_prizes, make_journal, put_in
 from i2r.kernels.moats import grow_moats
 from i2r.kernels.trees import prune_strongly, span_cheaply

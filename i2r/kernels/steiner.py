@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from i2r.kernels.exchanges import Network
+from i2r.kernels.hanging import Network
 from i2r.kernels.moats import grow_moats
 from i2r.kernels.searches import improve_tree
 from i2r.kernels.trees import list_neighbours, prune_strongly
