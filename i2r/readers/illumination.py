@@ -1,6 +1,7 @@
 """Illumination functions that others made: .npy as JUMP ships them, .mat as older screens."""
 
 import io
+import warnings
 
 import numpy as np
 import numpy.typing as npt
@@ -40,9 +41,10 @@ def read_function(url: str, *, shape: tuple[int, int]) -> npt.NDArray[np.float32
         raise InputError(f"{where}: no such file. Look at 'functions'.") from error
     try:
         function = _decode_mat(data) if url.lower().endswith(".mat") else _decode_npy(data)
-    except (ValueError, TypeError, KeyError, OSError, EOFError, NotImplementedError) as error:
+    except Exception as error:  # a damaged file may end anywhere in NumPy's and SciPy's readers
+        detail = (str(error) or type(error).__name__).splitlines()[0][:80]
         raise InputError(
-            f"{where}: unreadable ({str(error).splitlines()[0][:80]}), expected .npy or .mat with "
+            f"{where}: unreadable ({detail}), expected .npy or .mat with "
             "one array of numbers. Save it again, without pickle."
         ) from error
     if function.shape != tuple(shape):
@@ -59,7 +61,9 @@ def read_function(url: str, *, shape: tuple[int, int]) -> npt.NDArray[np.float32
 
 
 def _decode_npy(data: bytes) -> npt.NDArray[np.number]:
-    array = np.load(io.BytesIO(data), allow_pickle=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a damaged header may look like Python 2's
+        array = np.load(io.BytesIO(data), allow_pickle=False)
     return _as_plane(array)
 
 

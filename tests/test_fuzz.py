@@ -1,0 +1,202 @@
+"""Readers of user files, and YAML loaders, against broken files: no error but a clear one.
+
+Valid files are cut, doubled, spliced and overwritten. ``I2R_FUZZ`` says how many inputs there are in
+all: 600 by default, 10,000 in the project's CI (marker slow), and by hand as many as you like::
+
+    I2R_FUZZ=100000 python -m pytest -m slow tests/test_fuzz.py
+"""
+
+import os
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import tifffile
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from i2r.cluster import load_cluster
+from i2r.errors import I2RError
+from i2r.pipeline.spec import load_pipeline
+from i2r.readers import illumination, images, masks, sheets
+from i2r.readers.loaddata import scan as scan_load_data
+from i2r.readers.phenix import scan as scan_phenix
+from i2r.readers.samplesheet import scan as scan_samplesheet
+from i2r.readers.sources import ReaderOptions
+from i2r.store.experiment import open_experiment
+from i2r.store.gene_tables import read_gene_sets, read_labels, read_vectors
+from i2r.store.layout import read_layout
+from i2r.store.ledger import Ledger
+from i2r.store.networks import read_network
+
+ALL = int(os.environ.get("I2R_FUZZ", "10000"))
+
+PIPELINE = b"""seed: 1
+stages:
+  - {stage: convert, source: images, layout: layout.csv, pixel_size_um: 1.3, channels: {"1": DNA}}
+  - {stage: segment, channel: DNA, method: threshold}
+  - stage: crop
+    size_px: 64
+  - stage: screen
+    channels: [DNA]
+"""
+CLUSTER = b"""type: slurm
+cpu: {jobs: 2, cores: 8, processes: 4, memory: 32GiB, walltime: "1-08:00:00", queue: cpu}
+gpu: {jobs: 1, job_extra_directives: ["--gres=gpu:1"]}
+security: {tls_ca_file: ca.pem}
+"""
+LAYOUT = b"plate,well,perturbation,role,gene,dose\nP1,A01,x,treated,TP53,1.5\nP1,B02,c,negative_control,,\n"
+LOAD_DATA = (
+    b"Metadata_Plate,Metadata_Well,Metadata_Site,FileName_OrigDNA,PathName_OrigDNA\n"
+    b"P1,A01,1,a.tif,/images\nP1,A02,2,b.tif,/images\n"
+)
+SHEET = b"plate,well,field,channel,path\nP1,A01,1,DNA,a.tif\nP1,A02,1,DNA,b.tif\n"
+PHENIX = b"""<?xml version="1.0"?><EvaluationInputData xmlns="http://www.perkinelmer.com/PEHH/HarmonyV5">
+<Plates><Plate><PlateID>P1</PlateID></Plate></Plates><Images><Image Version="1"><id>0101K1F1P1R1</id>
+<URL>a.tiff</URL><Row>1</Row><Col>1</Col><FieldID>1</FieldID><PlaneID>1</PlaneID><ChannelID>1</ChannelID>
+<ChannelName>DNA</ChannelName><ImageResolutionX Unit="m">1.9E-07</ImageResolutionX></Image></Images>
+</EvaluationInputData>"""
+GRAPHML = b"""<?xml version="1.0"?><graphml xmlns="http://graphml.graphdrawing.org/xmlns">
+<key id="c" for="edge" attr.name="cost" attr.type="double"/><graph edgedefault="undirected">
+<node id="A"/><node id="B"/><edge source="A" target="B"><data key="c">0.5</data></edge></graph></graphml>"""
+LEDGER = b'{"stage":"crop","key":"P1/A01","event":"done","fingerprint":"0","attempt":1}\n' * 3
+MARKER = b'{"format": "i2r", "version": 1}'
+
+
+def make_tiff(folder: Path) -> bytes:
+    path = folder / f"{uuid.uuid4().hex}.tif"
+    tifffile.imwrite(path, np.arange(48 * 40, dtype=np.uint16).reshape(48, 40), compression="lzw")
+    return path.read_bytes()
+
+
+def make_npy(folder: Path) -> bytes:
+    path = folder / f"{uuid.uuid4().hex}.npy"
+    np.save(path, np.ones((8, 9), dtype=np.float32))
+    return path.read_bytes()
+
+
+def read_ledger(path: str) -> object:
+    folder = Path(path).parent / f"{Path(path).name}-ledger"
+    folder.mkdir(exist_ok=True)
+    (folder / "000001.jsonl").write_bytes(Path(path).read_bytes())
+    return Ledger(str(folder))
+
+
+def read_marker(path: str) -> object:
+    folder = Path(path).parent / f"{Path(path).name}-experiment"
+    folder.mkdir(exist_ok=True)
+    (folder / "experiment.json").write_bytes(Path(path).read_bytes())
+    return open_experiment(str(folder))
+
+
+class Target(NamedTuple):
+    """A reader, what its files are called, and a valid one."""
+
+    read: Callable[[str], object]
+    name: str
+    valid: bytes | Callable[[Path], bytes]
+
+
+OPTIONS = ReaderOptions()
+TARGETS = {
+    "pipeline": Target(load_pipeline, "p.yaml", PIPELINE),
+    "cluster": Target(load_cluster, "c.yaml", CLUSTER),
+    "layout": Target(read_layout, "layout.csv", LAYOUT),
+    "sheet": Target(sheets.read_sheet, "s.csv", SHEET),
+    "samplesheet": Target(lambda p: scan_samplesheet(p, OPTIONS), "s.csv", SHEET),
+    "load_data": Target(lambda p: scan_load_data(p, OPTIONS), "load_data.csv", LOAD_DATA),
+    "phenix": Target(lambda p: scan_phenix(p, OPTIONS), "Index.xml", PHENIX),
+    "network": Target(read_network, "n.graphml", GRAPHML),
+    "image": Target(images.read_plane, "i.tif", make_tiff),
+    "header": Target(images.read_shape, "i.tif", make_tiff),
+    "mask": Target(lambda p: masks.read_mask(p, shape=(48, 40)), "m.tif", make_tiff),
+    "illumination": Target(
+        lambda p: illumination.read_function(p, shape=(8, 9)), "f.npy", make_npy
+    ),
+    "vectors": Target(read_vectors, "v.csv", b"gene,e0,e1\nTP53,0.1,2\nMYC,3,4\n"),
+    "labels": Target(read_labels, "l.csv", b"gene,label\nTP53,a\nMYC,b\n"),
+    "gene sets": Target(read_gene_sets, "s.gmt", b"SET\tdescription\tTP53\tMYC\nOTHER\t\tEGFR\n"),
+    "ledger": Target(read_ledger, "l.jsonl", LEDGER),
+    "experiment": Target(read_marker, "experiment.json", MARKER),
+}
+
+# Pieces that parsers trip over: entities, references, huge numbers, other encodings.
+NASTY = st.sampled_from(
+    [
+        b"\x00", b"\xff\xfe", b"\xef\xbb\xbf", b"&a", b"*a", b"!!python/object/apply:os.system ['x']",
+        b"<!DOCTYPE x [<!ENTITY a 'b'>]>", b"&a;", b"9" * 400, b"-1", b"1e999", b"nan", b"null",
+        b"[" * 50, b"{" * 50, b"../../x", b'"', b"'", b",", b"\n", b"\r", b"\t", b": ", b"- ", b"true",
+        b"2020-01-01", b"0x10", b"1:30", b"<a>", b"</", b"/>", b"\xf0\x9f\x92\xa9",
+    ]
+)  # fmt: skip
+PIECES = st.one_of(st.binary(max_size=8), NASTY)
+EDITS = st.lists(
+    st.tuples(st.sampled_from(["insert", "overwrite", "cut", "double"]), st.floats(0, 1), st.floats(0, 0.3), PIECES),
+    min_size=1, max_size=4,
+)  # fmt: skip
+
+
+def damage(data: bytes, edits: list[tuple[str, float, float, bytes]]) -> bytes:
+    """Apply edits at places given as fractions of the length."""
+    for kind, place, extent, piece in edits:
+        at = int(place * len(data))
+        to = min(len(data), at + int(extent * len(data)))
+        if kind == "insert":
+            data = data[:at] + piece + data[at:]
+        elif kind == "overwrite":
+            data = data[:at] + piece + data[at + len(piece) :]
+        elif kind == "cut":
+            data = data[:at] + data[to:]
+        else:
+            data = data[:to] + data[at:to] + data[to:]
+    return data
+
+
+def count_lines(target: Target, path: str) -> int:
+    """Read a file; give the length of the error, 0 where there is none."""
+    try:
+        target.read(path)
+    except I2RError as error:
+        return len(str(error).splitlines())
+    return 0
+
+
+def fuzz(name: str, folder: Path, number: int) -> None:
+    target = TARGETS[name]
+    valid = target.valid if isinstance(target.valid, bytes) else target.valid(folder)
+    path = folder / target.name
+
+    @settings(
+        max_examples=number, deadline=None, database=None, derandomize=True,
+        suppress_health_check=list(HealthCheck), phases=[Phase.generate],
+    )  # fmt: skip
+    @given(edits=EDITS)
+    def run(edits: list[tuple[str, float, float, bytes]]) -> None:
+        path.write_bytes(damage(valid, edits))
+        # One line for each of at most five problems, and how many more there are.
+        assert count_lines(target, str(path)) <= 6
+
+    run()
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_broken_files_give_clear_errors(name: str, tmp_path: Path) -> None:
+    fuzz(name, tmp_path, 35)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(6 * 3600)
+@pytest.mark.parametrize("name", TARGETS)
+def test_many_broken_files_give_clear_errors(name: str, tmp_path: Path) -> None:
+    fuzz(name, tmp_path, -(-ALL // len(TARGETS)))
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_the_file_that_is_broken_was_valid(name: str, tmp_path: Path) -> None:
+    target = TARGETS[name]
+    path = tmp_path / target.name
+    path.write_bytes(target.valid if isinstance(target.valid, bytes) else target.valid(tmp_path))
+    target.read(str(path))
