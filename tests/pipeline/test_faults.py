@@ -70,7 +70,7 @@ def start(setup: Setup, url: Path, *, cluster: str | None = None) -> subprocess.
     """Start the command line in a process group of its own, like a terminal does."""
     command = [
         sys.executable, "-m", "i2r", "run", str(setup.pipeline), str(url),
-        "--cluster", cluster or str(setup.cluster), "--progress", "none",
+        "--cluster", cluster or str(setup.cluster), "--progress", "none", "--yes",
     ]  # fmt: skip
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
