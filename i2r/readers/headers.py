@@ -1,4 +1,4 @@
-"""What a TIFF or PNG file says about a page, and what is refused, before anything is decoded."""
+"""What a TIFF, PNG or JPEG file says about a page, and what is refused before it is decoded."""
 
 import struct
 from typing import Any, NamedTuple
@@ -15,6 +15,7 @@ MAX_DECODED_BYTES = 2**30
 # tifffile for LZW; tifffile decodes the rest.
 _LIBTIFF = {1, 5, 8, 32946, 50000}
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+JPEG_SIGNATURE = b"\xff\xd8\xff"
 _GREY_PHOTOMETRICS = {0, 1}
 _PIXEL_TYPES = (np.dtype(np.uint8), np.dtype(np.uint16))
 
@@ -50,6 +51,8 @@ def parse_header(file: Any, n_bytes: int, url: str, page: int) -> Header:
     file.seek(0)
     if start.startswith(PNG_SIGNATURE):
         header, colours, sample = _parse_png(start, url, page)
+    elif start.startswith(JPEG_SIGNATURE):
+        header, colours, sample = _parse_jpeg(file, n_bytes, url, page)
     else:
         header, colours, sample = _parse_tiff(file, n_bytes, url, page)
     where = files.without_secrets(url)
@@ -84,6 +87,31 @@ def _parse_png(start: bytes, url: str, page: int) -> tuple[Header, str, str]:
     return Header((height, width), dtype, by_libtiff=False), colours, f"{depth}-bit"
 
 
+def _parse_jpeg(file: Any, n_bytes: int, url: str, page: int) -> tuple[Header, str, str]:
+    """Read the frame of a JPEG file; returns the header, the kind of colours, the sample."""
+    if page:
+        raise _no_page(url, page, 1)
+    # Decoders fill up what is missing with grey, so the end is looked for here.
+    file.seek(max(0, n_bytes - 64))
+    if not file.read(64).rstrip(b"\0").endswith(b"\xff\xd9"):
+        raise unreadable(url, f"it ends after {n_bytes} bytes without the end of an image")
+    file.seek(2)
+    while len(block := file.read(4)) == 4 and block[0] == 0xFF:
+        marker, length = block[1], int.from_bytes(block[2:], "big")
+        # Frames are 0xC0 to 0xCF, but for tables of Huffman and arithmetic coding.
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            frame = file.read(6)
+            file.seek(0)
+            if len(frame) < 6:
+                break
+            depth, height, width, samples = struct.unpack(">BHHB", frame)
+            dtype = np.dtype({8: np.uint8}.get(depth, np.void))
+            colours = "" if samples == 1 else f"JPEG, {samples} samples"
+            return Header((height, width), dtype, by_libtiff=False), colours, f"{depth}-bit"
+        file.seek(length - 2, 1)
+    raise unreadable(url, "the header is cut")
+
+
 def _parse_tiff(file: Any, n_bytes: int, url: str, page: int) -> tuple[Header, str, str]:
     """Read one page's tags of a TIFF file; returns the header, the kind of colours, the sample."""
     try:
@@ -115,7 +143,7 @@ def missing(url: str, *, why: str | None = None) -> FieldError:
     """Say that a file isn't there, or may not be read."""
     return FieldError(
         f"missing: {files.without_secrets(url)} can't be opened ({why or 'no such file'}), "
-        "expected a TIFF or PNG file. Copy it again, or leave the field out."
+        "expected a TIFF, PNG or JPEG file. Copy it again, or leave the field out."
     )
 
 
@@ -131,5 +159,5 @@ def unreadable(url: str, why: str) -> FieldError:
     first = (why.splitlines() or [""])[0][:120]
     return FieldError(
         f"truncated: {files.without_secrets(url)} can't be decoded ({first}), expected a whole "
-        "TIFF or PNG file. Copy or export it again."
+        "TIFF, PNG or JPEG file. Copy or export it again."
     )

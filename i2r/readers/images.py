@@ -1,4 +1,4 @@
-"""Image files decoded from memory: grey TIFF and PNG of 8 or 16 bit, nothing else is trusted."""
+"""Image files decoded from memory: grey TIFF, PNG and JPEG of 8 or 16 bit, nothing else."""
 
 import hashlib
 import io
@@ -8,11 +8,11 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 import tifffile
-from imagecodecs import png_decode, tiff_decode
+from imagecodecs import jpeg_decode, png_decode, tiff_decode
 
 from i2r.errors import FieldError
 from i2r.readers.arrays import is_array, read_array_header, read_array_plane, stat_array
-from i2r.readers.headers import PNG_SIGNATURE, missing, parse_header, unreadable
+from i2r.readers.headers import JPEG_SIGNATURE, PNG_SIGNATURE, missing, parse_header, unreadable
 from i2r.store import files
 
 # Size and time of a file that isn't there.
@@ -127,7 +127,7 @@ def read_plane(url: str, *, page: int = 0) -> npt.NDArray[np.unsignedinteger[Any
     Parameters
     ----------
     url
-        A TIFF or PNG file, or the document of a Zarr array.
+        A TIFF, PNG or JPEG file, or the document of a Zarr array.
     page
         Which page of a TIFF file, or which plane of an array, from 0.
 
@@ -154,6 +154,8 @@ def decode_plane(data: bytes, *, url: str, page: int = 0) -> npt.NDArray[np.unsi
     try:
         if data.startswith(PNG_SIGNATURE):
             plane = png_decode(data)
+        elif data.startswith(JPEG_SIGNATURE):
+            plane = jpeg_decode(data)
         elif header.by_libtiff:
             plane = tiff_decode(data, index=page)
         else:
@@ -198,7 +200,7 @@ def count_pages(url: str) -> int:
         return 1
     shape, _ = read_shape(url)
     with files.open_file(url) as file:
-        if file.read(8) == PNG_SIGNATURE:
+        if file.read(8).startswith((PNG_SIGNATURE, JPEG_SIGNATURE)):
             return 1
         file.seek(0)
         try:

@@ -10,7 +10,7 @@ from i2r.readers.sources import Found, build_sources
 from i2r.store import files
 
 GROUPS = ("plate", "well", "row", "column", "field", "channel", "z")
-SUFFIXES = (".tif", ".tiff", ".png")
+SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg")
 _EXAMPLE = r"(?P<well>[A-P]\d\d)_s(?P<field>\d)_w(?P<channel>\d)\.tif$"
 # Names compared with a pattern that matches nothing: enough to be of help, quick on any folder.
 _COMPARED = 2000
@@ -32,7 +32,8 @@ def scan(source: str, options: ReaderOptions) -> Sources:
     Returns
     -------
     Sources
-        TIFF and PNG files whose path the pattern matches; the others are counted in the notes.
+        TIFF, PNG and JPEG files whose path the pattern matches; the others are counted in the
+        notes.
 
     Raises
     ------

@@ -179,6 +179,25 @@ def test_strips_that_were_never_written(tmp_path: Path) -> None:
     assert "strips without data" in refuse(path, "truncated")
 
 
+def test_jpeg(tmp_path: Path) -> None:
+    """Lossy, but grey, whole and of the stated size; colours and cut files are refused."""
+    path = tmp_path / "x.jpg"
+    smooth = np.add.outer(np.arange(40), 2 * np.arange(60)).astype(np.uint8)
+    Image.fromarray(smooth).save(path, quality=95)
+    decoded = read_plane(str(path))
+    assert decoded.dtype == np.uint8
+    assert np.abs(decoded.astype(int) - smooth).max() <= 3
+    assert read_shape(str(path)) == ((40, 60), np.dtype(np.uint8))
+    data = path.read_bytes()
+    for size in range(3, len(data) - 1, 7):
+        path.write_bytes(data[:size])
+        refuse(path, "truncated")
+    path.write_bytes(data + bytes(16))
+    np.testing.assert_array_equal(read_plane(str(path)), decoded)
+    Image.fromarray(np.stack([smooth] * 3, axis=-1)).save(path)
+    refuse(path, "rgb")
+
+
 @pytest.mark.parametrize("kind", ["tiff", "png", "palette", "alpha"])
 def test_colours(tmp_path: Path, kind: str) -> None:
     colour = RNG.integers(0, 255, (9, 11, 3)).astype(np.uint8)
@@ -205,7 +224,7 @@ def test_other_pixel_types(tmp_path: Path, dtype) -> None:
 
 def test_other_files_are_no_images(tmp_path: Path) -> None:
     path = tmp_path / "x.tif"
-    Image.fromarray(PLANE.astype(np.uint8)).save(path, format="JPEG")
+    Image.fromarray(PLANE.astype(np.uint8)).save(path, format="GIF")
     refuse(path, "truncated")
     path.write_bytes(b"II*\x00" + RNG.bytes(64))
     refuse(path, "truncated")
