@@ -13,6 +13,8 @@ from i2r.errors import InputError
 
 Function = Callable[..., Any]
 
+# Where click's context keeps whether a performance report was asked for.
+PERFORMANCE = "i2r.performance_report"
 _RUNNING = (
     click.option(
         "--cluster",
@@ -35,6 +37,13 @@ _RUNNING = (
         "--strict",
         is_flag=True,
         help="Stop (exit 2) when any field can't be used.",
+    ),
+    click.option(
+        "--performance-report",
+        is_flag=True,
+        expose_value=False,
+        callback=lambda context, option, given: context.meta.update({PERFORMANCE: given}),
+        help="Write Dask's performance report to runs/RUN.html in the experiment.",
     ),
 )
 
@@ -102,6 +111,12 @@ def running_options(function: Function) -> Function:
     for option in reversed(_RUNNING):
         function = option(function)
     return function
+
+
+def wants_performance_report() -> bool:
+    """Tell whether the present command was asked for one."""
+    context = click.get_current_context(silent=True)
+    return context is not None and bool(context.meta.get(PERFORMANCE))
 
 
 def say(line: str) -> None:

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from i2r.cli.options import get_voice, json_option, make_confirm, running_options, say
+from i2r.cli.options import (
+    get_voice,
+    json_option,
+    make_confirm,
+    running_options,
+    say,
+    wants_performance_report,
+)
 from i2r.errors import InputError
 
 if TYPE_CHECKING:
@@ -55,6 +62,7 @@ def execute(
         say=say,
         confirm=make_confirm(yes),
         command=shlex.join(["i2r", *sys.argv[1:]]),
+        performance_report=wants_performance_report(),
     )
     print_summary(summary, experiment)
     if summary.stopped.startswith("interrupted"):

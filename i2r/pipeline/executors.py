@@ -3,9 +3,9 @@
 import queue
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import CancelledError
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
@@ -14,6 +14,7 @@ import psutil
 from i2r.cluster import AnyCluster, Group, JobClusterSpec
 from i2r.errors import I2RError, InputError
 from i2r.pipeline.startup import Say, start_cluster
+from i2r.store import files
 
 if TYPE_CHECKING:
     from distributed import Future
@@ -82,6 +83,10 @@ class InProcess:
         """Return what has run."""
         finished, self._finished = self._finished, []
         return finished
+
+    def report(self, url: str) -> AbstractContextManager[None]:
+        """Report nothing: that is about Dask's workers."""
+        return nullcontext()
 
     def close(self) -> None:
         """Nothing to stop."""
@@ -231,6 +236,19 @@ class OnCluster:
             # attempt under that key with the old error.
             self._futures.pop(item.handle).release()
         return finished
+
+    @contextmanager
+    def report(self, url: str) -> Iterator[None]:
+        """Write Dask's performance report about what runs meanwhile, an HTML file, to a URL."""
+        import tempfile
+
+        from distributed import performance_report
+
+        with tempfile.TemporaryDirectory() as folder:
+            path = f"{folder}/report.html"
+            with self._client.as_current(), performance_report(filename=path):
+                yield
+            files.write_bytes(url, files.read_bytes(path))
 
     def _wait_for_scheduler(self) -> None:
         """Give a lost connection some time; what was under way is lost with the scheduler."""

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Collection, Mapping
+from contextlib import ExitStack
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,7 @@ def run_pipeline(
     say: Say = lambda line: None,
     confirm: Callable[[str], bool] = lambda question: True,
     command: str = "i2r.run",
+    performance_report: bool = False,
 ) -> Summary:
     """Run everything in a pipeline that is not done with the same inputs.
 
@@ -104,6 +106,8 @@ def run_pipeline(
         Show the user a line; ask whether results of changed stages may be replaced.
     command
         What is being run, for the lock and the record.
+    performance_report
+        Whether to write Dask's performance report of the run to ``runs/<run>.html``.
 
     Returns
     -------
@@ -145,9 +149,14 @@ def run_pipeline(
                 if wants_gpu and not executor.slots("gpu"):
                     say("no GPU worker: GPU stages run on the CPU workers")
                 experiment.save_description()
-                return _run(
-                    pipeline, graph, executor, style=style, retry=retry, command=command, say=say
-                )
+                run = experiment.ledger.last_run + 1
+                with ExitStack() as stack:
+                    if performance_report:
+                        url_html = experiment.path("runs", f"{run:06d}.html")
+                        stack.enter_context(executor.report(url_html))
+                    return _run(
+                        pipeline, graph, executor, run, style=style, retry=retry, command=command
+                    )
     except OSError as error:
         if not files.is_full(error):
             raise
@@ -183,16 +192,15 @@ def _run(
     pipeline: Pipeline,
     graph: UnitGraph,
     executor: Executor,
+    run: int,
     *,
     style: Style,
     retry: bool,
     command: str,
-    say: Say,
 ) -> Summary:
     """Run the loop under the lock, with its record in ``runs/``."""
     experiment = graph.experiment
     experiment.ledger.fold()
-    run = experiment.ledger.last_run + 1
     writer = LedgerWriter(experiment.ledger, run)
     record = describe_run(pipeline, executor, run=run, command=command)
     record_url = experiment.path("runs", f"{run:06d}.json")

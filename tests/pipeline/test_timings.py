@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from dask.utils import key_split
 
+from i2r.cluster import ClusterSpec, WorkerGroup
 from i2r.pipeline.timings import Timings
 from i2r.pipeline.work import Outcome
 from i2r.store import files
@@ -81,3 +82,17 @@ def test_every_unit_is_logged_as_one_json_document(
 def test_dasks_dashboard_shows_the_stages_by_name(title: str) -> None:
     """Its progress bars and its task stream are per prefix of the tasks' names."""
     assert key_split(f"{title}-12-P1/B03-attempt1") == title
+
+
+def test_the_performance_report_of_dask_is_written_on_demand(tmp_path: Path) -> None:
+    cluster = ClusterSpec(
+        cpu=WorkerGroup(n_workers=1, memory_limit="1GiB"),
+        gpu=WorkerGroup(n_workers=0),
+        dashboard_address="127.0.0.1:0",
+    )
+    pipeline, url = chain(tmp_path / "log", Stub), tmp_path / "e"
+    assert run_here(pipeline, url, cluster=cluster, performance_report=True).exit_code == 0
+    assert "Duration" in (url / "runs" / "000001.html").read_text()
+    # Without workers there is nothing to report, and no report.
+    assert run_here(pipeline, tmp_path / "f", performance_report=True).exit_code == 0
+    assert not (tmp_path / "f" / "runs" / "000001.html").exists()
