@@ -90,7 +90,7 @@ class Genes(Stage):
     )
     seed: int = Field(0, ge=0, description="First seed (default: the pipeline's)")
 
-    reads: ClassVar[Mapping[str, bool]] = {}
+    reads: ClassVar[Mapping[str, bool]] = {"interactome": False}
     layout_columns: ClassVar[tuple[str, ...]] = ("gene", "role")
 
     # ------------------------------------------------------------------ inputs

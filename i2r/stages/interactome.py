@@ -1,0 +1,316 @@
+"""Infer the network of genes that connects the targets: a prize-collecting Steiner tree."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+import pandas as pd
+from dask import delayed
+from dask.delayed import Delayed
+from pydantic import Field
+from pydantic.config import JsonDict
+
+from i2r.errors import I2RError
+from i2r.kernels.steiner import PCSTResult, solve_pcst
+from i2r.stages.base import Stage, seed_sequence
+from i2r.store import tables
+from i2r.store.experiment import Experiment
+from i2r.store.gene_tables import digest_files
+from i2r.store.interactions import choose_line, read_counts, read_interactions, read_panel
+from i2r.store.interactome_inputs import Pruned, prepare_interactome
+from i2r.store.networks import read_network, write_network
+
+if TYPE_CHECKING:
+    import networkx as nx
+
+PATH: JsonDict = {"path": True}
+# Values of beta in one unit: each costs less than a second, reading the tables costs as much.
+BLOCK = 10
+
+
+class Interactome(Stage):
+    """Interactome: the part of a protein network that connects the target genes.
+
+    Interactions are pruned (expressed genes, confidence, hubs, largest part). Every gene has a
+    prize, how differently the line expresses it from other lines; targets have the highest. A
+    prize-collecting Steiner tree trades prizes for edge costs; of a sweep over the weight beta of
+    the prizes the smallest that covers most targets is taken, and all interactions among its
+    genes make the network. Every tree comes with a lower bound of what is possible at all.
+    """
+
+    stage: Literal["interactome"] = "interactome"
+    method: Literal["steiner", "import"] = Field(
+        "steiner", description="'import' takes a network of yours as it is"
+    )
+    network: str = Field(
+        "", description="Network to import: GraphML, or a table as for 'interactions'",
+        json_schema_extra=PATH,
+    )  # fmt: skip
+    interactions: str = Field(
+        "", description="Protein interactions: protein1, protein2, cost; STRING; HIPPIE",
+        json_schema_extra=PATH,
+    )  # fmt: skip
+    expression: str = Field(
+        "", description="Expression of many lines, for prizes: lines by genes, or with 'symbol'",
+        json_schema_extra=PATH,
+    )  # fmt: skip
+    line: str = Field("U2OS", description="The line of the screen in 'expression'")
+    logarithm: bool = Field(
+        False, description="Take log2(1 + x) of 'expression', for values that are not logarithmic"
+    )
+    expressed_above: float | None = Field(
+        None, description="Keep only genes that the line expresses above this, before logarithms"
+    )
+    cells: str = Field(
+        "", description="Counts of single cells, cells by genes, for 'spearman' and 'pearson'",
+        json_schema_extra=PATH,
+    )  # fmt: skip
+    min_genes: int = Field(8000, ge=0, description="Fewest genes of a cell that counts")
+    min_cells: int = Field(10, ge=0, description="Fewest cells of a gene that counts")
+    targets: tuple[str, ...] = Field((), description="Genes to connect: they get the top prize")
+    max_cost: float = Field(
+        0.594, gt=0, description="Interactions of this cost (1 - confidence) or more are left out"
+    )
+    hub_quantile: float = Field(
+        0.999, gt=0, le=1, description="Genes with a degree at this quantile or above are left out"
+    )
+    edge_cost: Literal["mi_score", "spearman", "pearson"] = Field(
+        "mi_score", description="Cost of an edge: the table's, or 1 - |correlation| over cells"
+    )
+    beta_step: float = Field(0.1, gt=0, description="First value of beta, and the step")
+    beta_last: float = Field(9.9, gt=0, description="Last value of beta")
+    noise_runs: int = Field(
+        10, ge=0, description="Runs with noisy costs, and with random targets, for frequencies"
+    )
+    noise: float = Field(0.1, ge=0, description="Standard deviation of the noise on costs")
+    seed: int = Field(0, ge=0, description="Seed of noise and search (default: the pipeline's)")
+
+    reads: ClassVar[Mapping[str, bool]] = {}
+    uses_layout: ClassVar[bool] = False
+
+    def check(self, experiment: Experiment) -> list[str]:
+        """Refuse options that lack their table, tables that can't be read, unknown targets."""
+        where = f"stage {self.title!r}"
+        needed = {"network": self.network} if self.method == "import" else {
+            "interactions": self.interactions, "targets": self.targets,
+            **({"cells": self.cells} if self.edge_cost != "mi_score" else {}),
+        }  # fmt: skip
+        problems = [
+            f"{where}: {name!r} is not given, expected it for {self.method!r}. Set it."
+            for name, value in needed.items()
+            if not value
+        ]
+        if problems:
+            return problems
+        try:
+            if self.method == "import":
+                if self.network.lower().endswith((".graphml", ".xml")):
+                    known = {str(name).upper() for name in read_network(self.network)}
+                else:
+                    known = set(read_interactions(self.network).genes)
+            else:
+                known = set(read_interactions(self.interactions).genes)
+                if self.expression:
+                    panel = read_panel(self.expression)
+                    choose_line(panel, self.line, url=self.expression)
+                    if not known & set(panel.genes):
+                        return [f"{where}: no symbol of {self.expression} is one of the network's."]
+                if self.edge_cost != "mi_score":
+                    genes, _, _ = read_counts(self.cells)
+                    if not known & set(genes):
+                        return [f"{where}: no symbol of {self.cells} is one of the network's."]
+        except I2RError as error:
+            return [f"{where}: {error}"]
+        if self.targets and not known & {name.upper() for name in self.targets}:
+            first = ", ".join(self.targets[:3])
+            problems.append(
+                f"{where}: none of the {len(self.targets)} targets ({first}, ...) is in the "
+                f"network, which has {', '.join(sorted(known)[:3])}, ... Give gene symbols."
+            )
+        return problems
+
+    @property
+    def betas(self) -> list[float]:
+        """The weights of the sweep."""
+        count = max(1, round(self.beta_last / self.beta_step))
+        return [round(self.beta_step * (i + 1), 10) for i in range(count)]
+
+    def keys(self, experiment: Experiment) -> list[str]:
+        """One unit per ten values of beta; one in all for an imported network."""
+        if self.method == "import":
+            return ["import"]
+        blocks = [self.betas[i : i + BLOCK] for i in range(0, len(self.betas), BLOCK)]
+        return [f"beta-{block[0]:g}-{block[-1]:g}" for block in blocks]
+
+    def inputs(self, experiment: Experiment, key: str) -> object:
+        """Describe the tables by their content."""
+        return digest_files(self.network, self.interactions, self.expression, self.cells)
+
+    def build(self, experiment: Experiment, key: str) -> Delayed:
+        """Solve for some values of beta."""
+        first = self.keys(experiment).index(key) * BLOCK
+        betas = self.betas[first : first + BLOCK] if self.method == "steiner" else []
+        swept = delayed(sweep_betas)(self.model_dump(), betas)
+        return delayed(write_part)(swept, experiment.part_url(f"{self.title}-sweep", key))
+
+    def finish(self, experiment: Experiment, keys: Sequence[str]) -> Delayed:
+        """Choose beta and write the network, its tables and what was left out."""
+        names = ("", "-edges", "-sweep", "-pruning", "-confidence", "-dropped")
+        return delayed(write_network_of)(
+            self.model_dump(),
+            parts=[experiment.part_url(f"{self.title}-sweep", k) for k in sorted(keys)],
+            seed=seed_sequence(self.seed, self.title, "noise"),
+            network_url=experiment.network_url(self.title),
+            urls={name: experiment.table_url(f"{self.title}{name}") for name in names},
+        )
+
+    def peak_bytes(self, experiment: Experiment, key: str) -> int:
+        """A million interactions and their tables; cells by genes in double precision."""
+        return 2**30 if self.edge_cost == "mi_score" else 2**31
+
+
+def sweep_betas(options: Mapping[str, Any], betas: Sequence[float]) -> pd.DataFrame:
+    """Grow and prune a tree for every beta; one row each."""
+    columns = ["beta", "genes", "edges", "targets", "leaves", "value", "lower_bound"]
+    if not betas:
+        return pd.DataFrame(columns=columns, dtype=float)
+    pruned = prepare_interactome(options)
+    rows = []
+    for beta in betas:
+        result = solve_pcst(pruned.edges, pruned.costs, beta * pruned.prizes, improve=False)
+        inside = _inside(pruned, result)
+        both = inside[pruned.edges].all(axis=1)
+        degrees = np.bincount(pruned.edges[both].ravel(), minlength=len(inside))
+        counts = (inside.sum(), both.sum(), (inside & pruned.terminal).sum(), (degrees == 1).sum())
+        rows.append((beta, *map(float, counts), result.value, result.lower_bound))
+    return pd.DataFrame(rows, columns=columns)
+
+
+def write_part(swept: pd.DataFrame, url: str) -> dict[str, Any]:
+    """Write the rows of some values of beta."""
+    return {"bytes_out": tables.write_table(url, swept)}
+
+
+def _inside(pruned: Pruned, result: PCSTResult) -> np.ndarray:
+    inside = np.zeros(len(pruned.genes), dtype=bool)
+    inside[result.vertices] = True
+    return inside
+
+
+def choose_beta(sweep: pd.DataFrame) -> float:
+    """Choose the smallest beta whose network covers the most targets."""
+    return float(sweep.loc[sweep["targets"] == sweep["targets"].max(), "beta"].min())
+
+
+def write_network_of(
+    options: Mapping[str, Any],
+    *,
+    parts: Sequence[str],
+    seed: np.random.SeedSequence,
+    network_url: str,
+    urls: Mapping[str, str],
+) -> dict[str, Any]:
+    """Write the network for the chosen beta, and the tables."""
+    if options["method"] == "import":
+        graph = _import_network(options)
+        write_network(network_url, graph)
+        _write_graph_tables(graph, urls)
+        return {}
+    pruned = prepare_interactome(options)
+    sweep = pd.concat([tables.read_table(part) for part in parts]).sort_values("beta")
+    beta = choose_beta(sweep)
+    prizes = beta * pruned.prizes
+    result = solve_pcst(pruned.edges, pruned.costs, prizes, improve=False)
+    better = solve_pcst(pruned.edges, pruned.costs, prizes, seed=options["seed"])
+    # The search may save more than a target's prize is worth; the choice of beta was for targets.
+    if pruned.terminal[better.vertices].sum() >= pruned.terminal[result.vertices].sum():
+        result = better
+    graph = _induce(pruned, result, prizes)
+    for name, values in _measure_frequencies(options, pruned, beta, seed).items():
+        for gene, value in zip(pruned.genes, values.tolist(), strict=True):
+            if gene in graph:
+                graph.nodes[gene][name] = value
+    write_network(network_url, graph)
+    _write_graph_tables(graph, urls)
+    sweep["chosen"] = sweep["beta"] == beta
+    solved = {"value": result.value, "lower_bound": result.lower_bound, "gap": result.gap}
+    tables.write_table(urls["-sweep"], sweep.reset_index(drop=True), metadata=solved)
+    tables.write_table(urls["-pruning"], pruned.steps)
+    tables.write_table(urls["-confidence"], pruned.curve)
+    ends = zip(pruned.genes, pruned.terminal, strict=True)
+    lost = [(g, "target: not in the tree") for g, yes in ends if yes and g not in graph]
+    left = pd.DataFrame(lost, columns=["symbol", "reason"], dtype=str)
+    tables.write_table(urls["-dropped"], tables.concatenate([pruned.dropped, left]))
+    return {"beta": beta, **solved, "genes": len(graph), "edges": graph.number_of_edges()}
+
+
+def _induce(pruned: Pruned, result: PCSTResult, prizes: np.ndarray) -> "nx.Graph":
+    """Make the network of all interactions among the genes of a tree."""
+    import networkx as nx
+
+    graph = nx.Graph()
+    inside, in_tree = _inside(pruned, result), np.zeros(len(pruned.edges), dtype=bool)
+    in_tree[result.edges] = True
+    for v in np.flatnonzero(inside):
+        values = {"prize": float(prizes[v]), "terminal": bool(pruned.terminal[v])}
+        if np.isfinite(pruned.change[v]):
+            values["change"] = float(pruned.change[v])
+        graph.add_node(pruned.genes[v], **values)
+    for e in np.flatnonzero(inside[pruned.edges].all(axis=1)):
+        first, second = (pruned.genes[v] for v in pruned.edges[e])
+        graph.add_edge(first, second, cost=float(pruned.costs[e]), in_tree=bool(in_tree[e]))
+    return graph
+
+
+def _measure_frequencies(
+    options: Mapping[str, Any], pruned: Pruned, beta: float, seed: np.random.SeedSequence
+) -> dict[str, np.ndarray]:
+    """Count how often every gene is in the tree, with noise on costs, and for random targets.
+
+    After Tuncbag et al. 2016 (10.1371/journal.pcbi.1004879). A gene that is as frequent for
+    random targets as for these is there for its place in the network, not for the targets.
+    """
+    runs = options["noise_runs"]
+    if not runs:
+        return {}
+    random = np.random.default_rng(seed)
+    noisy, shuffled = np.zeros(len(pruned.genes)), np.zeros(len(pruned.genes))
+    for _ in range(runs):
+        costs = np.maximum(
+            0, pruned.costs + options["noise"] * random.normal(size=len(pruned.costs))
+        )
+        found = solve_pcst(pruned.edges, costs, beta * pruned.prizes, improve=False)
+        noisy[found.vertices] += 1 / runs
+        prizes = beta * random.permutation(pruned.prizes)
+        found = solve_pcst(pruned.edges, pruned.costs, prizes, improve=False)
+        shuffled[found.vertices] += 1 / runs
+    return {"frequency": noisy, "frequency_random": shuffled}
+
+
+def _import_network(options: Mapping[str, Any]) -> "nx.Graph":
+    """Read a network of the user's; targets are terminals."""
+    import networkx as nx
+
+    targets = {name.strip().upper() for name in options["targets"]}
+    if options["network"].lower().endswith((".graphml", ".xml")):
+        graph = nx.relabel_nodes(read_network(options["network"]), str.upper)
+    else:
+        found = read_interactions(options["network"])
+        graph = nx.Graph()
+        graph.add_nodes_from(found.genes, prize=0.0, terminal=False)
+        for (first, second), cost in zip(found.edges, found.costs, strict=True):
+            graph.add_edge(found.genes[first], found.genes[second], cost=float(cost))
+    for name in targets & set(graph):
+        graph.nodes[name].update(terminal=True, prize=1.0)
+    return graph
+
+
+def _write_graph_tables(graph: "nx.Graph", urls: Mapping[str, str]) -> None:
+    """Write the genes and the edges of a network."""
+    genes = [{"gene": g, "degree": graph.degree[g], **graph.nodes[g]} for g in sorted(graph)]
+    edges = [
+        {"gene1": u, "gene2": v, **graph.edges[u, v]}
+        for u, v in sorted(tuple(sorted(edge)) for edge in graph.edges)
+    ]
+    tables.write_table(urls[""], pd.DataFrame(genes))
+    tables.write_table(urls["-edges"], pd.DataFrame(edges))

@@ -1,0 +1,263 @@
+"""Tables that an interactome is made from: interactions, expression of lines and of cells."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from i2r.errors import InputError
+from i2r.store.gene_tables import read_frame
+
+# Header of the interactions' files: the two proteins, and confidence or cost.
+_ENDS = (
+    ("protein1", "protein2"),
+    ("gene1", "gene2"),
+    ("source", "target"),
+    ("node1", "node2"),
+)
+
+
+class Interactions(NamedTuple):
+    """Interactions of proteins.
+
+    Attributes
+    ----------
+    genes
+        Symbols in upper case, sorted.
+    edges : (m, 2) int64
+        Numbers of genes, the smaller first, sorted; no self-loops, every pair once.
+    costs : (m,) float64
+        1 less the confidence; the lowest of a pair's.
+    dropped
+        One row for what was left out: symbol, reason.
+    n_rows
+        Rows of the file.
+    """
+
+    genes: list[str]
+    edges: npt.NDArray[np.int64]
+    costs: npt.NDArray[np.float64]
+    dropped: pd.DataFrame
+    n_rows: int
+
+
+def read_interactions(url: str) -> Interactions:
+    """Read interactions: a table with costs, STRING's, or HIPPIE's.
+
+    Parameters
+    ----------
+    url
+        A table with a header: two columns of symbols (protein1, protein2; or gene1, gene2; or
+        source, target) and ``cost`` (0 or more), or ``combined_score`` (0 to 1,000, as STRING
+        has it). Or HIPPIE's table without a header: six columns, the first, third and fifth
+        being the proteins and the confidence (0 to 1).
+
+    Raises
+    ------
+    InputError
+        If it is none of these, or a cost is negative or no number.
+    """
+    table = _name_columns(read_frame(url), url)
+    numbers = pd.to_numeric(table["cost"], errors="coerce")
+    bad = ~(numbers >= 0) | ~np.isfinite(numbers)
+    if bad.any():
+        row = int(np.argmax(bad.to_numpy()))
+        first, second = table["first"].iloc[row], table["second"].iloc[row]
+        raise InputError(
+            f"interactions {url} row {row + 2}: {first} - {second} has the cost "
+            f"{table['cost'].iloc[row]!r}, expected 0 or more. Correct it, or drop the row."
+        )
+    ends = table[["first", "second"]].apply(lambda names: names.astype(str).str.strip().str.upper())
+    loops = (ends["first"] == ends["second"]).to_numpy()
+    dropped = [(name, "interacts with itself") for name in ends.loc[loops, "first"]]
+    genes, number = np.unique(ends[~loops].to_numpy(dtype=str), return_inverse=True)
+    pairs = np.sort(number.reshape(-1, 2), axis=1)
+    costs = numbers.to_numpy(dtype=float)[~loops]
+    order = np.lexsort((costs, pairs[:, 1], pairs[:, 0]))
+    pairs, costs = pairs[order], costs[order]
+    again = np.zeros(len(pairs), dtype=bool)
+    again[1:] = (pairs[1:] == pairs[:-1]).all(axis=1)
+    differ = np.zeros(len(pairs), dtype=bool)
+    differ[1:] = again[1:] & (costs[1:] != costs[:-1])
+    for at in np.flatnonzero(again):
+        why = "listed again with a higher cost" if differ[at] else "listed again"
+        dropped.append((f"{genes[pairs[at, 0]]} - {genes[pairs[at, 1]]}", why))
+    return Interactions(
+        [str(name) for name in genes],
+        pairs[~again].astype(np.int64),
+        costs[~again],
+        pd.DataFrame(dropped, columns=["symbol", "reason"], dtype=str),
+        len(table),
+    )
+
+
+def _name_columns(table: pd.DataFrame, url: str) -> pd.DataFrame:
+    """Find the two proteins and the cost."""
+    columns = {str(name).strip().lower().lstrip("#"): name for name in table.columns}
+    for first, second in _ENDS:
+        if first in columns and second in columns:
+            ends = {"first": table[columns[first]], "second": table[columns[second]]}
+            if "cost" in columns:
+                return pd.DataFrame({**ends, "cost": table[columns["cost"]]})
+            if "combined_score" in columns:
+                score = pd.to_numeric(table[columns["combined_score"]], errors="coerce")
+                # STRING's files have thousandths, its website's export has parts of 1.
+                return pd.DataFrame({**ends, "cost": 1 - score / (1 if score.max() <= 1 else 1000)})
+    names = [str(name) for name in table.columns]
+    if len(names) == 6 and _is_share(names[4]):
+        rows = pd.concat([pd.DataFrame([names], columns=table.columns), table], ignore_index=True)
+        ends = {"first": rows.iloc[:, 0], "second": rows.iloc[:, 2]}
+        confidence = pd.to_numeric(rows.iloc[:, 4], errors="coerce")
+        return pd.DataFrame({**ends, "cost": 1 - confidence})
+    raise InputError(
+        f"interactions {url}: found the columns {', '.join(map(repr, list(columns)[:6]))}, "
+        "expected protein1, protein2 and cost (or combined_score). Name them so."
+    )
+
+
+def _is_share(text: str) -> bool:
+    try:
+        return 0 <= float(text) <= 1
+    except ValueError:
+        return False
+
+
+class Panel(NamedTuple):
+    """Expression of cell lines.
+
+    Attributes
+    ----------
+    lines, genes
+        Names; genes are symbols in upper case.
+    values : (line, gene) float64
+        Expression.
+    dropped
+        What was left out: symbol, reason.
+    """
+
+    lines: list[str]
+    genes: list[str]
+    values: npt.NDArray[np.float64]
+    dropped: pd.DataFrame
+
+
+def read_panel(url: str) -> Panel:
+    """Read the expression of lines: DepMap's table (lines by genes), or one of genes by lines.
+
+    Parameters
+    ----------
+    url
+        A table. With a column ``symbol`` the rows are genes, and all columns of numbers are
+        lines. Otherwise the first column names the line, and the others are genes, of whose
+        names the first word counts (``TP53 (7157)``). Symbols are put in upper case; of several
+        of one symbol the first counts.
+
+    Raises
+    ------
+    InputError
+        If there are no lines or no genes in it.
+    """
+    table = read_frame(url)
+    if "symbol" in table.columns:
+        names = table["symbol"].astype(object).where(table["symbol"].notna(), "")
+        numbers = table.drop(columns="symbol").apply(pd.to_numeric, errors="coerce")
+        numbers = numbers.loc[:, numbers.notna().any()]
+        lines, values = [str(name) for name in numbers.columns], numbers.to_numpy(dtype=float).T
+    else:
+        names = pd.Series([str(name) for name in table.columns[1:]], dtype=object)
+        numbers = table.iloc[:, 1:].apply(pd.to_numeric, errors="coerce")
+        lines, values = table.iloc[:, 0].astype(str).tolist(), numbers.to_numpy(dtype=float)
+    genes, kept, dropped = clean_symbols([str(name).split(" ")[0] for name in names])
+    holes = np.isnan(values[:, kept]).any(axis=0)
+    dropped += [(genes[i], "expression is missing") for i in np.flatnonzero(holes)]
+    if not len(lines) or holes.all():
+        raise InputError(
+            f"expression {url}: {len(lines)} lines with {len(genes)} genes, none of them complete. "
+            "Give lines by genes, or genes by lines with a column 'symbol'."
+        )
+    genes = [name for name, hole in zip(genes, holes, strict=True) if not hole]
+    return Panel(
+        lines,
+        genes,
+        np.ascontiguousarray(values[:, kept][:, ~holes]),
+        pd.DataFrame(dropped, columns=["symbol", "reason"], dtype=str),
+    )
+
+
+def clean_symbols(names: list[str]) -> tuple[list[str], list[int], list[tuple[str, str]]]:
+    """Put symbols in upper case and keep the first of each.
+
+    Returns
+    -------
+    symbols, kept
+        The symbols, and where each was.
+    dropped
+        The others, with the reason.
+    """
+    seen, kept, dropped = dict[str, int](), list[int](), list[tuple[str, str]]()
+    for at, name in enumerate(names):
+        symbol = name.strip().upper()
+        if not symbol or symbol == "NAN":
+            dropped.append((f"row {at + 1}", "no symbol"))
+        elif symbol in seen:
+            dropped.append((symbol, "listed before"))
+        else:
+            seen[symbol] = at
+            kept.append(at)
+    return list(seen), kept, dropped
+
+
+def choose_line(panel: Panel, line: str, *, url: str) -> int:
+    """Find a line by name; spaces, dashes and case do not matter.
+
+    Raises
+    ------
+    InputError
+        If there is none of that name.
+    """
+    wanted = _plain(line)
+    for number, name in enumerate(panel.lines):
+        if _plain(name) == wanted:
+            return number
+    raise InputError(
+        f"expression {url}: no line {line!r}, found {', '.join(panel.lines[:4])} and "
+        f"{max(0, len(panel.lines) - 4)} others. Set 'line' to one of them."
+    )
+
+
+def _plain(name: str) -> str:
+    return "".join(letter for letter in name.upper() if letter.isalnum())
+
+
+def read_counts(url: str) -> tuple[list[str], npt.NDArray[np.float64], pd.DataFrame]:
+    """Read counts of single cells: a table of cells by genes, the first column names the cell.
+
+    Returns
+    -------
+    genes
+        Symbols in upper case.
+    counts : (cell, gene) float64
+        The counts.
+    dropped
+        What was left out: symbol, reason.
+
+    Raises
+    ------
+    InputError
+        If a count is negative, missing or no number.
+    """
+    table = read_frame(url)
+    genes, kept, dropped = clean_symbols([str(name) for name in table.columns[1:]])
+    numbers = table.iloc[:, 1:].iloc[:, kept].apply(pd.to_numeric, errors="coerce")
+    counts = numbers.to_numpy(dtype=float)
+    bad = ~(np.isfinite(counts) & (counts >= 0))
+    if bad.any():
+        row, column = (int(i[0]) for i in np.nonzero(bad))
+        value = "missing or no number" if math.isnan(counts[row, column]) else counts[row, column]
+        raise InputError(
+            f"counts {url} row {row + 2} gene {genes[column]}: {value}, expected 0 or more. "
+            "Give raw counts, cells by genes."
+        )
+    return genes, counts, pd.DataFrame(dropped, columns=["symbol", "reason"], dtype=str)

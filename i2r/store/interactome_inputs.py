@@ -1,0 +1,198 @@
+"""From tables to a pruned network with prizes and costs, to look for a Steiner tree in."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from i2r.errors import I2RError
+from i2r.kernels.interactome import (
+    compare_line,
+    correlate_edges,
+    count_degrees,
+    filter_cells,
+    find_hubs,
+    find_largest_part,
+)
+from i2r.store.interactions import choose_line, read_counts, read_interactions, read_panel
+
+
+class Pruned(NamedTuple):
+    """A network ready for the solver.
+
+    Attributes
+    ----------
+    genes
+        Symbols.
+    edges : (m, 2) int64
+    costs : (m,) float64
+    prizes : (n,) float64
+        0 to 1; targets have 1.
+    terminal : (n,) bool
+        The targets.
+    change : (n,) float64
+        Log fold change of the line; NaN where there is none.
+    steps, curve, dropped
+        Tables: what each step of pruning left; edges, genes and targets by confidence cut; symbols
+        that were left out, with the reason.
+    """
+
+    genes: list[str]
+    edges: npt.NDArray[np.int64]
+    costs: npt.NDArray[np.float64]
+    prizes: npt.NDArray[np.float64]
+    terminal: npt.NDArray[np.bool_]
+    change: npt.NDArray[np.float64]
+    steps: pd.DataFrame
+    curve: pd.DataFrame
+    dropped: pd.DataFrame
+
+
+class _Pruning:
+    """A network that gets smaller, and the account of it."""
+
+    def __init__(self, genes: list[str], edges: Any, costs: Any, targets: list[str]) -> None:
+        self.genes = np.array(genes, dtype=str)
+        self.edges, self.costs, self.targets = edges, costs, targets
+        self.steps: list[dict[str, Any]] = []
+        self.dropped: list[tuple[str, str]] = []
+
+    def keep_genes(self, keep: npt.NDArray[np.bool_], reason: str) -> None:
+        """Keep some genes and the edges among them; list targets that go."""
+        gone = set(self.genes[~keep].tolist())
+        self.dropped += [(name, f"target: {reason}") for name in self.targets if name in gone]
+        both = keep[self.edges[:, 0]] & keep[self.edges[:, 1]]
+        self.edges, self.costs = self.edges[both], self.costs[both]
+        number = np.cumsum(keep) - 1
+        self.edges, self.genes = number[self.edges], self.genes[keep]
+
+    def keep_linked(self, reason: str) -> None:
+        """Drop genes without an edge."""
+        self.keep_genes(count_degrees(self.edges, len(self.genes)) > 0, reason)
+
+    def note(self, step: str, text: str = "") -> None:
+        """Write down what is left."""
+        targets = len(set(self.targets) & set(self.genes.tolist()))
+        row = {"step": step, "genes": len(self.genes), "edges": len(self.edges)}
+        self.steps.append({**row, "targets": targets, "note": text})
+
+
+def prepare_interactome(options: Mapping[str, Any]) -> Pruned:  # noqa: PLR0915
+    """Read the tables and prune the network; see the options of the stage `interactome`.
+
+    The order is the published one: expressed genes and their largest part; the confidence cut
+    and the largest part of what it leaves; hubs, and the largest part again.
+
+    Raises
+    ------
+    I2RError
+        If nothing is left after a step, or no target is.
+    """
+    found = read_interactions(options["interactions"])
+    targets = list(dict.fromkeys(name.strip().upper() for name in options["targets"]))
+    work = _Pruning(found.genes, found.edges, found.costs, targets)
+    work.note("read", f"{found.n_rows:,} rows")
+    absent = sorted(set(targets) - set(found.genes))
+    work.dropped += [(name, "target: not in the interactions") for name in absent]
+    tables = [found.dropped]
+    change: dict[str, float] = {}
+    if options["expression"]:
+        panel = read_panel(options["expression"])
+        line = choose_line(panel, options["line"], url=options["expression"])
+        tables.append(panel.dropped)
+        values = np.log2(1 + panel.values) if options["logarithm"] else panel.values
+        change = dict(zip(panel.genes, compare_line(values, line)[0].tolist(), strict=True))
+        if options["expressed_above"] is not None:
+            above = panel.values[line] > options["expressed_above"]
+            expressed = {n for n, yes in zip(panel.genes, above, strict=True) if yes}
+            _restrict(work, expressed, "expressed")
+    cells: tuple[list[str], npt.NDArray[np.float64]] | None = None
+    if options["edge_cost"] != "mi_score":
+        cells = _read_cells(options, tables)
+        _restrict(work, set(cells[0]), "in cells")
+    curve = trace_cut(work)
+    keep = work.costs < options["max_cost"]
+    work.edges, work.costs = work.edges[keep], work.costs[keep]
+    work.keep_linked("no interaction below the cost cut")
+    work.note("confidence", f"cost below {options['max_cost']:g}")
+    _keep_largest(work)
+    hubs, limit = find_hubs(work.edges, len(work.genes), quantile=options["hub_quantile"])
+    degrees = count_degrees(work.edges, len(work.genes))
+    order = np.flatnonzero(hubs)[np.argsort(-degrees[hubs], kind="stable")]
+    text = ", ".join(f"{work.genes[i]} {degrees[i]}" for i in order)
+    work.keep_genes(~hubs, f"hub (degree {limit:g} or more)")
+    work.note("hubs", f"degree {limit:g} or more: {text}" if text else "none")
+    _keep_largest(work)
+    genes = [str(name) for name in work.genes]
+    if not set(genes) & set(targets):
+        raise I2RError(
+            f"interactome: none of the {len(targets)} targets is left after pruning. Raise "
+            "'max_cost' or 'hub_quantile', or lower 'expressed_above'."
+        )
+    costs = work.costs
+    if cells is not None:
+        number = {name: i for i, name in enumerate(cells[0])}
+        columns = np.array([number[name] for name in genes])
+        ranked = options["edge_cost"] == "spearman"
+        costs = 1 - np.abs(correlate_edges(cells[1], columns[work.edges], ranked=ranked))
+    changes = np.array([change.get(name, np.nan) for name in genes])
+    sizes = [abs(value) for value in change.values() if not np.isnan(value)]
+    prizes = np.nan_to_num(np.abs(changes)) / max(max(sizes, default=1.0), 1e-300)
+    terminal = np.isin(genes, targets)
+    prizes[terminal] = 1.0
+    listed = pd.DataFrame(work.dropped, columns=["symbol", "reason"], dtype=str)
+    dropped = pd.concat([listed, *tables], ignore_index=True)
+    steps = pd.DataFrame(work.steps)
+    return Pruned(genes, work.edges, costs, prizes, terminal, changes, steps, curve, dropped)
+
+
+def _restrict(work: _Pruning, names: set[str], step: str) -> None:
+    """Keep the genes of a table."""
+    keep = np.array([name in names for name in work.genes.tolist()], dtype=bool)
+    if not keep.any():
+        raise I2RError(
+            f"interactome: no gene of the interactions is {step}. Check that both tables have "
+            "gene symbols."
+        )
+    work.keep_genes(keep, f"not {step}")
+    work.keep_linked("no interaction left")
+    work.note(step)
+    _keep_largest(work)
+
+
+def _keep_largest(work: _Pruning) -> None:
+    if not len(work.genes):
+        raise I2RError("interactome: no interaction is left. Raise 'max_cost' or 'hub_quantile'.")
+    work.keep_genes(find_largest_part(work.edges, len(work.genes)), "not in the largest part")
+    work.note("largest part")
+
+
+def _read_cells(
+    options: Mapping[str, Any], tables: list[pd.DataFrame]
+) -> tuple[list[str], npt.NDArray[np.float64]]:
+    """Read counts of cells, filtered and scaled."""
+    genes, counts, dropped = read_counts(options["cells"])
+    values, cells, kept = filter_cells(
+        counts, min_genes=options["min_genes"], min_cells=options["min_cells"]
+    )
+    if len(values) < 3 or not kept.any():
+        raise I2RError(
+            f"counts {options['cells']}: {int(cells.sum())} of {len(counts)} cells have "
+            f"{options['min_genes']} genes, expected 3 cells or more. Lower 'min_genes'."
+        )
+    few = [(name, "in too few cells") for name, k in zip(genes, kept, strict=True) if not k]
+    tables += [dropped, pd.DataFrame(few, columns=["symbol", "reason"], dtype=str)]
+    return [name for name, k in zip(genes, kept, strict=True) if k], values
+
+
+def trace_cut(work: _Pruning) -> pd.DataFrame:
+    """Count edges, genes and targets by cost cut, in steps of 0.01."""
+    rows = []
+    is_target = np.isin(work.genes, work.targets)
+    for cut in np.round(np.arange(0.01, 1.005, 0.01), 2):
+        ends = np.unique(work.edges[work.costs < cut])
+        row = {"cut": float(cut), "edges": int((work.costs < cut).sum()), "genes": len(ends)}
+        rows.append({**row, "targets": int(is_target[ends].sum())})
+    return pd.DataFrame(rows)

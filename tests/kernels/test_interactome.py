@@ -1,0 +1,62 @@
+"""Parts, hubs, differences of lines and correlations against plain ways to compute them."""
+
+import numpy as np
+import pytest
+from scipy.stats import spearmanr
+
+from i2r.kernels.interactome import (
+    compare_line,
+    correlate_edges,
+    filter_cells,
+    find_hubs,
+    find_largest_part,
+)
+
+
+def test_the_largest_part_and_hubs() -> None:
+    edges = np.array([[0, 1], [2, 3], [3, 4], [3, 5]])
+    assert find_largest_part(edges, 7).tolist() == [False, False, True, True, True, True, False]
+    hubs, limit = find_hubs(edges, 7, quantile=0.99)
+    assert np.flatnonzero(hubs).tolist() == [3]
+    assert 1 < limit <= 3
+    assert not find_hubs(edges, 7, quantile=1.0)[0].any()
+    assert find_largest_part(edges[:0], 0).shape == (0,)
+
+
+def test_a_line_against_the_others() -> None:
+    values = np.array([[5.0, 1, 2, np.nan], [1.0, 1, 3, 0], [2.0, 1, 3, 0], [3.0, 1, 3, 0]])
+    change, p_value, fdr = compare_line(values, 0)
+    assert change[:3].tolist() == [3.0, 0.0, -1.0]
+    # t = (2 - 5) / (1 / sqrt(3)) with 2 degrees of freedom
+    t2 = 27.0
+    assert p_value[0] == pytest.approx(1 - np.sqrt(t2 / (t2 + 2)))
+    assert p_value[1:3].tolist() == [1.0, 0.0]
+    assert np.isnan(change[3])
+    assert np.isnan(fdr[3])
+    assert fdr[0] == pytest.approx(p_value[0] * 3 / 2)
+
+
+def test_correlations_of_edges_are_scipys_in_any_block() -> None:
+    random = np.random.default_rng(0)
+    values = random.integers(0, 4, (30, 8)) * 1.0
+    values[:, 7] = 2.0
+    edges = np.array([(i, j) for i in range(8) for j in range(i)])
+    expected = [
+        spearmanr(values[:, i], values[:, j]).statistic if 7 not in (i, j) else 0 for i, j in edges
+    ]
+    for block in (1, 5, 1000):
+        found = correlate_edges(values, edges, ranked=True, block=block)
+        assert found == pytest.approx(expected, abs=1e-12)
+    pearson = correlate_edges(values, edges, ranked=False)
+    assert pearson[0] == pytest.approx(np.corrcoef(values[:, 1], values[:, 0])[0, 1])
+
+
+def test_cells_are_filtered_before_genes_and_scaled_to_a_million() -> None:
+    counts = np.array([[1, 1, 2, 0], [0, 3, 1, 1], [5, 0, 0, 0], [1, 1, 1, 0]])
+    values, cells, genes = filter_cells(counts, min_genes=3, min_cells=2)
+    assert cells.tolist() == [True, True, False, True]
+    assert genes.tolist() == [True, True, True, False]
+    assert np.expm1(values).sum(axis=1) == pytest.approx([1e6] * 3)
+    assert values[0, 2] == pytest.approx(np.log1p(5e5))
+    with pytest.raises(ValueError, match="negative or not finite"):
+        filter_cells(np.array([[-1.0]]))

@@ -1,0 +1,196 @@
+"""The network of a planted module is found; real interactions give the published figures."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import networkx as nx
+import numpy as np
+import pandas as pd
+import pytest
+
+from i2r.errors import InputError
+from i2r.pipeline.spec import parse_pipeline
+from i2r.stages.interactome import Interactome
+from i2r.store.experiment import Experiment, open_experiment
+from i2r.store.interactions import read_counts, read_interactions, read_panel
+from i2r.store.interactome_inputs import prepare_interactome
+from tests.conftest import run_here
+
+MODULE = [f"M{i}" for i in range(8)]
+
+
+def write_tables(folder: Path, seed: int = 0) -> dict[str, Any]:
+    """Write a ring of a cheap module in a dear random network, expressed unlike other lines."""
+    random = np.random.default_rng(seed)
+    others = [f"R{i}" for i in range(60)]
+    rows = [(MODULE[i], MODULE[(i + 1) % 8], 0.1) for i in range(8)]
+    rows += [(others[i], others[(i + 1) % 60], 0.5) for i in range(60)]
+    rows += [(*random.choice(others, 2, replace=False), 0.55) for _ in range(100)]
+    rows += [("M0", "R0", 0.5), ("M1", "M1", 0.1), ("M0", "M1", 0.3), ("R0", "LOST", 0.8)]
+    table = pd.DataFrame(rows, columns=["protein1", "protein2", "cost"])
+    table.to_csv(folder / "ppi.txt", sep="\t", index=False)
+    genes = [*MODULE, *others]
+    lines = pd.DataFrame(
+        random.normal(size=(12, len(genes))) * 0.1, columns=[f"{g} (1)" for g in genes]
+    )
+    lines.iloc[0, :8] += 2.0
+    lines.insert(0, "line", ["U-2 OS", *(f"L{i}" for i in range(11))])
+    lines.to_csv(folder / "lines.csv", index=False)
+    return {
+        "stage": "interactome", "interactions": str(folder / "ppi.txt"), "expression": str(folder / "lines.csv"),
+        "targets": ["M0", "M4", "LOST"], "hub_quantile": 1.0, "beta_last": 2.0, "noise_runs": 4,
+    }  # fmt: skip
+
+
+def run_network(options: dict[str, Any], folder: Path) -> Experiment:
+    pipeline = parse_pipeline({"stages": [options]}, where="test")
+    summary = run_here(pipeline, folder)
+    assert summary.exit_code == 0, [u.error for u in summary.failed]
+    return open_experiment(str(folder))
+
+
+def test_the_planted_module_connects_its_targets(tmp_path: Path) -> None:
+    experiment = run_network(write_tables(tmp_path), tmp_path / "e")
+    graph = experiment.network("interactome")
+    assert {"M0", "M4"} <= set(graph)
+    assert len(set(graph) & set(MODULE)) >= 5
+    assert nx.is_connected(graph)
+    genes = experiment.table("interactome").set_index("gene")
+    assert genes.index[genes["terminal"]].tolist() == ["M0", "M4"]
+    assert genes.loc["M0", "frequency"] == pytest.approx(1.0)
+    sweep = experiment.table("interactome-sweep")
+    assert len(sweep) == 20
+    assert sweep["chosen"].sum() == 1
+    assert (sweep["value"] <= 2 * sweep["lower_bound"] * (1 + 1e-9)).all()
+    dropped = experiment.table("interactome-dropped")
+    reasons = set(zip(dropped["symbol"], dropped["reason"], strict=True))
+    assert ("M1", "interacts with itself") in reasons
+    assert ("M0 - M1", "listed again with a higher cost") in reasons
+    assert ("LOST", "target: no interaction below the cost cut") in reasons
+
+
+def test_the_same_seed_gives_the_same_files_and_nothing_is_redone(tmp_path: Path) -> None:
+    options = write_tables(tmp_path)
+    first, second = (run_network(options, tmp_path / name) for name in "ab")
+    urls = [e.network_url("interactome") for e in (first, second)]
+    assert Path(urls[0]).read_bytes() == Path(urls[1]).read_bytes()
+    assert not run_here(parse_pipeline({"stages": [options]}, where="test"), tmp_path / "a").ran
+
+
+@pytest.mark.parametrize("suffix", ["graphml", "csv"])
+def test_a_network_of_the_users_is_taken_as_it_is(tmp_path: Path, suffix: str) -> None:
+    url = tmp_path / f"mine.{suffix}"
+    if suffix == "csv":
+        url.write_text("gene1,gene2,cost\nA,b,0.5\nB,C,0.25\n")
+    else:
+        nx.write_graphml_xml(nx.Graph([("a", "b"), ("b", "c")]), str(url))
+    options = {"stage": "interactome", "method": "import", "network": str(url), "targets": ["c"]}
+    graph = run_network(options, tmp_path / "e").network("interactome")
+    assert sorted(graph) == ["A", "B", "C"]
+    assert [g for g in graph if graph.nodes[g]["terminal"]] == ["C"]
+
+
+# --------------------------------------------------------------------------------- bad input
+
+
+def check_stage(**options: Any) -> list[str]:
+    return Interactome(**options).check(Experiment("unused"))
+
+
+def test_what_cannot_work_is_said_in_one_line(tmp_path: Path) -> None:
+    options = write_tables(tmp_path)
+    del options["stage"]
+    assert check_stage(**options) == []
+    absent = check_stage(**{**options, "targets": ("NOBODY", "NOTHING")})
+    assert len(absent) == 1
+    assert "none of the 2 targets (NOBODY, NOTHING, ...) is in the network" in absent[0]
+    assert "'interactions' is not given" in check_stage(targets=("A",))[0]
+    assert "no line 'HeLa', found U-2 OS" in check_stage(**{**options, "line": "HeLa"})[0]
+    foreign = tmp_path / "foreign.csv"
+    foreign.write_text("line,ENSG1,ENSG2\nU2OS,1,2\nX,1,2\n")
+    assert "no symbol of" in check_stage(**{**options, "expression": str(foreign)})[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("protein1\tprotein2\tcost\nA\tB\t0.5\nA\tC\t-0.1\n", r"row 3: A - C has the cost np.float64\(-0.1\)|row 3: A - C has the cost -0.1"),
+        ("protein1\tprotein2\tcost\nA\tB\tx\n", "row 2: A - B has the cost 'x', expected 0 or more"),
+        ("a\tb\n1\t2\n", "expected protein1, protein2 and cost"),
+    ],
+)  # fmt: skip
+def test_bad_interactions_are_refused(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "i.tsv").write_text(text)
+    with pytest.raises(InputError, match=message):
+        read_interactions(str(tmp_path / "i.tsv"))
+
+
+def test_tables_of_string_and_hippie_are_read(tmp_path: Path) -> None:
+    (tmp_path / "string.tsv").write_text("#node1\tnode2\tcombined_score\nA\tB\t0.9\nB\tC\t0.4\n")
+    assert read_interactions(str(tmp_path / "string.tsv")).costs == pytest.approx([0.1, 0.6])
+    (tmp_path / "hippie.txt").write_text("A\t1\tB\t2\t0.76\tx\nB\t2\tC\t3\t0.5\ty\n")
+    found = read_interactions(str(tmp_path / "hippie.txt"))
+    assert (found.genes, found.n_rows) == (["A", "B", "C"], 2)
+    assert found.costs == pytest.approx([0.24, 0.5])
+
+
+def test_missing_expression_and_symbols_are_accounted_for(tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_text("id,symbol,U-2 OS,HeLa\n1,A,1,2\n2,,1,2\n3,a,5,6\n4,B,,3\n")
+    panel = read_panel(str(tmp_path / "p.csv"))
+    assert panel.genes == ["A"]
+    assert panel.lines[-2:] == ["U-2 OS", "HeLa"]
+    assert panel.dropped.to_numpy().tolist() == [
+        ["row 2", "no symbol"],
+        ["A", "listed before"],
+        ["B", "expression is missing"],
+    ]
+    (tmp_path / "c.csv").write_text("cell,A,B\nx,1,\n")
+    with pytest.raises(InputError, match="row 2 gene B: missing or no number, expected 0 or more"):
+        read_counts(str(tmp_path / "c.csv"))
+
+
+def test_correlations_over_cells_make_costs(tmp_path: Path) -> None:
+    options = write_tables(tmp_path)
+    random = np.random.default_rng(1)
+    shared = random.poisson(20, (30, 1))
+    counts = np.hstack([shared + random.poisson(1, (30, 8)), random.poisson(20, (30, 60))])
+    cells = pd.DataFrame(counts, columns=[*MODULE, *(f"R{i}" for i in range(60))])
+    cells.insert(0, "cell", [f"c{i}" for i in range(30)])
+    cells.to_csv(tmp_path / "cells.csv", index=False)
+    options |= {
+        "cells": str(tmp_path / "cells.csv"),
+        "min_genes": 10,
+        "min_cells": 3,
+        "edge_cost": "spearman",
+    }
+    del options["stage"]
+    pruned = prepare_interactome(Interactome(**options).model_dump())
+    module = np.array([g in MODULE for g in pruned.genes])[pruned.edges].all(axis=1)
+    assert pruned.costs[module].mean() < 0.4 < pruned.costs[~module].mean()
+
+
+# ---------------------------------------------------------------------------------- real data
+
+REAL = pytest.mark.skipif("I2R_DATA" not in os.environ, reason="needs iRefIndex (I2R_DATA)")
+
+
+def real_interactions() -> str:
+    return f"{os.environ['I2R_DATA']}/interactome/iRefIndex_v14_MIScore_interactome_C9.costs.txt.gz"
+
+
+@REAL
+def test_the_real_interactions_have_the_published_counts() -> None:
+    found = read_interactions(real_interactions())
+    assert (found.n_rows, len(found.genes), len(found.edges)) == (182_002, 15_759, 181_955)
+    assert (found.dropped["reason"] == "interacts with itself").sum() == 47
+
+
+@REAL
+def test_pruning_the_real_interactions_removes_the_thirteen_hubs() -> None:
+    options = Interactome(interactions=real_interactions(), targets=("BRAF", "SRC")).model_dump()
+    steps = prepare_interactome(options).steps.set_index("step")
+    assert steps.loc["hubs", "note"] == (
+        "degree 238.14 or more: UBC 7004, APP 1938, SUMO2 662, TP53 413, EGFR 322, KRT40 298, EP300 290, "
+        "UBE2I 287, CSNK2A1 286, SUMO1 269, GOLGA2 265, HDAC1 260, ESR1 252"
+    )
