@@ -91,6 +91,16 @@ def test_a_network_of_the_users_is_taken_as_it_is(tmp_path: Path, suffix: str) -
     assert [g for g in graph if graph.nodes[g]["terminal"]] == ["C"]
 
 
+def test_the_report_draws_the_network_offline(tmp_path: Path) -> None:
+    stages = [write_tables(tmp_path), "report"]
+    assert run_here(parse_pipeline({"stages": stages}, where="test"), tmp_path / "e").exit_code == 0
+    report = (tmp_path / "e" / "report.html").read_text()
+    assert '<h2><a href="#interactome">Interactome</a></h2>' in report
+    assert "M0: " in report
+    assert "no tree has less than" in report
+    assert "could not be drawn" not in report
+
+
 # --------------------------------------------------------------------------------- bad input
 
 

@@ -1,0 +1,90 @@
+"""The inferred network: how it was pruned and chosen, a picture, and its genes."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from i2r.report.html import render, table
+from i2r.report.source import ReportSource, StageRecord
+from i2r.store.tables import read_table_with_metadata
+
+TITLE = "Interactome"
+ORDER = 72
+WIDTH, HEIGHT, MARGIN = 1000, 700, 20
+# A picture of more genes shows nothing but lines.
+MOST_DRAWN = 500
+GENES = ("gene", "terminal", "degree", "prize", "change", "frequency", "frequency_random")
+
+
+def draw(source: ReportSource) -> str | None:
+    """Show every interactome that is complete."""
+    items = [
+        item
+        for stage in source.stages_of("interactome")
+        if (item := _describe(source, stage)) is not None
+    ]
+    return render("interactome.html", items=items) if items else None
+
+
+def _describe(source: ReportSource, stage: StageRecord) -> dict[str, Any] | None:
+    """Gather what is shown of one network."""
+    genes = source.reduced_table(stage.title, stage.title)
+    edges = source.reduced_table(stage.title, f"{stage.title}-edges")
+    if genes is None or edges is None:
+        return None
+    shown = genes[[name for name in GENES if name in genes]]
+    shown = shown.assign(terminal=["target" if yes else "" for yes in genes["terminal"]])
+    parts = [table(shown.sort_values("degree", ascending=False), "Genes of the network: degree, "
+                   "prize, log fold change of the line, share of runs with noisy costs and with "
+                   "random targets in which the gene is in the tree.")]  # fmt: skip
+    solved: dict[str, Any] = {}
+    if stage.options.get("method", "steiner") == "steiner":
+        url = source.experiment.table_url(f"{stage.title}-sweep")
+        sweep, solved = read_table_with_metadata(url)
+        captions = {
+            "pruning": "What every step of pruning left.",
+            "dropped": "Symbols that were left out (the first 200), and why.",
+        }
+        parts.append(table(sweep.assign(chosen=["chosen" if c else "" for c in sweep["chosen"]]),
+                           "The sweep: value is the cost of the tree and the prizes left out; no "
+                           "tree has less than the lower bound."))  # fmt: skip
+        for name, caption in captions.items():
+            found = source.reduced_table(stage.title, f"{stage.title}-{name}")
+            if found is not None and len(found):
+                parts.append(table(found.head(200), caption))
+    return {
+        "title": stage.title, "n_genes": len(genes), "n_edges": len(edges), "solved": solved,
+        "n_targets": int(genes["terminal"].sum()), "parts": parts, "width": WIDTH,
+        "height": HEIGHT, "picture": _lay_out(genes, edges) if len(genes) <= MOST_DRAWN else None,
+    }  # fmt: skip
+
+
+def _lay_out(genes: pd.DataFrame, edges: pd.DataFrame) -> dict[str, Any]:
+    """Place genes by springs (Fruchterman and Reingold 1991, 10.1002/spe.4380211102)."""
+    import networkx as nx
+
+    graph = nx.Graph()
+    graph.add_nodes_from(genes["gene"])
+    if len(edges):
+        graph.add_edges_from(zip(edges["gene1"], edges["gene2"], strict=True))
+    found = nx.spring_layout(graph, seed=1, iterations=80)
+    places = np.array([found[name] for name in genes["gene"]])
+    low, high = places.min(axis=0), places.max(axis=0)
+    spread = np.where(high > low, high - low, 1)
+    room = np.array([WIDTH - 2 * MARGIN, HEIGHT - 2 * MARGIN])
+    at = np.round(MARGIN + (places - low) / spread * room, 1)
+    where = dict(zip(genes["gene"], at.tolist(), strict=True))
+    in_tree = edges["in_tree"] if "in_tree" in edges else [False] * len(edges)
+    return {
+        "edges": [
+            (*where[u], *where[v], bool(t))
+            for u, v, t in zip(edges["gene1"], edges["gene2"], in_tree, strict=True)
+        ] if len(edges) else [],
+        "genes": [
+            {"name": name, "x": where[name][0], "y": where[name][1], "target": bool(terminal),
+             "r": round(2.5 + 0.8 * float(np.sqrt(degree)), 1), "degree": int(degree)}
+            for name, terminal, degree in zip(
+                genes["gene"], genes["terminal"], genes["degree"], strict=True)
+        ],
+    }  # fmt: skip
