@@ -201,3 +201,20 @@ def test_features_of_other_genes_and_tiny_networks_fail_in_one_line(
     ):
         with pytest.raises(AssertionError, match=message):
             run(files, tmp_path / message[:4], seeds=1, **options)
+
+
+def test_the_network_of_the_stage_before_is_taken(files: Path, tmp_path: Path) -> None:
+    network = str(files / "network.graphml")
+    stages = [
+        {"stage": "interactome", "method": "import", "network": network},
+        {"stage": "genes", "method": "spectral"},
+    ]
+    summary = run_pipeline(
+        parse_pipeline({"stages": stages}, where="test"), str(tmp_path / "e"),
+        cluster=ClusterSpec(type="none"), style="none",
+    )  # fmt: skip
+    assert summary.exit_code == 0
+    found = open_experiment(str(tmp_path / "e")).table("genes")
+    pd.testing.assert_frame_equal(
+        found, run(files, tmp_path / "f", method="spectral").table("genes")
+    )
