@@ -2,7 +2,7 @@
 
 import importlib
 import pkgutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from types import ModuleType
 from typing import NamedTuple
@@ -15,10 +15,11 @@ from i2r.store import files
 
 
 class Page(NamedTuple):
-    """The finished file, and the sections that could not be drawn."""
+    """The finished file, the sections that could not be drawn, and all sections one by one."""
 
     content: str
     problems: dict[str, Exception]
+    sections: Sequence[tuple[str, str, str]] = ()
 
 
 def find_sections() -> list[ModuleType]:
@@ -58,7 +59,7 @@ def make_page(source: ReportSource, *, heading: str = "", now: datetime | None =
         script=Markup(script),
         script_hash=html.script_hash(script),
     )
-    return Page(str(content), problems)
+    return Page(str(content), problems, sections)
 
 
 def _draw_sections(

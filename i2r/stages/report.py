@@ -16,7 +16,8 @@ class Report(Stage):
     """Write report.html: one self-contained file, to be opened in any browser.
 
     It shows what the earlier stages of the pipeline left in the experiment: counts and warnings,
-    plate maps, nuclei, segmentation, rankings, accounting, timings and provenance.
+    plate maps, nuclei, segmentation, rankings, accounting, timings and provenance. Its figures
+    and tables are also files, SVG, PNG and CSV, in the folder ``report`` beside it.
     """
 
     stage: Literal["report"] = "report"
@@ -62,6 +63,7 @@ def write_report(
     RuntimeError
         If a section could not be drawn; the report is written all the same, without it.
     """
+    from i2r.report.figures import list_files
     from i2r.report.page import make_page  # pictures and templates take 0.5 s to import
     from i2r.report.source import ReportSource
 
@@ -71,6 +73,9 @@ def write_report(
     )
     target = experiment.path("report.html")
     written = files.write_bytes(target, page.content.encode())
+    files.remove_tree(experiment.url, "report")
+    for file in list_files(page.sections):
+        written += files.write_bytes(experiment.path("report", file.path), file.data)
     for section, error in page.problems.items():
         raise RuntimeError(
             f"report section {section!r}: {type(error).__name__}: {error}. The rest of the report "

@@ -32,7 +32,7 @@ class Measure(NamedTuple):
 
 def draw(source: ReportSource) -> str | None:
     """Show one map per measure and plate."""
-    measures = list(_list_measures(source))
+    measures = list(list_measures(source))
     if not measures:
         return None
     plates = list(source.experiment.plates)
@@ -47,7 +47,7 @@ def draw(source: ReportSource) -> str | None:
     )  # fmt: skip
 
 
-def _list_measures(source: ReportSource) -> Iterable[Measure]:
+def list_measures(source: ReportSource) -> Iterable[Measure]:
     """Find what is known of wells: nuclei, excluded fields, focus and intensity by channel."""
     nuclei = source.nuclei_per_well
     if nuclei:
@@ -57,6 +57,10 @@ def _list_measures(source: ReportSource) -> Iterable[Measure]:
     if len(excluded):
         per_well = excluded.groupby("key").size().reindex(source.wells.index, fill_value=0)
         yield Measure("Excluded fields", "Fields left out, per well.", per_well.astype(float), True)
+    failed = [e.key for e in source.entries() if e.event in ("failed", "blocked")]
+    if per_well := {key: failed.count(key) for key in source.wells.index if key in failed}:
+        units = pd.Series(per_well, dtype=float).reindex(source.wells.index, fill_value=0.0)
+        yield Measure("Failed units", "Units that failed or wait for those, per well.", units, True)
     for stage in source.stages_of("quality")[-1:]:
         table = source.table(stage.title, columns=["plate", "well", "channel", "focus", "mean"])
         if table is None:
