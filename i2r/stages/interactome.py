@@ -14,9 +14,10 @@ from i2r.errors import I2RError
 from i2r.kernels.steiner import PCSTResult, solve_pcst
 from i2r.stages.base import Stage, seed_sequence
 from i2r.store import tables
+from i2r.store.cells import read_counts
 from i2r.store.experiment import Experiment
 from i2r.store.gene_tables import digest_files
-from i2r.store.interactions import choose_line, read_counts, read_interactions, read_panel
+from i2r.store.interactions import choose_line, read_interactions, read_panel
 from i2r.store.interactome_inputs import Pruned, prepare_interactome
 from i2r.store.networks import read_network, write_network
 
@@ -62,7 +63,7 @@ class Interactome(Stage):
         None, description="Keep only genes that the line expresses above this, before logarithms"
     )
     cells: str = Field(
-        "", description="Counts of single cells, cells by genes, for 'spearman' and 'pearson'",
+        "", description="Counts of single cells, for 'spearman' and 'pearson': table, .mtx, .h5ad",
         json_schema_extra=PATH,
     )  # fmt: skip
     min_genes: int = Field(8000, ge=0, description="Fewest genes of a cell that counts")

@@ -1,6 +1,5 @@
-"""Tables that an interactome is made from: interactions, expression of lines and of cells."""
+"""Tables that an interactome is made from: interactions, and the expression of cell lines."""
 
-import math
 from typing import NamedTuple
 
 import numpy as np
@@ -229,35 +228,3 @@ def choose_line(panel: Panel, line: str, *, url: str) -> int:
 
 def _plain(name: str) -> str:
     return "".join(letter for letter in name.upper() if letter.isalnum())
-
-
-def read_counts(url: str) -> tuple[list[str], npt.NDArray[np.float64], pd.DataFrame]:
-    """Read counts of single cells: a table of cells by genes, the first column names the cell.
-
-    Returns
-    -------
-    genes
-        Symbols in upper case.
-    counts : (cell, gene) float64
-        The counts.
-    dropped
-        What was left out: symbol, reason.
-
-    Raises
-    ------
-    InputError
-        If a count is negative, missing or no number.
-    """
-    table = read_frame(url)
-    genes, kept, dropped = clean_symbols([str(name) for name in table.columns[1:]])
-    numbers = table.iloc[:, 1:].iloc[:, kept].apply(pd.to_numeric, errors="coerce")
-    counts = numbers.to_numpy(dtype=float)
-    bad = ~(np.isfinite(counts) & (counts >= 0))
-    if bad.any():
-        row, column = (int(i[0]) for i in np.nonzero(bad))
-        value = "missing or no number" if math.isnan(counts[row, column]) else counts[row, column]
-        raise InputError(
-            f"counts {url} row {row + 2} gene {genes[column]}: {value}, expected 0 or more. "
-            "Give raw counts, cells by genes."
-        )
-    return genes, counts, pd.DataFrame(dropped, columns=["symbol", "reason"], dtype=str)

@@ -16,7 +16,8 @@ from i2r.kernels.interactome import (
     find_hubs,
     find_largest_part,
 )
-from i2r.store.interactions import choose_line, read_counts, read_interactions, read_panel
+from i2r.store.cells import read_counts
+from i2r.store.interactions import choose_line, read_interactions, read_panel
 
 
 class Pruned(NamedTuple):

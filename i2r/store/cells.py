@@ -1,0 +1,122 @@
+"""Counts of single cells: tables, 10x folders (matrix market) and AnnData files."""
+
+import gzip
+import io
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from i2r.errors import InputError
+from i2r.store import files
+from i2r.store.gene_tables import read_frame
+from i2r.store.interactions import clean_symbols
+
+Counts = npt.NDArray[np.float64]
+
+
+def read_counts(url: str) -> tuple[list[str], Counts, pd.DataFrame]:
+    """Read counts of single cells.
+
+    Parameters
+    ----------
+    url
+        A table of cells by genes whose first column names the cell; a 10x matrix
+        (``matrix.mtx`` or ``.mtx.gz``, with ``features.tsv`` or ``genes.tsv`` beside it); or an
+        AnnData file (``.h5ad``; needs the extra ``omics``), whose ``X`` holds counts.
+
+    Returns
+    -------
+    genes
+        Symbols in upper case; of several of one symbol the first counts.
+    counts : (cell, gene) float64
+        The counts.
+    dropped
+        What was left out: symbol, reason.
+
+    Raises
+    ------
+    InputError
+        If it is none of these, or a count is negative, missing or no number.
+    """
+    name = url.lower()
+    if name.endswith((".mtx", ".mtx.gz")):
+        names, counts = _read_10x(url)
+    elif name.endswith(".h5ad"):
+        names, counts = _read_anndata(url)
+    else:
+        table = read_frame(url)
+        names = [str(column) for column in table.columns[1:]]
+        counts = table.iloc[:, 1:].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=float)
+    if counts.shape[1] != len(names):
+        raise InputError(
+            f"counts {url}: {counts.shape[1]} genes in the matrix, {len(names)} names. "
+            "Export both again."
+        )
+    genes, kept, dropped = clean_symbols(names)
+    counts = np.ascontiguousarray(counts[:, kept])
+    bad = ~(np.isfinite(counts) & (counts >= 0))
+    if bad.any():
+        row, column = (int(i[0]) for i in np.nonzero(bad))
+        value = counts[row, column]
+        found = "missing or no number" if np.isnan(value) else f"{value:g}"
+        raise InputError(
+            f"counts {url} cell {row + 1} gene {genes[column]}: {found}, expected 0 or more. "
+            "Give raw counts."
+        )
+    return genes, counts, pd.DataFrame(dropped, columns=["symbol", "reason"], dtype=str)
+
+
+def _read_10x(url: str) -> tuple[list[str], Counts]:
+    """Read a matrix of genes by cells, and the genes' symbols (second column) beside it."""
+    from scipy.io import mmread
+
+    folder = files.parent_url(url)
+    beside = [f"{stem}.tsv{end}" for stem in ("features", "genes") for end in ("", ".gz")]
+    listed = next((f for n in beside if files.exists(f := files.join_url(folder, n))), "")
+    if not listed:
+        raise InputError(f"counts {url}: no features.tsv beside it. Keep the 10x folder together.")
+    try:
+        matrix = mmread(io.BytesIO(_unpack(url)))
+    except FileNotFoundError as error:
+        raise InputError(f"counts {url}: no such file. Give the path of one.") from error
+    except ValueError as error:
+        raise InputError(f"counts {url}: no matrix market file ({error}). Check it.") from error
+    rows = [line.split("\t") for line in _unpack(listed).decode().splitlines() if line.strip()]
+    dense = matrix.toarray() if hasattr(matrix, "toarray") else matrix
+    return [row[min(1, len(row) - 1)] for row in rows], np.asarray(dense, dtype=np.float64).T
+
+
+def _unpack(url: str) -> bytes:
+    data = files.read_bytes(url)
+    return gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
+
+
+def _read_anndata(url: str) -> tuple[list[str], Counts]:
+    """Read ``X`` and the names of ``var``; anndata itself is not needed for that."""
+    try:
+        import h5py
+    except ImportError as error:
+        raise InputError(
+            f"counts {url}: reading AnnData needs h5py. Install i2r with the extra 'omics'."
+        ) from error
+    from scipy.sparse import csc_matrix, csr_matrix
+
+    try:
+        with h5py.File(io.BytesIO(files.read_bytes(url)), "r") as file:
+            var, x = file["var"], file["X"]
+            names = [
+                name.decode() if isinstance(name, bytes) else str(name)
+                for name in var[var.attrs["_index"]][:]
+            ]
+            if isinstance(x, h5py.Dataset):
+                return names, np.asarray(x[:], dtype=np.float64)
+            kind = csc_matrix if x.attrs["encoding-type"] == "csc_matrix" else csr_matrix
+            parts = (x["data"][:], x["indices"][:], x["indptr"][:])
+            return names, np.asarray(kind(parts, shape=x.attrs["shape"]).toarray(), np.float64)
+    except FileNotFoundError as error:
+        raise InputError(f"counts {url}: no such file. Give the path of one.") from error
+    except (OSError, KeyError, ValueError) as error:
+        raise InputError(
+            f"counts {url}: no readable AnnData file ({error}). Write it with anndata 0.8 or newer."
+        ) from error

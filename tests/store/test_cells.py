@@ -1,0 +1,66 @@
+"""The same counts from a table, a 10x folder and AnnData; what is no count is refused."""
+
+import gzip
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.io import mmwrite
+from scipy.sparse import coo_matrix, csc_matrix, csr_matrix
+
+from i2r.errors import InputError
+from i2r.store.cells import read_counts
+
+COUNTS = np.array([[0, 3, 1, 7], [2, 0, 0, 8]])
+NAMES = ["a", "B", "C", "A"]
+EXPECTED = (["A", "B", "C"], [[0, 3, 1], [2, 0, 0]], [["A", "listed before"]])
+
+
+def check_counts(url: Path) -> None:
+    genes, counts, dropped = read_counts(str(url))
+    assert (genes, counts.tolist(), dropped.to_numpy().tolist()) == EXPECTED
+
+
+def test_tables_and_10x_folders(tmp_path: Path) -> None:
+    rows = [",".join(map(str, row)) for row in COUNTS]
+    (tmp_path / "t.csv").write_text(f"cell,{','.join(NAMES[:3])},A\nx,{rows[0]}\ny,{rows[1]}\n")
+    text = io.BytesIO()
+    mmwrite(text, coo_matrix(COUNTS.T))
+    (tmp_path / "matrix.mtx.gz").write_bytes(gzip.compress(text.getvalue()))
+    with pytest.raises(InputError, match=r"no features\.tsv beside it"):
+        read_counts(str(tmp_path / "matrix.mtx.gz"))
+    features = "".join(f"ENSG{i}\t{name}\tGene Expression\n" for i, name in enumerate(NAMES))
+    (tmp_path / "features.tsv").write_text(features)
+    check_counts(tmp_path / "t.csv")
+    check_counts(tmp_path / "matrix.mtx.gz")
+
+
+@pytest.mark.parametrize("kind", ["dense", "csr", "csc"])
+def test_anndata_files(tmp_path: Path, kind: str) -> None:
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "x.h5ad", "w") as file:
+        var = file.create_group("var")
+        var.attrs["_index"] = "symbol"
+        var["symbol"] = NAMES
+        if kind == "dense":
+            file["X"] = COUNTS
+        else:
+            matrix = (csr_matrix if kind == "csr" else csc_matrix)(COUNTS)
+            group = file.create_group("X")
+            group.attrs["encoding-type"], group.attrs["shape"] = f"{kind}_matrix", matrix.shape
+            for name in ("data", "indices", "indptr"):
+                group[name] = getattr(matrix, name)
+    check_counts(tmp_path / "x.h5ad")
+
+
+def test_what_is_no_count_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "c.csv").write_text("cell,A,B\nx,1,\n")
+    with pytest.raises(InputError, match="cell 1 gene B: missing or no number, expected 0 or more"):
+        read_counts(str(tmp_path / "c.csv"))
+    (tmp_path / "c.csv").write_text("cell,A,B\nx,1,2\ny,-3,4\n")
+    with pytest.raises(InputError, match="cell 2 gene A: -3, expected 0 or more"):
+        read_counts(str(tmp_path / "c.csv"))
+    (tmp_path / "x.h5ad").write_bytes(b"nothing")
+    with pytest.raises(InputError, match="no readable AnnData file"):
+        read_counts(str(tmp_path / "x.h5ad"))
