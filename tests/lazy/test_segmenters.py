@@ -1,7 +1,5 @@
 """Fields by the trained network: bad input, tiles, pixel size, and other packages' segmenters."""
 
-import subprocess
-import sys
 from importlib.metadata import EntryPoint
 
 import dask.array as da
@@ -72,35 +70,23 @@ def test_the_pixel_size_is_taken_into_account() -> None:
     assert told.f1[4] > 0.9
 
 
-@pytest.mark.slow
-def test_memory_grows_with_the_tile_and_not_with_the_field() -> None:
-    """Four times the pixels take the memory of their own image and labels more, and no maps."""
-    code = """
-import resource, sys
-import numpy as np
-import torch
-from i2r.lazy.segmenters import segment_by_network
-from i2r.models.maps import load_packaged_network
-torch.set_num_threads(1)
-y, x = np.indices((120, 120))
-tile = np.where(np.hypot(y - 60, x - 60) < 14, 3000, 200).astype(np.uint16)
-n = int(sys.argv[1])
-labels = segment_by_network(
-    np.tile(tile, (1, n, n)), load_packaged_network(), pixel_size_um=0.65
-)
-print(labels.max(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
-"""
-    found = []
-    for n in (14, 28):
-        done = subprocess.run(
-            [sys.executable, "-c", code, str(n)], capture_output=True, text=True, check=True
-        )
-        found.append([int(word) for word in done.stdout.split()])
-    assert [count for count, _ in found] == [14**2, 28**2]
-    more = (found[1][1] - found[0][1]) * 1024
-    own = (28**2 - 14**2) * 120**2 * (2 + 4)
-    # Maps of the whole field alone would be 16 bytes per pixel, 135 MB.
-    assert more < own + 60 * 2**20
+@pytest.mark.parametrize("pixel_size_um", [0.2, 0.65, None, 1.3])
+def test_the_network_never_sees_more_than_a_tile(
+    pixel_size_um: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory is bounded by what the network sees at once, however large the field is."""
+    seen: list[float] = []
+
+    def record(network: object, fields: np.ndarray, *, zoom: float) -> np.ndarray:
+        seen.append(max(fields.shape[1:]) * max(zoom, 1.0))
+        return np.full((len(fields), 4, *fields.shape[1:]), -9, np.float32)
+
+    monkeypatch.setattr("i2r.models.maps.predict_maps", record)
+    field = np.zeros((3000, 2500), np.uint16)
+    field[5, 5] = 1
+    assert not segment(field, pixel_size_um=pixel_size_um).any()
+    assert len(seen) > 1
+    assert max(seen) <= segmenters.MAX_SIDE_PX
 
 
 @pytest.mark.parametrize("value", [0, 700, 65535])
