@@ -17,7 +17,7 @@ from i2r.store import tables
 from i2r.store.cells import read_counts
 from i2r.store.experiment import Experiment
 from i2r.store.gene_tables import digest_files
-from i2r.store.interactions import choose_line, read_interactions, read_panel
+from i2r.store.interactions import choose_line, read_interactions, read_panel, read_symbols
 from i2r.store.interactome_inputs import Pruned, prepare_interactome
 from i2r.store.networks import read_network, write_network
 
@@ -68,6 +68,10 @@ class Interactome(Stage):
     )  # fmt: skip
     min_genes: int = Field(8000, ge=0, description="Fewest genes of a cell that counts")
     min_cells: int = Field(10, ge=0, description="Fewest cells of a gene that counts")
+    symbols: str = Field(
+        "", description="Table of name and symbol, for tables with Ensembl identifiers or aliases",
+        json_schema_extra=PATH,
+    )  # fmt: skip
     targets: tuple[str, ...] = Field((), description="Genes to connect: they get the top prize")
     max_cost: float = Field(
         0.594, gt=0, description="Interactions of this cost (1 - confidence) or more are left out"
@@ -104,20 +108,21 @@ class Interactome(Stage):
         if problems:
             return problems
         try:
+            symbols = read_symbols(self.symbols) if self.symbols else None
             if self.method == "import":
                 if self.network.lower().endswith((".graphml", ".xml")):
                     known = {str(name).upper() for name in read_network(self.network)}
                 else:
                     known = set(read_interactions(self.network).genes)
             else:
-                known = set(read_interactions(self.interactions).genes)
+                known = set(read_interactions(self.interactions, symbols).genes)
                 if self.expression:
-                    panel = read_panel(self.expression)
+                    panel = read_panel(self.expression, symbols)
                     choose_line(panel, self.line, url=self.expression)
                     if not known & set(panel.genes):
                         return [f"{where}: no symbol of {self.expression} is one of the network's."]
                 if self.edge_cost != "mi_score":
-                    genes, _, _ = read_counts(self.cells)
+                    genes, _, _ = read_counts(self.cells, symbols)
                     if not known & set(genes):
                         return [f"{where}: no symbol of {self.cells} is one of the network's."]
         except I2RError as error:
@@ -145,7 +150,9 @@ class Interactome(Stage):
 
     def inputs(self, experiment: Experiment, key: str) -> object:
         """Describe the tables by their content."""
-        return digest_files(self.network, self.interactions, self.expression, self.cells)
+        return digest_files(
+            self.network, self.interactions, self.expression, self.cells, self.symbols
+        )
 
     def build(self, experiment: Experiment, key: str) -> Delayed:
         """Solve for some values of beta."""

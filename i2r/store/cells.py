@@ -2,6 +2,7 @@
 
 import gzip
 import io
+from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,9 @@ from i2r.store.interactions import clean_symbols
 Counts = npt.NDArray[np.float64]
 
 
-def read_counts(url: str) -> tuple[list[str], Counts, pd.DataFrame]:
+def read_counts(
+    url: str, symbols: Mapping[str, str] | None = None
+) -> tuple[list[str], Counts, pd.DataFrame]:
     """Read counts of single cells.
 
     Parameters
@@ -24,6 +27,8 @@ def read_counts(url: str) -> tuple[list[str], Counts, pd.DataFrame]:
         A table of cells by genes whose first column names the cell; a 10x matrix
         (``matrix.mtx`` or ``.mtx.gz``, with ``features.tsv`` or ``genes.tsv`` beside it); or an
         AnnData file (``.h5ad``; needs the extra ``omics``), whose ``X`` holds counts.
+    symbols
+        From `i2r.store.interactions.read_symbols`.
 
     Returns
     -------
@@ -53,7 +58,7 @@ def read_counts(url: str) -> tuple[list[str], Counts, pd.DataFrame]:
             f"counts {url}: {counts.shape[1]} genes in the matrix, {len(names)} names. "
             "Export both again."
         )
-    genes, kept, dropped = clean_symbols(names)
+    genes, kept, dropped = clean_symbols(names, symbols)
     counts = np.ascontiguousarray(counts[:, kept])
     bad = ~(np.isfinite(counts) & (counts >= 0))
     if bad.any():

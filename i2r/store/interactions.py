@@ -1,5 +1,6 @@
 """Tables that an interactome is made from: interactions, and the expression of cell lines."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -42,7 +43,7 @@ class Interactions(NamedTuple):
     n_rows: int
 
 
-def read_interactions(url: str) -> Interactions:
+def read_interactions(url: str, symbols: Mapping[str, str] | None = None) -> Interactions:
     """Read interactions: a table with costs, STRING's, or HIPPIE's.
 
     Parameters
@@ -52,6 +53,8 @@ def read_interactions(url: str) -> Interactions:
         source, target) and ``cost`` (0 or more), or ``combined_score`` (0 to 1,000, as STRING
         has it). Or HIPPIE's table without a header: six columns, the first, third and fifth
         being the proteins and the confidence (0 to 1).
+    symbols
+        From `read_symbols`.
 
     Raises
     ------
@@ -69,6 +72,7 @@ def read_interactions(url: str) -> Interactions:
             f"{table['cost'].iloc[row]!r}, expected 0 or more. Correct it, or drop the row."
         )
     ends = table[["first", "second"]].apply(lambda names: names.astype(str).str.strip().str.upper())
+    ends = ends.map(lambda name: translate(name, symbols))
     loops = (ends["first"] == ends["second"]).to_numpy()
     dropped = [(name, "interacts with itself") for name in ends.loc[loops, "first"]]
     genes, number = np.unique(ends[~loops].to_numpy(dtype=str), return_inverse=True)
@@ -142,7 +146,7 @@ class Panel(NamedTuple):
     dropped: pd.DataFrame
 
 
-def read_panel(url: str) -> Panel:
+def read_panel(url: str, symbols: Mapping[str, str] | None = None) -> Panel:
     """Read the expression of lines: DepMap's table (lines by genes), or one of genes by lines.
 
     Parameters
@@ -152,6 +156,8 @@ def read_panel(url: str) -> Panel:
         lines. Otherwise the first column names the line, and the others are genes, of whose
         names the first word counts (``TP53 (7157)``). Symbols are put in upper case; of several
         of one symbol the first counts.
+    symbols
+        From `read_symbols`.
 
     Raises
     ------
@@ -168,7 +174,7 @@ def read_panel(url: str) -> Panel:
         names = pd.Series([str(name) for name in table.columns[1:]], dtype=object)
         numbers = table.iloc[:, 1:].apply(pd.to_numeric, errors="coerce")
         lines, values = table.iloc[:, 0].astype(str).tolist(), numbers.to_numpy(dtype=float)
-    genes, kept, dropped = clean_symbols([str(name).split(" ")[0] for name in names])
+    genes, kept, dropped = clean_symbols([str(name).split(" ")[0] for name in names], symbols)
     holes = np.isnan(values[:, kept]).any(axis=0)
     dropped += [(genes[i], "expression is missing") for i in np.flatnonzero(holes)]
     if not len(lines) or holes.all():
@@ -185,7 +191,46 @@ def read_panel(url: str) -> Panel:
     )
 
 
-def clean_symbols(names: list[str]) -> tuple[list[str], list[int], list[tuple[str, str]]]:
+def read_symbols(url: str) -> dict[str, str]:
+    """Read which symbol a name stands for: Ensembl identifiers, aliases; the first row counts.
+
+    Parameters
+    ----------
+    url
+        A table of two columns, name and symbol, with a header.
+
+    Raises
+    ------
+    InputError
+        If it has fewer than two columns.
+    """
+    table = read_frame(url).dropna()
+    if table.shape[1] < 2:
+        raise InputError(f"symbols {url}: one column, expected name and symbol. Add the other.")
+    found: dict[str, str] = {}
+    for name, symbol in zip(
+        table.iloc[:, 0].astype(str), table.iloc[:, 1].astype(str), strict=True
+    ):
+        found.setdefault(name.strip().upper(), symbol.strip().upper())
+    return found
+
+
+def translate(name: str, symbols: Mapping[str, str] | None) -> str:
+    """Give a name's symbol in upper case; names that are not listed stay as they are.
+
+    Ensembl identifiers that are not listed have none; their version (``.12``) does not matter.
+    """
+    name = name.strip().upper()
+    if not symbols:
+        return name
+    if name.startswith("ENSG"):
+        return symbols.get(name, symbols.get(name.partition(".")[0], ""))
+    return symbols.get(name, name)
+
+
+def clean_symbols(
+    names: list[str], symbols: Mapping[str, str] | None = None
+) -> tuple[list[str], list[int], list[tuple[str, str]]]:
     """Put symbols in upper case and keep the first of each.
 
     Returns
@@ -197,9 +242,9 @@ def clean_symbols(names: list[str]) -> tuple[list[str], list[int], list[tuple[st
     """
     seen, kept, dropped = dict[str, int](), list[int](), list[tuple[str, str]]()
     for at, name in enumerate(names):
-        symbol = name.strip().upper()
+        symbol = translate(name, symbols)
         if not symbol or symbol == "NAN":
-            dropped.append((f"row {at + 1}", "no symbol"))
+            dropped.append((name.strip() or f"row {at + 1}", "no symbol"))
         elif symbol in seen:
             dropped.append((symbol, "listed before"))
         else:

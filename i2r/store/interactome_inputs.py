@@ -17,7 +17,7 @@ from i2r.kernels.interactome import (
     find_largest_part,
 )
 from i2r.store.cells import read_counts
-from i2r.store.interactions import choose_line, read_interactions, read_panel
+from i2r.store.interactions import choose_line, read_interactions, read_panel, read_symbols
 
 
 class Pruned(NamedTuple):
@@ -91,7 +91,8 @@ def prepare_interactome(options: Mapping[str, Any]) -> Pruned:  # noqa: PLR0915
     I2RError
         If nothing is left after a step, or no target is.
     """
-    found = read_interactions(options["interactions"])
+    symbols = read_symbols(options["symbols"]) if options["symbols"] else None
+    found = read_interactions(options["interactions"], symbols)
     targets = list(dict.fromkeys(name.strip().upper() for name in options["targets"]))
     work = _Pruning(found.genes, found.edges, found.costs, targets)
     work.note("read", f"{found.n_rows:,} rows")
@@ -100,7 +101,7 @@ def prepare_interactome(options: Mapping[str, Any]) -> Pruned:  # noqa: PLR0915
     tables = [found.dropped]
     change: dict[str, float] = {}
     if options["expression"]:
-        panel = read_panel(options["expression"])
+        panel = read_panel(options["expression"], symbols)
         line = choose_line(panel, options["line"], url=options["expression"])
         tables.append(panel.dropped)
         values = np.log2(1 + panel.values) if options["logarithm"] else panel.values
@@ -111,7 +112,7 @@ def prepare_interactome(options: Mapping[str, Any]) -> Pruned:  # noqa: PLR0915
             _restrict(work, expressed, "expressed")
     cells: tuple[list[str], npt.NDArray[np.float64]] | None = None
     if options["edge_cost"] != "mi_score":
-        cells = _read_cells(options, tables)
+        cells = _read_cells(options, tables, symbols)
         _restrict(work, set(cells[0]), "in cells")
     curve = trace_cut(work)
     keep = work.costs < options["max_cost"]
@@ -171,10 +172,10 @@ def _keep_largest(work: _Pruning) -> None:
 
 
 def _read_cells(
-    options: Mapping[str, Any], tables: list[pd.DataFrame]
+    options: Mapping[str, Any], tables: list[pd.DataFrame], symbols: Mapping[str, str] | None
 ) -> tuple[list[str], npt.NDArray[np.float64]]:
     """Read counts of cells, filtered and scaled."""
-    genes, counts, dropped = read_counts(options["cells"])
+    genes, counts, dropped = read_counts(options["cells"], symbols)
     values, cells, kept = filter_cells(
         counts, min_genes=options["min_genes"], min_cells=options["min_cells"]
     )

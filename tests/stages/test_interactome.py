@@ -13,7 +13,7 @@ from i2r.errors import InputError
 from i2r.pipeline.spec import parse_pipeline
 from i2r.stages.interactome import Interactome
 from i2r.store.experiment import Experiment, open_experiment
-from i2r.store.interactions import read_interactions, read_panel
+from i2r.store.interactions import read_interactions, read_panel, read_symbols
 from i2r.store.interactome_inputs import prepare_interactome
 from tests.conftest import run_here
 
@@ -155,6 +155,22 @@ def test_missing_expression_and_symbols_are_accounted_for(tmp_path: Path) -> Non
         ["A", "listed before"],
         ["B", "expression is missing"],
     ]
+
+
+def test_ensembl_identifiers_and_aliases_become_symbols(tmp_path: Path) -> None:
+    (tmp_path / "s.tsv").write_text("name\tsymbol\nENSG1\tTP53\nMEK1\tMap2k1\nENSG1\tOTHER\n")
+    symbols = read_symbols(str(tmp_path / "s.tsv"))
+    (tmp_path / "p.csv").write_text(
+        "line,ENSG1.7,mek1,ENSG9,SRC,TP53\nU2OS,1,2,3,4,5\nX,1,2,3,4,5\n"
+    )
+    panel = read_panel(str(tmp_path / "p.csv"), symbols)
+    assert panel.genes == ["TP53", "MAP2K1", "SRC"]
+    assert panel.dropped.to_numpy().tolist() == [["ENSG9", "no symbol"], ["TP53", "listed before"]]
+    (tmp_path / "i.csv").write_text("gene1,gene2,cost\nMEK1,ENSG1,0.5\n")
+    assert read_interactions(str(tmp_path / "i.csv"), symbols).genes == ["MAP2K1", "TP53"]
+    (tmp_path / "one.csv").write_text("name\nA\n")
+    with pytest.raises(InputError, match="one column, expected name and symbol"):
+        read_symbols(str(tmp_path / "one.csv"))
 
 
 def test_correlations_over_cells_make_costs(tmp_path: Path) -> None:
