@@ -1,5 +1,6 @@
 """Image files decoded from memory: grey TIFF, PNG and JPEG of 8 or 16 bit, nothing else."""
 
+import errno
 import hashlib
 import io
 from collections.abc import Iterable, Sequence
@@ -183,7 +184,9 @@ def read_shape(url: str, page: int = 0) -> tuple[tuple[int, int], np.dtype[Any]]
             n_bytes = file.seek(0, io.SEEK_END)
             file.seek(0)
             header = parse_header(file, n_bytes, url, page)
-    except _NOT_THERE as error:
+    except OSError as error:
+        if not _is_absent(error):
+            raise
         raise missing(url, why=error.strerror) from error
     return header.shape, header.dtype
 
@@ -214,8 +217,15 @@ def stat_source(url: str) -> files.Stat:
     """Give the size and time of an image's file, or of a Zarr array's files; `GONE` without one."""
     try:
         return stat_array(url) if is_array(url) else files.stat(url)
-    except (FileNotFoundError, NotADirectoryError):
+    except OSError as error:
+        if not _is_absent(error):
+            raise
         return GONE
+
+
+def _is_absent(error: OSError) -> bool:
+    """Tell whether there is no such file; of a name that is too long there can't be one."""
+    return isinstance(error, _NOT_THERE) or error.errno == errno.ENAMETOOLONG
 
 
 def hash_file(url: str) -> str:
@@ -237,5 +247,7 @@ def hash_bytes(data: bytes) -> str:
 def _read(url: str) -> bytes:
     try:
         return files.read_bytes(url)
-    except _NOT_THERE as error:
+    except OSError as error:
+        if not _is_absent(error):
+            raise
         raise missing(url, why=error.strerror) from error

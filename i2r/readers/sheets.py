@@ -44,6 +44,8 @@ def read_sheet(source: str) -> pd.DataFrame:
     try:
         if data.startswith(b"\x1f\x8b"):
             data = gzip.decompress(data)
+        if b"\0" in data:
+            raise ValueError("it holds a NUL character")  # which no path may
         table = pd.read_csv(
             io.StringIO(data.decode("utf-8-sig")),
             dtype=str,
@@ -51,9 +53,8 @@ def read_sheet(source: str) -> pd.DataFrame:
             skipinitialspace=True,
         )
     except (ValueError, OSError, EOFError, zlib.error) as error:
-        raise InputError(
-            f"{where}: no CSV table in UTF-8 ({str(error).splitlines()[0]}). Export it again."
-        ) from error
+        detail = (str(error) or type(error).__name__).splitlines()[0]
+        raise InputError(f"{where}: no CSV table in UTF-8 ({detail}). Export it again.") from error
     table.columns = pd.Index([str(name).strip() for name in table.columns])
     if table.empty:
         raise InputError(

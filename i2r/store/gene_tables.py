@@ -104,7 +104,9 @@ def read_labels(url: str) -> dict[str, str]:
             f"{url}: no column {missing[0]!r}, expected 'gene' and 'label'. Name them."
         )
     found: dict[str, str] = {}
-    for gene, label in zip(table["gene"].astype(str), table["label"].astype(str), strict=True):
+    for gene, label in zip(
+        *(table[name].fillna("").astype(str) for name in ("gene", "label")), strict=True
+    ):
         symbol = gene.strip().upper()
         if found.setdefault(symbol, label) != label:
             raise InputError(
@@ -172,8 +174,12 @@ def _read_text(url: str) -> str:
         raise InputError(f"{url}: no such file. Give the path of one.") from error
     if data[:2] == b"\x1f\x8b":
         import gzip
+        import zlib
 
-        data = gzip.decompress(data)
+        try:
+            data = gzip.decompress(data)
+        except (OSError, EOFError, zlib.error) as error:
+            raise InputError(f"{url}: damaged gzip file ({error}). Export it again.") from error
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

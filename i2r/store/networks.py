@@ -2,6 +2,7 @@
 
 import io
 import math
+import warnings
 from typing import TYPE_CHECKING, Any
 from xml.parsers import expat
 
@@ -84,7 +85,9 @@ def read_network(url: str) -> "nx.Graph":
 
     data = _read_checked(url)
     try:
-        found = nx.read_graphml(io.BytesIO(data))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a key without a type is a string
+            found = nx.read_graphml(io.BytesIO(data))
     except (nx.NetworkXError, SyntaxError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"network {url}: no GraphML ({type(error).__name__}: {error}). Export it as GraphML."
