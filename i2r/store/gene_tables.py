@@ -104,9 +104,8 @@ def read_labels(url: str) -> dict[str, str]:
             f"{url}: no column {missing[0]!r}, expected 'gene' and 'label'. Name them."
         )
     found: dict[str, str] = {}
-    for gene, label in zip(
-        *(table[name].fillna("").astype(str) for name in ("gene", "label")), strict=True
-    ):
+    genes, labels = (["" if pd.isna(v) else str(v) for v in table[n]] for n in ("gene", "label"))
+    for gene, label in zip(genes, labels, strict=True):
         symbol = gene.strip().upper()
         if found.setdefault(symbol, label) != label:
             raise InputError(
