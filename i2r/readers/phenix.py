@@ -118,4 +118,9 @@ def _read_index(index: str) -> tuple[list[Found], str]:
             )
         )
     metres = images[0]["imageresolutionx"]
-    return found, f"the index says {float(metres) * 1e6:.4g} um per pixel" if metres else ""
+    try:
+        return found, f"the index says {float(metres) * 1e6:.4g} um per pixel" if metres else ""
+    except ValueError as error:
+        raise InputError(
+            f"{index}: ImageResolutionX is {metres[:40]!r}, expected metres. Export it again."
+        ) from error
