@@ -14,8 +14,8 @@ import tifffile
 from i2r.testing import draw_field
 
 ROOT = Path(__file__).parents[2]
-# What the README calls the reader's own folder; here it has the name of the README's plate, P1.
-SOURCE = "/data/plate1"
+# What the README calls the reader's own folder: the folder names the plate.
+SOURCE = "/data/P1"
 WELLS = [f"{row}{column:02d}" for row in "AB" for column in range(1, 5)]
 
 
