@@ -1,11 +1,13 @@
 """Which gene sets are over-represented among some genes: Fisher's test within a stated universe."""
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Set
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from scipy.stats import hypergeom
+
+from i2r.kernels.statistics import adjust_pvalues
 
 Floats = npt.NDArray[np.float64]
 
@@ -76,24 +78,3 @@ def measure_enrichment(
     with np.errstate(divide="ignore", invalid="ignore"):
         odds = (overlaps * neither) / (inside_only * chosen_only)
     return Enrichment(names, sizes, overlaps, odds, pvalues, adjust_pvalues(pvalues))
-
-
-def adjust_pvalues(pvalues: npt.ArrayLike | Sequence[float]) -> Floats:
-    """Adjust p-values to false discovery rates by the step-up rule of Benjamini and Hochberg.
-
-    Parameters
-    ----------
-    pvalues
-        Shape (m,), without NaN.
-
-    References
-    ----------
-    Benjamini and Hochberg 1995, J. R. Stat. Soc. B 57:289.
-    https://doi.org/10.1111/j.2517-6161.1995.tb02031.x
-    """
-    values = np.asarray(pvalues, dtype=float)
-    order = np.argsort(values, kind="stable")
-    scaled = values[order] * len(values) / np.arange(1, len(values) + 1)
-    adjusted = np.empty_like(values)
-    adjusted[order] = np.minimum(np.minimum.accumulate(scaled[::-1])[::-1], 1)
-    return adjusted

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import false_discovery_control, fisher_exact
 
-from i2r.kernels.enrichment import adjust_pvalues, measure_enrichment
+from i2r.kernels.enrichment import measure_enrichment
 
 
 def test_every_set_is_tested_as_by_scipy() -> None:
@@ -29,12 +29,6 @@ def test_every_set_is_tested_as_by_scipy() -> None:
         assert odds == pytest.approx(expected.statistic)
     np.testing.assert_allclose(found.fdrs, false_discovery_control(found.pvalues))
     assert found.fdrs[-1] < 1e-8
-
-
-def test_adjusted_pvalues_are_monotone_and_bounded() -> None:
-    p = np.random.default_rng(1).random(50) ** 3
-    np.testing.assert_allclose(adjust_pvalues(p), false_discovery_control(p))
-    assert adjust_pvalues([]).shape == (0,)
 
 
 def test_chosen_genes_outside_the_universe_are_refused() -> None:
