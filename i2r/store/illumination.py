@@ -7,7 +7,6 @@ import numpy as np
 import numpy.typing as npt
 
 from i2r.errors import I2RError
-from i2r.kernels.illumination import correct_plane
 from i2r.store import ngff
 from i2r.store.arrays import read_array, write_array, write_document
 from i2r.types import unit_key
@@ -114,6 +113,9 @@ def correct_image(
     functions
         Shape (y, x), by the channel's index; other channels stay as they are.
     """
+    # Compiled kernels take long to import, and opening an experiment needs none.
+    from i2r.kernels.illumination import correct_plane
+
     if not functions:
         return image
     corrected = image.copy()

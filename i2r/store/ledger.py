@@ -206,6 +206,9 @@ class LedgerWriter:
                 self._parts += 1
                 name = f"{self._stem}.{self._parts:06d}.jsonl"
                 files.write_bytes(files.join_url(self._ledger.url, name), data)
+        except FileExistsError:
+            # Two writers of one segment: a bug, or a lock that was removed by hand.
+            raise
         except OSError as error:
             if files.is_full(error):
                 raise DiskFullError(
