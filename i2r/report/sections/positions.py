@@ -39,7 +39,9 @@ def draw(source: ReportSource) -> str | None:
         "same way: a layout that shuffles them tells both apart. Plates with fewer than "
         f"{MIN_WELLS} wells are left out."
     )
-    return html.table(worst, words, bars=("rows", "columns", "edge"), scores=("p",))
+    return html.table(
+        worst, words, bars=("rows", "columns", "edge"), scores=("rows", "columns", "edge", "p")
+    )
 
 
 def measure_positions(
