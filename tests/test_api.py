@@ -135,7 +135,7 @@ def test_run_takes_paths_pipelines_and_experiments(
 def test_run_uses_the_client_it_is_given(plate: PlateFiles, tmp_path: Path) -> None:
     from distributed import Client, LocalCluster
 
-    options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
+    options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": "127.0.0.1:0"}
     with LocalCluster(resources={"CPU": 1}, **options) as cluster, Client(cluster) as client:
         summary = run(short_pipeline(plate), tmp_path / "e", client=client, progress="none")
         assert summary.exit_code == 0

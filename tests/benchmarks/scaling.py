@@ -45,7 +45,10 @@ def time_plain_map(pipeline: Pipeline, url: Path, workers: int) -> float:
     experiment: Experiment = prepare(pipeline, str(url))
     experiment.save_description()
     cluster = LocalCluster(
-        n_workers=workers, threads_per_worker=1, memory_limit="3GiB", dashboard_address=None
+        n_workers=workers,
+        threads_per_worker=1,
+        memory_limit="3GiB",
+        dashboard_address="127.0.0.1:0",
     )
     try:
         with Client(cluster, set_as_default=False) as client:
