@@ -41,26 +41,6 @@ class ClassificationScore(NamedTuple):
     n_control: int
 
 
-class FoldSummary(NamedTuple):
-    """One perturbation's score over its folds.
-
-    Attributes
-    ----------
-    score
-        Mean over the folds that have a value; NaN if none has.
-    spread
-        Sample standard deviation over these folds (divisor n - 1); NaN with fewer than two. The
-        folds share training wells, so this understates the uncertainty of the mean (Bengio and
-        Grandvalet, JMLR 5:1089, 2004).
-    n_folds
-        Folds that have a value.
-    """
-
-    score: float
-    spread: float
-    n_folds: int
-
-
 def measure_balanced_accuracy(
     truth: npt.NDArray[Any], predicted: npt.NDArray[Any]
 ) -> tuple[float, float, float]:
@@ -167,29 +147,6 @@ def score_probabilities(
         area_under_curve=measure_area_under_curve(treated, probability),
         n_treated=int(treated.sum()),
         n_control=int((~treated).sum()),
-    )
-
-
-def summarize_folds(scores: npt.ArrayLike) -> FoldSummary:
-    """Average one perturbation's scores over its folds.
-
-    Parameters
-    ----------
-    scores
-        Shape (fold,), float: one value per fold; NaN marks a fold without a value, for example
-        one whose held-out wells have no nuclei.
-
-    Returns
-    -------
-    FoldSummary
-        Mean, sample standard deviation and number of the folds that have a value.
-    """
-    values: FloatArray = np.asarray(scores, dtype=np.float64).ravel()
-    values = values[~np.isnan(values)]
-    return FoldSummary(
-        score=float(values.mean()) if values.size else float("nan"),
-        spread=float(values.std(ddof=1)) if values.size > 1 else float("nan"),
-        n_folds=int(values.size),
     )
 
 

@@ -228,17 +228,6 @@ def _is_absent(error: OSError) -> bool:
     return isinstance(error, _NOT_THERE) or error.errno == errno.ENAMETOOLONG
 
 
-def hash_file(url: str) -> str:
-    """Give the SHA-256 of a file's bytes, hexadecimal.
-
-    Raises
-    ------
-    FieldError
-        If the file is missing.
-    """
-    return hash_bytes(_read(url))
-
-
 def hash_bytes(data: bytes) -> str:
     """Give the SHA-256 of some bytes, hexadecimal."""
     return hashlib.sha256(data).hexdigest()

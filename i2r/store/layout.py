@@ -3,10 +3,8 @@
 import csv
 import difflib
 import io
-import json
 import math
 from collections.abc import Iterable
-from hashlib import sha256
 
 import pandas as pd
 
@@ -243,12 +241,6 @@ def conditions(layout: pd.DataFrame) -> pd.Series:
         for p, d, n in zip(layout["perturbation"], layout["dose"], doses, strict=True)
     ]
     return pd.Series(labelled, index=layout.index, name="condition")
-
-
-def digest_rows(rows: pd.DataFrame, columns: Iterable[str]) -> str:
-    """Fingerprint the given columns of some layout rows, in their order."""
-    values = rows[list(columns)].astype(object).where(rows[list(columns)].notna(), None)
-    return sha256(json.dumps(values.to_numpy().tolist(), default=list).encode()).hexdigest()
 
 
 def _suggest(name: str, known: Iterable[str]) -> str:

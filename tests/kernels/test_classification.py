@@ -7,7 +7,6 @@ from i2r.kernels.classification import (
     measure_area_under_curve,
     measure_balanced_accuracy,
     score_probabilities,
-    summarize_folds,
 )
 
 LABELLED = st.lists(
@@ -65,21 +64,6 @@ def test_a_constant_prediction_has_learned_nothing() -> None:
     score = score_probabilities(np.array([True, False, False]), np.full(3, 0.5))
     assert score.balanced_accuracy == 0.5
     assert score.area_under_curve == 0.5
-
-
-def test_folds_without_a_value_are_left_out_of_the_mean() -> None:
-    summary = summarize_folds([0.6, np.nan, 0.8])
-    assert summary.score == pytest.approx(0.7)
-    assert summary.spread == pytest.approx(np.sqrt(0.02))
-    assert summary.n_folds == 2
-
-
-@pytest.mark.parametrize(("scores", "n_folds"), [([], 0), ([np.nan], 0), ([0.7], 1)])
-def test_too_few_folds_have_no_spread(scores: list[float], n_folds: int) -> None:
-    summary = summarize_folds(scores)
-    assert np.isnan(summary.spread)
-    assert np.isnan(summary.score) == (n_folds == 0)
-    assert summary.n_folds == n_folds
 
 
 def test_truth_and_prediction_belong_to_the_same_nuclei() -> None:

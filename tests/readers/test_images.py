@@ -16,7 +16,7 @@ from PIL import Image
 
 from i2r.errors import FieldError
 from i2r.readers import images
-from i2r.readers.images import count_pages, hash_file, read_field, read_plane, read_shape
+from i2r.readers.images import count_pages, read_field, read_plane, read_shape
 from i2r.store import files
 
 RNG = np.random.default_rng(0)
@@ -110,8 +110,6 @@ def test_missing(tmp_path: Path) -> None:
     refuse(tmp_path / "gone.tif", "missing")
     with pytest.raises(FieldError, match=r"^missing: "):
         read_shape(str(tmp_path / "gone.tif"))
-    with pytest.raises(FieldError, match=r"^missing: "):
-        hash_file(str(tmp_path / "gone.tif"))
 
 
 @pytest.mark.parametrize(
@@ -265,7 +263,6 @@ def test_field(tmp_path: Path) -> None:
     assert field.digests == {
         row.url: hashlib.sha256(Path(row.url).read_bytes()).hexdigest() for row in rows[:2]
     }
-    assert hash_file(rows[0].url) == field.digests[rows[0].url]
 
 
 def test_field_refuses_what_does_not_fit(tmp_path: Path) -> None:

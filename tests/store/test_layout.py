@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from i2r.errors import InputError
-from i2r.store.layout import conditions, digest_rows, join_images, read_layout
+from i2r.store.layout import conditions, join_images, read_layout
 
 GOOD = "plate,well,perturbation,role,dose\nP1,A1,dmso,negative_control,\nP1,a02,drug,,2.5\n"
 
@@ -233,11 +233,3 @@ def test_a_dose_is_named_only_where_there_are_several() -> None:
         }
     )
     assert list(conditions(layout)) == ["a@1", "a@2.5", "b", "c", "c"]
-
-
-def test_digests_see_every_value_and_the_order() -> None:
-    rows = pd.DataFrame({"a": ["x", "y"], "b": [1.0, float("nan")]})
-    same = digest_rows(rows.copy(), ["a", "b"])
-    assert digest_rows(rows, ["a", "b"]) == same
-    others = [rows.assign(b=[1.0, 2.0]), rows.iloc[::-1], rows.assign(a=["x", ""])]
-    assert len({same, *(digest_rows(other, ["a", "b"]) for other in others)}) == 4
