@@ -52,7 +52,9 @@ def test_only_pipeline_and_cluster_know_the_scheduler() -> None:
     "path", [p for p in SOURCES if relative(p).startswith("kernels/")], ids=relative
 )
 def test_kernels_know_arrays_and_nothing_else(path: Path) -> None:
-    allowed = {"numpy", "scipy", "skimage", "numba", "i2r"} | set(sys.stdlib_module_names)
+    allowed = {"numpy", "scipy", "sklearn", "skimage", "numba", "i2r"} | set(
+        sys.stdlib_module_names
+    )
     assert packages(path) <= allowed - {"logging"}
     assert {n for n in imports(path) if n.startswith("i2r")} <= {f"i2r.kernels.{p.stem}" for p in SOURCES} | {
         "i2r.kernels", "i2r.errors", "i2r.types",

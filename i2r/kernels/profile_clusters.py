@@ -13,7 +13,7 @@ import numpy.typing as npt
 from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import pdist, squareform
 
-from i2r.kernels.gene_clusters import cluster_rows, measure_silhouettes
+from i2r.kernels.gene_clusters import cluster_rows, measure_silhouettes, measure_variance_ratio
 
 Floats = npt.NDArray[np.float64]
 Seed = int | np.random.SeedSequence
@@ -83,21 +83,8 @@ def cluster_profiles(profiles: npt.ArrayLike, *, seed: Seed) -> ProfileClusters 
     return ProfileClusters(
         numbers=numbers.astype(np.int64),
         silhouette=np.array([measure_silhouettes(distance, cut).mean() for cut in labels]),
-        calinski_harabasz=np.array([_calinski_harabasz(rows, cut) for cut in labels]),
+        calinski_harabasz=np.array([measure_variance_ratio(rows, cut) for cut in labels]),
         null_silhouette=np.mean(null, axis=0),
         labels=labels,
         order=leaves_list(tree).astype(np.int64),
     )
-
-
-def _calinski_harabasz(rows: Floats, labels: npt.NDArray[np.int64]) -> float:
-    """Divide variance between clusters by variance within; infinite where there is none within."""
-    counts = np.bincount(labels)
-    sums = np.zeros((counts.size, rows.shape[1]))
-    np.add.at(sums, labels, rows)
-    means = sums / counts[:, None]
-    within = float(((rows - means[labels]) ** 2).sum())
-    between = float((counts[:, None] * (means - rows.mean(axis=0)) ** 2).sum())
-    if within <= 0:
-        return float("inf")
-    return between / (counts.size - 1) / (within / (len(rows) - counts.size))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from sklearn.metrics import adjusted_mutual_info_score, adjusted_rand_score
 
 from i2r.kernels import gene_clusters as clusters
 from i2r.kernels.classification import measure_area_under_curve
@@ -293,8 +294,8 @@ def compare_seeds(parts: Sequence[pd.DataFrame], seeds: Sequence[int], number: i
     ]
     compared = [
         (
-            seeds[a], seeds[b], clusters.adjusted_rand(cuts[a], cuts[b]),
-            clusters.adjusted_mutual_information(cuts[a], cuts[b]),
+            seeds[a], seeds[b], adjusted_rand_score(cuts[a], cuts[b]),
+            adjusted_mutual_info_score(cuts[a], cuts[b]),
             clusters.compare_neighbours(rows[a], rows[b]),
             float(clusters.measure_rank_spread(np.stack([rows[a], rows[b]])).mean()),
         )

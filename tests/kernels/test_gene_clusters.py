@@ -2,8 +2,6 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from sklearn import metrics
 from sklearn.cluster import AgglomerativeClustering
 
@@ -39,22 +37,10 @@ def test_measures_are_those_of_scikit_learn() -> None:
         )
         means = np.stack([unit[labels == label].mean(axis=0) for label in range(labels.max() + 1)])
         assert quality.distortion == pytest.approx(((unit - means[labels]) ** 2).sum(axis=1).mean())
-    one = gc.measure_clusters(z, distance, np.zeros(60))
-    assert one.silhouette == 0
-    assert np.isnan(one.calinski_harabasz)
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.integers(1, 8), st.integers(1, 8), st.integers(2, 40), st.integers(0, 999))
-def test_agreement_is_that_of_scikit_learn(a: int, b: int, n: int, seed: int) -> None:
-    random = np.random.default_rng(seed)
-    first, second = random.integers(0, a, n), random.integers(0, b, n)
-    assert gc.adjusted_rand(first, second) == pytest.approx(
-        metrics.adjusted_rand_score(first, second)
-    )
-    assert gc.adjusted_mutual_information(first, second) == pytest.approx(
-        metrics.adjusted_mutual_info_score(first, second), abs=1e-9
-    )
+    for labels in (np.zeros(60), np.arange(60)):
+        quality = gc.measure_clusters(z, distance, labels)
+        assert quality.silhouette == 0
+        assert np.isnan(quality.calinski_harabasz)
 
 
 def test_runs_that_agree_spread_nothing_and_random_ones_as_much_as_chance() -> None:
