@@ -44,26 +44,30 @@ class Crop(Stage):
         "segment": True,
     }
 
+    def limits(self, pixel_size_um: float) -> dict[str, Any]:
+        """Give the limits in pixels, as `i2r.kernels.crops.select_nuclei` takes them."""
+        pixel_um2 = pixel_size_um**2
+        return {
+            "min_area_px": self.min_area_um2 / pixel_um2,
+            "max_area_px": self.max_area_um2 / pixel_um2,
+            "max_bbox_area_px": self.max_bbox_um2 / pixel_um2,
+            "min_solidity": self.min_solidity,
+            "min_aspect_ratio": self.min_aspect_ratio,
+            "exclude_border": self.exclude_border,
+        }
+
     def build(self, experiment: Experiment, key: str) -> Delayed:
         """Cut the crops of one well."""
         plate, well = experiment.locate(key)
         segment = self.needs[-1]
         fields = experiment.fields(key, self.needs)
         nuclei = delayed(tables.read_table)(experiment.part_url(segment, key))
-        pixel_um2 = plate.pixel_size_um**2
         cropped = crop_fields(
             plate.images(well, fields=fields, after=self.needs),
             plate.labels(well, name=segment, fields=fields),
             nuclei,
             fields=fields,
-            limits={
-                "min_area_px": self.min_area_um2 / pixel_um2,
-                "max_area_px": self.max_area_um2 / pixel_um2,
-                "max_bbox_area_px": self.max_bbox_um2 / pixel_um2,
-                "min_solidity": self.min_solidity,
-                "min_aspect_ratio": self.min_aspect_ratio,
-                "exclude_border": self.exclude_border,
-            },
+            limits=self.limits(plate.pixel_size_um),
             size=self.size_px,
             masked=self.mask,
         )

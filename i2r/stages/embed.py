@@ -114,7 +114,7 @@ class Embed(Stage):
         own = digest_file(self.encoder) if self.encoder else ""
         return [super().inputs(experiment, key), own]
 
-    def _encoders(self, experiment: Experiment) -> dict[str, str]:
+    def encoders(self, experiment: Experiment) -> dict[str, str]:
         """List the encoders by name; the name of a single one is empty."""
         if self.encoder is not None:
             return {"": self.encoder}
@@ -140,7 +140,7 @@ class Embed(Stage):
         plate, _ = experiment.locate(key)
         plan = plan_pool(experiment, [key], crop=crop, segment=self.needs[-2], channels=())
         written = []
-        for name, url in self._encoders(experiment).items():
+        for name, url in self.encoders(experiment).items():
             encoder = delayed(open_encoder)(url, digest_file(url), self.channels)
             arrays = delayed(read_for_encoder)(encoder, plan, names=plate.channels, where=key)
             written.append(
@@ -150,7 +150,7 @@ class Embed(Stage):
                     crops=crop,
                 )
             )
-        return delayed(count_written)(written, encoders=sorted(self._encoders(experiment)))
+        return delayed(count_written)(written, encoders=sorted(self.encoders(experiment)))
 
     def finish(self, experiment: Experiment, keys: Sequence[str]) -> Delayed:
         """Profile wells and conditions, and say what the profiles are worth."""
@@ -174,7 +174,7 @@ class Embed(Stage):
             name: tuple(
                 experiment.embeddings_url(self.title, key, encoder=name) for key in wells.index
             )
-            for name in self._encoders(experiment)
+            for name in self.encoders(experiment)
         }
         plan = ProfilePlan(wells, urls, self.aggregate, self.correction, self.umap)
         found = profile_wells(plan, read_array, seed=seed_sequence(self.seed, self.title, "*"))

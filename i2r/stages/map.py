@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -17,12 +17,32 @@ from i2r.lazy import gene_mapping as judging
 from i2r.stages.base import Stage, seed_sequence
 from i2r.store import signatures, tables
 from i2r.store.experiment import Experiment
+from i2r.store.feature_profiles import FeatureWells, average_features, list_feature_wells
 from i2r.store.gene_tables import digest_files, read_vectors
 
 LEFT_OUT = "left-out"
 # Shuffled links of one unit: more units than that would spend their time on starting.
 _DRAWS_PER_UNIT = 50
 TABLES = ("", "-curves", "-scores", "-grid", "-nearest", "-hubs", "-null", "-inputs")
+
+
+class Inputs(NamedTuple):
+    """Where the embeddings of both sides are.
+
+    Attributes
+    ----------
+    regulatory, held_out
+        Tables of regulatory embeddings.
+    signatures
+        The user's table of perturbation embeddings; empty for none.
+    wells
+        Wells with embeddings or features; None for the user's table.
+    """
+
+    regulatory: str
+    held_out: str
+    signatures: str
+    wells: signatures.TreatedWells | FeatureWells | None
 
 
 class Map(Stage):
@@ -42,6 +62,11 @@ class Map(Stage):
         "signatures (default: the embeddings of the embed stage)",
         json_schema_extra={"path": True},
     )
+    profiles: Literal["embed", "features"] = Field(
+        "embed",
+        description="What perturbation embeddings are where there is no table: means of an embed "
+        "stage's nuclei, or of chromatin features relative to the plate's controls",
+    )
     grid: Literal["chosen", "plain"] = Field(
         "chosen",
         description="Choose kernel, scale and penalty for every gene without it, or take the "
@@ -57,8 +82,14 @@ class Map(Stage):
     k_max: int = Field(50, ge=1, description="Largest k of the top-k curves")
     seed: int = Field(0, ge=0, description="Seed of shuffled links (default: the pipeline's)")
 
+    version: ClassVar[int] = 2
     reads: ClassVar[Mapping[str, bool]] = {"genes": True, "embed": False}
     layout_columns: ClassVar[tuple[str, ...]] = ("gene", "role")
+
+    @property
+    def wanted(self) -> Mapping[str, bool]:
+        """The stage that its profiles are of."""
+        return {"genes": True, self.profiles: False}
 
     @property
     def configurations(self) -> tuple[mapping.Configuration, ...]:
@@ -67,7 +98,12 @@ class Map(Stage):
 
     def check(self, experiment: Experiment) -> list[str]:
         """Refuse to run without perturbation embeddings, or with a table that can't be read."""
-        return check_signatures(self.title, self.signatures, self.needs)
+        if self.signatures or len(self.needs) > 1:
+            return check_signatures(self.title, self.signatures)
+        return [
+            f"stage {self.title!r}: no perturbation embeddings. Add a stage {self.profiles!r} "
+            "before it, or set 'signatures'."
+        ]
 
     def whole_layout(self, experiment: Experiment) -> object:
         """Wells matter only where their embeddings are used."""
@@ -88,7 +124,8 @@ class Map(Stage):
 
     def build(self, experiment: Experiment, key: str) -> Delayed:
         """Leave every gene out, or do so with shuffled links."""
-        problem = delayed(read_problem)(*locate_problem(experiment, self.signatures, self.needs))
+        inputs = locate_inputs(experiment, self)
+        problem = delayed(read_problem)(inputs)
         if key == LEFT_OUT:
             return delayed(write_left_out)(
                 problem,
@@ -97,6 +134,7 @@ class Map(Stage):
                 published_grid=self.published_grid,
                 seed=self.seed,
                 urls={n: experiment.part_url(self.title + n, key) for n in _PARTS},
+                made_by=self._describe_inputs(inputs),
             )
         done = int(key.removeprefix("shuffled-")) * _DRAWS_PER_UNIT
         return delayed(write_null)(
@@ -107,6 +145,15 @@ class Map(Stage):
             seed=seed_sequence(self.seed, "map", key),
             url=experiment.part_url(f"{self.title}-null", key),
         )
+
+    def _describe_inputs(self, inputs: Inputs) -> dict[str, Any]:
+        """Say what the map learns from, so that others can make the same of new images."""
+        if inputs.wells is None:
+            return {"profiles": "table", "stage": "", "encoders": {}}
+        encoders = {}
+        if isinstance(inputs.wells, signatures.TreatedWells):
+            encoders = {"": next(iter(inputs.wells.urls), ""), **inputs.wells.left_out}
+        return {"profiles": self.profiles, "stage": self.needs[1], "encoders": encoders}
 
     def finish(self, experiment: Experiment, keys: Sequence[str]) -> Delayed:
         """Compare with the null and write all tables."""
@@ -128,46 +175,42 @@ class Map(Stage):
 _PARTS = ("", "-methods", "-grid", "-nearest", "-hubs", "-inputs")
 
 
-def check_signatures(title: str, url: str, needs: Sequence[str]) -> list[str]:
-    """List what is wrong with the perturbation embeddings of a stage."""
-    if url:
-        try:
+def check_signatures(title: str, url: str) -> list[str]:
+    """List what is wrong with a table of perturbation embeddings, if there is one."""
+    try:
+        if url:
             read_vectors(url)
-        except I2RError as error:
-            return [f"stage {title!r}: {error}"]
-    elif len(needs) < 2:
-        return [
-            f"stage {title!r}: no perturbation embeddings. Add a stage 'embed' before it, or set "
-            "'signatures'."
-        ]
+    except I2RError as error:
+        return [f"stage {title!r}: {error}"]
     return []
 
 
-def locate_problem(
-    experiment: Experiment, url: str, needs: Sequence[str]
-) -> tuple[str, str, str, signatures.TreatedWells | None]:
-    """Say where the embeddings of both sides are: the arguments of `read_problem`."""
-    genes = needs[0]
-    wells = None if url else signatures.list_treated_wells(experiment, needs[1])
-    held_out = experiment.table_url(f"{genes}-heldout")
-    return experiment.table_url(genes), held_out, url, wells
+def locate_inputs(experiment: Experiment, stage: Map) -> Inputs:
+    """Say where the embeddings of both sides are."""
+    genes = stage.needs[0]
+    urls = experiment.table_url(genes), experiment.table_url(f"{genes}-heldout"), stage.signatures
+    if stage.signatures:
+        return Inputs(*urls, None)
+    if stage.profiles == "embed":
+        return Inputs(*urls, signatures.list_treated_wells(experiment, stage.needs[1]))
+    named = signatures.name_treated_wells(experiment)
+    return Inputs(*urls, list_feature_wells(experiment, stage.needs[1], named))
 
 
-def read_problem(
-    regulatory_url: str, held_out_url: str, url: str, wells: signatures.TreatedWells | None
-) -> judging.Problem:
+def read_problem(inputs: Inputs) -> judging.Problem:
     """Read both sides and match them by gene."""
-    if wells is None:
-        seen = signatures.SeenVectors(read_vectors(url))
+    if inputs.wells is None:
+        seen = signatures.SeenVectors(read_vectors(inputs.signatures))
+    elif isinstance(inputs.wells, FeatureWells):
+        seen = signatures.SeenVectors(average_features(inputs.wells))
     else:
-        seen = signatures.average_genes(wells)
-    vectors = seen.vectors
+        seen = signatures.average_genes(inputs.wells)
     return judging.pose_problem(
-        vectors.genes,
-        vectors.values if seen.without is None else seen.without,
-        tables.read_table(regulatory_url),
-        tables.read_table(held_out_url),
-        names=vectors.names,
+        seen.vectors.genes,
+        seen.vectors.values if seen.without is None else seen.without,
+        tables.read_table(inputs.regulatory),
+        tables.read_table(inputs.held_out),
+        names=seen.vectors.names,
     )
 
 
@@ -179,6 +222,7 @@ def write_left_out(
     published_grid: bool,
     seed: int,
     urls: Mapping[str, str],
+    made_by: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Leave every gene out and write what became of it."""
     left_out = judging.leave_genes_out(
@@ -202,9 +246,8 @@ def write_left_out(
     # With an encoder for every gene, the inputs by each of them under each other.
     inputs.insert(0, "gene", problem.genes * (len(rows) // len(problem.genes)))
     # All that a prediction needs besides the regulatory embeddings.
-    tables.write_table(
-        urls["-inputs"], inputs, metadata={"configurations": configurations, "correct": correct}
-    )
+    metadata = {"configurations": configurations, "correct": correct, **made_by}
+    tables.write_table(urls["-inputs"], inputs, metadata=metadata)
     return {"genes": len(problem.genes)}
 
 

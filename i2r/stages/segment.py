@@ -150,21 +150,11 @@ class Segment(Stage):
         images = plate.images(well, fields=fields, after=self.needs)
         if self.method == "import":
             labels = self._import_labels(experiment, key, fields, shape=plate.shape[1:])
-        elif self.method == "unet":
-            labels = segment_fields_by_network(
-                images,
-                channel=plate.channels.index(self.channel),
-                load=partial(load_network, self.weights, hash_weights(self.weights)),
-                pixel_size_um=plate.pixel_size_um,
-                min_area_um2=self.min_area_um2,
-                max_hole_um2=self.max_hole_um2,
-                threads=self.threads,
-            )
         else:
-            labels = segment_fields(
+            labels = self.label(
                 images,
                 channel=plate.channels.index(self.channel),
-                segment=self.segmenter(plate.pixel_size_um),
+                pixel_size_um=plate.pixel_size_um,
             )
         table = measure_fields(
             images,
@@ -186,6 +176,20 @@ class Segment(Stage):
         return delayed(finish_well)(
             table, written, n_fields=len(fields), part_url=experiment.part_url(self.title, key)
         )
+
+    def label(self, images: da.Array, *, channel: int, pixel_size_um: float) -> da.Array:
+        """Label images (field, c, y, x) by a method that is no import: (field, y, x), int32."""
+        if self.method == "unet":
+            return segment_fields_by_network(
+                images,
+                channel=channel,
+                load=partial(load_network, self.weights, hash_weights(self.weights)),
+                pixel_size_um=pixel_size_um,
+                min_area_um2=self.min_area_um2,
+                max_hole_um2=self.max_hole_um2,
+                threads=self.threads,
+            )
+        return segment_fields(images, channel=channel, segment=self.segmenter(pixel_size_um))
 
     def segmenter(self, pixel_size_um: float) -> Callable[[np.ndarray], np.ndarray]:
         """Make the function that labels one plane; lengths of the thresholds in pixels."""

@@ -44,6 +44,14 @@ class SeenVectors(NamedTuple):
     without: npt.NDArray[np.float64] | None = None
 
 
+def name_treated_wells(experiment: Experiment) -> dict[str, str]:
+    """Name the gene, upper case, of every well that one was perturbed in, by unit key."""
+    layout = experiment.layout_by_key
+    treated = layout["role"].isin(["treated", "positive_control"])
+    genes = layout["gene"].fillna("").astype(str).str.upper()[treated]
+    return {str(key): gene for key, gene in genes.items() if gene}
+
+
 def list_treated_wells(experiment: Experiment, embed: str) -> TreatedWells:
     """List the wells that are embedded and whose role is 'treated' or 'positive_control'.
 
@@ -57,8 +65,7 @@ def list_treated_wells(experiment: Experiment, embed: str) -> TreatedWells:
     ledger = experiment.ledger
     done = set(ledger.done_keys(embed))
     layout = experiment.layout_by_key
-    treated = layout["role"].isin(["treated", "positive_control"])
-    wells = layout[treated & layout["gene"].fillna("").astype(bool) & layout.index.isin(done)]
+    wells = layout[layout.index.isin(name_treated_wells(experiment)) & layout.index.isin(done)]
     names = {
         str(name)
         for key in wells.index
