@@ -33,9 +33,12 @@ def status(experiment: str, as_json: bool) -> None:
 
     'Out of date' units were done with other options or inputs than the last run's; 'interrupted'
     ones were running when a run was stopped. The next 'i2r run' does all of them.
+
+    The last run left what it wants of every unit. Where a file that a stage reads, such as masks
+    or weights, was changed since, all units are looked at, which takes a minute for a million.
     """
     from i2r.cli.running import last_pipeline
-    from i2r.pipeline.units import count_states
+    from i2r.pipeline.states import count_states
     from i2r.store.experiment import open_experiment
 
     opened = open_experiment(experiment)

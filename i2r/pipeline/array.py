@@ -24,6 +24,7 @@ from i2r.pipeline.run import (
     preview_units,
 )
 from i2r.pipeline.spec import Pipeline, parse_pipeline
+from i2r.pipeline.states import fold_ledger
 from i2r.pipeline.units import UnitGraph
 from i2r.store import files
 from i2r.store.experiment import Experiment, open_experiment
@@ -121,8 +122,8 @@ def prepare_array(
     token = hold_for_array(url, command=command, array=f"a job array of {n_slices} slices")
     try:
         experiment = experiment.reopen()
-        experiment.ledger.fold()
         experiment.save_description()
+        fold_ledger(pipeline, experiment)
         first = experiment.ledger.last_run + 1
         stages = []
         for run, wave in enumerate(waves, start=first):

@@ -17,6 +17,7 @@ from i2r.pipeline.executors import Executor, open_executor
 from i2r.pipeline.loop import RunLoop, Summary
 from i2r.pipeline.progress import Progress, Style
 from i2r.pipeline.spec import Pipeline, parse_pipeline
+from i2r.pipeline.states import fold_ledger
 from i2r.pipeline.units import UnitGraph
 from i2r.stages.base import FINISH, Stage
 from i2r.stages.convert import Convert
@@ -200,7 +201,7 @@ def _run(
 ) -> Summary:
     """Run the loop under the lock, with its record in ``runs/``."""
     experiment = graph.experiment
-    experiment.ledger.fold()
+    fold_ledger(pipeline, experiment)
     writer = LedgerWriter(experiment.ledger, run)
     record = describe_run(pipeline, executor, run=run, command=command)
     record_url = experiment.path("runs", f"{run:06d}.json")

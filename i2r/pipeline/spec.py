@@ -95,7 +95,7 @@ def parse_pipeline(content: object, *, where: str, folder: str | None = None) ->
                 )
             )
         except InputError as error:
-            problems.append(str(error))
+            problems += str(error).splitlines()
     if problems:
         raise InputError(join_problems(problems))
     return Pipeline(

@@ -1,6 +1,5 @@
 """The units of work of a pipeline: what each waits for, and whether its output is current."""
 
-from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -193,27 +192,3 @@ class UnitGraph:
         if not self._open[title]:
             self._digests[title] = digest
         return digest
-
-
-def count_states(pipeline: Pipeline, experiment: Experiment) -> dict[str, Counter[str]]:
-    """Count the units of every stage by what the ledger knows of them.
-
-    Returns
-    -------
-    dict
-        By stage: ``done``, ``out of date`` (done with other inputs), ``failed``, ``blocked``,
-        ``interrupted`` and ``to do``.
-    """
-    graph = UnitGraph(pipeline, experiment)
-    counts: dict[str, Counter[str]] = {stage.title: Counter() for stage in pipeline.stages}
-    words = {"done": "out of date", "start": "interrupted", None: "to do"}
-    while taken := graph.take_ready():
-        for unit in taken:
-            if unit.state == "ready":
-                graph.settle(unit, "done")
-    for unit in graph:
-        title = unit.stage.title
-        entry = experiment.ledger.entry(title, unit.key)
-        event = entry.event if entry is not None else None
-        counts[title]["done" if unit.was_current else words.get(event, str(event))] += 1
-    return counts

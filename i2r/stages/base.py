@@ -133,12 +133,22 @@ class Stage(BaseModel):
         """Describe what a unit reads besides other stages' output, as plain JSON values.
 
         Default: the fields of its well and their shapes, and for units that are no wells the
-        `layout_columns` of the whole layout.
+        `layout_columns` of the whole layout; and what lies `outside`.
         """
         if key in experiment.wells:
             plate, _ = experiment.locate(key)
-            return [experiment.wells[key].fields, plate.channels, plate.shape, str(plate.dtype)]
-        return self.whole_layout(experiment)
+            well = [experiment.wells[key].fields, plate.channels, plate.shape, str(plate.dtype)]
+            return [*well, self.outside(experiment)]
+        return [self.whole_layout(experiment), self.outside(experiment)]
+
+    def outside(self, experiment: Experiment) -> object:
+        """Describe what its units read besides layout, source table and other stages' output.
+
+        Files and packages, of all units together, as plain JSON values: while they are the same,
+        so are all `inputs`. A stage that defines its own `inputs` should say so here, or every
+        unit has to be asked for them whenever someone wants to know what is out of date.
+        """
+        return None
 
     def whole_layout(self, experiment: Experiment) -> object:
         """Give the wells, and of each the `layout_columns`, as plain JSON values."""

@@ -133,6 +133,10 @@ class Convert(Stage):
         plate, _ = experiment.locate(key)
         return [sources[columns].to_numpy().tolist(), plate.channels, plate.shape, str(plate.dtype)]
 
+    def outside(self, experiment: Experiment) -> object:
+        """Nothing: files are looked at when they are surveyed."""
+        return []
+
     def build(self, experiment: Experiment, key: str) -> Delayed:
         """Read, check and write the fields of one well."""
         plate, well = experiment.locate(key)

@@ -109,10 +109,9 @@ class Embed(Stage):
         column = experiment.layout_by_key[self.correct_by].astype(str).tolist()
         return [super().whole_layout(experiment), column]
 
-    def inputs(self, experiment: Experiment, key: str) -> object:
-        """Describe an encoder in a file by its content."""
-        own = digest_file(self.encoder) if self.encoder else ""
-        return [super().inputs(experiment, key), own]
+    def outside(self, experiment: Experiment) -> object:
+        """Give the content of an encoder's file."""
+        return digest_file(self.encoder) if self.encoder else ""
 
     def encoders(self, experiment: Experiment) -> dict[str, str]:
         """List the encoders by name; the name of a single one is empty."""

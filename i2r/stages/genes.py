@@ -137,11 +137,10 @@ class Genes(Stage):
         """Wells matter only where labels are clusters of their embeddings."""
         return super().whole_layout(experiment) if self.embed_stage else []
 
-    def inputs(self, experiment: Experiment, key: str) -> object:
-        """Describe the files by their content."""
+    def outside(self, experiment: Experiment) -> object:
+        """Give the content of the files."""
         given = (self.network, self.embeddings, self.features, self.feature_sets)
-        content = digest_files(*given, self.label_source, *self.gene_sets)
-        return [self.whole_layout(experiment), content]
+        return digest_files(*given, self.label_source, *self.gene_sets)
 
     def keys(self, experiment: Experiment) -> list[str]:
         """One unit per seed; one in all where nothing is random."""

@@ -110,6 +110,10 @@ class Illuminate(Stage):
             given = str(files.stat(self._function_url(plate, channel)))
         return [wells, channel, described.shape, str(described.dtype), given]
 
+    def outside(self, experiment: Experiment) -> object:
+        """Nothing, except where functions are given: then every unit is asked."""
+        return None if self.method == "import" else []
+
     def build(self, experiment: Experiment, key: str) -> Delayed:
         """Estimate or read one function."""
         name, channel = self._split(key)

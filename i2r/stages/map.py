@@ -109,9 +109,9 @@ class Map(Stage):
         """Wells matter only where their embeddings are used."""
         return [] if self.signatures else super().whole_layout(experiment)
 
-    def inputs(self, experiment: Experiment, key: str) -> object:
-        """Describe the table by its content."""
-        return [self.whole_layout(experiment), digest_files(self.signatures)]
+    def outside(self, experiment: Experiment) -> object:
+        """Give the content of the table."""
+        return digest_files(self.signatures)
 
     def keys(self, experiment: Experiment) -> list[str]:
         """Genes left out, and blocks of shuffled links."""

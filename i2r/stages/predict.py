@@ -76,9 +76,9 @@ class Predict(Stage):
         """Wells matter only where they are the queries."""
         return [] if self.queries else super().whole_layout(experiment)
 
-    def inputs(self, experiment: Experiment, key: str) -> object:
-        """Describe the tables by their content."""
-        return [self.whole_layout(experiment), digest_files(self.queries, self.candidates)]
+    def outside(self, experiment: Experiment) -> object:
+        """Give the content of the tables."""
+        return digest_files(self.queries, self.candidates)
 
     def keys(self, experiment: Experiment) -> list[str]:
         """One unit: all queries."""

@@ -136,13 +136,9 @@ class Screen(Stage):
     def plan(self, experiment: Experiment) -> ScreenPlan:
         """List what is compared, and what is not, with the fold of every well."""
         return _plan(
-            _Layout(experiment.layout_by_key),
-            self.split_by,
-            self.n_folds,
-            self.control_draws,
-            self.seed,
-            self.method == "fast",
-        )
+            _Layout(experiment.layout_by_key), self.split_by, self.n_folds, self.control_draws,
+            self.seed, self.method == "fast",
+        )  # fmt: skip
 
     def contrasts(self, experiment: Experiment) -> dict[str, Contrast]:
         """List what is compared, by condition."""
@@ -171,9 +167,12 @@ class Screen(Stage):
         contrast = self.contrasts(experiment)[key.rpartition("/")[0]]
         return [contrast.keys, contrast.fields, contrast.is_treated, contrast.folds]
 
+    def outside(self, experiment: Experiment) -> object:
+        """Nothing: its tables are those of the layout."""
+        return []
+
     def _compared_wells(self, experiment: Experiment) -> list[str]:
-        contrasts = self.contrasts(experiment).values()
-        return sorted({key for contrast in contrasts for key in contrast.keys})
+        return sorted({key for c in self.contrasts(experiment).values() for key in c.keys})
 
     def build(self, experiment: Experiment, key: str) -> Delayed:
         """Train on all folds but one and score that one; 'fast' does so for all."""
@@ -373,11 +372,10 @@ def write_ranking(
         name: tables.concatenate([tables.read_table(url) for url in given if files.exists(url)])
         for name, given in parts.items()
     }
-    scores = read["-scores"]
+    scores, tests = read["-scores"], read["-tests"]
     if not scores["balanced_accuracy"].notna().any():
         raise I2RError("no perturbation could be scored: there are too few nuclei everywhere.")
     rule = CallRule(options.impactful, options.level, options.top)
-    tests = read["-tests"]
     ranking = rank_conditions(
         scores, described, read["-calls"], tests,
         rule=rule, n_independent=plan.n_independent, seed=options.seed,

@@ -120,17 +120,20 @@ class Segment(Stage):
 
     def inputs(self, experiment: Experiment, key: str) -> object:
         """Describe the well's fields, and the masks, weights or package that labels come from."""
-        described = super().inputs(experiment, key)
-        if self.method == "unet":
-            return [described, hash_weights(self.weights)]
-        if self.method not in METHODS:
-            point = find_segmenter(self.method)
-            return [described, point.value, point.dist.version if point.dist else ""]
         masks = self._masks(experiment, key)
-        return [
-            described,
-            {f: (url, *files.stat(url)) if url else None for f, url in masks.items()},
-        ]
+        stamps = {f: (url, *files.stat(url)) if url else None for f, url in masks.items()}
+        return [super().inputs(experiment, key), stamps]
+
+    def outside(self, experiment: Experiment) -> object:
+        """Give the weights or the package that labels come from; of masks every unit is asked."""
+        if self.method == "import":
+            return None
+        if self.method == "unet":
+            return [hash_weights(self.weights)]
+        if self.method in METHODS:
+            return []
+        point = find_segmenter(self.method)
+        return [point.value, point.dist.version if point.dist else ""]
 
     def _masks(self, experiment: Experiment, key: str) -> dict[str, str | None]:
         """Find the user's mask of every field; nothing for other methods."""

@@ -197,10 +197,9 @@ class Train(Stage):
         """One unit per view and fold, or per view and class that may be left out."""
         return list(self._units(experiment))
 
-    def inputs(self, experiment: Experiment, key: str) -> object:
-        """Describe the layout and the weights."""
-        stamp = list(files.stat(self.weights)) if self.weights else []
-        return [self.whole_layout(experiment), stamp]
+    def outside(self, experiment: Experiment) -> object:
+        """Give the stamp of the weights."""
+        return list(files.stat(self.weights)) if self.weights else []
 
     def build(self, experiment: Experiment, key: str) -> Delayed:
         """Train one encoder, or import one."""

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Mapping
 from functools import cached_property
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
@@ -289,6 +290,13 @@ class Experiment:
 
         return open_embeddings(self, name, encoder=encoder)
 
+    def digest_description(self) -> str:
+        """Identify the layout and the source table that are stored; empty where none are."""
+        urls = [self.path(f"{name}.parquet") for name in self._given]
+        if not all(files.exists(url) for url in urls):
+            return ""
+        return sha256(b"".join(sha256(files.read_bytes(url)).digest() for url in urls)).hexdigest()
+
     def save_description(self) -> None:
         """Write ``experiment.json``, the layout and the source table where they changed."""
         marker = self.path("experiment.json")
@@ -321,7 +329,7 @@ def open_experiment(url: str) -> Experiment:
             f"{experiment.url}: no experiment here (no experiment.json). "
             "Make one with 'i2r run PIPELINE EXPERIMENT'."
         ) from error
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
         raise InputError(f"{experiment.url}: experiment.json is damaged. Restore it.") from error
     if version > FORMAT_VERSION:
         raise InputError(

@@ -10,52 +10,17 @@ all finished segments, so that thousands of plates open quickly.
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator
-from typing import IO, Any, Literal, NamedTuple
-
-import pandas as pd
+from collections.abc import Iterable, Iterator, Mapping
+from typing import IO, Any
 
 from i2r.errors import DiskFullError, I2RError, InputError
-from i2r.store import files, tables
+from i2r.store import files
+from i2r.store.state import Entry, EventKind, FoldedState, Tally, tabulate, write_state
 
-EventKind = Literal["start", "done", "failed", "blocked"]
-_COLUMNS = (
-    "stage",
-    "key",
-    "event",
-    "fingerprint",
-    "run",
-    "line",
-    "attempt",
-    "time_s",
-    "seconds",
-    "worker",
-    "result",
-    "error",
-    "traceback",
-)
-
+__all__ = ["Entry", "EventKind", "Ledger", "LedgerWriter", "Tally", "next_slice_number"]
 
 # A segment's place in its run leads the numbers of its lines, in a signed number of 64 bits.
 _PART_BITS, _SLICE_BITS = 32, 48
-
-
-class Entry(NamedTuple):
-    """The last thing that happened to one unit."""
-
-    stage: str
-    key: str
-    event: EventKind
-    fingerprint: str
-    run: int
-    line: int
-    attempt: int = 1
-    time_s: float = 0.0
-    seconds: float = 0.0
-    worker: str = ""
-    result: dict[str, Any] = {}
-    error: str = ""
-    traceback: str = ""
 
 
 class Ledger:
@@ -69,39 +34,48 @@ class Ledger:
 
     def __init__(self, url: str) -> None:
         self.url = url
+        self._state = FoldedState(files.join_url(url, "state.parquet"))
+        # Stages that were looked into, and what is newer than the state of those that were not.
         self._entries: dict[str, dict[str, Entry]] = {}
-        self._folded = 0
-        state_url = files.join_url(url, "state.parquet")
-        if files.exists(state_url):
-            state, metadata = tables.read_table_with_metadata(state_url)
-            self._folded = int(metadata["last_run"])
-            for row in state.itertuples(index=False):
-                values = row._asdict()
-                values["result"] = json.loads(values["result"])
-                self.record(Entry(**values))
-        self.last_run = self._folded
+        self._newer: dict[str, dict[str, Entry]] = {}
+        self.last_run = self._state.last_run
         for run, segment in _list_segments(url):
             self.last_run = max(self.last_run, run)
-            if run > self._folded:
+            if run > self._state.last_run:
                 for entry in _read_segment(files.join_url(url, segment), run):
                     self.record(entry)
 
     def record(self, entry: Entry) -> None:
         """Take note of one event; the latest one of a unit counts."""
-        of_stage = self._entries.setdefault(entry.stage, {})
+        of_stage = self._entries.get(entry.stage)
+        if of_stage is None:
+            of_stage = self._newer.setdefault(entry.stage, {})
         before = of_stage.get(entry.key)
         if before is None or (entry.run, entry.line) >= (before.run, before.line):
             of_stage[entry.key] = entry
 
+    def _of_stage(self, stage: str) -> dict[str, Entry]:
+        """Give the last events of one stage's units by key."""
+        found = self._entries.get(stage)
+        if found is None:
+            found = self._entries[stage] = self._state.entries(stage)
+            for entry in self._newer.pop(stage, {}).values():
+                self.record(entry)
+        return found
+
+    @property
+    def stages(self) -> list[str]:
+        """The stages that the ledger knows."""
+        return list(dict.fromkeys([*self._state.stages, *self._entries, *self._newer]))
+
     def entry(self, stage: str, key: str) -> Entry | None:
         """Return the last event of a unit, None if it was never started."""
-        return self._entries.get(stage, {}).get(key)
+        return self._of_stage(stage).get(key)
 
     def entries(self, stage: str | None = None) -> Iterator[Entry]:
         """Iterate over the last events of one stage's units, or of all units."""
-        for name, of_stage in self._entries.items():
-            if stage is None or name == stage:
-                yield from of_stage.values()
+        for name in self.stages if stage is None else [stage]:
+            yield from self._of_stage(name).values()
 
     def is_done(self, stage: str, key: str, fingerprint: str) -> bool:
         """Tell whether the unit's last event is ``done`` with exactly these inputs."""
@@ -125,16 +99,52 @@ class Ledger:
         position = (last.run, last.line)
         return all((e.run, e.line) <= position for e in self.entries(stage))
 
-    def fold(self) -> None:
-        """Write the state of all segments into ``state.parquet`` (under the run lock only)."""
-        if self.last_run == self._folded:
+    def tally(self, stage: str, *, wanted_by: str) -> Tally | None:
+        """Count a stage's units by last event, and whether that is what the last run wanted.
+
+        Parameters
+        ----------
+        stage
+            The stage.
+        wanted_by
+            What the fingerprints depend on, as it is now.
+
+        Returns
+        -------
+        Counter or None
+            By event (empty where there was none) and whether the unit is current; None where
+            what the last run wanted is not known, or is not what ``wanted_by`` gives.
+        """
+        if not wanted_by or self._state.wanted_by != wanted_by:
+            return None
+        newer = self._entries.get(stage) or self._newer.get(stage) or {}
+        return self._state.tally(stage, newer)
+
+    def fold(
+        self, wanted: Mapping[str, Mapping[str, str]] | None = None, *, wanted_by: str = ""
+    ) -> None:
+        """Write the state of all segments into ``state.parquet`` (under the run lock only).
+
+        Parameters
+        ----------
+        wanted
+            The fingerprints that a run is about to give its units, by stage and key; None
+            keeps what is known.
+        wanted_by
+            What tells later whether the fingerprints still are those.
+        """
+        if self.last_run == self._state.last_run and wanted is None:
             return
-        rows = [entry._replace(result=json.dumps(entry.result)) for entry in self.entries()]  # type: ignore[arg-type]
-        state = pd.DataFrame(rows, columns=list(_COLUMNS))
-        tables.write_table(
-            files.join_url(self.url, "state.parquet"), state, metadata={"last_run": self.last_run}
-        )
-        self._folded = self.last_run
+        url, tables = files.join_url(self.url, "state.parquet"), {}
+        for stage in dict.fromkeys([*self.stages, *(wanted or ())]):
+            if wanted is None and stage not in self._entries and stage not in self._newer:
+                tables[stage] = self._state.read(stage)
+                continue
+            of_stage = self._state.wanted(stage) if wanted is None else wanted.get(stage, {})
+            tables[stage] = tabulate(self._of_stage(stage), of_stage, stage)
+        wanted_by = self._state.wanted_by if wanted is None else wanted_by
+        write_state(url, tables, last_run=self.last_run, wanted_by=wanted_by)
+        self._state = FoldedState(url)
 
 
 class LedgerWriter:

@@ -148,3 +148,12 @@ SHIPPED = sorted((Path(__file__).parents[2] / "pipelines").glob("*.yaml"))
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda p: p.name)
 def test_pipelines_that_ship_can_be_read(path: Path) -> None:
     assert load_pipeline(str(path)).stages
+
+
+def test_many_problems_of_several_stages_are_five_lines_and_their_number() -> None:
+    stages = [{"stage": verb, **{f"x{n}": 1 for n in range(4)}} for verb in ("segment", "crop")]
+    with pytest.raises(InputError) as caught:
+        parse_pipeline({"stages": stages}, where="p")
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 6
+    assert lines[-1].endswith(" more like these")

@@ -1,0 +1,100 @@
+"""How many units of every stage are done, out of date or to do; of millions of units as well.
+
+What a unit's fingerprint would be now decides whether it is out of date. Computing all of them
+takes long, so every run leaves in the ledger's state what it wants of every unit, together with a
+digest of all that fingerprints depend on. While the digest is the same, so are the fingerprints.
+"""
+
+import json
+from collections import Counter
+from hashlib import sha256
+from importlib.metadata import version
+
+from i2r.pipeline.spec import Pipeline
+from i2r.pipeline.units import UnitGraph
+from i2r.stages.base import Stage
+from i2r.store.experiment import Experiment
+
+_WORDS = {"done": "out of date", "start": "interrupted", "": "to do"}
+
+
+def count_states(pipeline: Pipeline, experiment: Experiment) -> dict[str, Counter[str]]:
+    """Count the units of every stage by what the ledger knows of them.
+
+    Returns
+    -------
+    dict
+        By stage: ``done``, ``out of date`` (done with other inputs), ``failed``, ``blocked``,
+        ``interrupted`` and ``to do``.
+    """
+    wanted_by = digest_inputs(pipeline, experiment)
+    counts: dict[str, Counter[str]] = {}
+    for stage in pipeline.stages:
+        tally = experiment.ledger.tally(stage.title, wanted_by=wanted_by)
+        if tally is None:
+            return recount_states(pipeline, experiment)
+        of_stage = counts[stage.title] = Counter()
+        for (event, current), number in tally.items():
+            of_stage["done" if current else _WORDS.get(event, event)] += number
+    return counts
+
+
+def recount_states(pipeline: Pipeline, experiment: Experiment) -> dict[str, Counter[str]]:
+    """Count as `count_states` does, from the fingerprints of all units as they are now."""
+    counts: dict[str, Counter[str]] = {stage.title: Counter() for stage in pipeline.stages}
+    for unit in look_ahead(pipeline, experiment):
+        entry = experiment.ledger.entry(unit.stage.title, unit.key)
+        event = entry.event if entry is not None else ""
+        counts[unit.stage.title]["done" if unit.was_current else _WORDS.get(event, event)] += 1
+    return counts
+
+
+def look_ahead(pipeline: Pipeline, experiment: Experiment) -> UnitGraph:
+    """Give all units their fingerprints, as if those that are not done were going to be."""
+    graph = UnitGraph(pipeline, experiment)
+    while taken := graph.take_ready():
+        for unit in taken:
+            if unit.state == "ready":
+                graph.settle(unit, "done")
+    return graph
+
+
+def fold_ledger(pipeline: Pipeline, experiment: Experiment) -> None:
+    """Fold the ledger before a run, with what the run wants of every unit (under the lock only).
+
+    The experiment's description has to be stored before.
+    """
+    graph = look_ahead(pipeline, experiment)
+    wanted = {
+        title: {key: unit.fingerprint for key, unit in units.items()}
+        for title, units in graph.units.items()
+    }
+    experiment.ledger.fold(wanted, wanted_by=digest_inputs(pipeline, experiment))
+
+
+def digest_inputs(pipeline: Pipeline, experiment: Experiment) -> str:
+    """Identify everything that the fingerprints of all units together depend on.
+
+    Returns
+    -------
+    str
+        Empty for an experiment that is not stored yet.
+    """
+    described = experiment.digest_description()
+    if not described:
+        return ""
+    stages = [
+        (type(stage).__qualname__, type(stage).version, stage.model_dump(mode="json"),
+         _find_outside(stage, experiment))
+        for stage in pipeline.stages
+    ]  # fmt: skip
+    content = json.dumps([version("i2r"), described, stages], separators=(",", ":"))
+    return sha256(content.encode()).hexdigest()
+
+
+def _find_outside(stage: Stage, experiment: Experiment) -> object:
+    """Describe what a stage reads outside; ask every unit of one that does not say so."""
+    outside = stage.outside(experiment)
+    if outside is None and type(stage).inputs is not Stage.inputs:
+        return [stage.inputs(experiment, key) for key in stage.keys(experiment)]
+    return outside
