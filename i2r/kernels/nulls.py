@@ -52,6 +52,48 @@ def find_structure(plates: Sequence[object], positions: Sequence[object]) -> Str
     return tuple(sorted(tuple(sorted(found)) for found in at.values()))
 
 
+def name_shape(structure: Structure) -> str:
+    """Name what structures have in common that differ in their plates only.
+
+    Which plates a set of wells is on does not change how its mean scatters, how many positions
+    and wells there are does: sets of one shape are exchangeable.
+
+    Parameters
+    ----------
+    structure
+        From `find_structure`.
+
+    Returns
+    -------
+    str
+        The numbers of wells at its positions, largest first: ``"1+1+1"`` for three positions, and
+        ``"3"`` for one position on three plates.
+    """
+    return "+".join(map(str, sorted(map(len, structure), reverse=True)))
+
+
+def share_draws(counts: Sequence[int], n_draws: int) -> list[int]:
+    """Share draws out in proportion to counts, by largest remainders.
+
+    Parameters
+    ----------
+    counts
+        0 or more each, not all 0.
+    n_draws
+        To share out.
+
+    Returns
+    -------
+    list of int
+        As many as counts, with the sum ``n_draws``; equal remainders in the order of the counts.
+    """
+    exact = n_draws * np.asarray(counts, dtype=np.float64) / sum(counts)
+    shares = np.floor(exact + 1e-9).astype(int)
+    order = np.argsort(shares - exact, kind="stable")
+    shares[order[: n_draws - int(shares.sum())]] += 1
+    return [int(share) for share in shares]
+
+
 def layout_repeats(
     plates: npt.ArrayLike, positions: npt.ArrayLike, perturbations: npt.ArrayLike
 ) -> bool:

@@ -1,6 +1,7 @@
 """Who is compared with whom, and which wells are held out together: plans, nothing computed."""
 
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from typing import Literal, NamedTuple
 
@@ -8,13 +9,22 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from i2r.kernels.nulls import draw_control_sets, find_structure, layout_repeats
+from i2r.kernels.nulls import (
+    Structure,
+    draw_control_sets,
+    find_structure,
+    layout_repeats,
+    name_shape,
+    share_draws,
+)
 from i2r.kernels.splits import assign_folds, deal_groups, spread_controls
 
 Kind = Literal["treated", "positive_control", "control_draw"]
 Group = Literal["well", "position", "plate", "batch", "field"]
 DRAW = "control draw"
 COMPARED = ("treated", "positive_control")
+# The fewest draws for conditions whose wells lie as few others' do.
+MIN_DRAWS = 8
 
 
 class Contrast(NamedTuple):
@@ -28,6 +38,9 @@ class Contrast(NamedTuple):
         The pieces compared: wells, and of each one field, or "" for the whole well.
     is_treated, folds
         Of each piece.
+    shape
+        How its treated wells lie (`i2r.kernels.nulls.name_shape`): draws of the same shape are
+        its null.
     """
 
     condition: str
@@ -36,6 +49,7 @@ class Contrast(NamedTuple):
     fields: tuple[str, ...]
     is_treated: tuple[bool, ...]
     folds: tuple[int, ...]
+    shape: str = ""
 
     @property
     def n_folds(self) -> int:
@@ -61,16 +75,13 @@ class ScreenPlan(NamedTuple):
     repeats
         Whether the plates repeat one layout.
     n_independent
-        How many draws there could be without a well in common.
-    n_drawn_wells
-        Wells in a draw; 0 without draws.
+        By shape: how many of its draws there could be without a well in common.
     """
 
     contrasts: dict[str, Contrast]
     notes: dict[str, str]
     repeats: bool
-    n_independent: int
-    n_drawn_wells: int
+    n_independent: dict[str, int]
 
 
 def plan_contrasts(
@@ -85,8 +96,8 @@ def plan_contrasts(
     """List what is compared, and put every piece into a fold.
 
     A condition is compared with the negative controls of its own plates: what differs between
-    plates is no effect. Draws are sets of control wells with the structure that most conditions
-    have (`i2r.kernels.nulls`), compared with the other controls of the same plates.
+    plates is no effect. Draws are sets of control wells with the structures of the conditions
+    (`i2r.kernels.nulls`), compared with the other controls of the same plates.
 
     Parameters
     ----------
@@ -98,7 +109,9 @@ def plan_contrasts(
     n_folds
         Folds wanted.
     n_draws
-        Draws of controls wanted.
+        Draws of controls wanted for the shape that most conditions have. Other shapes get fewer, in
+        proportion to their conditions, but at least `MIN_DRAWS`; within a shape every structure
+        gets its share.
     seed
         Of folds and draws; the layout's order plays no part.
     shared_controls
@@ -119,7 +132,7 @@ def plan_contrasts(
     compared = layout[layout["role"].isin(COMPARED)]
     per_plate = controls["plate"].value_counts()
     enough = set(per_plate.index[per_plate >= 2])
-    structures: Counter[tuple[tuple[str, ...], ...]] = Counter()
+    structures: dict[str, Counter[Structure]] = {}
     numbers = _number_conditions(table)
     repeats = layout_repeats(table["plate"], table["well"], numbers)
     places = _name_positions(table, repeats)
@@ -143,23 +156,60 @@ def plan_contrasts(
         if isinstance(made, str):
             notes[name] = made
             continue
-        contrasts[name] = made
-        structures[find_structure(own["plate"].tolist(), places[own.index].tolist())] += 1
-    n_independent, n_drawn = 0, 0
-    if structures and n_draws:
-        structure = structures.most_common(1)[0][0]
-        drawn = draw_control_sets(
-            controls["plate"], places[controls.index], structure, n_draws=n_draws, seed=seed
-        )
-        n_independent, n_drawn = drawn.n_independent, sum(map(len, structure))
-        for number, chosen in enumerate(drawn.wells, start=1):
-            own = controls.iloc[chosen]
-            others = controls.drop(index=own.index)
-            others = others[others["plate"].isin(own["plate"])]
-            made = folder.fold(f"{DRAW} {number:02d}", "control_draw", own, others)
-            if not isinstance(made, str):
-                contrasts[made.condition] = made
-    return ScreenPlan(contrasts, notes, repeats, n_independent, n_drawn)
+        structure = find_structure(own["plate"].tolist(), places[own.index].tolist())
+        contrasts[name] = made._replace(shape=name_shape(structure))
+        structures.setdefault(contrasts[name].shape, Counter())[structure] += 1
+    drawn, n_independent = _draw_controls(controls, places, structures, n_draws=n_draws, seed=seed)
+    for number, (shape, own) in enumerate(drawn, start=1):
+        others = controls.drop(index=own.index)
+        others = others[others["plate"].isin(own["plate"])]
+        made = folder.fold(f"{DRAW} {number:02d}", "control_draw", own, others)
+        if not isinstance(made, str):
+            contrasts[made.condition] = made._replace(shape=shape)
+    return ScreenPlan(contrasts, notes, repeats, n_independent)
+
+
+def list_copied(contrasts: Iterable[Contrast], draw: Contrast) -> list[str]:
+    """List the wells that a draw stands in for: its shape's, on its plates; none for others."""
+    if draw.kind != "control_draw":
+        return []
+    plates = {key.rpartition("/")[0] for key in draw.treated_keys}
+    return [
+        key
+        for other in contrasts
+        if other.shape == draw.shape and other.kind != "control_draw"
+        for key in other.treated_keys
+        if key.rpartition("/")[0] in plates
+    ]
+
+
+def _draw_controls(
+    controls: pd.DataFrame,
+    places: "pd.Series[str]",
+    structures: Mapping[str, Counter[Structure]],
+    *,
+    n_draws: int,
+    seed: np.random.SeedSequence,
+) -> tuple[list[tuple[str, pd.DataFrame]], dict[str, int]]:
+    """Draw sets of control wells for every shape, and count how many could be independent."""
+    sizes = {shape: sum(found.values()) for shape, found in structures.items()}
+    drawn: list[tuple[str, pd.DataFrame]] = []
+    n_independent = {}
+    for shape in sorted(sizes, key=lambda name: -sizes[name]):
+        wanted = round(n_draws * sizes[shape] / max(sizes.values()))
+        wanted = max(wanted, min(MIN_DRAWS, n_draws))
+        common = structures[shape].most_common()
+        shares = share_draws([count for _, count in common], wanted)
+        counted = []
+        for (structure, _), share in zip(common, shares, strict=True):
+            # As many as are wanted in all, to see how many could have no well in common.
+            found = draw_control_sets(
+                controls["plate"], places[controls.index], structure, n_draws=wanted, seed=seed
+            )
+            drawn += [(shape, controls.iloc[chosen]) for chosen in found.wells[:share]]
+            counted += [found.n_independent] * (share > 0 and len(found.wells) > 0)
+        n_independent[shape] = min(counted, default=0)
+    return drawn, n_independent
 
 
 def describe_conditions(layout: pd.DataFrame, plan: ScreenPlan) -> pd.DataFrame:
@@ -176,6 +226,8 @@ def describe_conditions(layout: pd.DataFrame, plan: ScreenPlan) -> pd.DataFrame:
         )
         .reset_index()
     )
+    shapes = {name: contrast.shape for name, contrast in plan.contrasts.items()}
+    first["shape"] = [shapes.get(str(name), "") for name in first["condition"]]
     first["note"] = [plan.notes.get(str(name), "") for name in first["condition"]]
     draws = [c for c in plan.contrasts.values() if c.kind == "control_draw"]
     drawn = pd.DataFrame(
@@ -186,6 +238,7 @@ def describe_conditions(layout: pd.DataFrame, plan: ScreenPlan) -> pd.DataFrame:
             "dose": float("nan"),
             "kind": "control_draw",
             "n_wells": [len(c.treated_keys) for c in draws],
+            "shape": [c.shape for c in draws],
             "note": "",
         }
     )

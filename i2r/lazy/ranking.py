@@ -1,5 +1,6 @@
 """From scores of folds and tests to the ranking: intervals, p-values, and who is called."""
 
+from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -17,7 +18,7 @@ Rule = Literal["fdr", "top", "knee"]
 ORDER = [
     "rank", "condition", "perturbation", "gene", "dose", "kind", "score", "spread", "ci_low",
     "ci_high", "auc", "p_value", "fdr", "impactful", "n_folds", "n_wells", "n_nuclei", "feature",
-    "change", "position_calls", "note",
+    "change", "position_calls", "shape", "note",
 ]  # fmt: skip
 
 
@@ -51,7 +52,7 @@ def rank_conditions(
     tests: pd.DataFrame,
     *,
     rule: CallRule,
-    n_independent: int,
+    n_independent: Mapping[str, int],
     seed: int = 0,
 ) -> pd.DataFrame:
     """Average the folds of each condition, rank and call what is no draw of controls.
@@ -70,7 +71,7 @@ def rank_conditions(
     rule
         Who is called.
     n_independent
-        How many draws there could be without a well in common.
+        By shape: how many of its draws there could be without a well in common.
     seed
         Of the bootstrap.
 
@@ -82,7 +83,8 @@ def rank_conditions(
         and ci_high (95 %, wells drawn anew), auc, p_value, fdr (Benjamini-Hochberg, over the
         conditions of one kind), impactful, n_folds, n_wells, n_nuclei (held-out treated nuclei
         over all folds), feature and change (what moved most, in standard deviations of the null;
-        features only), position_calls (see `i2r.lazy.screening`), note.
+        features only), position_calls (see `i2r.lazy.screening`), shape (how its wells lie, see
+        `i2r.kernels.nulls.name_shape`), note.
     """
     scored = scores.groupby("condition").agg(
         score=("balanced_accuracy", "mean"),
@@ -91,6 +93,7 @@ def rank_conditions(
         n_folds=("balanced_accuracy", "count"),
         n_nuclei=("n_test_treated", "sum"),
         fold_notes=("note", "max"),
+        noise=("n_test_treated", _sum_noise),
     )
     ranking = described.merge(scored, on="condition", how="left")
     ranking = ranking.merge(_list_intervals(calls, seed), on="condition", how="left")
@@ -104,10 +107,7 @@ def rank_conditions(
     ranking["feature"] = [name if isinstance(name, str) else "" for name in ranking["feature"]]
     is_draw = ranking["kind"] == "control_draw"
     if not len(tests):
-        null = ranking.loc[is_draw, "score"]
-        ranking["p_value"] = predict_tail(
-            ranking["score"], null, tail="student", n_independent=n_independent
-        )
+        ranking["p_value"] = _compare_with_draws(ranking, is_draw, n_independent)
     ranking.loc[is_draw, "p_value"] = np.nan
     ranking["fdr"] = np.nan
     for kind in ("treated", "positive_control"):
@@ -123,6 +123,40 @@ def rank_conditions(
     ranking.insert(0, "rank", np.where(counts, counts.cumsum(), 0))
     ranking["impactful"] = _call(ranking, rule)
     return ranking[ORDER]
+
+
+def _sum_noise(n_nuclei: "pd.Series[int]") -> float:
+    """Give the variance that counting so few held-out treated nuclei adds to a score of chance.
+
+    A fold's balanced accuracy is half the share of its treated nuclei that are called, a binomial
+    share of variance 1 / (4 n) at a chance of one half; the score is the mean over folds.
+    """
+    return float((1 / n_nuclei.clip(lower=1)).sum() / (16 * len(n_nuclei) ** 2))
+
+
+def _compare_with_draws(
+    ranking: pd.DataFrame, is_draw: "pd.Series[bool]", n_independent: Mapping[str, int]
+) -> "pd.Series[float]":
+    """Give the tail of each condition's score among the draws of its shape.
+
+    A condition with fewer nuclei than the draws scatters more by counting alone: its distance from
+    the draws' mean is measured in a standard deviation wider by that much.
+    """
+    found = pd.Series(np.nan, index=ranking.index)
+    for shape, rows in ranking.groupby("shape", sort=False):
+        draws = rows[is_draw[rows.index] & rows["score"].notna()]
+        if len(draws) < 2:
+            continue
+        middle, variance = draws["score"].mean(), draws["score"].var()
+        excess = (rows["noise"] - draws["noise"].mean()).clip(lower=0)
+        narrowed = np.sqrt(variance / (variance + excess)) if variance > 0 else 1.0
+        found[rows.index] = predict_tail(
+            middle + (rows["score"] - middle) * narrowed,
+            draws["score"],
+            tail="student",
+            n_independent=n_independent.get(str(shape), 0),
+        )
+    return found
 
 
 def _list_intervals(calls: pd.DataFrame, seed: int) -> pd.DataFrame:
@@ -164,8 +198,7 @@ def describe_statistics(
     method: str,
     group: str,
     repeats: bool,
-    n_independent: int,
-    n_drawn_wells: int,
+    n_independent: Mapping[str, int],
 ) -> pd.DataFrame:
     """Say in one row how p-values came about.
 
@@ -173,21 +206,25 @@ def describe_statistics(
     -------
     DataFrame
         method, group, is_leaking (splits by field), layout_repeats, impactful (the rule), tail
-        (the model of p-values), n_draws, n_independent, n_drawn_wells, smallest_counted (the
-        smallest p-value that counting draws could give), needed (the p-value at which a single
-        condition among all has a false discovery rate of the level).
+        (the model of p-values), n_shapes (of how the conditions' wells lie, each with draws of its
+        own), n_draws and n_independent (of the shape with most draws), n_drawn_wells (in one of
+        these), smallest_counted (the smallest p-value that counting draws could give), needed (the
+        p-value at which a single condition among all has a false discovery rate of the level).
     """
-    draws = ranking.loc[ranking["kind"] == "control_draw", "score"].dropna()
+    drawn = ranking[(ranking["kind"] == "control_draw") & ranking["score"].notna()]
+    sizes = drawn["shape"].value_counts()
+    shape = str(sizes.index[0]) if len(sizes) else ""
     n_tests = int((ranking["kind"] == "treated").sum())
     fast = len(tests) > 0
-    n_draws = int(tests["n_draws"].max()) if fast else len(draws)
-    independent = int(tests["n_independent"].max()) if fast else n_independent
+    n_draws = int(tests["n_draws"].max()) if fast else int(sizes.max() if len(sizes) else 0)
+    independent = int(tests["n_independent"].max()) if fast else n_independent.get(shape, 0)
     null = np.arange(n_draws, dtype=np.float64)
     smallest = float(count_tail([np.inf], null)[0])
     row = {
         "method": method, "group": group, "is_leaking": group == "field", "layout_repeats": repeats,
         "impactful": rule.words, "tail": "exponential" if fast else "student",
-        "n_draws": n_draws, "n_independent": independent, "n_drawn_wells": n_drawn_wells,
+        "n_shapes": len(sizes), "n_draws": n_draws, "n_independent": independent,
+        "n_drawn_wells": sum(map(int, shape.split("+"))) if shape else 0,
         "smallest_counted": smallest, "n_tests": n_tests, "needed": rule.level / max(n_tests, 1),
     }  # fmt: skip
     return pd.DataFrame([row])

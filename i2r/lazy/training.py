@@ -62,12 +62,12 @@ def score_fold(
         nuclei, with a ``note``), the numbers of nuclei in training and test, and ``calls``: plate,
         well, whether it is treated, nuclei and nuclei called treated of every held-out well.
     """
-    return delayed(_train_and_score)(
+    return delayed(train_and_score)(
         crops, plan, {"scale": scale, "passes": passes, "max_steps": max_steps}, seed
     )
 
 
-def _train_and_score(
+def train_and_score(
     wells: list[np.ndarray], plan: FoldPlan, settings: dict[str, Any], seed: np.random.SeedSequence
 ) -> dict[str, Any]:
     """Compute what `score_fold` describes."""

@@ -67,12 +67,19 @@ class ScreenResult(NamedTuple):
             if how["method"] == "fast"
             else "the score"
         )
+        shapes = (
+            f"Conditions lie on their plates in {how['n_shapes']} ways (by positions and wells), "
+            "each with sets of its own; numbers are those of the commonest. "
+            if how["n_shapes"] > 1 and how["method"] != "fast"
+            else ""
+        )
         return words + (
-            f"p-values are those of {what}, among {how['n_draws']} sets of control wells that sit "
-            f"on the plates like the conditions, of which {how['n_independent']} could have no "
-            f"well in common. Counting them could give {how['smallest_counted']:.2g} at the "
-            f"lowest; below, the tail is a model ({how['tail']}). A single finding among "
-            f"{how['n_tests']} needs {how['needed']:.2g}. FDR: Benjamini-Hochberg."
+            f"{shapes}p-values are those of {what}, among {how['n_draws']} sets of control wells "
+            "that sit on the plates like the conditions, of which "
+            f"{how['n_independent']} could have no well in common. Counting them could give "
+            f"{how['smallest_counted']:.2g} at the lowest; below, the tail is a model "
+            f"({how['tail']}). A single finding among {how['n_tests']} needs "
+            f"{how['needed']:.2g}. FDR: Benjamini-Hochberg."
         )
 
     @property

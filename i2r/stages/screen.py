@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from statistics import median
 from typing import Any, ClassVar, Literal
 
 import pandas as pd
@@ -16,16 +17,19 @@ from i2r.lazy.contrasts import (
     Group,
     ScreenPlan,
     describe_conditions,
+    list_copied,
     plan_contrasts,
 )
 from i2r.lazy.ranking import CallRule, Rule, describe_statistics, rank_conditions
-from i2r.lazy.screening import FastPlan, FastScores, score_screen
+from i2r.lazy.screening import FastPlan, score_screen
 from i2r.lazy.training import FoldPlan, score_fold
 from i2r.stages.base import Group as Workers
 from i2r.stages.base import Stage, seed_sequence
 from i2r.store import files, tables
 from i2r.store.experiment import Experiment
 from i2r.store.features import read_features, read_piece
+from i2r.store.pools import count_crops
+from i2r.store.scores import write_fast, write_scores
 
 # The one unit of the fast screen.
 ALL = "all"
@@ -39,7 +43,8 @@ class Screen(Stage):
     nuclei from those of the negative controls of the same plates; wells are held out whole. The
     score is the mean held-out balanced accuracy, 0.5 for nothing learned, with an interval from
     drawing wells anew. Sets of negative-control wells, placed like the perturbations, go the same
-    way: they are the null of the p-values.
+    way: they are the null of the p-values. Conditions whose wells lie alike (as many positions and
+    wells) share their sets, which have no more nuclei than these conditions' wells.
 
     'cnn' trains a small network on the crops for every perturbation and fold. 'fast' fits linear
     heads to the table of 'features', or to embeddings, all at once, and tests the wells' mean
@@ -65,7 +70,10 @@ class Screen(Stage):
     )
     n_folds: int = Field(4, ge=2, le=20, description="Folds; fewer where there are fewer wells")
     control_draws: int = Field(
-        20, ge=0, description="Sets of control wells scored like a perturbation, for the null"
+        20,
+        ge=0,
+        description="Sets of control wells scored like a perturbation, for the null; those of "
+        "rarer layouts come on top",
     )
     permutations: int = Field(
         400, ge=20, description="Sets of control wells for the p-values of 'fast'"
@@ -83,7 +91,7 @@ class Screen(Stage):
         0, ge=0, description="Seed of folds, draws and trainings (default: the pipeline's)"
     )
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     reads: ClassVar[Mapping[str, bool]] = {"crop": True}
     group: ClassVar[Workers] = "gpu"
     layout_columns: ClassVar[tuple[str, ...]] = ("perturbation", "gene", "dose", "role")
@@ -155,10 +163,12 @@ class Screen(Stage):
         ]
 
     def used_keys(self, experiment: Experiment, key: str, upstream: Stage) -> Sequence[str]:
-        """The wells of the perturbation and its controls."""
+        """The wells of the perturbation and its controls; for draws those that they copy too."""
         if self.method == "fast":
             return self._compared_wells(experiment)
-        return tuple(dict.fromkeys(self.contrasts(experiment)[key.rpartition("/")[0]].keys))
+        contrast = self.contrasts(experiment)[key.rpartition("/")[0]]
+        copied = list_copied(self.contrasts(experiment).values(), contrast)
+        return tuple(dict.fromkeys([*contrast.keys, *copied]))
 
     def inputs(self, experiment: Experiment, key: str) -> object:
         """Describe which wells are compared and how they are folded."""
@@ -197,12 +207,15 @@ class Screen(Stage):
             fold=int(fold),
             channels=tuple(plate.channels.index(channel) for channel in self.channels),
         )
+        most = self._limit_nuclei(experiment, contrast)
         crops = [
             delayed(read_piece)(
                 url, channels=plan.channels,
                 part_url=experiment.part_url(crop, well), field=field,
+                most=most.get(_split(experiment, well)[0]) if treated else None,
+                seed=seed_sequence(self.seed, self.title, f"{condition}/{well}/{field}"),
             )
-            for url, (well, field, *_) in zip(plan.urls, usable, strict=True)
+            for url, (well, field, treated, _) in zip(plan.urls, usable, strict=True)
         ]  # fmt: skip
         scored = score_fold(
             delayed(list)(crops),
@@ -222,6 +235,15 @@ class Screen(Stage):
                 for name in ("-scores", "-calls")
             },
         )
+
+    def _limit_nuclei(self, experiment: Experiment, draw: Contrast) -> dict[str, int]:
+        """Give by plate the typical number of nuclei in the pieces that a draw copies."""
+        counts: dict[str, list[float]] = {}
+        for key in list_copied(self.contrasts(experiment).values(), draw):
+            n_pieces = experiment.n_fields(key) if self.split_by == "field" else 1
+            found = count_crops(experiment, self.needs[-1], key) / n_pieces
+            counts.setdefault(_split(experiment, key)[0], []).append(found)
+        return {plate: max(1, round(median(found))) for plate, found in counts.items()}
 
     def _build_fast(self, experiment: Experiment) -> Delayed:
         """Score all perturbations on features or embeddings."""
@@ -337,27 +359,6 @@ def _split(experiment: Experiment, key: str) -> tuple[str, str]:
     return record.plate, record.well
 
 
-def write_scores(
-    scored: Mapping[str, Any], *, condition: str, kind: str, fold: int, urls: Mapping[str, str]
-) -> dict[str, Any]:
-    """Write the score of one fold, and the calls of its wells."""
-    row = {"condition": condition, "kind": kind, "fold": fold, **scored}
-    calls = pd.DataFrame(
-        row.pop("calls"), columns=["plate", "well", "is_treated", "n_nuclei", "n_called"]
-    )
-    calls.insert(0, "condition", condition)
-    tables.write_table(urls["-scores"], pd.DataFrame([row]))
-    tables.write_table(urls["-calls"], calls)
-    return {"nuclei": int(row["n_test_treated"] + row["n_test_control"])}
-
-
-def write_fast(scored: FastScores, *, urls: Mapping[str, str]) -> dict[str, Any]:
-    """Write the tables of the fast screen."""
-    for name, table in zip(urls, scored, strict=True):
-        tables.write_table(urls[name], table)
-    return {"nuclei": int(scored.scores["n_test_treated"].sum())}
-
-
 def write_ranking(
     parts: Mapping[str, Sequence[str]],
     *,
@@ -382,7 +383,7 @@ def write_ranking(
     )  # fmt: skip
     statistics = describe_statistics(
         ranking, tests, rule=rule, method=options.method, group=options.split_by,
-        repeats=plan.repeats, n_independent=plan.n_independent, n_drawn_wells=plan.n_drawn_wells,
+        repeats=plan.repeats, n_independent=plan.n_independent,
     )  # fmt: skip
     lacking = pd.DataFrame(columns=["what", "where", "reason"], dtype=str)
     left_out = read["-left-out"] if len(read["-left-out"]) else lacking

@@ -14,14 +14,33 @@ PLACE = ("plate", "well", "field", "label", "crop")
 
 
 def read_piece(
-    url: str, *, channels: Sequence[int], part_url: str, field: str
+    url: str,
+    *,
+    channels: Sequence[int],
+    part_url: str,
+    field: str,
+    most: int | None = None,
+    seed: np.random.SeedSequence | None = None,
 ) -> npt.NDArray[np.unsignedinteger[Any]]:
-    """Read some channels of a well's crops, shape (nucleus, c, y, x); of one field, if named."""
+    """Read some channels of a well's crops, shape (nucleus, c, y, x).
+
+    Parameters
+    ----------
+    url, channels
+        Where the crops are, and which of their channels.
+    part_url, field
+        The well's part of the crop table, and the one field that is wanted; "" for all.
+    most, seed
+        The most nuclei wanted, drawn from the seed, in their order; None for all.
+    """
     crops = read_channels(url, channels=channels)
-    if not field:
+    if field:
+        table = tables.read_table(part_url, columns=["field", "crop"])
+        here = (table["field"] == field) & (table["crop"] >= 0)
+        crops = crops[table.loc[here, "crop"].to_numpy()]
+    if most is None or len(crops) <= most:
         return crops
-    table = tables.read_table(part_url, columns=["field", "crop"])
-    return crops[table.loc[(table["field"] == field) & (table["crop"] >= 0), "crop"].to_numpy()]
+    return crops[np.sort(np.random.default_rng(seed).permutation(len(crops))[:most])]
 
 
 def read_features(

@@ -4,8 +4,16 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from i2r.kernels.nulls import draw_control_sets, find_structure, layout_repeats
+from i2r.kernels.nulls import (
+    draw_control_sets,
+    find_structure,
+    layout_repeats,
+    name_shape,
+    share_draws,
+)
 
 PLATES = np.repeat(["P1", "P2", "P3"], 5)
 POSITIONS = np.tile([f"A{n:02d}" for n in range(5)], 3)
@@ -72,3 +80,24 @@ def test_repeated_layouts_are_told_from_shuffled_ones() -> None:
         assert not layout_repeats(plates, positions, shuffled)
     assert not layout_repeats([0, 0], [1, 2], [0, 0]), "one plate repeats nothing"
     assert not layout_repeats([], [], [])
+
+
+def test_shapes_forget_plates_and_keep_positions_and_wells() -> None:
+    structures = [
+        find_structure(plates, positions)
+        for plates, positions in (
+            (["P1", "P2", "P3"], ["A1", "A1", "A1"]),
+            (["P2", "P3", "P4"], ["B7", "B7", "B7"]),
+            (["P1", "P2", "P3"], ["A1", "B1", "C1"]),
+            (["P1", "P2", "P2"], ["A1", "A1", "B2"]),
+        )
+    ]
+    assert [name_shape(structure) for structure in structures] == ["3", "3", "1+1+1", "2+1"]
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=8).filter(any), st.integers(0, 50))
+def test_draws_are_shared_out_in_proportion(counts: list[int], n_draws: int) -> None:
+    shares = share_draws(counts, n_draws)
+    assert sum(shares) == n_draws
+    exact = n_draws * np.array(counts) / sum(counts)
+    assert (np.abs(np.array(shares) - exact) < 1).all()

@@ -10,6 +10,7 @@ from i2r.lazy.contrasts import DRAW
 from i2r.lazy.ranking import CallRule, rank_conditions
 from i2r.stages.screen import Screen
 from i2r.store.experiment import Experiment, open_experiment
+from i2r.store.ledger import LedgerWriter
 
 
 def plan(rows: list[tuple[str, str, str, str, float]]) -> Experiment:
@@ -72,14 +73,15 @@ def test_draws_are_of_controls_only_against_the_other_controls() -> None:
     contrasts = [
         c for c in Screen(control_draws=20).contrasts(FULL).values() if c.kind == "control_draw"
     ]
-    assert len(contrasts) == 20
+    assert len(contrasts) == 20 + 8, "of two wells, as most perturbations have, and of three"
+    contrasts = [c for c in contrasts if c.shape == "1+1" and "P1" in c.keys[0]]
     layout = FULL.layout_by_key
     controls = set(layout.index[(layout["role"] == "negative_control") & (layout["plate"] == "P1")])
     for contrast in contrasts:
         assert set(contrast.keys) == controls
         assert len(contrast.treated_keys) == 2, "as most perturbations have"
     drawn = {tuple(k for k, t in zip(c.keys, c.is_treated, strict=True) if t) for c in contrasts}
-    assert len(drawn) == 20
+    assert len(drawn) == len(contrasts) == 15, "three of four conditions of two wells are on P1"
 
 
 def test_the_seed_decides_and_the_order_of_the_layout_does_not() -> None:
@@ -100,6 +102,28 @@ def test_units_use_the_wells_they_compare() -> None:
     assert len(keys) == len(set(keys))
     used = screen.used_keys(FULL, "c/0", screen)
     assert set(used) == {f"P2/A{n:02d}" for n in range(1, 7)}
+
+
+def test_draws_wait_for_what_they_copy_and_take_no_more_nuclei(tmp_path: Path) -> None:
+    screen = Screen(control_draws=4, needs=("crop",))
+    layout = FULL.layout[FULL.layout["plate"] == "P1"]
+    experiment = Experiment(str(tmp_path), layout=layout, sources=pd.DataFrame())
+    experiment.save_description()
+    writer = LedgerWriter(experiment.ledger, 1)
+    for key, row in experiment.layout_by_key.iterrows():
+        n = {"b": 30, "dosed@1": 50, "dosed@2": 60}.get(row["condition"], 90)
+        writer.write("crop", str(key), "done", "x", result={"nuclei": n})
+    writer.close()
+    experiment = Experiment(str(tmp_path), layout=layout)
+    contrasts = screen.contrasts(experiment)
+    copied = {k for name in ("b", "dosed@1", "dosed@2") for k in contrasts[name].treated_keys}
+    draws = [c for c in contrasts.values() if c.kind == "control_draw" and c.shape == "1+1"]
+    assert draws
+    for draw in draws:
+        assert screen._limit_nuclei(experiment, draw) == {"P1": 50}, "the median"
+        used = set(screen.used_keys(experiment, f"{draw.condition}/0", screen))
+        assert used == {*draw.keys, *copied}
+    assert screen._limit_nuclei(experiment, contrasts["b"]) == {}
 
 
 def test_too_few_controls_are_refused() -> None:
@@ -123,12 +147,17 @@ def test_ranks_go_by_score_and_draws_and_unscored_ones_have_none() -> None:
         {
             "condition": ["a", "b", "c", "d", f"{DRAW} 01"], "perturbation": ["a", "b", "c", "d", DRAW], "gene": "",
             "dose": float("nan"), "kind": ["treated", "positive_control", "treated", "treated", "control_draw"],
-            "n_wells": 2, "note": ["", "", "", "one well", ""],
+            "n_wells": 2, "shape": "1+1", "note": ["", "", "", "one well", ""],
         }
     )  # fmt: skip
     calls = pd.DataFrame(columns=["condition", "is_treated", "n_nuclei", "n_called"])
     ranking = rank_conditions(
-        scores, described, calls, pd.DataFrame(), rule=CallRule("fdr", 0.05, 1), n_independent=1
+        scores,
+        described,
+        calls,
+        pd.DataFrame(),
+        rule=CallRule("fdr", 0.05, 1),
+        n_independent={"1+1": 1},
     )
     assert list(ranking["condition"]) == [f"{DRAW} 01", "b", "a", "c", "d"]
     assert list(ranking["rank"]) == [0, 1, 2, 0, 0]

@@ -1,0 +1,40 @@
+"""Scores and calls of a screen on disk, before they are ranked."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
+
+import pandas as pd
+
+from i2r.store import tables
+
+
+class Scored(Protocol):
+    """What the fast screen gives; see `i2r.lazy.screening.FastScores`."""
+
+    def __iter__(self) -> Iterator[pd.DataFrame]:
+        """Give its tables."""
+
+    @property
+    def scores(self) -> pd.DataFrame:
+        """One row per comparison and fold."""
+
+
+def write_scores(
+    scored: Mapping[str, Any], *, condition: str, kind: str, fold: int, urls: Mapping[str, str]
+) -> dict[str, Any]:
+    """Write the score of one fold, and the calls of its wells."""
+    row = {"condition": condition, "kind": kind, "fold": fold, **scored}
+    calls = pd.DataFrame(
+        row.pop("calls"), columns=["plate", "well", "is_treated", "n_nuclei", "n_called"]
+    )
+    calls.insert(0, "condition", condition)
+    tables.write_table(urls["-scores"], pd.DataFrame([row]))
+    tables.write_table(urls["-calls"], calls)
+    return {"nuclei": int(row["n_test_treated"] + row["n_test_control"])}
+
+
+def write_fast(scored: Scored, *, urls: Mapping[str, str]) -> dict[str, Any]:
+    """Write the tables of the fast screen."""
+    for name, table in zip(urls, scored, strict=True):
+        tables.write_table(urls[name], table)
+    return {"nuclei": int(scored.scores["n_test_treated"].sum())}

@@ -1,0 +1,202 @@
+"""Are the p-values of the network screen uniform? ``python -m tests.benchmarks.nulls``.
+
+Screens of genes that do nothing, planned, drawn and ranked as the network screen does it. A linear
+classifier, trained anew for every gene and fold, stands in for the network: the null is about wells
+and their number, not about who learns from them. Some genes lack wells, some have few nuclei; the
+p-values with one null for all, of the commonest structure, stand beside. ``--networks`` trains the
+screen's own network instead, a small one on tiny crops.
+"""
+
+import argparse
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from i2r.kernels.classification import score_probabilities
+from i2r.lazy.contrasts import Contrast, describe_conditions, plan_contrasts
+from i2r.lazy.ranking import CallRule, rank_conditions
+from i2r.lazy.training import FoldPlan, train_and_score
+
+GENES, CONTROLS, PLATES, FOLDS, NUCLEI, FEATURES = 24, 24, 4, 4, 40, 6
+LAYOUTS = ("shuffled", "sister")
+
+
+class Wells(NamedTuple):
+    """A layout by key, and the nuclei of every well."""
+
+    layout: pd.DataFrame
+    nuclei: dict[str, np.ndarray]
+
+
+def simulate_wells(
+    seed: int, layout: str, *, genes: int = GENES, controls: int = CONTROLS, nuclei: int = NUCLEI
+) -> Wells:
+    """Simulate a screen without any effect.
+
+    Wells differ by themselves, by their position (on all plates alike) and by their plate. A
+    quarter of the genes lacks a well, an eighth lacks two; every fifth has a fifth of the nuclei.
+    """
+    random = np.random.default_rng((seed, LAYOUTS.index(layout)))
+    names = [*(f"g{n:03d}" for n in range(genes)), *["ctrl"] * controls]
+    at = 0.35 * random.standard_normal((len(names), FEATURES))
+    order = random.permutation(len(names))
+    rows, found = [], {}
+    for plate in range(1, PLATES + 1):
+        order = order if layout == "sister" else random.permutation(len(names))
+        shift = 0.5 * random.standard_normal(FEATURES)
+        for place, which in enumerate(order.tolist()):
+            lacking = (which % 4 == 1) + (which % 8 == 1)
+            if which < genes and (plate + which) % PLATES < lacking:
+                continue
+            key = f"P{plate}/{chr(65 + place // 12)}{place % 12 + 1:02d}"
+            few = which < genes and which % 5 == 0
+            centre = at[place] + shift + 0.2 * random.standard_normal(FEATURES)
+            n = max(2, int(random.poisson(nuclei / 5 if few else nuclei)))
+            found[key] = centre + random.standard_normal((n, FEATURES))
+            rows.append((key, names[which]))
+    table = pd.DataFrame(rows, columns=["key", "condition"]).set_index("key")
+    parts = table.index.str.split("/", expand=True).to_frame(index=False)
+    return Wells(
+        table.assign(
+            plate=parts[0].to_numpy(), well=parts[1].to_numpy(), fields=[["1"]] * len(table),
+            perturbation=table["condition"], gene="", dose=np.nan,
+            role=np.where(table["condition"] == "ctrl", "negative_control", "treated"),
+        ),
+        found,
+    )  # fmt: skip
+
+
+def thin_draws(
+    wells: Wells, contrast: Contrast, contrasts: dict[str, Contrast]
+) -> list[np.ndarray]:
+    """Give the nuclei of a comparison's wells, of draws no more than the stage would use."""
+    from i2r.lazy.contrasts import list_copied
+
+    counts: dict[str, list[int]] = {}
+    for key in list_copied(contrasts.values(), contrast):
+        counts.setdefault(key.split("/")[0], []).append(len(wells.nuclei[key]))
+    most = {plate: round(float(np.median(found))) for plate, found in counts.items()}
+    return [
+        wells.nuclei[key][: most.get(key.split("/")[0]) if treated else None]
+        for key, treated in zip(contrast.keys, contrast.is_treated, strict=True)
+    ]
+
+
+def score_linearly(contrast: Contrast, nuclei: list[np.ndarray]) -> list[dict[str, object]]:
+    """Score all folds of a comparison with Fisher's linear discriminant."""
+    counts = list(map(len, nuclei))
+    values = np.concatenate(nuclei)
+    treated = np.repeat(contrast.is_treated, counts)
+    fold = np.repeat(contrast.folds, counts)
+    rows = []
+    for number in range(contrast.n_folds):
+        train, test = fold != number, fold == number
+        means = [values[train & (treated == kind)].mean(axis=0) for kind in (False, True)]
+        residuals = values[train] - np.stack(means)[treated[train].astype(int)]
+        weights = np.linalg.solve(np.cov(residuals.T) + 0.1 * np.eye(FEATURES), means[1] - means[0])
+        score = score_probabilities(
+            treated[test], stats.logistic.cdf((values[test] - (means[0] + means[1]) / 2) @ weights)
+        )
+        rows.append(
+            {
+                "balanced_accuracy": score.balanced_accuracy, "auc": score.area_under_curve,
+                "n_test_treated": int((test & treated).sum()), "note": "",
+            }
+        )  # fmt: skip
+    return rows
+
+
+def score_by_network(
+    contrast: Contrast, nuclei: list[np.ndarray], seed: int
+) -> list[dict[str, object]]:
+    """Score all folds of a comparison with the screen's network on crops of 8 x 8 px.
+
+    The nuclei's features are the contrasts of six patterns on a bright tile.
+    """
+    patterns = np.random.default_rng(1).standard_normal((FEATURES, 8, 8))
+    crops = [
+        np.clip(20000 + 800 * np.tensordot(well, patterns, axes=1), 0, 65535).astype(np.uint16)[:, None]
+        for well in nuclei
+    ]  # fmt: skip
+    folds = range(contrast.n_folds)
+    plan = FoldPlan(contrast.keys, contrast.keys, contrast.is_treated, contrast.folds, 0, (0,))
+    settings = {"scale": "plate", "passes": 4.0, "max_steps": 30}
+    return [
+        train_and_score(
+            crops, plan._replace(fold=n), settings, np.random.SeedSequence((seed, n))
+        )
+        for n in folds
+    ]  # fmt: skip
+
+
+def rank_screen(wells: Wells, seed: int, *, networks: bool, pooled: bool = False) -> pd.DataFrame:
+    """Rank a screen; ``pooled`` gives all conditions the draws of the commonest structure."""
+    plan = plan_contrasts(
+        wells.layout, group="well", n_folds=FOLDS, n_draws=20, seed=np.random.SeedSequence(seed)
+    )
+    rows = []
+    for contrast in plan.contrasts.values():
+        nuclei = thin_draws(wells, contrast, plan.contrasts)
+        scored = (
+            score_by_network(contrast, nuclei, seed)
+            if networks
+            else score_linearly(contrast, nuclei)
+        )
+        rows += [{"condition": contrast.condition, **row} for row in scored]
+    described = describe_conditions(wells.layout, plan)
+    if pooled:
+        commonest = (
+            described.loc[described["kind"] == "control_draw", "shape"].value_counts().index[0]
+        )
+        draws = described["kind"] == "control_draw"
+        described = described[~draws | (described["shape"] == commonest)].assign(shape=commonest)
+    scores = pd.DataFrame(rows)
+    return rank_conditions(
+        scores[scores["condition"].isin(described["condition"])], described,
+        pd.DataFrame(columns=["condition", "is_treated", "n_nuclei", "n_called"]), pd.DataFrame(),
+        rule=CallRule("fdr", 0.05, 1), n_independent=plan.n_independent,
+    )  # fmt: skip
+
+
+def measure_uniformity(layout: str, n_screens: int, *, networks: bool) -> None:
+    """Print how uniform the p-values of genes without effect are, and how many are called."""
+    size = {"genes": 12, "controls": 12, "nuclei": 25} if networks else {}
+    print(f"\n{layout}: {n_screens} screens of genes that do nothing")
+    for pooled in (False,) if networks else (False, True):
+        found = [
+            rank_screen(simulate_wells(n, layout, **size), n, networks=networks, pooled=pooled)
+            for n in range(n_screens)
+        ]
+        ranked = pd.concat(found)
+        ranked = ranked[(ranked["kind"] == "treated") & ranked["p_value"].notna()]
+        p = ranked["p_value"].to_numpy()
+        test = stats.kstest(p, "uniform")
+        shares = ", ".join(f"{(p < t).mean():.3f} below {t}" for t in (0.01, 0.05, 0.25, 0.5))
+        print(f"{'one null for all' if pooled else 'a null for every shape':22s} ", end="")
+        print(
+            f"KS D {test.statistic:.3f}, p {test.pvalue:.3f} of {len(p)} (bar 0.01); {shares}; ",
+            end="",
+        )
+        print(f"called {int(ranked['impactful'].sum())}")
+        for name, chosen in ranked.groupby("shape") if not pooled else ():
+            print(
+                f"   {name:10s} {len(chosen):4d}  below 0.05: {(chosen['p_value'] < 0.05).mean():.3f}"
+            )
+        low = ranked["n_nuclei"] < 0.5 * ranked["n_nuclei"].median()
+        print(f"   few nuclei {int(low.sum()):4d}  below 0.05: {(p[low] < 0.05).mean():.3f}")
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--screens", type=int, default=20)
+    parser.add_argument("--networks", action="store_true", help="train networks (minutes)")
+    options = parser.parse_args()
+    for layout in LAYOUTS:
+        measure_uniformity(layout, options.screens, networks=options.networks)
+
+
+if __name__ == "__main__":
+    main()

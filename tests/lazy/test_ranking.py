@@ -1,0 +1,80 @@
+"""p-values of networks' scores come from draws of the same shape, wider for few nuclei."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from i2r.lazy.contrasts import DRAW
+from i2r.lazy.ranking import CallRule, describe_statistics, rank_conditions
+from tests.benchmarks.nulls import rank_screen, simulate_wells
+
+NULLS = {"1+1": [0.45, 0.5, 0.52, 0.55], "1+1+1": [0.49, 0.5, 0.5, 0.51]}
+
+
+def rank(n_nuclei: int = 200) -> pd.DataFrame:
+    """Rank a condition of each shape with a score of 0.56, and one that no draw is like."""
+    rows = [(shape, shape, "treated", 0.56, n_nuclei) for shape in (*NULLS, "2")]
+    rows += [
+        (f"{DRAW} {shape} {n}", shape, "control_draw", score, 200)
+        for shape, scores in NULLS.items()
+        for n, score in enumerate(scores)
+    ]
+    table = pd.DataFrame(rows, columns=["condition", "shape", "kind", "balanced_accuracy", "n"])
+    described = table[["condition", "shape", "kind"]].assign(
+        perturbation=table["condition"], gene="", dose=np.nan, n_wells=2, note=""
+    )
+    scores = table[["condition", "balanced_accuracy"]].assign(
+        auc=0.5, n_test_treated=table["n"] // 2, note=""
+    )
+    return rank_conditions(
+        pd.concat([scores, scores]), described,
+        pd.DataFrame(columns=["condition", "is_treated", "n_nuclei", "n_called"]), pd.DataFrame(),
+        rule=CallRule("fdr", 0.05, 1), n_independent={"1+1": 3, "1+1+1": 4},
+    )  # fmt: skip
+
+
+def test_a_score_is_compared_with_draws_of_its_own_shape() -> None:
+    found = rank().set_index("condition")["p_value"]
+    for shape, b in (("1+1", 3), ("1+1+1", 4)):
+        null = np.array(NULLS[shape])
+        expected = stats.t.sf((0.56 - null.mean()) / null.std(ddof=1) / np.sqrt(1 + 1 / b), b - 1)
+        assert found[shape] == pytest.approx(expected)
+    assert np.isnan(found["2"]), "no draw is like it"
+
+
+def test_few_nuclei_widen_the_null_by_what_counting_adds() -> None:
+    null = np.array(NULLS["1+1"])
+    few = rank(n_nuclei=20).set_index("condition").loc["1+1", "p_value"]
+    # Two folds of 10 nuclei against two of 100: a mean of two halves of binomial shares.
+    variance = null.var(ddof=1) + (1 / 10 - 1 / 100) * 2 / (4 * 4 * 4)
+    expected = stats.t.sf((0.56 - null.mean()) / np.sqrt(variance) / np.sqrt(1 + 1 / 3), 2)
+    assert few == pytest.approx(expected)
+    many = rank(n_nuclei=2000).set_index("condition").loc["1+1", "p_value"]
+    assert many == pytest.approx(rank().set_index("condition").loc["1+1", "p_value"])
+
+
+def test_the_statistics_name_the_commonest_shape_and_how_many_there_are() -> None:
+    ranking = rank()
+    row = describe_statistics(
+        ranking, pd.DataFrame(), rule=CallRule("fdr", 0.05, 1), method="cnn", group="well",
+        repeats=False, n_independent={"1+1": 3, "1+1+1": 4},
+    ).iloc[0]  # fmt: skip
+    assert row["n_shapes"] == 2
+    assert (row["n_draws"], row["n_drawn_wells"]) in ((4, 2), (4, 3))
+    assert row["smallest_counted"] == pytest.approx(1 / 5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("layout", ["shuffled", "sister"])
+def test_p_values_of_genes_that_do_nothing_are_uniform(layout: str) -> None:
+    """Genes differ in wells, plates and nuclei; a linear classifier stands in for the network."""
+    found = pd.concat(
+        [rank_screen(simulate_wells(seed, layout), seed, networks=False) for seed in range(20)]
+    )
+    genes = found[(found["kind"] == "treated") & found["p_value"].notna()]
+    assert len(genes) > 450
+    assert genes["shape"].nunique() == 3
+    assert stats.kstest(genes["p_value"], "uniform").pvalue > 0.01
+    few = genes["n_nuclei"] < genes["n_nuclei"].median() / 2
+    assert stats.kstest(genes.loc[few, "p_value"], "uniform").pvalue > 0.01
