@@ -7,9 +7,10 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from i2r.errors import DiskFullError, I2RError
 from i2r.store import files
@@ -78,13 +79,22 @@ def limit_threads(threads: int) -> Iterator[None]:
     before = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = str(threads)
     try:
-        with threadpool_limits(limits=threads):
+        with _find_threadpools(len(sys.modules)).limit(limits=threads):
             yield
     finally:
         if before is None:
             os.environ.pop("OMP_NUM_THREADS", None)
         else:
             os.environ["OMP_NUM_THREADS"] = before
+
+
+@lru_cache(maxsize=1)
+def _find_threadpools(n_modules: int) -> ThreadpoolController:
+    """Find the libraries that have threads; again only after more modules were imported.
+
+    Libraries come with the modules that use them, and looking for them takes milliseconds.
+    """
+    return ThreadpoolController()
 
 
 def describe_failure(error: Exception, *, seconds: float = 0.0, worker: str = "") -> Outcome:

@@ -78,15 +78,13 @@ class Experiment:
         if given is not None:
             return given
         try:
-            table = tables.read_table(self.path(f"{name}.parquet"))
+            # Arrays in place of lists would be written in another way in fingerprints.
+            return tables.read_table_with_lists(self.path(f"{name}.parquet"))
         except FileNotFoundError as error:
             raise InputError(
                 f"{self.url}: no experiment here (no {name}.parquet). Make one with "
                 "'i2r run PIPELINE EXPERIMENT' or 'i2r convert'."
             ) from error
-        # Parquet gives lists back as arrays, which would be written in another way in fingerprints.
-        lists = [column for column in ("fields", "channels") if column in table]
-        return table.assign(**{column: table[column].map(list) for column in lists})
 
     @cached_property
     def layout_by_key(self) -> pd.DataFrame:
@@ -105,9 +103,9 @@ class Experiment:
     @cached_property
     def wells(self) -> dict[str, WellRecord]:
         """Plate, well and fields by unit key, in the layout's order; quicker than the table."""
-        columns = (self.layout[name] for name in ("plate", "well", "fields"))
+        columns = (self.layout[name].tolist() for name in ("plate", "well", "fields"))
         return {
-            unit_key(plate, well): WellRecord(str(plate), str(well), [str(f) for f in fields])
+            unit_key(plate, well): WellRecord(str(plate), str(well), list(map(str, fields)))
             for plate, well, fields in zip(*columns, strict=True)
         }
 

@@ -52,6 +52,14 @@ def read_table(url: str, *, columns: Sequence[str] | None = None) -> pd.DataFram
     return frame
 
 
+def read_table_with_lists(url: str) -> pd.DataFrame:
+    """Read a table whose columns of lists stay Python's lists; pandas makes arrays of them."""
+    arrow = _read_arrow(url)
+    lists = [field.name for field in arrow.schema if pa.types.is_list(field.type)]
+    frame: pd.DataFrame = arrow.drop_columns(lists).to_pandas(use_threads=False)
+    return frame.assign(**{name: arrow[name].to_pylist() for name in lists})[arrow.column_names]
+
+
 def read_columns(url: str) -> list[str]:
     """List the columns of a table without reading any of its values."""
     with pq.ParquetFile(pa.BufferReader(files.read_bytes(url)), pre_buffer=False) as file:

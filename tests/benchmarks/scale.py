@@ -2,7 +2,8 @@
 
 Run as ``python -m tests.benchmarks.scale [--most 100000]``. Every size runs in a process of its own:
 seconds per unit, the memory that grew, bytes of the ledger. Below: opening an experiment of 500
-plates and 14 stages, and its status. The projection is for a screen of 2,000 plates of 384 wells.
+plates and 14 stages, and its status (`tests.benchmarks.large`). The projection is for a screen of
+2,000 plates of 384 wells.
 """
 
 import argparse
@@ -12,7 +13,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -23,10 +23,9 @@ from dask.delayed import Delayed
 from i2r.cluster import ClusterSpec, WorkerGroup
 from i2r.pipeline.run import run_pipeline
 from i2r.pipeline.spec import Pipeline, resolve_needs
-from i2r.pipeline.units import count_states
 from i2r.stages.base import Stage, Survey
-from i2r.store.experiment import Experiment, open_experiment
-from i2r.store.ledger import LedgerWriter
+from i2r.store.experiment import Experiment
+from tests.benchmarks.large import print_large
 from tests.pipeline.stubs import make_layout
 
 SCREEN_WELLS = 2000 * 384
@@ -46,15 +45,6 @@ class Wells(Stage):
 
     def survey(self) -> Survey:
         return Survey(lay_out(self.number), pd.DataFrame({"plate": [], "well": []}))
-
-    def build(self, experiment: Experiment, key: str) -> Delayed:
-        return delayed(do_nothing)()
-
-
-class Another(Stage):
-    """Does nothing with the same wells."""
-
-    stage: str = "another"
 
     def build(self, experiment: Experiment, key: str) -> Delayed:
         return delayed(do_nothing)()
@@ -95,34 +85,6 @@ def measure(n_units: int, workers: int) -> dict[str, float]:
         }
 
 
-def measure_large(n_plates: int, n_stages: int) -> tuple[float, float, int]:
-    """Make an experiment's metadata without its data; time opening it, and its status."""
-    with tempfile.TemporaryDirectory() as folder:
-        n_wells, url = n_plates * 384, f"{folder}/e"
-        stages: Sequence[Stage] = [Wells(number=n_wells)]
-        stages = [*stages, *(Another(name=f"s{n}", needs=("wells",)) for n in range(1, n_stages))]
-        pipeline = Pipeline(resolve_needs(stages, where="benchmark"))
-        survey = pipeline.stages[0].survey()
-        assert survey is not None
-        experiment = Experiment(url, layout=survey.layout, sources=survey.sources)
-        experiment.save_description()
-        writer = LedgerWriter(experiment.ledger, 1)
-        for stage in pipeline.stages:
-            for key in experiment.well_keys:
-                writer.write(stage.title, key, "done", "0" * 32, seconds=1.0, worker="cpu-0")
-        writer.close()
-        experiment.ledger.fold()
-        started = time.perf_counter()
-        opened = open_experiment(url)
-        len(opened.well_keys)
-        open_s = time.perf_counter() - started
-        started = time.perf_counter()
-        opened = open_experiment(url)
-        counts = count_states(pipeline, opened)
-        status_s = time.perf_counter() - started
-        return open_s, status_s, sum(sum(c.values()) for c in counts.values())
-
-
 def main() -> None:
     """Print the figures."""
     parser = argparse.ArgumentParser()
@@ -157,11 +119,7 @@ def main() -> None:
         f" of one client, {SCREEN_WELLS * last['memory'] / 1e9:.1f} GB of its memory, ledger "
         f"{SCREEN_WELLS * last['ledger'] / 1e9:.2f} GB, layout {SCREEN_WELLS * last['layout'] / 1e6:.0f} MB"
     )
-    open_s, status_s, units = measure_large(arguments.plates, 14)
-    print(
-        f"{arguments.plates} plates, 14 stages, {units} units: opens in {open_s:.2f} s (bar 2), "
-        f"status in {status_s:.2f} s (bar 3)"
-    )
+    print_large(arguments.plates)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,149 @@
+"""The metadata of a large screen, without a single image: how fast is it opened and looked at?
+
+Run as ``python -m tests.benchmarks.large [--plates 500]``: plates of 384 wells of nine fields in
+five channels, 14 stages that go well by well, all of them done. Its tables are written as a run
+leaves them, column by column.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from i2r.pipeline.spec import Pipeline, parse_pipeline
+from i2r.pipeline.states import count_states, digest_inputs
+from i2r.store import files
+from i2r.store.experiment import Experiment, open_experiment
+from i2r.store.layout import empty_sources
+from i2r.store.state import SAME, tabulate, write_state
+from tests.pipeline.stubs import make_layout
+
+CHANNELS = {str(n): name for n, name in enumerate(("DNA", "ER", "RNA", "AGP", "Mito"))}
+WELLS = [f"{chr(65 + i // 24)}{i % 24 + 1:02d}" for i in range(384)]
+FIELDS = [str(n) for n in range(1, 10)]
+
+
+def make_pipeline() -> Pipeline:
+    """Make a pipeline of 14 stages that all go well by well."""
+    convert = {"stage": "convert", "source": "/plates", "layout": "/layout.csv", "pixel_size_um": 1}
+    stages: list[dict[str, object]] = [{**convert, "channels": CHANNELS}, {"stage": "quality"}]
+    for number in range(1, 5):
+        name = f"segment-{number}"
+        stages.append({"stage": "segment", "name": name, "channel": "DNA", "method": "threshold"})
+        stages += [
+            {"stage": verb, "name": f"{verb}-{number}", "needs": ["convert", name]}
+            for verb in ("crop", "features")
+        ]
+    return parse_pipeline({"stages": stages}, where="benchmark")
+
+
+def write_experiment(url: str, pipeline: Pipeline, n_plates: int) -> None:
+    """Write layout, source table, ledger and the run's record of a screen that is done."""
+    wells = make_layout(WELLS).assign(fields=[FIELDS] * 384, channels=[[*CHANNELS.values()]] * 384)
+    wells = wells.assign(n_fields=len(FIELDS), height_px=1080, width_px=1080)
+    layout = wells.loc[wells.index.repeat(n_plates)].sort_index(kind="stable")
+    plates = [f"P{n:04d}" for n in range(n_plates)]
+    layout = layout.assign(plate=plates * 384).sort_values(["plate", "well"], ignore_index=True)
+    experiment = Experiment(url, layout=layout, sources=empty_sources())
+    experiment.save_description()
+    write_sources(experiment.path("sources.parquet"), plates)
+    keys = [f"{plate}/{well}" for plate in plates for well in sorted(WELLS)]
+    template = tabulate({}, dict.fromkeys(keys, ""), "")
+    last = tabulate({}, {"*": ""}, "")
+    tables, chosen = {}, np.random.default_rng(0)
+    for stage in pipeline.stages:
+        rows = pa.concat_tables([template, last] if stage.has_finish() else [template])
+        digests = [chosen.bytes(16).hex() for _ in range(len(rows))]
+        given = {
+            "stage": [stage.title] * len(rows), "event": ["done"] * len(rows), "fingerprint": digests,
+            "run": [1] * len(rows), "line": range(len(rows)), "wanted": [SAME] * len(rows),
+            "time_s": 1.7e9 + np.arange(len(rows)), "worker": ["cpu-0"] * len(rows),
+            "seconds": chosen.uniform(1, 2, len(rows)),
+            "result": [f'{{"fields":9,"nuclei":{n}}}' for n in chosen.integers(0, 2000, len(rows))],
+        }  # fmt: skip
+        for name, values in given.items():
+            at = rows.schema.get_field_index(name)
+            rows = rows.set_column(
+                at, rows.schema.field(at), pa.array(values, rows.schema.types[at])
+            )
+        tables[stage.title] = rows
+    wanted_by = digest_inputs(pipeline, experiment)
+    state_url = experiment.path("ledger", "state.parquet")
+    write_state(state_url, tables, last_run=1, wanted_by=wanted_by)
+    record = {"run": 1, "pipeline": pipeline.dump()}
+    files.write_bytes(experiment.path("runs", "000001.json"), json.dumps(record).encode())
+
+
+def write_sources(path: str, plates: list[str]) -> None:
+    """Write the table of all image files, a plate at a time."""
+    places = [(well, field, c) for well in sorted(WELLS) for field in FIELDS for c in CHANNELS]
+    columns = {
+        "well": [well for well, *_ in places], "field": [field for _, field, _ in places],
+        "channel": [CHANNELS[c] for *_, c in places], "z": [0] * len(places),
+        "page": [0] * len(places), "size_bytes": [2_400_000 + n for n in range(len(places))],
+        "mtime_ns": [1_700_000_000_000_000_000 + 10**9 * n for n in range(len(places))],
+    }  # fmt: skip
+    names = [f"{well}_s{field}_w{c}.tif" for well, field, c in places]
+    writer = None
+    for plate in plates:
+        urls = [f"/screens/2024/{plate}/images/{name}" for name in names]
+        table = pa.table({"plate": [plate] * len(places), "url": urls, **columns})
+        writer = writer or pq.ParquetWriter(path, table.schema, compression="zstd")
+        writer.write_table(table)
+    assert writer is not None
+    writer.close()
+
+
+def time_opening(url: str) -> tuple[float, float, int]:
+    """Time opening an experiment with its layout, and counting its units, in this process."""
+    started = time.perf_counter()
+    opened = open_experiment(url)
+    len(opened.well_keys)
+    open_s = time.perf_counter() - started
+    started = time.perf_counter()
+    counts = count_states(make_pipeline(), open_experiment(url))
+    status_s = time.perf_counter() - started
+    assert {state for of_stage in counts.values() for state in of_stage} == {"done"}
+    return open_s, status_s, sum(sum(of_stage.values()) for of_stage in counts.values())
+
+
+def print_large(n_plates: int) -> None:
+    """Print the figures: in Python, and as the command that a user types."""
+    with tempfile.TemporaryDirectory() as folder:
+        url, pipeline = f"{folder}/e", make_pipeline()
+        write_experiment(url, pipeline, n_plates)
+        megabytes = {p.name: p.stat().st_size / 1e6 for p in Path(url).rglob("*.parquet")}
+        open_s, status_s, units = time_opening(url)
+        print(
+            f"{n_plates} plates, {len(pipeline.stages)} stages, {units} units ("
+            + ", ".join(f"{name} {size:.0f} MB" for name, size in sorted(megabytes.items()))
+            + f"): opens in {open_s:.2f} s (bar 2), status in {status_s:.2f} s (bar 3)"
+        )
+        started = time.perf_counter()
+        command = [sys.executable, "-m", "i2r", "status", url, "--json"]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        seconds = time.perf_counter() - started
+        stages = json.loads(done.stdout)["stages"]
+        assert sum(stage["done"] for stage in stages) == units
+        print(f"'i2r status', with starting Python: {seconds:.2f} s")
+
+
+def main() -> None:
+    """Print the figures."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--plates", type=int, default=500)
+    arguments = parser.parse_args()
+    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
+    print_large(arguments.plates)
+
+
+if __name__ == "__main__":
+    main()
