@@ -20,6 +20,7 @@ import rich_click as click
 from i2r import __version__
 from i2r.cli.options import Voice, voice_options
 from i2r.errors import I2RError
+from i2r.stages import NO_STAGES
 
 # Name, module, and the line that the list of commands shows.
 COMMANDS = {
@@ -104,7 +105,7 @@ def _stage_lines() -> dict[str, str]:
     lines = {}
     for folder in spec.submodule_search_locations or [] if spec else []:
         for module in pkgutil.iter_modules([folder]):
-            if module.name != "base":
+            if module.name not in NO_STAGES:
                 tree = ast.parse((Path(folder) / f"{module.name}.py").read_text(encoding="utf-8"))
                 lines[module.name] = (ast.get_docstring(tree) or "").partition("\n")[0]
     for point in entry_points(group="i2r.stages"):

@@ -12,29 +12,11 @@ from i2r.kernels import kernel_regression as regression
 from i2r.kernels import mapping, ranking
 from i2r.kernels import selection as selecting
 from i2r.lazy.gene_mapping import Problem
+from i2r.lazy.queries import Queries
 
 Floats = npt.NDArray[np.float64]
 # Shuffled links that are multiplied at a time.
 _AT_ONCE = 25
-
-
-class Queries(NamedTuple):
-    """What is asked.
-
-    Attributes
-    ----------
-    names : list of str
-        One name per query.
-    genes : list of str
-        The gene that was perturbed where it is known, upper case, '' otherwise: it is not used,
-        except that a gene of the training set is left out of the map for its own query.
-    x : (q, d) float64
-        Perturbation embeddings, as those of the training genes.
-    """
-
-    names: list[str]
-    genes: list[str]
-    x: Floats
 
 
 class Answers(NamedTuple):
@@ -87,10 +69,10 @@ def predict_genes(
         candidate, score, confidence (calibrated probability that the true gene is at this place or
         before), in_set, beyond_network.
     """
-    if queries.x.shape[1] != problem.x.shape[1]:
+    if queries.x.shape[-1] != problem.x.shape[-1]:
         raise InputError(
-            f"predict: queries have {queries.x.shape[1]} numbers each, the map learned from "
-            f"{problem.x.shape[1]}. Embed them with the same encoder."
+            f"predict: queries have {queries.x.shape[-1]} numbers each, the map learned from "
+            f"{problem.x.shape[-1]}. Embed them with the same encoder."
         )
     inverses = mapping.invert_kernels(configurations, problem.x)
     selection = selecting.select_nested(configurations, inverses, problem.link)
@@ -171,18 +153,37 @@ def _weigh(
     x: Floats,
     own: int | None,
 ) -> Floats:
-    """Weigh the training genes for one query, (n,); its own gene gets none."""
+    """Weigh the training genes for one query, (n,); its own gene gets none.
+
+    With an encoder for every gene, the query's own gene has the one that never saw it. None saw an
+    unknown gene: all of them predict, and the mean of predictions is that of their weights.
+    """
+    n = len(problem.genes)
     if own is None:
-        against = mapping.compute_kernel(configuration, x[None], problem.x)
-        return regression.ridge_weights(against, inverse, centre=configuration.centre)[0]
-    rest = np.delete(np.arange(len(problem.genes)), own)
+        against = x[None] if problem.x.ndim == 2 else x
+        trained = problem.x[None] if problem.x.ndim == 2 else problem.x
+        inverses = inverse[None] if problem.x.ndim == 2 else inverse
+        weights = [
+            regression.ridge_weights(
+                mapping.compute_kernel(configuration, query[None], seen),
+                i,
+                centre=configuration.centre,
+            )[0]
+            for query, seen, i in zip(against, trained, inverses, strict=True)
+        ]
+        mean: Floats = np.mean(weights, axis=0)
+        return mean
+    if problem.x.ndim == 3:
+        x, inverse = x[own], inverse[own]
+    trained = problem.x if problem.x.ndim == 2 else problem.x[own]
+    rest = np.delete(np.arange(n), own)
     # The inverse without a row, from that of all rows.
     block = inverse[np.ix_(rest, rest)]
     block = block - np.outer(inverse[rest, own], inverse[own, rest]) / inverse[own, own]
-    against = mapping.compute_kernel(configuration, x[None], problem.x[rest])
-    weights = np.zeros(len(problem.genes))
-    weights[rest] = regression.ridge_weights(against, block, centre=configuration.centre)[0]
-    return weights
+    against = mapping.compute_kernel(configuration, x[None], trained[rest])
+    known = np.zeros(n)
+    known[rest] = regression.ridge_weights(against, block, centre=configuration.centre)[0]
+    return known
 
 
 def _space(problem: Problem, own: int | None) -> tuple[Floats, Floats]:
@@ -200,9 +201,12 @@ def _correct(
     products, squared = _space(problem, own)
     link = mapping.Link(problem.link.truth, products[None], squared[None])
     if own is None:
-        others = regression.leave_one_out_weights(inverse, centre=centre)
+        others = mapping.weigh_left_out(inverse, centre=centre)
     else:
-        others = np.delete(regression.leave_two_out_weights(inverse, own, centre=centre), own, 0)
+        left_two = regression.leave_two_out_weights(
+            mapping.inverse_for(inverse, own), own, centre=centre
+        )
+        others = np.delete(left_two, own, 0)
     reference = mapping.measure_cosines(others, link, 0)
     return ranking.correct_hubs(mapping.measure_cosines(weights[None], link, 0), reference)[0]
 

@@ -330,12 +330,10 @@ def describe_run(
 
 def load_last_pipeline(experiment: Experiment) -> Pipeline | None:
     """Read the pipeline of the experiment's latest run; None before the first."""
-    names = sorted(n for n in files.list_folder(experiment.path("runs")) if n.endswith(".json"))
-    if not names:
+    content = experiment.last_pipeline()
+    if content is None:
         return None
-    url = experiment.path("runs", names[-1])
-    content = json.loads(files.read_bytes(url))["pipeline"]
-    return parse_pipeline(content, where=url)
+    return parse_pipeline(content, where=f"{experiment.url}, its last run")
 
 
 def with_stage(pipeline: Pipeline | None, stage: Stage, *, where: str) -> Pipeline:

@@ -1,6 +1,8 @@
 """Pictures and label images of any folder, by name: what comes without a plate."""
 
+import fnmatch
 import io
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -40,6 +42,52 @@ def list_pictures(folder: str) -> dict[str, str]:
         raise InputError(
             f"{folder}: no such folder, or no picture in it, expected files ending in "
             f"{', '.join(EXTENSIONS)}. Name the folder that holds them."
+        )
+    return found
+
+
+def group_pictures(source: str) -> dict[str, list[files.FoundFile]]:
+    """List pictures by the folder that they lie in.
+
+    Parameters
+    ----------
+    source
+        A folder, searched with all folders in it, or a pattern such as ``new/*/*_w1.tif``, whose
+        ``*``, ``?`` and ``[...]`` stand for parts of names.
+
+    Returns
+    -------
+    dict
+        By folder, its path below the source, and the source's own name for pictures directly in
+        it: URLs with size and time, sorted by path.
+
+    Raises
+    ------
+    InputError
+        If there is no picture.
+    """
+    parts = files.normalise_url(source).split("/")
+    wild = next((i for i, part in enumerate(parts) if re.search(r"[*?[]", part)), len(parts))
+    base = "/".join(parts[:wild])
+    pattern = "/".join(parts[wild:])
+
+    def accept(path: str) -> bool:
+        if not path.lower().endswith(EXTENSIONS):
+            return False
+        levels = pattern.split("/")
+        return not pattern or (
+            path.count("/") == len(levels) - 1
+            and all(map(fnmatch.fnmatchcase, path.split("/"), levels))
+        )
+
+    found: dict[str, list[files.FoundFile]] = {}
+    for file in files.find_files(base, accept):
+        folder = file.path.rpartition("/")[0] or base.rpartition("/")[2]
+        found.setdefault(folder, []).append(files.FoundFile(f"{base}/{file.path}", file.stat))
+    if not found:
+        raise InputError(
+            f"{files.without_secrets(source)}: no picture there, expected files ending in "
+            f"{', '.join(EXTENSIONS)}. Name a folder, or a pattern such as 'new/*/*_w1.tif'."
         )
     return found
 

@@ -13,6 +13,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from i2r.errors import InputError
+from i2r.stages import NO_STAGES
 from i2r.store.experiment import Experiment
 from i2r.store.files import join_url
 
@@ -227,7 +228,7 @@ def seed_sequence(seed: int, stage_name: str, key: str) -> np.random.SeedSequenc
 def list_verbs() -> list[str]:
     """List the verbs of all stages, without importing any of them."""
     package = importlib.import_module("i2r.stages")
-    own = [m.name for m in pkgutil.iter_modules(package.__path__) if m.name != "base"]
+    own = [m.name for m in pkgutil.iter_modules(package.__path__) if m.name not in NO_STAGES]
     return sorted([*own, *(point.name for point in entry_points(group="i2r.stages"))])
 
 

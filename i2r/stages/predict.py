@@ -1,47 +1,95 @@
 """Say which gene was perturbed in new images, how sure that is, or that it can't be said."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal
 
 import numpy as np
-import pandas as pd
 from dask import delayed
 from dask.delayed import Delayed
 from pydantic import Field
 
 from i2r.errors import I2RError, InputError
 from i2r.kernels.mapping import Configuration
-from i2r.lazy.gene_mapping import Problem, extend_candidates, pose_problem
-from i2r.lazy.gene_prediction import Queries, predict_genes
-from i2r.stages.base import WHOLE, Stage, seed_sequence
-from i2r.store import signatures, tables
+from i2r.lazy.gene_mapping import extend_candidates, pose_problem
+from i2r.lazy.gene_prediction import predict_genes
+from i2r.lazy.queries import arrange_profiles
+from i2r.readers.masks import find_mask
+from i2r.readers.pictures import group_pictures
+from i2r.stages.base import FINISH, WHOLE, Group, Stage, seed_sequence
+from i2r.stages.pictures import (
+    Reference,
+    list_controls,
+    list_encoders,
+    open_chain,
+    profile_pictures,
+    relate_profiles,
+)
+from i2r.store import feature_profiles, files, tables
 from i2r.store.experiment import Experiment
-from i2r.store.gene_tables import digest_files, read_frame, read_vectors
+from i2r.store.gene_tables import digest_files, read_vectors
+from i2r.store.queries import QueryWells, average_queries, read_queries
+
+# Options that only the last unit uses: changing them embeds no picture anew.
+OF_FINISH = ("candidates", "level", "alpha", "permutations", "top", "seed")
+IMAGES, CONTROLS = "images/", "controls"
+
+# Pixels this much larger or smaller show nuclei as the map's encoder or features know them.
+PIXEL_TOLERANCE = 0.02
 
 
 class Predict(Stage):
-    """Predict which gene was perturbed, from embeddings of images.
+    """Predict which gene was perturbed, from new images or from embeddings.
 
-    Queries are the perturbations of the embed stage, or the rows of the file 'queries' (columns
-    'query', optionally 'gene', and numbers as the map learned from). Each gets its genes ranked,
-    with the calibrated probability that the true one is at a place or before it and the set that
-    holds it with the probability 'level', or no answer: where the map finds left-out genes no
-    better than shuffled links do, or the genes that a query resembles do not agree. A query of a
-    gene that the map learned from is answered by a map without that gene.
+    New images are a folder: pictures directly in it are one query, and so are those of every
+    folder in it. They are segmented (or come with 'masks'), cropped and embedded, or measured,
+    with the options that the map's own images were. Name images of untreated cells of the same
+    plate in 'controls': without them a difference between plates looks like an effect. Other
+    queries are the rows of the file 'queries' (columns 'query', optionally 'gene', and numbers as
+    the map learned from), or else the perturbations of the experiment.
 
-    Example: i2r predict EXPERIMENT --queries new_embeddings.csv, then i2r table EXPERIMENT predict,
-    and predict-queries for one row per query.
+    Each query gets its genes ranked, with the calibrated probability that the true one is at a
+    place or before it and the set that holds it with the probability 'level', or no answer: where
+    the map finds left-out genes no better than shuffled links do, or the genes that a query
+    resembles do not agree. A query of a gene that the map learned from, such as a folder with the
+    name of one, is answered by a map without that gene.
+
+    Example: i2r predict EXPERIMENT --images new/ --controls new-controls/, then i2r table
+    EXPERIMENT predict, and predict-queries for one row per query.
     """
 
     stage: Literal["predict"] = "predict"
+    images: str = Field(
+        "",
+        description="Folder of new grey images, one file per field, with a folder for each query; "
+        "or a pattern, such as 'new/*/*_w1.tif'",
+        json_schema_extra={"path": True},
+    )
+    masks: str = Field(
+        "",
+        description="Folder of label images with the new images' names (default: new images are "
+        "segmented as the experiment's were)",
+        json_schema_extra={"path": True},
+    )
+    controls: str = Field(
+        "",
+        description="Folder or pattern of images of untreated cells from the new images' plate",
+        json_schema_extra={"path": True},
+    )
+    pages: dict[str, int] = Field(
+        {},
+        description="Page of the new files, from 0, that shows a channel (default: page 0 shows "
+        "the channel that is segmented)",
+    )
+    pixel_size_um: float | None = Field(
+        None, gt=0, description="Edge of a pixel of the new images (default: the experiment's)"
+    )
     queries: str = Field(
         "",
-        description="Table of embeddings to ask about: query, gene (optional) and numbers "
-        "(default: all perturbations of the embed stage)",
+        description="Table of embeddings to ask about: query, gene (optional) and numbers",
         json_schema_extra={"path": True},
     )
     by: Literal["perturbation", "well"] = Field(
-        "perturbation", description="A query of the embed stage is a perturbation, or a well"
+        "perturbation", description="A query of the experiment is a perturbation, or a well"
     )
     candidates: str = Field(
         "",
@@ -55,16 +103,54 @@ class Predict(Stage):
     top: int = Field(50, ge=1, description="Candidates listed per query")
     seed: int = Field(0, ge=0, description="Seed of shuffled links (default: the pipeline's)")
 
-    reads: ClassVar[Mapping[str, bool]] = {"map": True, "genes": True, "embed": False}
+    version: ClassVar[int] = 2
+    reads: ClassVar[Mapping[str, bool]] = {
+        "map": True,
+        "genes": True,
+        "embed": False,
+        "features": False,
+    }
     layout_columns: ClassVar[tuple[str, ...]] = ("perturbation", "gene", "role", "dose")
 
+    @property
+    def worker_group(self) -> Group:
+        """New images may meet a network, whatever else is asked meets none."""
+        return "gpu" if self.images else "cpu"
+
+    # ------------------------------------------------------------------ before a run
+
     def check(self, experiment: Experiment) -> list[str]:
-        """Refuse to run without queries, or with a table that can't be read."""
+        """Refuse to run without queries, or with tables and images that can't be used."""
         where = f"stage {self.title!r}"
-        if not self.queries and len(self.needs) < 3:
-            return [f"{where}: nothing to predict. Set 'queries', or add a stage 'embed'."]
         problems = []
-        for read, url in ((read_queries, self.queries), (read_vectors, self.candidates)):
+        if self.queries and self.images:
+            problems.append(
+                f"{where}: found 'queries' and 'images', expected one. Give the other as ''."
+            )
+        if (self.masks or self.controls) and not self.images:
+            problems.append(f"{where}: 'masks' and 'controls' belong to 'images'. Set it.")
+        if not self.queries and not self.images and len(self.needs) < 3:
+            problems.append(
+                f"{where}: nothing to predict. Set 'images' or 'queries', or add a stage 'embed'."
+            )
+        sizes = sorted({plate.pixel_size_um for plate in experiment.plates.values()})
+        size = self.pixel_size_um
+        if self.images and not sizes:
+            problems.append(
+                f"{where}: the experiment has no images, so new ones can't be treated like them. "
+                "Set 'queries'."
+            )
+        elif self.images and size and all(abs(size / s - 1) > PIXEL_TOLERANCE for s in sizes):
+            problems.append(
+                f"{where}: new images have {size:g} um per pixel, the experiment's "
+                f"{', '.join(f'{s:g}' for s in sizes)}. Scale them to that size."
+            )
+        for read, url in (
+            (read_queries, self.queries),
+            (read_vectors, self.candidates),
+            (group_pictures, self.images),
+            (group_pictures, self.controls),
+        ):
             try:
                 if url:
                     read(url)
@@ -72,106 +158,179 @@ class Predict(Stage):
                 problems.append(f"{where}: {error}")
         return problems
 
+    def notes(self, experiment: Experiment) -> list[str]:
+        """Say what new images are not: compared with their own controls, or corrected for light."""
+        if not self.images:
+            return []
+        notes = []
+        if not self.controls:
+            notes.append(
+                f"{self.title}: no control images. What the new plate differs in from the "
+                "experiment's looks like an effect; name images of its untreated cells in "
+                "'controls'."
+            )
+        entries = (experiment.last_pipeline() or {}).get("stages", [])
+        if any(entry["stage"] == "illuminate" for entry in entries):
+            notes.append(
+                f"{self.title}: the experiment's images were corrected for their illumination, new "
+                "ones are taken as they are."
+            )
+        return notes
+
     def whole_layout(self, experiment: Experiment) -> object:
-        """Wells matter only where they are the queries."""
-        return [] if self.queries else super().whole_layout(experiment)
+        """Wells matter only where they are the queries; candidates matter to the last unit."""
+        asked = self.queries or self.images
+        wells = [] if asked else super().whole_layout(experiment)
+        return [wells, digest_files(self.candidates)]
 
     def outside(self, experiment: Experiment) -> object:
-        """Give the content of the tables."""
-        return digest_files(self.queries, self.candidates)
+        """Give the content of the tables, and the versions of pictures and masks."""
+        keys = self.keys(experiment) if self.images else []
+        return [
+            digest_files(self.queries, self.candidates),
+            [self._list_versions(key) for key in keys],
+        ]
+
+    def inputs(self, experiment: Experiment, key: str) -> object:
+        """Describe tables by their content, pictures and masks by their versions."""
+        if key != WHOLE:
+            return self._list_versions(key)
+        wells = [] if self.queries else super().whole_layout(experiment)
+        return [wells, digest_files(self.queries)]
+
+    def fingerprint(self, experiment: Experiment, key: str, upstream: Mapping[str, str]) -> str:
+        """Identify a unit's inputs; profiles don't depend on how they are answered."""
+        if key == FINISH:
+            return super().fingerprint(experiment, key, upstream)
+        defaults = {name: type(self).model_fields[name].default for name in OF_FINISH}
+        return Stage.fingerprint(self.model_copy(update=defaults), experiment, key, upstream)
 
     def keys(self, experiment: Experiment) -> list[str]:
-        """One unit: all queries."""
-        return [WHOLE]
+        """Folders of new images, and their controls; otherwise one unit for all queries."""
+        if not self.images:
+            return [WHOLE]
+        folders = [f"{IMAGES}{folder}" for folder in _find_pictures(self.images)]
+        return [*folders, CONTROLS] if self.controls else folders
+
+    def _list_pictures(self, key: str) -> list[files.FoundFile]:
+        """List the pictures of a unit."""
+        if key == CONTROLS:
+            return [file for group in _find_pictures(self.controls).values() for file in group]
+        return _find_pictures(self.images).get(key.removeprefix(IMAGES), [])
+
+    def _list_versions(self, key: str) -> list[list[Any]]:
+        """Give path, size and time of a unit's pictures and their masks."""
+        found = []
+        for file in self._list_pictures(key):
+            mask = find_mask(self.masks, image_url=file.path) if self.masks else None
+            found.append([file.path, *file.stat, mask, *(files.stat(mask) if mask else ())])
+        return found
 
     def used_keys(self, experiment: Experiment, key: str, upstream: Stage) -> None:
         """Everything of the stages before."""
         return
 
+    # ------------------------------------------------------------------ units
+
     def build(self, experiment: Experiment, key: str) -> Delayed:
+        """Profile the pictures of one folder, or all queries that need no pictures."""
+        url = experiment.part_url(f"{self.title}-profiles", key)
+        made_by = read_origin(experiment, self.needs[0])
+        if key != WHOLE:
+            return profile_pictures(
+                experiment,
+                open_chain(experiment, self.needs[0], has_masks=bool(self.masks)),
+                self._list_pictures(key),
+                where=key.removeprefix(IMAGES),
+                pages=self.pages,
+                masks=self.masks,
+                encoders=list_encoders(made_by),
+                url=url,
+            )
+        wells = None if self.queries else self._list_wells(experiment, made_by)
+        return delayed(write_profiles)(self.queries, wells, url=url)
+
+    def _list_wells(self, experiment: Experiment, made_by: Mapping[str, Any]) -> QueryWells:
+        """List the wells of the experiment that are asked about."""
+        stage = made_by["stage"] or self.needs[2]
+        layout = experiment.layout_by_key
+        done = layout.index.isin(list(experiment.ledger.done_keys(stage)))
+        asked = layout[layout["role"].isin(["treated", "positive_control"]) & done]
+        names = asked.index if self.by == "well" else asked["condition"]
+        by_key = {str(key): str(name) for key, name in zip(asked.index, names, strict=True)}
+        genes = asked["gene"].fillna("").astype(str).str.upper()
+        features = None
+        if made_by["profiles"] == "features":
+            features = feature_profiles.list_feature_wells(experiment, stage, by_key)
+        return QueryWells(
+            tuple(by_key.values()),
+            dict(zip(by_key.values(), genes, strict=True)),
+            {
+                encoder: tuple(
+                    experiment.embeddings_url(stage, key, encoder=encoder) for key in by_key
+                )
+                for encoder in list_encoders(made_by)
+            },
+            features,
+        )
+
+    def finish(self, experiment: Experiment, keys: Sequence[str]) -> Delayed:
         """Answer all queries."""
         map_stage, genes = self.needs[:2]
-        wells = (
-            [] if self.queries else list_query_wells(experiment, self.needs[2], self.by == "well")
-        )
+        parts = {key: experiment.part_url(f"{self.title}-profiles", key) for key in keys}
+        controls = parts.pop(CONTROLS, "")
+        if self.controls and not controls:
+            raise I2RError(f"{self.title}: the control images could not be used. See 'i2r errors'.")
+        reference = None
+        made_by = read_origin(experiment, map_stage)
+        if self.images and (made_by["profiles"] == "features") != bool(controls):
+            reference = list_controls(experiment, made_by)
         return delayed(write_predictions)(
             self.model_dump(exclude={"needs", "name", "stage"}),
-            wells=wells,
+            profiles=list(parts.values()),
+            controls=controls,
+            reference=reference,
             sources={
                 "inputs": experiment.table_url(f"{map_stage}-inputs"),
                 "scores": experiment.table_url(f"{map_stage}-scores"),
                 "regulatory": experiment.table_url(genes),
                 "held_out": experiment.table_url(f"{genes}-heldout"),
             },
-            seed=seed_sequence(self.seed, "predict", key),
-            urls=(
-                experiment.part_url(self.title, key),
-                experiment.table_url(f"{self.title}-queries"),
-            ),
+            seed=seed_sequence(self.seed, "predict", WHOLE),
+            urls=(experiment.table_url(self.title), experiment.table_url(f"{self.title}-queries")),
         )
 
     def peak_bytes(self, experiment: Experiment, key: str) -> int:
-        """As the map, and the embeddings of one well at a time."""
+        """As the map, and the embeddings of one well or picture at a time."""
         return 2**30
 
 
-class QueryWell(NamedTuple):
-    """A well of a query."""
-
-    query: str
-    gene: str
-    url: str
-
-
-def list_query_wells(experiment: Experiment, embed: str, by_well: bool) -> list[QueryWell]:
-    """List the embedded wells that are no negative controls and not empty, with their query."""
-    layout = experiment.layout_by_key
-    done = layout.index.isin(list(experiment.ledger.done_keys(embed)))
-    asked = layout[layout["role"].isin(["treated", "positive_control"]) & done]
-    return [
-        QueryWell(
-            str(key) if by_well else str(condition),
-            str(gene).upper(),
-            experiment.embeddings_url(embed, str(key)),
-        )
-        for key, condition, gene in zip(
-            asked.index, asked["condition"], asked["gene"].fillna(""), strict=True
-        )
-    ]
+def _find_pictures(source: str) -> dict[str, list[files.FoundFile]]:
+    """Group pictures; none where there are none any more, which `Predict.check` refuses."""
+    try:
+        return group_pictures(source)
+    except InputError:
+        return {}
 
 
-def read_queries(url: str) -> tuple[Queries, list[str]]:
-    """Read queries, and the names of their columns of numbers.
+def read_origin(experiment: Experiment, map_stage: str) -> dict[str, Any]:
+    """Read what a map learned from: profiles, stage, encoders by gene."""
+    _, metadata = tables.read_table_with_metadata(experiment.table_url(f"{map_stage}-inputs"))
+    return metadata
 
-    Raises
-    ------
-    InputError
-        If there is no name for a query, a name comes twice, or a value is missing.
-    """
-    table = read_frame(url)
-    named = next((name for name in ("query", "perturbation", "gene") if name in table), None)
-    if named is None:
-        raise InputError(f"{url}: no column 'query' or 'gene'. Name the rows in one of them.")
-    names = table[named].astype(str).str.strip().tolist()
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
-        raise InputError(f"{url}: query {repeated[0]!r} comes twice. Give one row per query.")
-    genes = table["gene"].fillna("") if "gene" in table else pd.Series([""] * len(table))
-    columns = [name for name in table if name not in ("query", "perturbation", "gene")]
-    numbers = table[columns].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=float)
-    if not np.isfinite(numbers).all() or not columns or not names:
-        raise InputError(
-            f"{url}: {int((~np.isfinite(numbers)).sum())} of {numbers.size} values are no finite "
-            "numbers, expected query, gene and numbers. Fill them or leave the rows out."
-        )
-    symbols = genes.astype(str).str.strip().str.upper().tolist()
-    return Queries(names, symbols, numbers), [str(name) for name in columns]
+
+def write_profiles(queries: str, wells: QueryWells | None, *, url: str) -> dict[str, Any]:
+    """Write the profiles of queries that are a table, or wells of the experiment."""
+    tables.write_table(url, read_queries(queries) if wells is None else average_queries(wells))
+    return {}
 
 
 def write_predictions(
     options: Mapping[str, Any],
     *,
-    wells: Sequence[QueryWell],
+    profiles: Sequence[str],
+    controls: str,
+    reference: Reference | None,
     sources: Mapping[str, str],
     seed: np.random.SeedSequence,
     urls: tuple[str, str],
@@ -179,57 +338,55 @@ def write_predictions(
     """Answer all queries and write the answers."""
     inputs, metadata = tables.read_table_with_metadata(sources["inputs"])
     regulatory = tables.read_table(sources["regulatory"])
-    if inputs["gene"].duplicated().any():
-        raise InputError(
-            "predict: the map learned from encoders that each leave a gene out, which see a new "
-            "image in as many ways. Add an embed stage with one encoder and a map of it."
-        )
     further = None
     if options["candidates"]:
         features = read_vectors(options["candidates"])
         network = regulatory["gene"].astype(str).str.upper().tolist()
         further = extend_candidates(features.genes, features.values, network)
+    names = [name for name in inputs if name != "gene"]
+    genes = inputs["gene"].drop_duplicates().tolist()
+    x = inputs[names].to_numpy(dtype=float)
     problem = pose_problem(
-        inputs["gene"].tolist(),
-        inputs.drop(columns="gene").to_numpy(dtype=float),
+        genes,
+        x if len(x) == len(genes) else x.reshape(len(genes), len(genes), -1),
         regulatory,
         tables.read_table(sources["held_out"]),
-        names=[name for name in inputs if name != "gene"],
+        names=names,
         further=further,
     )
-    p_map = float(tables.read_table(sources["scores"])["p_permutation"].iloc[0])
+    table = tables.concatenate([tables.read_table(url) for url in profiles])
+    compared = ""
+    if options["images"]:
+        # A folder with the name of a gene holds images of that gene.
+        symbols = table["query"].str.rpartition("/")[2].str.upper()
+        table["gene"] = symbols.where(symbols.isin(problem.candidates), "")
+        table, compared = relate_profiles(
+            table, names, controls, reference, where=options["images"]
+        )
+    queries = arrange_profiles(
+        table,
+        names,
+        encoders=metadata["encoders"],
+        genes=problem.genes,
+        where=options["images"] or options["queries"] or "the experiment",
+    )
     answers = predict_genes(
         problem,
         [Configuration(*values) for values in metadata["configurations"]],
-        _gather_queries(options["queries"], wells, problem),
+        queries,
         correct=bool(metadata["correct"]),
-        p_map=p_map,
+        p_map=float(tables.read_table(sources["scores"])["p_permutation"].iloc[0]),
         level=options["level"],
         alpha=options["alpha"],
         draws=options["permutations"],
         top=options["top"],
         seed=seed,
     )
-    tables.write_table(urls[1], answers.queries)
+    counts = table.drop_duplicates("query").set_index("query")["n_nuclei"].astype(float)
+    described = answers.queries.assign(
+        n_nuclei=answers.queries["query"].map(counts), compared_with=compared
+    )
+    tables.write_table(urls[1], described)
     tables.write_table(urls[0], answers.ranked)
     abstained = int((answers.queries["answer"] == "abstained").sum())
     return {"queries": len(answers.queries), "abstained": abstained}
-
-
-def _gather_queries(url: str, wells: Sequence[QueryWell], problem: Problem) -> Queries:
-    """Read the queries, their columns in the order of the map's."""
-    if url:
-        queries, columns = read_queries(url)
-        missing = [name for name in problem.names if name not in columns]
-        if missing:
-            raise InputError(
-                f"{url}: lacks {len(missing)} of the {len(problem.names)} columns that the map "
-                f"learned from, such as {missing[0]!r}. Make it as the training table was made."
-            )
-        order = [columns.index(name) for name in problem.names]
-        return queries._replace(x=queries.x[:, order])
-    averaged = signatures.average_wells([w.url for w in wells], [w.query for w in wells])
-    genes: dict[str, str] = {}
-    for well in wells:
-        genes[well.query] = well.gene
-    return Queries(averaged.genes, [genes[name] for name in averaged.genes], averaged.values)

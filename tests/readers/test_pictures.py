@@ -8,7 +8,7 @@ import tifffile
 from imagecodecs import jpeg_encode, png_encode
 
 from i2r.errors import FieldError, InputError
-from i2r.readers.pictures import list_pictures, read_labels, read_picture
+from i2r.readers.pictures import group_pictures, list_pictures, read_labels, read_picture
 from i2r.store.pictures import write_label_tiff
 
 PLANE = np.random.default_rng(0).integers(0, 60000, (20, 30)).astype(np.uint16)
@@ -101,3 +101,21 @@ def test_labels_are_integers_of_two_axes(tmp_path: Path) -> None:
         read_labels(save(tmp_path / "a.tif", np.zeros((4, 4), np.float32)))
     with pytest.raises(FieldError, match=r"^shape: "):
         read_labels(save(tmp_path / "b.png", np.zeros((4, 4, 3), np.uint8)))
+
+
+def test_pictures_are_grouped_by_their_folder_and_chosen_by_a_pattern(tmp_path: Path) -> None:
+    names = ("top.tif", "JUN/1_w1.tif", "JUN/1_w2.tif", "JUN/notes.txt", "b/c/2_w1.png", "._x.tif")
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    found = group_pictures(str(tmp_path))
+    assert {folder: [f.path.rpartition("/")[2] for f in group] for folder, group in found.items()} == {
+        tmp_path.name: ["top.tif"], "JUN": ["1_w1.tif", "1_w2.tif"], "b/c": ["2_w1.png"],
+    }  # fmt: skip
+    assert found["JUN"][0].stat.size_bytes == 1
+    (only,) = group_pictures(f"{tmp_path}/*/*_w1.tif").values()
+    assert [file.path for file in only] == [f"{tmp_path}/JUN/1_w1.tif"]
+    assert list(group_pictures(f"{tmp_path}/b/?/*")) == ["c"]
+    for nothing in ("none", "*.png", "JUN/*.txt"):
+        with pytest.raises(InputError, match="no picture there"):
+            group_pictures(f"{tmp_path}/{nothing}")

@@ -70,11 +70,15 @@ def _list_queries(queries: pd.DataFrame, ranked: pd.DataFrame, level: float) -> 
             "its rank": queries["rank_true"],
         }
     )
+    compared = set(queries["compared_with"]) - {""}
+    if compared:
+        table.insert(1, "nuclei", queries["n_nuclei"].astype(int))
     return html.table(
         table,
         f"Queries and the genes ranked first. The probability that the true gene is among the "
         "first "
         f"{BEST}, and the set that holds it with {level:.0%} probability, are calibrated on genes "
-        "left out of the map. p: whether the genes that a query resembles agree on a place.",
+        "left out of the map. p: whether the genes that a query resembles agree on a place."
+        + (f" New images are compared with {', '.join(sorted(compared))}." if compared else ""),
         scores=(f"probability among {BEST}",),
     )

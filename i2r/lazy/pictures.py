@@ -1,0 +1,219 @@
+"""Nuclei of pictures that belong to no plate, cut and described as an experiment's were."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import dask.array as da
+import numpy as np
+import pandas as pd
+from dask import delayed
+from dask.delayed import Delayed
+
+from i2r.errors import I2RError
+from i2r.kernels.regions import frame_field, place_windows, scale_field
+from i2r.lazy.datasets import Arrays
+from i2r.lazy.encoders import embed_nuclei
+from i2r.lazy.features import PLACE, measure_features
+from i2r.lazy.nuclei import Place, crop_fields, measure_fields
+
+
+class Picture(NamedTuple):
+    """A picture and its nuclei, all lazy.
+
+    Attributes
+    ----------
+    name
+        What it is called in tables and messages.
+    image, labels
+        Shapes (1, c, y, x) and (1, y, x).
+    """
+
+    name: str
+    image: da.Array
+    labels: da.Array
+
+
+class CropRules(NamedTuple):
+    """How nuclei are chosen and cut: arguments of `i2r.lazy.nuclei.crop_fields`."""
+
+    limits: Mapping[str, Any]
+    size_px: int
+    masked: bool
+
+
+class PictureArrays(NamedTuple):
+    """The nuclei of a picture as an encoder takes them; see `i2r.lazy.datasets.Arrays`."""
+
+    crops: np.ndarray
+    wells: np.ndarray
+    numbers: np.ndarray
+    names: np.ndarray
+    fields: np.ndarray | None
+    places: np.ndarray | None
+    window_px: int
+
+
+def embed_pictures(
+    pictures: Sequence[Picture],
+    encoders: Mapping[str, Delayed],
+    *,
+    channels: Sequence[str],
+    pixel_size_um: float,
+    rules: CropRules,
+) -> Delayed:
+    """Embed the nuclei of pictures and average them, by every encoder.
+
+    Parameters
+    ----------
+    pictures
+        One or more.
+    encoders
+        Delayed `i2r.models.ensemble.Encoder` by name.
+    channels
+        Names of the pictures' channels.
+    pixel_size_um
+        Edge of a pixel.
+    rules
+        How nuclei are chosen and cut.
+
+    Returns
+    -------
+    Delayed
+        Of a DataFrame with a row per encoder: encoder, n_nuclei, d0, d1, ...; NaN without nuclei.
+        It raises `I2RError` where an encoder sees a channel that the pictures lack.
+    """
+    names = list(encoders)
+    found: list[list[Delayed]] = [[] for _ in names]
+    for picture in pictures:
+        nuclei, cropped = _cut(picture, channels, pixel_size_um, rules)
+        for place, encoder in enumerate(encoders.values()):
+            arrays = delayed(_gather)(
+                encoder, cropped, nuclei, picture.image, channels=list(channels), where=picture.name
+            )
+            found[place].append(embed_nuclei(encoder, arrays, where=picture.name))
+    return delayed(_average)(found, names)
+
+
+def measure_pictures(
+    pictures: Sequence[Picture],
+    *,
+    channels: Sequence[str],
+    pixel_size_um: float,
+    rules: CropRules,
+    **options: Any,
+) -> Delayed:
+    """Measure the features of the nuclei of pictures.
+
+    Parameters
+    ----------
+    options
+        ``measured``, the channels whose features are measured, and lengths, as
+        `i2r.lazy.features.measure_features` takes them.
+
+    Returns
+    -------
+    Delayed
+        Of a DataFrame with a row per nucleus: encoder (empty), n_nuclei (1) and features.
+    """
+    measured = {name: list(channels).index(name) for name in options.pop("measured")}
+    tables = []
+    for picture in pictures:
+        nuclei, cropped = _cut(picture, channels, pixel_size_um, rules)
+        tables.append(
+            measure_features(
+                picture.image,
+                picture.labels,
+                nuclei,
+                cropped[1],
+                fields=[picture.name],
+                channels=measured,
+                pixel_size_um=pixel_size_um,
+                **options,
+            )
+        )
+    return delayed(_stack)(tables)
+
+
+def _cut(
+    picture: Picture, channels: Sequence[str], pixel_size_um: float, rules: CropRules
+) -> tuple[Delayed, Delayed]:
+    """Measure and cut the nuclei of one picture."""
+    nuclei = measure_fields(
+        picture.image,
+        picture.labels,
+        place=Place("", ""),
+        fields=[picture.name],
+        channels=channels,
+        pixel_size_um=pixel_size_um,
+    )
+    cropped = crop_fields(
+        picture.image,
+        picture.labels,
+        nuclei,
+        fields=[picture.name],
+        limits=rules.limits,
+        size=rules.size_px,
+        masked=rules.masked,
+    )
+    return nuclei, cropped
+
+
+def _gather(
+    encoder: Any,
+    cropped: tuple[np.ndarray, pd.DataFrame],
+    nuclei: pd.DataFrame,
+    image: np.ndarray,
+    *,
+    channels: Sequence[str],
+    where: str,
+) -> Arrays:
+    """Show an encoder what it sees: its channels of the crops, and the field around them."""
+    settings = encoder.settings
+    missing = [channel for channel in settings.channels if channel not in channels]
+    if missing:
+        raise I2RError(
+            f"{where}: the encoder sees {missing[0]!r}, the pictures show {', '.join(channels)}. "
+            "Say which page of the files shows it, such as --pages DNA=0."
+        )
+    seen = [channels.index(channel) for channel in settings.channels]
+    crops, table = cropped
+    rows = table[table["crop"] >= 0].sort_values("crop")
+    numbers = np.arange(len(rows))
+    fields = places = None
+    if "region" in settings.view:
+        frame = {"size_px": settings.window_px, "halved": settings.halved}
+        fields = np.stack([frame_field(scale_field(image[0, c]), **frame) for c in seen])[None]
+        centres = rows.merge(nuclei, on=["field", "label"], how="left")
+        places = np.zeros((len(rows), 3), dtype=np.int64)
+        places[:, 1:] = place_windows(
+            centres["centroid_y_px"].to_numpy(),
+            centres["centroid_x_px"].to_numpy(),
+            halved=settings.halved,
+        )
+    window = settings.window_px // 2 if settings.halved else settings.window_px
+    names = np.full(len(rows), where)
+    return PictureArrays(crops[:, seen], 0 * numbers, numbers, names, fields, places, window)
+
+
+def _average(found: Sequence[Sequence[np.ndarray]], names: Sequence[str]) -> pd.DataFrame:
+    """Average over the nuclei of all pictures."""
+    together = [np.concatenate(parts) for parts in found]
+    means = np.stack(
+        [
+            rows.mean(axis=0, dtype=np.float64) if len(rows) else np.full(rows.shape[1], np.nan)
+            for rows in together
+        ]
+    )
+    table = pd.DataFrame(means, columns=[f"d{i}" for i in range(means.shape[1])])
+    table.insert(0, "n_nuclei", [len(rows) for rows in together])
+    table.insert(0, "encoder", list(names))
+    return table
+
+
+def _stack(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Put the nuclei of all pictures under each other."""
+    filled = [table for table in tables if len(table)] or list(tables[:1])
+    table = pd.concat(filled, ignore_index=True).drop(columns=PLACE)
+    table.insert(0, "n_nuclei", 1)
+    table.insert(0, "encoder", "")
+    return table

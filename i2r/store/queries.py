@@ -1,0 +1,76 @@
+"""What genes are asked for: a table of the user's, or wells of the experiment."""
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from i2r.errors import InputError
+from i2r.store.feature_profiles import FeatureWells, average_features
+from i2r.store.gene_tables import read_frame
+from i2r.store.signatures import average_wells
+
+
+class QueryWells(NamedTuple):
+    """Wells that are asked about.
+
+    Attributes
+    ----------
+    names : tuple of str
+        The query of each well.
+    genes : dict
+        The gene of each query, '' for none.
+    urls : dict
+        By encoder, the embeddings of each well.
+    features : FeatureWells or None
+        The same wells and controls, where profiles are of features.
+    """
+
+    names: tuple[str, ...]
+    genes: dict[str, str]
+    urls: dict[str, tuple[str, ...]]
+    features: FeatureWells | None
+
+
+def read_queries(url: str) -> pd.DataFrame:
+    """Read queries: query, gene, encoder (empty), n_nuclei (NaN) and numbers.
+
+    Raises
+    ------
+    InputError
+        If there is no name for a query, a name comes twice, or a value is missing.
+    """
+    table = read_frame(url)
+    named = next((name for name in ("query", "perturbation", "gene") if name in table), None)
+    if named is None:
+        raise InputError(f"{url}: no column 'query' or 'gene'. Name the rows in one of them.")
+    names = table[named].astype(str).str.strip().tolist()
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise InputError(f"{url}: query {repeated[0]!r} comes twice. Give one row per query.")
+    genes = table["gene"].fillna("") if "gene" in table else pd.Series([""] * len(table))
+    columns = [name for name in table if name not in ("query", "perturbation", "gene")]
+    numbers = table[columns].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=float)
+    if not np.isfinite(numbers).all() or not columns or not names:
+        raise InputError(
+            f"{url}: {int((~np.isfinite(numbers)).sum())} of {numbers.size} values are no finite "
+            "numbers, expected query, gene and numbers. Fill them or leave the rows out."
+        )
+    symbols = genes.astype(str).str.strip().str.upper().tolist()
+    described = {"query": names, "gene": symbols, "encoder": "", "n_nuclei": np.nan}
+    profiles = pd.DataFrame(numbers, columns=[str(name) for name in columns])
+    return pd.concat([pd.DataFrame(described), profiles], axis=1)
+
+
+def average_queries(wells: QueryWells) -> pd.DataFrame:
+    """Average the nuclei of every query's wells; columns as those of `read_queries`."""
+    parts = []
+    for encoder, urls in wells.urls.items():
+        if wells.features is not None:
+            found = average_features(wells.features)
+        else:
+            found = average_wells(urls, wells.names)
+        described = {"query": found.genes, "gene": [wells.genes[name] for name in found.genes]}
+        part = pd.DataFrame({**described, "encoder": encoder, "n_nuclei": np.nan})
+        parts.append(pd.concat([part, pd.DataFrame(found.values, columns=found.names)], axis=1))
+    return pd.concat(parts, ignore_index=True)
