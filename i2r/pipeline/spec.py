@@ -192,7 +192,8 @@ def resolve_needs(
                         f"{where}: stage {stage.title!r} needs a stage {verb!r} before it. Add one."
                     )
                 needs += [name for name in nearest if name not in needs]
-        resolved.append(stage.model_copy(update={"needs": tuple(needs)}))
+        verbs = {name: name for name in known} | {s.title: s.stage for s in resolved}
+        resolved.append(stage.with_needs(needs, verbs))
         titles.append(stage.title)
     if problems:
         raise InputError(join_problems(problems))

@@ -6,11 +6,11 @@ import pkgutil
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator
 
 from i2r.errors import InputError
 from i2r.stages import NO_STAGES
@@ -53,6 +53,9 @@ class Stage(BaseModel):
     )
     threads: int = Field(1, ge=1, description="Threads per unit; results may depend on it")
 
+    # Verbs of the stages it needs, by name, as the pipeline resolved them.
+    _verbs: Mapping[str, str] = PrivateAttr(default_factory=dict)
+
     # Raised when the same configuration gives other results than before.
     version: ClassVar[int] = 1
     group: ClassVar[Group] = "cpu"
@@ -82,6 +85,32 @@ class Stage(BaseModel):
     def title(self) -> str:
         """The name, or the verb where none was given."""
         return self.name or self.stage
+
+    def with_needs(self, needs: Sequence[str], verbs: Mapping[str, str]) -> Self:
+        """Give a copy that needs these stages, whose verbs are known."""
+        copy = self.model_copy(update={"needs": tuple(needs)})
+        copy._verbs = {name: verbs[name] for name in needs if name in verbs}
+        return copy
+
+    def needed(self, *verbs: str) -> str:
+        """Name the last stage it needs that is of one of these verbs; empty for none.
+
+        A stage that no pipeline resolved takes names for verbs.
+        """
+        of_verb = [name for name in self.needs if self._verbs.get(name, name) in verbs]
+        return of_verb[-1] if of_verb else ""
+
+    def list_lacking(self, *verbs: str) -> list[str]:
+        """Say which of these verbs are missing among the stages it needs, one line each.
+
+        Nothing where it names none: the pipeline says so then.
+        """
+        return [
+            f"stage {self.title!r}: needs {', '.join(self.needs)}, expected a "
+            f"{verb!r} stage among them. Add its name to 'needs', or leave 'needs' out."
+            for verb in verbs
+            if self.needs and not self.needed(verb)
+        ]
 
     @property
     def wanted(self) -> Mapping[str, bool]:

@@ -59,7 +59,7 @@ class Crop(Stage):
     def build(self, experiment: Experiment, key: str) -> Delayed:
         """Cut the crops of one well."""
         plate, well = experiment.locate(key)
-        segment = self.needs[-1]
+        segment = self.needed("segment")
         fields = experiment.fields(key, self.needs)
         nuclei = delayed(tables.read_table)(experiment.part_url(segment, key))
         cropped = crop_fields(

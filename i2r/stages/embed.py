@@ -66,24 +66,25 @@ class Embed(Stage):
 
     def check(self, experiment: Experiment) -> list[str]:
         """Refuse a file that is no encoder, and channels or columns that are not there."""
-        problems = []
+        problems = self.list_lacking("segment", "crop")
         if self.correct_by not in experiment.layout.columns:
             problems.append(
                 f"stage {self.title!r}: the layout has no column {self.correct_by!r}, found "
                 f"{', '.join(map(str, experiment.layout.columns))}. Set 'correct_by'."
             )
-        has_training = len(self.needs) > 2
+        train = self.needed("train")
         if self.encoder is None:
-            if not has_training:
+            if not train:
                 problems.append(
                     f"stage {self.title!r}: no encoder. Name a file in 'encoder', or put a stage "
                     "'train' before it."
                 )
             return problems
-        if has_training:
+        if train:
+            others = ", ".join(name for name in self.needs if name != train)
             problems.append(
-                f"stage {self.title!r}: an encoder in a file and one of {self.needs[0]!r}. Leave "
-                f"one out: 'needs: [{', '.join(self.needs[1:])}]' reads the file alone."
+                f"stage {self.title!r}: an encoder in a file and one of {train!r}. Leave one out: "
+                f"'needs: [{others}]' reads the file alone."
             )
         try:
             encoder = load_encoder(self.encoder, channels=self.channels, device="cpu")
@@ -117,7 +118,7 @@ class Embed(Stage):
         """List the encoders by name; the name of a single one is empty."""
         if self.encoder is not None:
             return {"": self.encoder}
-        train = self.needs[0]
+        train = self.needed("train")
         keys = [
             key
             for key in sorted(experiment.ledger.done_keys(train))
@@ -135,9 +136,9 @@ class Embed(Stage):
 
     def build(self, experiment: Experiment, key: str) -> Delayed:
         """Embed one well with every encoder."""
-        crop = self.needs[-1]
+        crop, segment = self.needed("crop"), self.needed("segment")
         plate, _ = experiment.locate(key)
-        plan = plan_pool(experiment, [key], crop=crop, segment=self.needs[-2], channels=())
+        plan = plan_pool(experiment, [key], crop=crop, segment=segment, channels=())
         written = []
         for name, url in self.encoders(experiment).items():
             encoder = delayed(open_encoder)(url, digest_file(url), self.channels)

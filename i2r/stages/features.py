@@ -52,17 +52,12 @@ class Features(Stage):
             for channel in self.channels
             if channel not in plate.channels
         ]
-        if len(self.needs) < 2:
-            problems.append(
-                f"stage {self.title!r}: needs {', '.join(self.needs)}, expected a 'segment' and a "
-                "'crop' stage, in this order, at the end."
-            )
-        return problems
+        return problems + self.list_lacking("segment", "crop")
 
     def build(self, experiment: Experiment, key: str) -> Delayed:
         """Measure the nuclei of one well."""
         plate, well = experiment.locate(key)
-        *_, segment, crop = self.needs
+        segment, crop = self.needed("segment"), self.needed("crop")
         fields = experiment.fields(key, self.needs)
         table = measure_features(
             plate.images(well, fields=fields, after=self.needs),

@@ -116,7 +116,7 @@ class Screen(Stage):
             for channel in self.channels
             if self.method == "cnn" and channel not in plate.channels
         ]
-        if self.method == "fast" and not self.needs:
+        if self.method == "fast" and not self.needed(*self.wanted):
             problems.append(
                 f"{where}: 'fast' needs a stage 'features' or 'embed' before it. Add one, or take "
                 "the method 'cnn'."
@@ -190,7 +190,7 @@ class Screen(Stage):
             return self._build_fast(experiment)
         condition, _, fold = key.rpartition("/")
         contrast = self.contrasts(experiment)[condition]
-        crop = self.needs[-1]
+        crop = self.needed("crop")
         usable = [
             piece
             for piece in zip(
@@ -241,13 +241,13 @@ class Screen(Stage):
         counts: dict[str, list[float]] = {}
         for key in list_copied(self.contrasts(experiment).values(), draw):
             n_pieces = experiment.n_fields(key) if self.split_by == "field" else 1
-            found = count_crops(experiment, self.needs[-1], key) / n_pieces
+            found = count_crops(experiment, self.needed("crop"), key) / n_pieces
             counts.setdefault(_split(experiment, key)[0], []).append(found)
         return {plate: max(1, round(median(found))) for plate, found in counts.items()}
 
     def _build_fast(self, experiment: Experiment) -> Delayed:
         """Score all perturbations on features or embeddings."""
-        source = self.needs[-1]
+        source = self.needed(*self.wanted)
         layout = experiment.layout_by_key
         keys = [
             key

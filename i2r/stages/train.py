@@ -127,7 +127,8 @@ class Train(Stage):
 
     def check(self, experiment: Experiment) -> list[str]:
         """Refuse channels and classes that are not there, and weights that are none."""
-        problems = [
+        problems = self.list_lacking("segment", "crop")
+        problems += [
             f"stage {self.title!r}: plate {plate.name!r} has no channel {channel!r}, found "
             f"{', '.join(plate.channels)}. Set 'channels'."
             for plate in experiment.plates.values()
@@ -285,7 +286,7 @@ class Train(Stage):
         chosen = set(self.classes) or self._find_impactful(experiment)
         if chosen is not None:
             wells = wells[wells["class"].isin(chosen | {CONTROL})]
-        crop = self.needs[-1]
+        crop = self.needed("crop")
         wells = wells.assign(n_nuclei=[count_crops(experiment, crop, key) for key in wells.index])
         empty = wells[wells["n_nuclei"] == 0]
         notes = [f"wells without nuclei: {', '.join(empty.index)}"] if len(empty) else []
@@ -302,14 +303,12 @@ class Train(Stage):
 
     def _find_impactful(self, experiment: Experiment) -> set[str] | None:
         """Give the classes that the screen calls impactful; None without such a screen."""
-        for name in self.needs[:-2]:
-            table = experiment.table(name)
-            if "impactful" in table:
-                found = table[table["impactful"].fillna(False).astype(bool)]
-                by = "gene" if self.class_by == "gene" else "perturbation"
-                by = "condition" if by == "perturbation" and "condition" in table else by
-                return set(found[by].astype(str))
-        return None
+        screen = self.needed("screen")
+        if not screen:
+            return None
+        table = experiment.table(screen)
+        found = table[table["impactful"].fillna(False).astype(bool)]
+        return set(found["gene" if self.class_by == "gene" else "condition"].astype(str))
 
     def _plan_pool(self, experiment: Experiment, wells: pd.DataFrame) -> PoolPlan:
         """Say which nuclei are read: all, and of controls as many as the largest class has."""
@@ -324,8 +323,8 @@ class Train(Stage):
         return plan_pool(
             experiment,
             list(wells.index),
-            crop=self.needs[-1],
-            segment=self.needs[-2],
+            crop=self.needed("crop"),
+            segment=self.needed("segment"),
             channels=self.channels,
             n_taken=taken.tolist(),
             seed=self.seed,

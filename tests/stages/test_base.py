@@ -1,11 +1,13 @@
 """What every stage has in common: fingerprints, random streams, how it is found."""
 
+import pickle
 from itertools import combinations
 
 import numpy as np
 import pytest
 
 from i2r.errors import InputError
+from i2r.pipeline.spec import parse_pipeline
 from i2r.stages import base
 from i2r.stages.base import FINISH, find_stage, list_verbs, seed_sequence
 from i2r.store.experiment import Experiment
@@ -134,3 +136,25 @@ def test_memory_bounds_grow_with_the_fields(verb: str) -> None:
     small = stage.peak_bytes(plan(), "P1/A01")
     large = stage.peak_bytes(plan(height_px=2000, width_px=2000), "P1/A01")
     assert 0 < small < large
+
+
+def test_needs_are_told_apart_by_their_verbs_and_travel_with_the_stage() -> None:
+    stages = [
+        "convert", "segment", {"stage": "crop", "name": "a"}, {"stage": "crop", "name": "segment-b"},
+        {"stage": "screen", "needs": ["segment-b", "a", "segment"]},
+    ]  # fmt: skip
+    content = [
+        {"stage": "convert", "source": "x", "layout": "y", "pattern": "z", "pixel_size_um": 1}
+        if s == "convert"
+        else s
+        for s in stages
+    ]
+    screen = pickle.loads(pickle.dumps(parse_pipeline({"stages": content}, where="t").stages[-1]))
+    assert screen.needed("crop") == "a", "the last of them"
+    assert screen.needed("segment") == "segment"
+    assert screen.needed("train") == ""
+    assert screen.list_lacking("crop", "train") == [
+        "stage 'screen': needs segment-b, a, segment, expected a 'train' stage among them. Add its "
+        "name to 'needs', or leave 'needs' out."
+    ]
+    assert find_stage("screen")(needs=("crop",)).needed("crop") == "crop"

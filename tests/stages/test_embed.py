@@ -69,6 +69,21 @@ def test_every_crop_is_embedded_and_labelled(
     )
 
 
+def test_needs_come_in_any_order_and_go_by_what_the_stages_are(
+    cropped: Path, plate: PlateFiles, tmp_path: Path
+) -> None:
+    path, _ = write_encoder(tmp_path)
+    found = []
+    for number, needs in enumerate((["segment", "crop"], ["crop", "convert", "segment"])):
+        made = pipeline(plate, name=f"e{number}", encoder=str(path), needs=needs)
+        assert run_here(made, cropped).exit_code == 0
+        experiment = open_experiment(str(cropped))
+        found.append(read_array(experiment.embeddings_url(f"e{number}", "P1/A02")))
+    np.testing.assert_array_equal(*found)
+    with pytest.raises(InputError, match="expected a 'segment' stage among them"):
+        run_here(pipeline(plate, encoder=str(path), needs=["crop"]), tmp_path / "e")
+
+
 def test_opening_reads_no_values(cropped: Path, plate: PlateFiles, tmp_path: Path) -> None:
     path, _ = write_encoder(tmp_path)
     run_here(pipeline(plate, encoder=str(path)), cropped)

@@ -105,7 +105,7 @@ def test_channels_and_needs_that_are_not_there_are_refused(
 ) -> None:
     for options, message in (
         ({"channels": ["GFP"]}, "no channel 'GFP'"),
-        ({"needs": ["crop"]}, "expected a 'segment' and a 'crop' stage"),
+        ({"needs": ["crop"]}, "expected a 'segment' stage among them"),
     ):
         with pytest.raises(InputError, match=message):
             run_here(with_features(plate, **options), tmp_path / "e")

@@ -198,7 +198,7 @@ def test_only_what_the_screen_calls_impactful_is_trained_on(
     """Take a screen's table as another stage writes it."""
     experiment = open_experiment(str(cropped))
     wells = list_classes(experiment, "condition")
-    stage = Train(needs=("screen", "segment", "crop"))
+    stage = Train(needs=("crop", "screen", "segment"))
     table = pd.DataFrame({"condition": ["active", "inert"], "impactful": [True, False]})
     experiment.table = lambda name: table  # type: ignore[method-assign]
     chosen, notes = stage._choose_wells(experiment)
