@@ -16,6 +16,7 @@ from i2r.stages.base import Stage, seed_sequence
 from i2r.store import tables
 from i2r.store.cells import read_counts
 from i2r.store.experiment import Experiment
+from i2r.store.gene_inputs import list_impactful_genes
 from i2r.store.gene_tables import digest_files
 from i2r.store.interactions import choose_line, read_interactions, read_panel, read_symbols
 from i2r.store.interactome_inputs import Pruned, prepare_interactome
@@ -72,7 +73,11 @@ class Interactome(Stage):
         "", description="Table of name and symbol, for tables with Ensembl identifiers or aliases",
         json_schema_extra=PATH,
     )  # fmt: skip
-    targets: tuple[str, ...] = Field((), description="Genes to connect: they get the top prize")
+    targets: tuple[str, ...] = Field(
+        (),
+        description="Genes to connect, which get the top prize (default: those that the screen "
+        "calls impactful)",
+    )
     max_cost: float = Field(
         0.594, gt=0, description="Interactions of this cost (1 - confidence) or more are left out"
     )
@@ -93,11 +98,17 @@ class Interactome(Stage):
     reads: ClassVar[Mapping[str, bool]] = {}
     uses_layout: ClassVar[bool] = False
 
+    @property
+    def wanted(self) -> Mapping[str, bool]:
+        """A screen, where it is what names the targets."""
+        named = bool(self.targets) or self.method == "import"
+        return self.reads if named else {"screen": False}
+
     def check(self, experiment: Experiment) -> list[str]:
         """Refuse options that lack their table, tables that can't be read, unknown targets."""
         where = f"stage {self.title!r}"
         needed = {"network": self.network} if self.method == "import" else {
-            "interactions": self.interactions, "targets": self.targets,
+            "interactions": self.interactions, "targets": self.targets or self.needs,
             **({"cells": self.cells} if self.edge_cost != "mi_score" else {}),
         }  # fmt: skip
         problems = [
@@ -162,19 +173,31 @@ class Interactome(Stage):
         """Solve for some values of beta."""
         first = self.keys(experiment).index(key) * BLOCK
         betas = self.betas[first : first + BLOCK] if self.method == "steiner" else []
-        swept = delayed(sweep_betas)(self.model_dump(), betas)
+        swept = delayed(sweep_betas)(self._resolve(experiment), betas)
         return delayed(write_part)(swept, experiment.part_url(f"{self.title}-sweep", key))
 
     def finish(self, experiment: Experiment, keys: Sequence[str]) -> Delayed:
         """Choose beta and write the network, its tables and what was left out."""
         names = ("", "-edges", "-sweep", "-pruning", "-confidence", "-dropped")
         return delayed(write_network_of)(
-            self.model_dump(),
+            self._resolve(experiment),
             parts=[experiment.part_url(f"{self.title}-sweep", k) for k in sorted(keys)],
             seed=seed_sequence(self.seed, self.title, "noise"),
             network_url=experiment.network_url(self.title),
             urls={name: experiment.table_url(f"{self.title}{name}") for name in names},
         )
+
+    def _resolve(self, experiment: Experiment) -> dict[str, Any]:
+        """Give the options with the targets, from the screen where none are listed."""
+        targets = self.targets
+        if self.method == "steiner" and not targets:
+            targets = tuple(list_impactful_genes(experiment, self.needs[0]))
+            if not targets:
+                raise I2RError(
+                    f"stage {self.title!r}: {self.needs[0]!r} calls no gene impactful, so there is "
+                    "nothing to connect. List 'targets', or look at the screen's ranking."
+                )
+        return {**self.model_dump(), "targets": targets}
 
     def peak_bytes(self, experiment: Experiment, key: str) -> int:
         """A million interactions and their tables; cells by genes in double precision."""

@@ -1,4 +1,4 @@
-"""What gene embeddings are made of: the links of a network, and features of its genes."""
+"""What gene embeddings are made of: targets, the links of a network, features of its genes."""
 
 from collections.abc import Collection, Sequence
 
@@ -6,11 +6,22 @@ import numpy as np
 import numpy.typing as npt
 
 from i2r.errors import InputError
+from i2r.store.experiment import Experiment
 from i2r.store.gene_tables import read_gene_sets, read_vectors
 from i2r.store.networks import read_network
 
 # A tenth of the links is kept for validation: one at least.
 _MIN_LINKS = 10
+
+
+def list_impactful_genes(experiment: Experiment, screen: str) -> list[str]:
+    """List the genes with a perturbation that a screen calls impactful, upper case and sorted.
+
+    Perturbations without a gene are left out.
+    """
+    ranking = experiment.table(screen)
+    called = ranking[ranking["impactful"].fillna(False).astype(bool)]
+    return sorted({str(gene).strip().upper() for gene in called["gene"].fillna("")} - {""})
 
 
 def read_edges(url: str) -> tuple[list[str], npt.NDArray[np.int64]]:

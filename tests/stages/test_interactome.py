@@ -9,13 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from i2r.errors import InputError
+from i2r.errors import I2RError, InputError
 from i2r.pipeline.spec import parse_pipeline
 from i2r.stages.interactome import Interactome
 from i2r.store.experiment import Experiment, open_experiment
 from i2r.store.interactions import read_interactions, read_panel, read_symbols
 from i2r.store.interactome_inputs import prepare_interactome
 from tests.conftest import run_here
+from tests.stages.profiled import lay_out, screen_features, write_features
 
 MODULE = [f"M{i}" for i in range(8)]
 
@@ -76,6 +77,46 @@ def test_the_same_seed_gives_the_same_files_and_nothing_is_redone(tmp_path: Path
     urls = [e.network_url("interactome") for e in (first, second)]
     assert Path(urls[0]).read_bytes() == Path(urls[1]).read_bytes()
     assert not run_here(parse_pipeline({"stages": [options]}, where="test"), tmp_path / "a").ran
+
+
+def screen_genes(folder: Path, active: tuple[str, ...]) -> Experiment:
+    """Screen two genes of the module and four others, of which some change a feature."""
+    names = ["M0", "M4", "R1", "R2", "R3", "R4", *["ctrl"] * 10]
+    random = np.random.default_rng(0)
+    layout = lay_out({f"P{n}": random.permutation(names).tolist() for n in (1, 2, 3)})
+    experiment = write_features(
+        folder,
+        layout,
+        change=lambda name, values: values + np.array([1.2 * (name in active), 0, 0, 0]),
+    )
+    screen_features(experiment)
+    return experiment
+
+
+def test_targets_are_what_the_screen_calls_where_none_are_listed(tmp_path: Path) -> None:
+    options = write_tables(tmp_path)
+    del options["targets"]
+    stages = [{"stage": "screen", "method": "fast", "needs": []}, options]
+    chain = parse_pipeline({"stages": stages}, where="test")
+    assert chain.stage("interactome").needs == ("screen",)
+    listed = parse_pipeline({"stages": [stages[0], {**options, "targets": ["M0"]}]}, where="test")
+    assert listed.stage("interactome").needs == (), "nothing waits for a screen that is not read"
+
+    def connect(active: tuple[str, ...]) -> Experiment:
+        experiment = screen_genes(tmp_path / "-".join(["e", *active]), active)
+        stage = chain.stage("interactome")
+        keys = list(stage.keys(experiment))
+        for key in keys:
+            stage.build(experiment, key).compute(scheduler="sync")
+        last = stage.finish(experiment, keys)
+        assert last is not None
+        last.compute(scheduler="sync")
+        return experiment
+
+    genes = connect(("M0", "M4")).table("interactome")
+    assert genes.loc[genes["terminal"], "gene"].tolist() == ["M0", "M4"]
+    with pytest.raises(I2RError, match="'screen' calls no gene impactful, so there is nothing"):
+        connect(())
 
 
 @pytest.mark.parametrize("suffix", ["graphml", "csv"])
