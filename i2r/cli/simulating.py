@@ -29,16 +29,26 @@ import rich_click as click
 @click.option("--drift", type=float, help="Differences between plates and positions; 0 for none.")
 @click.option("--strength", type=float, help="Factor on the planted effects.")
 @click.option(
+    "--modules",
+    type=int,
+    help="Modules of the protein network, whose genes change nuclei alike; 0 for no network.",
+)
+@click.option(
+    "--variation", type=float, help="How far a gene's effect is from its module's; 0 for not."
+)
+@click.option(
     "--side",
     type=click.Choice(["images", "regulation"]),
     default="images",
     show_default=True,
-    help="Images of a screen, or a network with modules and perturbation embeddings that follow.",
+    help="A screen of images with its network, or without images: a network with modules and "
+    "perturbation embeddings that follow.",
 )
 @click.option(
     "--shuffle-link",
     is_flag=True,
-    help="Regulation: deal perturbation embeddings to genes at random, so nothing can be found.",
+    help="Deal what perturbations do to genes of the network at random: nothing links images to "
+    "it then, and nothing can be found.",
 )
 @click.option("--seed", type=int, help="Decides everything that is random.")
 @click.option("--workers", type=int, help="Processes (default: one per core).")
@@ -53,9 +63,10 @@ def simulate(
     """Make a screen with planted effects in DIRECTORY, ready to run.
 
     Fields are composed of real nuclei (BBBC039, CC0). Effects act on the nuclei's size, texture,
-    spots and density; truth/genes.csv says which gene does what, and how much. The regulation
-    side is a network whose modules expression and perturbations follow; --genes are the genes with
-    a perturbation then, and truth/modules.csv says who belongs together.
+    spots, density, elongation and brightness; genes of one module of a protein network do nearly
+    the same, and null genes do nothing. The network's interactions and expression are tables
+    beside the images. truth/genes.csv says which gene does what, and how much, truth/modules.csv
+    who belongs together. With --side regulation --genes are the genes with a perturbation.
     """
     from i2r.simulation import PRESETS, write_screen
 
@@ -63,14 +74,19 @@ def simulate(
     if side == "regulation":
         _simulate_regulation(directory, given, shuffle_link=shuffle_link)
         return
-    if "genes" in given and "null_genes" not in given:
-        given["null_genes"] = given["genes"] // 2
-    design = PRESETS[preset]._replace(**given)
+    if "genes" in given:
+        given.setdefault("null_genes", given["genes"] // 2)
+    design = PRESETS[preset]._replace(**given, linked=not shuffle_link)
+    if "modules" not in given:
+        # Fewer genes make fewer modules, of two genes at least.
+        most = max(0, design.genes - design.null_genes) // 2
+        design = design._replace(modules=min(design.modules, most) if most > 1 else 0)
     genes = write_screen(directory, design, workers=workers or len(os.sched_getaffinity(0)))
     n_wells = design.plates * (design.genes + design.n_controls)
+    modules = f" in {design.modules} modules" if design.modules else ""
     click.echo(
         f"{directory}: {design.plates} plates, {n_wells} wells, {n_wells * design.fields} fields, "
-        f"{int((~genes['is_null']).sum())} of {design.genes} genes with an effect\n"
+        f"{int((~genes['is_null']).sum())} of {design.genes} genes with an effect{modules}\n"
         f"i2r run {directory}/pipeline.yaml {directory}/experiment"
     )
 

@@ -7,22 +7,19 @@ import numpy as np
 import pandas as pd
 
 from i2r.errors import InputError, join_problems
+from i2r.simulation.effects import (
+    ALONE,
+    EFFECT_SIZE,
+    KINDS,
+    Effect,
+    draw_directions,
+    list_changes,
+    vary_direction,
+)  # fmt: skip
 from i2r.simulation.fields import Surroundings
-from i2r.simulation.nuclei import Phenotype
 from i2r.types import PLATE_FORMATS, Well
 
 CONTROL = "EMPTY"
-Effect = Literal["size", "texture", "spots", "density", "none"]
-
-EFFECT_SIZE: Mapping[Effect, float] = {
-    "size": 0.10,
-    "texture": 0.60,
-    "spots": 1.0,
-    "density": -0.40,
-    "none": 0.0,
-}
-"""Effects at strength 1: relative change of the diameter, of the fine contrast, foci per nucleus,
-and relative change of the number of nuclei."""
 
 
 class ScreenDesign(NamedTuple):
@@ -52,6 +49,13 @@ class ScreenDesign(NamedTuple):
         Factor on everything that differs between plates, rows and positions; 0 for ideal plates.
     strength
         Factor on the planted effects; see `EFFECT_SIZE`.
+    modules
+        Modules of a protein network: genes of one change nuclei alike, each module in a direction
+        of its own in the space of effects. 0 for no network; the effects go round in turn then.
+    variation
+        How far a gene's direction is from its module's; see `vary_direction`.
+    linked
+        False deals the genes with an effect to places in the network at random; images stay.
     """
 
     genes: int = 12
@@ -64,6 +68,9 @@ class ScreenDesign(NamedTuple):
     layout: Literal["shuffled", "sister"] = "shuffled"
     drift: float = 1.0
     strength: float = 1.0
+    modules: int = 0
+    variation: float = 0.5
+    linked: bool = True
 
     @property
     def n_controls(self) -> int:
@@ -85,7 +92,7 @@ class ScreenDesign(NamedTuple):
         """
         lowest = {
             "genes": 1, "null_genes": 0, "plates": 1, "seed": 0, "controls": 0, "fields": 1,
-            "field_px": 64,
+            "field_px": 64, "modules": 0, "variation": 0,
         }  # fmt: skip
         problems = [
             f"simulate: {name} is {getattr(self, name)}, expected {least} or more."
@@ -96,6 +103,11 @@ class ScreenDesign(NamedTuple):
             problems.append(
                 f"simulate: {self.null_genes} null genes of {self.genes} genes. "
                 "Give at most as many null genes as genes."
+            )
+        if self.modules == 1 or self.modules > max(0, self.genes - self.null_genes) // 2:
+            problems.append(
+                f"simulate: {self.modules} modules for {self.genes - self.null_genes} genes with "
+                "an effect, expected 2 or more with two genes each. Give 0 for no network."
             )
         if self.genes + self.n_controls > max(PLATE_FORMATS):
             problems.append(
@@ -112,46 +124,59 @@ class ScreenDesign(NamedTuple):
 
 
 PRESETS: Mapping[str, ScreenDesign] = {
-    "smoke": ScreenDesign(strength=1.5),
-    "screen": ScreenDesign(genes=96, null_genes=48, plates=4, fields=2, field_px=400),
-    "jump": ScreenDesign(
-        genes=320, null_genes=160, plates=5, controls=60, fields=9, field_px=1080, layout="sister"
+    "smoke": ScreenDesign(
+        genes=40, null_genes=8, modules=8, controls=12, fields=3, field_px=320, strength=2.0
     ),
-}
+    "screen": ScreenDesign(
+        genes=96, null_genes=48, modules=8, plates=4, field_px=400, strength=1.5
+    ),
+    "jump": ScreenDesign(
+        genes=320, null_genes=160, modules=16, plates=5, controls=60, fields=9, field_px=1080,
+        layout="sister",
+    ),
+}  # fmt: skip
 """Designs by name: a minute's work, a screen for statistics, one of the size of a JUMP batch."""
 
 
 def plan_genes(design: ScreenDesign) -> pd.DataFrame:
-    """Choose what every gene does.
+    """Choose what every gene does, and which module of the network it belongs to.
 
     Returns
     -------
     DataFrame
-        One row per gene: gene, is_null, effect, size. The effects go round in turn; their sizes are
-        those of `EFFECT_SIZE` times the design's strength, three quarters to five quarters of it.
+        One row per gene: gene, is_null, effect (what changes most), size (its change), module (-1
+        for none), and change_size, change_texture, ...: all changes, in the units of `EFFECT_SIZE`.
+        Effects are three quarters to five quarters as strong as the design says.
     """
-    random = np.random.default_rng(np.random.SeedSequence(design.seed, spawn_key=(1,)))
-    nulls = random.permutation(design.genes) < design.null_genes
-    kinds: list[Effect] = ["size", "texture", "spots", "density"]
-    rows, turn = [], 0
-    for number, is_null in enumerate(nulls.tolist(), start=1):
-        factor = random.uniform(0.75, 1.25)
-        effect: Effect = "none" if is_null else kinds[turn % len(kinds)]
-        turn += not is_null
-        size = round(EFFECT_SIZE[effect] * design.strength * factor, 4)
-        rows.append((f"GENE{number:03d}", is_null, effect, size))
-    return pd.DataFrame(rows, columns=["gene", "is_null", "effect", "size"])
-
-
-def make_phenotype(effect: str, size: float) -> Phenotype:
-    """Say what an effect of a size does to nuclei."""
-    changes = {
-        "size": {"size": 1 + size},
-        "texture": {"texture": 1 + size},
-        "spots": {"foci": size},
-        "density": {"density": 1 + size},
-    }
-    return Phenotype(**changes.get(effect, {}))
+    random, shared, own, dealing = (
+        np.random.default_rng(np.random.SeedSequence(design.seed, spawn_key=key))
+        for key in ((1,), (1, 0), (1, 1), (1, 2))
+    )
+    is_null = random.permutation(design.genes) < design.null_genes
+    strength = design.strength * random.uniform(0.75, 1.25, design.genes)
+    turn = np.where(is_null, -1, (np.cumsum(~is_null) - 1) % (design.modules or len(ALONE)))
+    directions = draw_directions(design.modules, shared) if design.modules else None
+    rows = []
+    for which, factor in zip(turn.tolist(), strength.tolist(), strict=True):
+        effect: Effect = "none"
+        changes = dict.fromkeys(KINDS, 0.0)
+        if which >= 0 and directions is None:
+            effect = ALONE[which]
+            changes[effect] = EFFECT_SIZE[effect] * factor
+        elif which >= 0 and directions is not None:
+            direction = vary_direction(directions[which], design.variation, own)
+            effect = KINDS[np.abs(direction).argmax()]
+            changes = list_changes(direction, factor)
+        named = {f"change_{kind}": change for kind, change in changes.items()}
+        rows.append({"effect": effect, "size": changes.get(effect, 0.0), **named})
+    module = turn if design.modules else np.full(design.genes, -1)
+    if not design.linked:
+        module[~is_null] = dealing.permutation(module[~is_null])
+    genes = pd.DataFrame(rows).round(4)
+    genes.insert(0, "gene", [f"GENE{number:03d}" for number in range(1, design.genes + 1)])
+    genes.insert(1, "is_null", is_null)
+    genes.insert(4, "module", module)
+    return genes
 
 
 def plan_layout(design: ScreenDesign) -> pd.DataFrame:

@@ -47,12 +47,18 @@ class Phenotype(NamedTuple):
         Mean number of bright spots that a nucleus gains (Poisson).
     density
         Factor on the number of nuclei in a field.
+    elongation
+        Factor on the ratio of two axes at right angles, the area stays.
+    brightness
+        Factor on the intensity.
     """
 
     size: float = 1.0
     texture: float = 1.0
     foci: float = 0.0
     density: float = 1.0
+    elongation: float = 1.0
+    brightness: float = 1.0
 
 
 NO_EFFECT = Phenotype()
@@ -76,8 +82,8 @@ def draw_nucleus(
     Parameters
     ----------
     random
-        Source of everything random. The number of values drawn does not depend on the
-        phenotype's size and texture, so that equal seeds show the same nuclei with and without.
+        Source of everything random. The number of values drawn depends on the phenotype's foci
+        alone, so that equal seeds show the same nuclei with and without.
     phenotype
         What was done to it; its density plays no part.
     size
@@ -91,11 +97,14 @@ def draw_nucleus(
     nuclei = load_nuclei()
     which = int(random.integers(len(nuclei.peaks)))
     angle, brightness = random.uniform(0, 2 * np.pi), np.exp(0.05 * random.standard_normal())
-    crop = nuclei.crops[which].astype(np.float32) * (nuclei.peaks[which] / 255 * brightness)
+    peak = nuclei.peaks[which] * brightness * phenotype.brightness
+    crop = nuclei.crops[which].astype(np.float32) * np.float32(peak / 255)
     crop = change_texture(crop, phenotype.texture)
     factor = phenotype.size * size
     cosine, sine = np.cos(angle) / factor, np.sin(angle) / factor
-    matrix = np.array([[cosine, -sine], [sine, cosine]])
+    # Elongated along one axis of the crop, in which nuclei lie any way round.
+    stretch = np.sqrt(phenotype.elongation) ** np.array([[-1], [1]])
+    matrix = stretch * np.array([[cosine, -sine], [sine, cosine]])
     centre = (np.array(crop.shape) - 1) / 2
     offset = centre - matrix @ np.full(2, (PATCH_PX - 1) / 2)
     patch: npt.NDArray[np.float32] = ndimage.affine_transform(

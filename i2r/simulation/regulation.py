@@ -123,11 +123,9 @@ def draw_regulation(design: RegulationDesign) -> RegulationTruth:
         # A module that is used up lets the next gene come from anywhere.
         free = free if free.size else np.nonzero(~perturbed)[0]
         perturbed[placing.choice(free)] = True
-    edges = _draw_links(design, module, linking)
+    edges = draw_links(design, module, linking)
     activity = expressing.standard_normal((design.modules, design.cells))
-    level = expressing.gamma(4.0, 0.6, (design.genes, 1))
-    expression = level + 0.5 * activity[module]
-    expression = np.maximum(expression + 0.7 * expressing.standard_normal(expression.shape), 0)
+    expression = draw_expression(activity[module], expressing)
     effect = seeing.standard_normal((design.modules, design.dimensions))
     effect /= np.linalg.norm(effect, axis=1, keepdims=True)
     particular = seeing.standard_normal((design.genes, design.dimensions))
@@ -141,10 +139,45 @@ def draw_regulation(design: RegulationDesign) -> RegulationTruth:
     return RegulationTruth(genes, edges, expression, signatures)
 
 
-def _draw_links(
+def draw_expression(activity: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Draw logarithmic expression that goes with the activity of genes' modules.
+
+    Parameters
+    ----------
+    activity
+        Shape (genes, cells): of each gene's module; 0 for genes of none.
+    random
+        Of the genes' levels and of what is particular to a gene in a cell.
+
+    Returns
+    -------
+    ndarray of float64, shape (genes, cells)
+        0 or more.
+    """
+    level = random.gamma(4.0, 0.6, (len(activity), 1))
+    noise = 0.7 * random.standard_normal(activity.shape)
+    return np.maximum(level + 0.5 * activity + noise, 0)
+
+
+def draw_links(
     design: RegulationDesign, module: np.ndarray, random: np.random.Generator
 ) -> np.ndarray:
-    """Draw links; a gene that got none is linked to one of its module."""
+    """Draw links; a gene that got none is linked to one of its module.
+
+    Parameters
+    ----------
+    design
+        How many links there are.
+    module
+        Shape (genes,): the module of each.
+    random
+        Of the links.
+
+    Returns
+    -------
+    ndarray of int64, shape (links, 2)
+        Positions of genes, each pair once, the smaller first.
+    """
     first, second = np.triu_indices(design.genes, 1)
     same = module[first] == module[second]
     size = design.genes / design.modules
@@ -214,15 +247,21 @@ def write_regulation(url: str, design: RegulationDesign) -> pd.DataFrame:
     seen = truth.genes["perturbed"].to_numpy()
     perturbed = [name for name, kept in zip(names, seen, strict=True) if kept]
     _write_vectors(url, "signatures.csv", perturbed, truth.signatures[seen], "d")
-    lines = [
-        "\t".join([f"MODULE {number}", "planted", *rows])
-        for number, rows in truth.genes.groupby("module")["gene"]
-    ]
-    _write_text(url, "modules.gmt", "\n".join(lines) + "\n")
+    _write_text(url, "modules.gmt", describe_modules(truth.genes))
     _write_text(url, "truth/modules.csv", truth.genes.to_csv(index=False))
     # JSON is YAML.
     _write_text(url, "pipeline.yaml", json.dumps(describe_regulation_pipeline(), indent=1))
     return truth.genes
+
+
+def describe_modules(genes: pd.DataFrame) -> str:
+    """Give the modules of genes (gene, module; -1 for none) as the text of a GMT file."""
+    inside = genes[genes["module"] >= 0]
+    lines = [
+        "\t".join([f"MODULE {number}", "planted", *rows])
+        for number, rows in inside.groupby("module")["gene"]
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def describe_regulation_pipeline() -> dict[str, Any]:

@@ -15,12 +15,14 @@ from i2r.errors import InputError
 from i2r.simulation.designs import (
     ScreenDesign,
     draw_surroundings,
-    make_phenotype,
     plan_genes,
     plan_layout,
 )
+from i2r.simulation.effects import KINDS, make_phenotype
 from i2r.simulation.fields import compose_field
+from i2r.simulation.networks import LINE, plan_network
 from i2r.simulation.nuclei import PIXEL_SIZE_UM
+from i2r.simulation.regulation import describe_modules
 from i2r.store import files
 from i2r.types import parse_well
 
@@ -32,7 +34,7 @@ def write_screen(url: str, design: ScreenDesign, *, workers: int = 1) -> pd.Data
     ----------
     url
         An empty or new folder: gets ``images/PLATE/WELL_sFIELD_DNA.tif``, ``layout.csv``,
-        ``pipeline.yaml`` and ``truth/genes.csv``.
+        ``pipeline.yaml`` and ``truth/genes.csv``; with modules also what `write_network` writes.
     design
         What to simulate.
     workers
@@ -41,7 +43,7 @@ def write_screen(url: str, design: ScreenDesign, *, workers: int = 1) -> pd.Data
     Returns
     -------
     DataFrame
-        The truth: gene, is_null, effect, size.
+        The truth, see `plan_genes`.
 
     Raises
     ------
@@ -66,33 +68,70 @@ def write_screen(url: str, design: ScreenDesign, *, workers: int = 1) -> pd.Data
         _exhaust(map(write_well, wells))
     _write_csv(files.join_url(url, "layout.csv"), layout)
     _write_csv(files.join_url(url, "truth", "genes.csv"), genes)
+    if design.modules:
+        write_network(url, design)
     # JSON is YAML.
-    content = json.dumps(describe_pipeline(), indent=1)
+    content = json.dumps(describe_pipeline(design), indent=1)
     files.write_bytes(files.join_url(url, "pipeline.yaml"), content.encode())
     return genes
 
 
-def describe_pipeline() -> dict[str, Any]:
+def write_network(url: str, design: ScreenDesign) -> None:
+    """Write the tables of a design's network.
+
+    Parameters
+    ----------
+    url
+        A folder: gets ``interactions.tsv`` (protein1, protein2, cost), ``expression.csv`` (symbol,
+        then cell lines), ``cells.csv`` (gene, then cells), ``modules.gmt`` and
+        ``truth/modules.csv`` (gene, module, is_screened).
+    design
+        With modules.
+    """
+    network = plan_network(design)
+    _write_csv(files.join_url(url, "interactions.tsv"), network.interactions, separator="\t")
+    _write_csv(files.join_url(url, "expression.csv"), network.lines)
+    _write_csv(files.join_url(url, "cells.csv"), network.cells)
+    _write_csv(files.join_url(url, "truth", "modules.csv"), network.genes)
+    files.write_bytes(files.join_url(url, "modules.gmt"), describe_modules(network.genes).encode())
+
+
+def describe_pipeline(design: ScreenDesign) -> dict[str, Any]:
     """Give the pipeline that suits a simulated screen; its paths are relative to the folder."""
+    stages: list[dict[str, Any]] = [
+        {
+            "stage": "convert",
+            "source": "images",
+            "layout": "layout.csv",
+            "pattern": r"(?P<plate>[^/]+)/(?P<well>[A-Z]+\d+)_s(?P<field>\d+)_"
+            r"(?P<channel>\w+)\.tif",
+            "pixel_size_um": PIXEL_SIZE_UM,
+        },
+        {"stage": "quality"},
+        {"stage": "illuminate"},
+        {"stage": "segment", "channel": "DNA"},
+        {"stage": "crop"},
+        {"stage": "features"},
+        {"stage": "screen", "method": "fast"},
+    ]
+    if design.modules:
+        stages += [
+            # Targets are what the screen calls. No cut for hubs, which a small network has none of.
+            {
+                "stage": "interactome",
+                "interactions": "interactions.tsv",
+                "expression": "expression.csv",
+                "line": LINE,
+                "hub_quantile": 1.0,
+            },
+            {"stage": "genes", "features": "cells.csv", "gene_sets": ["modules.gmt"]},
+            {"stage": "map", "profiles": "features"},
+            {"stage": "predict"},
+        ]
     return {
         "seed": 0,
         "description": "simulated screen",
-        "stages": [
-            {
-                "stage": "convert",
-                "source": "images",
-                "layout": "layout.csv",
-                "pattern": r"(?P<plate>[^/]+)/(?P<well>[A-Z]+\d+)_s(?P<field>\d+)_"
-                r"(?P<channel>\w+)\.tif",
-                "pixel_size_um": PIXEL_SIZE_UM,
-            },
-            {"stage": "quality"},
-            {"stage": "segment", "channel": "DNA"},
-            {"stage": "crop"},
-            {"stage": "features"},
-            {"stage": "screen", "method": "fast"},
-            {"stage": "report"},
-        ],
+        "stages": [*stages, {"stage": "report"}],
     }
 
 
@@ -104,12 +143,8 @@ def _write_well(
 
     plate, name, _, gene, _ = row
     well, number = parse_well(name), design.plate_names.index(plate)
-    effect = genes.loc[gene] if gene else None
-    phenotype = (
-        make_phenotype("none", 0.0)
-        if effect is None
-        else make_phenotype(str(effect["effect"]), float(effect["size"]))
-    )
+    changes = {kind: float(genes.loc[gene, f"change_{kind}"]) for kind in KINDS if gene}
+    phenotype = make_phenotype(changes)
     surroundings = draw_surroundings(design, number, well)
     for field in range(1, design.fields + 1):
         image = compose_field(
@@ -126,8 +161,8 @@ def _write_well(
         files.write_bytes(target, buffer.getvalue())
 
 
-def _write_csv(url: str, table: pd.DataFrame) -> None:
-    files.write_bytes(url, table.to_csv(index=False).encode())
+def _write_csv(url: str, table: pd.DataFrame, *, separator: str = ",") -> None:
+    files.write_bytes(url, table.to_csv(index=False, sep=separator).encode())
 
 
 def _exhaust(results: Iterable[None]) -> None:

@@ -178,7 +178,9 @@ def measure_images(genes: int, workers: int) -> None:
     from i2r.store.experiment import open_experiment
 
     with tempfile.TemporaryDirectory() as folder:
-        design = PRESETS["screen"]._replace(genes=genes, null_genes=genes // 2)
+        design = PRESETS["screen"]._replace(
+            genes=genes, null_genes=genes // 2, modules=0, strength=1.0
+        )
         began, busy = time.perf_counter(), _count_busy()
         truth = write_screen(f"{folder}/screen", design, workers=workers)
         drawn_s = time.perf_counter() - began

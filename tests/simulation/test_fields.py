@@ -66,6 +66,21 @@ def test_foci_are_as_high_as_stated_and_inside() -> None:
     assert not add_foci(empty, 3, np.random.default_rng(1)).any()
 
 
+def test_elongation_stretches_and_brightness_multiplies_the_same_nuclei() -> None:
+    def ratio(nucleus: np.ndarray) -> float:
+        spread = np.linalg.eigvalsh(np.cov(np.argwhere(nucleus > 0).T))
+        return float(np.sqrt(spread[1] / spread[0]))
+
+    plain, long, bright = (
+        nuclei(p) for p in (Phenotype(), Phenotype(elongation=1.5), Phenotype(brightness=1.5))
+    )
+    area = [(n > 0).sum() for n in plain]
+    assert np.divide([(n > 0).sum() for n in long], area) == pytest.approx(1, abs=0.05)
+    assert np.mean([ratio(n) for n in long]) > 1.15 * np.mean([ratio(n) for n in plain])
+    for one, other in zip(plain, bright, strict=True):
+        np.testing.assert_allclose(other, 1.5 * one, rtol=1e-4)
+
+
 def test_density_multiplies_the_number_of_nuclei() -> None:
     def total(**options: object) -> int:
         fields = [compose_field(n, shape=(300, 300), **options) for n in range(12)]  # type: ignore[arg-type]
