@@ -55,7 +55,8 @@ class Sources(NamedTuple):
     images
         One row per image plane: plate, well (``B03``), field, channel (text); z (int); url
         (text), page (int, 0 in files of one page); size_bytes (-1 where the file is missing) and
-        mtime_ns (int). Sorted by plate, well, field, channel and z.
+        mtime_ns (int); illumination (text), the place of the function by which the plane is to
+        be divided, empty where the source names none. Sorted by plate, well, field, channel, z.
     notes
         What a user should know: renamed wells, ignored files.
     """

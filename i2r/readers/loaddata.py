@@ -10,6 +10,7 @@ import pandas as pd
 from i2r.errors import InputError
 from i2r.readers import ReaderOptions, Sources, samplesheet, sheets
 from i2r.readers.images import GONE, stat_source
+from i2r.readers.moves import move_paths
 from i2r.readers.sources import Found, build_sources
 from i2r.store import files
 
@@ -43,8 +44,9 @@ def scan(source: str, options: ReaderOptions) -> Sources:
     -------
     Sources
         Each ``FileName_X`` (or ``URL_X``) column is a channel, ``FileName_OrigDNA`` the channel
-        ``DNA``; illumination functions and outlines are none. Files that aren't there have size
-        -1. Relative folders, and files without folder, lie beside the table.
+        ``DNA``. ``FileName_IllumDNA`` is its illumination function; outlines are passed over.
+        Files that aren't there have size -1. Relative folders, and files without folder, lie
+        beside the table.
 
     Raises
     ------
@@ -55,7 +57,7 @@ def scan(source: str, options: ReaderOptions) -> Sources:
     table = sheets.read_sheet(source)
     where = files.without_secrets(source)
     columns = sheets.find_columns(table, where)
-    channels, skipped = _find_channels(table)
+    channels, functions, skipped = _find_channels(table)
     if not channels:
         raise InputError(
             f"{where}: found the columns {', '.join(map(str, table.columns[:8]))}, expected "
@@ -63,12 +65,16 @@ def scan(source: str, options: ReaderOptions) -> Sources:
         )
     notes = [f"columns ignored: {', '.join(skipped)}"] if skipped else []
     folder = files.parent_url(source)
-    recorded = {
-        c.name: [_locate(c, row, folder) for row in table.to_dict("records")] for c in channels
-    }
+    recorded, divisors = (
+        {c.name: [_locate(c, row, folder) for row in table.to_dict("records")] for c in listed}
+        for listed in (channels, functions)
+    )
     if options.files_root is not None:
-        recorded = _move(recorded, files.normalise_url(options.files_root))
-    found = list(_name_files(table, columns, recorded))
+        root = files.normalise_url(options.files_root)
+        recorded, divisors = move_paths(recorded, root), move_paths(divisors, root)
+    if divisors:
+        notes.append("illumination functions are listed: stage 'illuminate', method 'given'")
+    found = list(_name_files(table, columns, recorded, divisors))
     missing = sum(file.stat == GONE for file in found)
     if missing:
         notes.append(f"{missing} of {len(found)} files are missing")
@@ -76,9 +82,10 @@ def scan(source: str, options: ReaderOptions) -> Sources:
     return build_sources(found, options, where=folder, notes=notes)
 
 
-def _find_channels(table: pd.DataFrame) -> tuple[list[_Channel], list[str]]:
-    """Find the channels, and the image columns that are none."""
+def _find_channels(table: pd.DataFrame) -> tuple[list[_Channel], list[_Channel], list[str]]:
+    """Find the channels, the illumination functions of theirs, and image columns that are none."""
     channels: dict[str, _Channel] = {}
+    functions: dict[str, _Channel] = {}
     skipped = []
     names = [str(name) for name in table.columns]
     # File names before URLs, original images before others of the same stain.
@@ -87,13 +94,19 @@ def _find_channels(table: pd.DataFrame) -> tuple[list[_Channel], list[str]]:
             stain = name.removeprefix(prefix)
             if stain in ("", name) or (prefix.endswith("_") and stain.startswith("Orig")):
                 continue
-            if stain.lower().startswith("illum") or "outline" in stain.lower():
+            suffix = name.partition("_")[2]
+            folder = f"PathName_{suffix}" if f"PathName_{suffix}" in names else ""
+            described = _Channel(stain, name, folder, prefix.startswith("URL"))
+            if "outline" in stain.lower():
                 skipped.append(name)
-            elif stain not in channels:
-                suffix = name.partition("_")[2]
-                folder = f"PathName_{suffix}" if f"PathName_{suffix}" in names else ""
-                channels[stain] = _Channel(stain, name, folder, prefix.startswith("URL"))
-    return list(channels.values()), skipped
+            elif stain.startswith("Illum"):
+                lit = stain.removeprefix("Illum")
+                functions.setdefault(lit, described._replace(name=lit))
+            else:
+                channels.setdefault(stain, described)
+    of_none = [found.file for lit, found in functions.items() if lit not in channels]
+    known = [found for lit, found in functions.items() if lit in channels]
+    return list(channels.values()), known, [*of_none, *skipped]
 
 
 def _locate(channel: _Channel, row: Mapping[Hashable, str], folder: str) -> str:
@@ -113,42 +126,11 @@ def _locate(channel: _Channel, row: Mapping[Hashable, str], folder: str) -> str:
     return files.resolve_url(full, folder)
 
 
-def _move(recorded: dict[str, list[str]], root: str) -> dict[str, list[str]]:
-    """Look for the files below another root.
-
-    The same number of leading folders goes from all paths, and never more than all paths have in
-    common: files of different plates stay different files.
-    """
-    paths = [path for located in recorded.values() for path in located if path]
-    folders = {path.rpartition("/")[0] for path in paths}
-    n_shared = _count_shared([folder.split("/") for folder in folders])
-    samples = paths[:: max(1, len(paths) // 20)]
-
-    def moved(path: str, n_dropped: int) -> str:
-        return f"{root}/{'/'.join(path.split('/')[n_dropped:])}" if path else ""
-
-    for n_dropped in range(1, n_shared + 1):
-        if any(files.exists(moved(path, n_dropped)) for path in samples):
-            break
-    else:
-        n_dropped = n_shared
-    return {
-        name: [moved(path, n_dropped) for path in located] for name, located in recorded.items()
-    }
-
-
-def _count_shared(folders: list[list[str]]) -> int:
-    """Count the names with which all paths begin."""
-    n_shared = 0
-    for names in zip(*folders, strict=False):
-        if len(set(names)) > 1:
-            break
-        n_shared += 1
-    return n_shared
-
-
 def _name_files(
-    table: pd.DataFrame, columns: Mapping[str, str], recorded: Mapping[str, list[str]]
+    table: pd.DataFrame,
+    columns: Mapping[str, str],
+    recorded: Mapping[str, list[str]],
+    divisors: Mapping[str, list[str]],
 ) -> Iterator[Found]:
     for number, row in enumerate(table.to_dict("records")):
         values = {meaning: str(row[name]).strip() for meaning, name in columns.items()}
@@ -162,4 +144,5 @@ def _name_files(
                     z=values.get("z", ""),
                     url=url,
                     stat=stat_source(url),
+                    illumination=divisors[channel][number] if channel in divisors else "",
                 )

@@ -14,13 +14,17 @@ from i2r.readers.images import count_pages
 from i2r.store import files
 from i2r.types import Well, parse_well
 
-COLUMNS = ("plate", "well", "field", "channel", "z", "url", "page", "size_bytes", "mtime_ns")
+COLUMNS = ("plate", "well", "field", "channel", "z", "url", "page", "size_bytes", "mtime_ns",
+           "illumination")  # fmt: skip
 # A table of millions of rows has a few thousand wells; notes name the first of them.
 _EXAMPLES = 4
 
 
 class Found(NamedTuple):
-    """One plane as the source describes it; text as written there, empty where it says nothing."""
+    """One plane as the source describes it; text as written there, empty where it says nothing.
+
+    ``illumination`` is the place of the function by which the plane is to be divided.
+    """
 
     plate: str
     well: str
@@ -30,6 +34,7 @@ class Found(NamedTuple):
     url: str
     stat: files.Stat
     page: int = 0
+    illumination: str = ""
 
 
 class _Plane(NamedTuple):
@@ -41,6 +46,7 @@ class _Plane(NamedTuple):
     url: str
     page: int
     stat: files.Stat
+    illumination: str
 
 
 def build_sources(
@@ -84,6 +90,7 @@ def build_sources(
         "page": [p.page for p in planes],
         "size_bytes": [p.stat.size_bytes for p in planes],
         "mtime_ns": [p.stat.mtime_ns for p in planes],
+        "illumination": [p.illumination for p in planes],
     }
     return Sources(pd.DataFrame(table, columns=list(COLUMNS)), tuple(said))
 
@@ -127,7 +134,8 @@ def _read_names(
         wells[file.well] = well
         plate = file.plate.strip() or default
         channel = file.channel.strip() or "channel"
-        planes.append(_Plane(plate, well, field, channel, z, file.url, file.page, file.stat))
+        of_file = (file.url, file.page, file.stat, file.illumination)
+        planes.append(_Plane(plate, well, field, channel, z, *of_file))
     if problems:
         raise InputError(join_problems(list(problems)))
     renamed = [f"{raw!r} is {well.name}" for raw, well in wells.items() if raw != well.name]

@@ -16,8 +16,9 @@ from i2r.readers.images import read_field, read_shape, stat_source
 from i2r.stages.base import Stage, Survey
 from i2r.store import files, tables
 from i2r.store.experiment import Experiment, quote_name
-from i2r.store.layout import join_images, read_layout
+from i2r.store.layout import join_images
 from i2r.store.plate import Plate
+from i2r.store.platemaps import choose_plates, read_platemap
 from i2r.store.write import write_image, write_plate, write_well
 from i2r.types import parse_well
 
@@ -41,6 +42,24 @@ class Convert(Stage):
     layout: str = Field(
         description="CSV table with well, perturbation, role, ... of every well",
         json_schema_extra={"path": True},
+    )
+    layout_names: dict[str, str] = Field(
+        {},
+        description="For a plate map with columns of its own: its columns by the layout's names, "
+        "e.g. perturbation=GeneSymbol",
+    )
+    layout_roles: dict[str, str] = Field(
+        {},
+        description="Roles by the values of the plate map's column role, e.g. "
+        "Untreated=negative_control; * stands for all others",
+    )
+    layout_join: tuple[str, ...] = Field(
+        (),
+        description="More tables, joined to the plate map by the columns that both have",
+        json_schema_extra={"path": True},
+    )
+    plates: tuple[str, ...] = Field(
+        (), description="Plates to take, of the images and of the layout (default: all)"
     )
     pixel_size_um: float = Field(gt=0, le=50, description="Edge of a pixel in microns")
     reader: str = Field(
@@ -67,8 +86,11 @@ class Convert(Stage):
     )
 
     execution_only: ClassVar[frozenset[str]] = frozenset(
-        {"source", "layout", "reader", "pattern", "plate", "files_root"}
-    )
+        {
+            "source", "layout", "layout_names", "layout_roles", "layout_join", "plates", "reader",
+            "pattern", "plate", "files_root",
+        }
+    )  # fmt: skip
 
     # ------------------------------------------------------------------ before a run
 
@@ -85,7 +107,16 @@ class Convert(Stage):
             self.source, options
         )
         _check_channels(images, list(self.channels.values()), self.source)
-        layout, more = join_images(read_layout(self.layout), images, url=self.layout)
+        layout = read_platemap(
+            self.layout,
+            columns=self.layout_names,
+            roles=self.layout_roles,
+            join=self.layout_join,
+            plates=self.plates,
+        )
+        if self.plates:
+            images = choose_plates(images, self.plates, where=self.source)
+        layout, more = join_images(layout, images, url=self.layout)
         images = images.merge(layout[["plate", "well"]], on=["plate", "well"])
         described = []
         for plate, rows in layout.groupby("plate", sort=False):

@@ -16,18 +16,25 @@ from i2r.store import files, tables
 from i2r.store.experiment import Experiment
 from i2r.store.illumination import write_illumination
 
+# Where to look when a function isn't there.
+_LOOK = {"import": "Look at 'functions'.", "given": "Look at the source, and at 'files_root'."}
+
 
 class Illuminate(Stage):
     """Illumination functions: one per plate and channel; images are divided by them.
 
     The method 'median' takes the median of all fields of the plate, each relative to its own
     median, and smooths it: what is at one place in most fields is the light, not the cells. It
-    needs some dozens of fields. 'import' takes functions that somebody else made. Stages after
-    this one (segment, crop, features) see corrected images; converted images stay as they were.
+    needs some dozens of fields. 'given' takes the functions that the source itself lists, as a
+    load_data.csv does in FileName_IllumDNA and the like; 'import' takes files by their names.
+    Stages after this one (segment, crop, features) see corrected images; converted images stay
+    as they were.
     """
 
     stage: Literal["illuminate"] = "illuminate"
-    method: Literal["median", "import"] = Field("median", description="Where functions come from")
+    method: Literal["median", "given", "import"] = Field(
+        "median", description="Where functions come from"
+    )
     channels: tuple[str, ...] = Field((), description="Channels to correct (default: all)")
     smooth: float = Field(
         0.1, gt=0, le=1, description="Width of the smoothing, as a part of the field's longer edge"
@@ -52,15 +59,17 @@ class Illuminate(Stage):
         ]
         if self.method == "median" or problems:
             return problems
-        if "{channel}" not in self.functions:
+        if self.method == "import" and "{channel}" not in self.functions:
             return [
                 f"stage {self.title!r}: functions {self.functions!r}, expected a name with "
                 "{channel} in it, and {plate} where plates differ."
             ]
         keys = self.keys(experiment)
-        urls = {self._function_url(*self._split(key)): key for key in keys}
+        if self.method == "given" and (problems := self._find_doubts(experiment, keys)):
+            return problems
+        urls = {self._function_url(experiment, key): key for key in keys}
         problems = [
-            f"stage {self.title!r}: functions {url}: no such file, for {key}. Look at 'functions'."
+            f"stage {self.title!r}: function {url}: no such file, for {key}. {_LOOK[self.method]}"
             for url, key in urls.items()
             if not files.exists(url)
         ]
@@ -71,6 +80,17 @@ class Illuminate(Stage):
             except InputError as error:
                 problems.append(f"stage {self.title!r}: {error}")
         return problems
+
+    def _find_doubts(self, experiment: Experiment, keys: Sequence[str]) -> list[str]:
+        """Refuse sources that name none, or several, for a channel of a plate."""
+        counts = {key: len(experiment.given_functions.get(self._split(key), ())) for key in keys}
+        return [
+            f"stage {self.title!r}: the source names {n} illumination functions of {key}, expected "
+            "one (a column FileName_IllumDNA beside FileName_OrigDNA). Set 'channels', or take the "
+            "method 'median'."
+            for key, n in counts.items()
+            if n != 1
+        ]
 
     def keys(self, experiment: Experiment) -> list[str]:
         """One unit per plate and channel."""
@@ -85,7 +105,10 @@ class Illuminate(Stage):
         plate, _, channel = key.partition("/")
         return plate, channel
 
-    def _function_url(self, plate: str, channel: str) -> str:
+    def _function_url(self, experiment: Experiment, key: str) -> str:
+        plate, channel = self._split(key)
+        if self.method == "given":
+            return experiment.given_functions[plate, channel][0]
         return self.functions.replace("{plate}", plate).replace("{channel}", channel)
 
     def used_keys(self, experiment: Experiment, key: str, upstream: Stage) -> Sequence[str] | None:
@@ -106,13 +129,13 @@ class Illuminate(Stage):
         wells = [r.fields for r in experiment.wells.values() if r.plate == plate]
         described = experiment.plates[plate]
         given = ""
-        if self.method == "import":
-            given = str(files.stat(self._function_url(plate, channel)))
+        if self.method != "median":
+            given = str(files.stat(self._function_url(experiment, key)))
         return [wells, channel, described.shape, str(described.dtype), given]
 
     def outside(self, experiment: Experiment) -> object:
         """Nothing, except where functions are given: then every unit is asked."""
-        return None if self.method == "import" else []
+        return [] if self.method == "median" else None
 
     def build(self, experiment: Experiment, key: str) -> Delayed:
         """Estimate or read one function."""
@@ -127,9 +150,9 @@ class Illuminate(Stage):
             and (fields := experiment.fields(f"{name}/{well}", self.needs))
         ]
         estimate = estimate_function(images, shape=shape, smooth=self.smooth)
-        if self.method == "import":
+        if self.method != "median":
             estimate = delayed(take_function)(
-                estimate, self._function_url(name, channel), shape=shape
+                estimate, self._function_url(experiment, key), shape=shape
             )
         return delayed(write_function)(
             estimate,

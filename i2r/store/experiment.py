@@ -101,6 +101,15 @@ class Experiment:
         return {unit_key(str(p), str(w)): rows for (p, w), rows in groups}
 
     @cached_property
+    def given_functions(self) -> Mapping[tuple[str, str], list[str]]:
+        """The illumination functions that the source names, by plate and channel."""
+        if "illumination" not in self.sources:
+            return {}
+        named = self.sources[self.sources["illumination"] != ""]
+        groups = named.groupby(["plate", "channel"], sort=False)["illumination"]
+        return {(str(p), str(c)): sorted(set(urls)) for (p, c), urls in groups}
+
+    @cached_property
     def wells(self) -> dict[str, WellRecord]:
         """Plate, well and fields by unit key, in the layout's order; quicker than the table."""
         columns = (self.layout[name].tolist() for name in ("plate", "well", "fields"))

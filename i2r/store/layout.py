@@ -2,8 +2,10 @@
 
 import csv
 import difflib
+import gzip
 import io
 import math
+import zlib
 from collections.abc import Iterable
 
 import pandas as pd
@@ -39,13 +41,32 @@ def read_layout(url: str) -> pd.DataFrame:
         With the first five problems: missing columns, unknown roles, names that are no wells,
         wells listed twice, doses that are no numbers, no negative control.
     """
+    return check_layout(read_table(url), url)
+
+
+def read_table(url: str) -> pd.DataFrame:
+    """Read a table as text, indexed by line; blank lines and columns without a name are dropped.
+
+    Parameters
+    ----------
+    url
+        CSV, or TSV by its name, in UTF-8; also compressed with gzip.
+
+    Raises
+    ------
+    InputError
+        If there is no such file, or it is no such table.
+    """
     try:
         data = files.read_bytes(url)
     except FileNotFoundError as error:
         raise InputError(f"layout {url}: no such file. Give the path of a CSV table.") from error
+    separator = "\t" if url.removesuffix(".gz").endswith((".tsv", ".txt")) else ","
     try:
-        table = _parse_table(data.decode("utf-8-sig"), "\t" if url.endswith(".tsv") else ",")
-    except (UnicodeDecodeError, csv.Error) as error:
+        if data.startswith(b"\x1f\x8b"):
+            data = gzip.decompress(data)
+        table = _parse_table(data.decode("utf-8-sig"), separator)
+    except (UnicodeDecodeError, csv.Error, OSError, EOFError, zlib.error) as error:
         raise InputError(
             f"layout {url}: no CSV table in UTF-8 ({str(error).splitlines()[0]}). "
             "Save it as 'CSV UTF-8'."
@@ -53,6 +74,11 @@ def read_layout(url: str) -> pd.DataFrame:
     twice = table.columns[table.columns.duplicated()]
     if len(twice):
         raise InputError(f"layout {url}: the column {twice[0]!r} is there twice. Rename one.")
+    return table
+
+
+def check_layout(table: pd.DataFrame, url: str) -> pd.DataFrame:
+    """Check a table of text and bring it into the layout's form: see `read_layout`."""
     missing = [name for name in REQUIRED if name not in table.columns]
     if missing:
         hints = [_suggest(name, table.columns) for name in missing]
@@ -78,12 +104,12 @@ def empty_sources() -> pd.DataFrame:
     """Make the table of image files of an experiment without images: no row, all columns."""
     text = dict.fromkeys(["plate", "well", "field", "channel", "url"], "str")
     numbers = dict.fromkeys(["z", "page", "size_bytes", "mtime_ns"], "int64")
-    types = {**text, **numbers}
+    types = {**text, **numbers, "illumination": "str"}
     return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in types.items()})
 
 
 def _parse_table(text: str, separator: str) -> pd.DataFrame:
-    """Read a table as text, indexed by line; blank lines and columns without a name are dropped.
+    """Read a table by its lines.
 
     pandas would take the first column of rows that are too long for their index, rename columns
     that are there twice, and forget the lines.
@@ -136,13 +162,11 @@ def _check_rows(table: pd.DataFrame, url: str) -> pd.DataFrame:
             doses.append(float("nan"))
             problems.append(f"{where}: dose {dose!r} is no number. Put units into the column name.")
     table["well"], table["role"], table["dose"] = wells, roles, doses
-    for (plate, well), group in table.groupby(["plate", "well"], sort=False):
-        if len(group) > 1:
-            lines = ", ".join(map(str, group.index))
-            at = f"plate {plate!r} well" if plate else "well"
-            problems.append(
-                f"layout {url}: {at} {well!r} is on lines {lines}. Keep one row per well."
-            )
+    twice = table[table.duplicated(["plate", "well"], keep=False)]
+    for (plate, well), group in twice.groupby(["plate", "well"], sort=False):
+        lines = ", ".join(map(str, group.index))
+        at = f"plate {plate!r} well" if plate else "well"
+        problems.append(f"layout {url}: {at} {well!r} is on lines {lines}. Keep one row per well.")
     if not problems and "negative_control" not in roles:
         problems.append(
             f"layout {url}: no well has the role 'negative_control', found "

@@ -61,7 +61,27 @@ def test_channels_and_what_is_none(tmp_path: Path) -> None:
         "GFP": str(tmp_path / "4.tif"),
         "RNA": "/data/my plate/3.tif",
     }
-    assert "columns ignored: FileName_IllumDNA, FileName_NucleiOutlines" in notes
+    assert "columns ignored: FileName_NucleiOutlines" in notes
+
+
+def test_illumination_functions_belong_to_their_channels_and_move_on_their_own(
+    tmp_path: Path,
+) -> None:
+    touch(tmp_path / "here" / "P1" / "a.tif", tmp_path / "here" / "P1" / "b.tif")
+    (tmp_path / "here" / "illum").mkdir()
+    (tmp_path / "here" / "illum" / "dna.npy").touch()
+    table = write_table(
+        tmp_path / "t.csv",
+        "FileName_OrigDNA,PathName_OrigDNA,FileName_OrigER,PathName_OrigER,FileName_IllumDNA,"
+        "PathName_IllumDNA,FileName_IllumRNA,Metadata_Well",
+        "a.tif,/home/images/P1,b.tif,/home/images/P1,dna.npy,/home/functions/illum,no.npy,A01",
+    )
+    images, notes = scan(table, ReaderOptions(files_root=str(tmp_path / "here")))
+    assert images[["channel", "url", "illumination"]].to_numpy().tolist() == [
+        ["DNA", str(tmp_path / "here/P1/a.tif"), str(tmp_path / "here/illum/dna.npy")],
+        ["ER", str(tmp_path / "here/P1/b.tif"), ""],
+    ]
+    assert "columns ignored: FileName_IllumRNA" in notes
 
 
 def test_missing_files_are_rows_of_size_minus_one(tmp_path: Path) -> None:
