@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.benchmarks.bbbc013 import compare, screen_plate
+from i2r.store.experiment import open_experiment
+from tests.benchmarks.bbbc013 import compare, measure_doses, screen_doses, screen_plate
 
 
 @pytest.mark.slow
@@ -24,3 +25,25 @@ def test_gfp_finds_high_doses_and_dna_finds_nothing(tmp_path: Path) -> None:
     for channel in ("gfp", "dna"):
         assert figures[f"{channel}_draws"] >= 20
         assert figures[f"{channel}_draws_mean"] == pytest.approx(0.5, abs=0.04)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_scores_rise_with_the_dose_of_both_drugs_and_the_report_says_so(tmp_path: Path) -> None:
+    """LY294002 and wortmannin both keep FKHR-GFP in the nucleus, the more the higher the dose."""
+    root = os.environ.get("I2R_DATA")
+    if root is None:
+        pytest.skip("I2R_DATA does not name the folder of the shared real data")
+    folder = screen_doses(Path(root) / "bbbc013_u2os_plate", tmp_path)
+    ranking = open_experiment(str(folder)).table("screen")
+    trends = measure_doses(ranking)
+    print(trends)
+    assert list(trends.index) == ["LY294002", "wortmannin"]
+    assert (trends["tau"] > 0.4).all()
+    assert (trends["p_value"] < 0.025).all(), "both, with two tests"
+    scores = ranking.set_index("condition")["score"]
+    for drug in trends.index:
+        assert scores[f"{drug}@9"] > 0.75 > scores[f"{drug}@1"]
+    page = (folder / "report.html").read_text()
+    for row in trends.itertuples():
+        assert f"rises with the dose: tau {row.tau:.2f}, p {row.p_value:.2g}" in page

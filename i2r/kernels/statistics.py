@@ -187,6 +187,38 @@ def bootstrap_accuracy(
     return float(low), float(high)
 
 
+def measure_trend(doses: npt.ArrayLike, scores: npt.ArrayLike) -> tuple[float, float]:
+    """Measure whether scores rise with the dose, in whatever shape.
+
+    Kendall's rank correlation, which for one score per dose is the test of Jonckheere and
+    Terpstra. Under the null that the dose plays no part, all orders of the scores are equally
+    likely, though they share their controls.
+
+    Parameters
+    ----------
+    doses, scores
+        Shape (n,): in any order; pairs with NaN are left out.
+
+    Returns
+    -------
+    tau, p_value
+        From -1 (falls at every step) to 1 (rises at every step), and the probability of so high a
+        tau by chance: exact without ties, from the normal approximation with them. NaN for fewer
+        than three scores, or where all doses or all scores are the same.
+
+    References
+    ----------
+    Kendall, Biometrika 30:81 (1938), doi:10.1093/biomet/30.1-2.81; Jonckheere, Biometrika 41:133
+    (1954), doi:10.1093/biomet/41.1-2.133.
+    """
+    x, y = np.asarray(doses, dtype=np.float64), np.asarray(scores, dtype=np.float64)
+    known = ~(np.isnan(x) | np.isnan(y))
+    if known.sum() < 3 or np.ptp(x[known]) == 0 or np.ptp(y[known]) == 0:
+        return float("nan"), float("nan")
+    found = stats.kendalltau(x[known], y[known], alternative="greater")
+    return float(found.statistic), float(found.pvalue)
+
+
 def find_knee(scores: npt.ArrayLike, *, sensitivity: float = 2.0) -> int:
     """Find the knee of a falling convex curve of scores: how many stand above the rest.
 

@@ -12,12 +12,14 @@ from pathlib import Path
 import pandas as pd
 
 from i2r.cluster import ClusterSpec
+from i2r.kernels.statistics import measure_trend
 from i2r.pipeline.run import run_pipeline
 from i2r.pipeline.spec import parse_pipeline
 from i2r.store.experiment import open_experiment
 
 ROLES = {"negative": "negative_control", "positive": "positive_control", "dose": "treated"}
 HIGH_DOSES = (7, 8, 9)
+PATTERN = r"Channel(?P<channel>\d)-\d+-(?P<row>[A-H])-(?P<column>\d+)\.tif"
 
 
 def write_layout(data: Path, target: Path) -> None:
@@ -61,7 +63,7 @@ def screen_plate(data: Path, folder: Path, *, draws: int = 20) -> dict[str, pd.D
                 "stage": "convert",
                 "source": str(data / "images"),
                 "layout": str(folder / "layout.csv"),
-                "pattern": r"Channel(?P<channel>\d)-\d+-(?P<row>[A-H])-(?P<column>\d+)\.tif",
+                "pattern": PATTERN,
                 "channels": {"2": "DNA", "1": "GFP"},
                 "plate": "BBBC013",
                 "pixel_size_um": 1.3,
@@ -81,6 +83,62 @@ def screen_plate(data: Path, folder: Path, *, draws: int = 20) -> dict[str, pd.D
         raise RuntimeError(f"the run ended with {summary.failed or summary.stopped}")
     experiment = open_experiment(str(folder / "experiment"))
     return {name: experiment.table(f"screen-{name}") for name in ("gfp", "dna")}
+
+
+def screen_doses(data: Path, folder: Path) -> Path:
+    """Screen every dose in fast mode, on features of the reporter and of DNA, with a report.
+
+    Parameters
+    ----------
+    data
+        The folder ``bbbc013_u2os_plate``.
+    folder
+        Where the experiment goes.
+
+    Returns
+    -------
+    Path
+        The experiment.
+    """
+    write_layout(data, folder / "layout.csv")
+    content = {
+        "seed": 1,
+        "stages": [
+            {
+                "stage": "convert",
+                "source": str(data / "images"),
+                "layout": str(folder / "layout.csv"),
+                "pattern": PATTERN,
+                "channels": {"2": "DNA", "1": "GFP"},
+                "plate": "BBBC013",
+                "pixel_size_um": 1.3,
+            },
+            "segment",
+            {"stage": "crop", "min_area_um2": 80},
+            {"stage": "features", "channels": ["DNA", "GFP"]},
+            {"stage": "screen", "method": "fast", "n_folds": 3},
+            "report",
+        ],
+    }
+    pipeline = parse_pipeline(content, where="benchmark")
+    summary = run_pipeline(
+        pipeline, str(folder / "experiment"), cluster=ClusterSpec(), style="plain"
+    )
+    if summary.exit_code:
+        raise RuntimeError(f"the run ended with {summary.failed or summary.stopped}")
+    return folder / "experiment"
+
+
+def measure_doses(ranking: pd.DataFrame) -> pd.DataFrame:
+    """Give by drug the trend of its scores over its doses: tau and p_value."""
+    treated = ranking[ranking["kind"] != "control_draw"]
+    return pd.DataFrame(
+        {
+            drug: measure_trend(rows["dose"], rows["score"])
+            for drug, rows in treated.groupby("perturbation")
+        },
+        index=["tau", "p_value"],
+    ).T
 
 
 def compare(rankings: dict[str, pd.DataFrame]) -> tuple[pd.DataFrame, dict[str, float]]:
@@ -121,6 +179,13 @@ def main() -> None:
     root = os.environ.get("I2R_DATA")
     if root is None:
         sys.exit("set I2R_DATA to the folder that holds bbbc013_u2os_plate")
+    with tempfile.TemporaryDirectory() as folder:
+        found = screen_doses(Path(root) / "bbbc013_u2os_plate", Path(folder))
+        ranking = open_experiment(str(found)).table("screen")
+    shown = ranking[ranking["kind"] != "control_draw"].sort_values(["perturbation", "dose"])
+    columns = ["perturbation", "dose", "score", "ci_low", "ci_high", "p_value", "fdr", "feature"]
+    print(shown[columns].round(4).to_string(index=False))
+    print(measure_doses(ranking).to_string())
     with tempfile.TemporaryDirectory() as folder:
         table, figures = compare(screen_plate(Path(root) / "bbbc013_u2os_plate", Path(folder)))
     print(table.round(3).to_string(index=False))

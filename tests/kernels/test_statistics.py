@@ -1,5 +1,8 @@
 """p-values are uniform, bounds hold, knees are where they were drawn."""
 
+from collections.abc import Sequence
+from itertools import combinations, permutations
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,6 +14,7 @@ from i2r.kernels.statistics import (
     bootstrap_accuracy,
     count_tail,
     find_knee,
+    measure_trend,
     predict_tail,
 )
 
@@ -121,3 +125,19 @@ def test_curves_without_a_knee() -> None:
     assert find_knee([0.5, 0.5, 0.5]) == 0
     assert find_knee(np.linspace(0.9, 0.5, 40)) == 0
     assert find_knee([0.9, np.nan]) == 0
+
+
+def test_a_trend_is_counted_over_all_orders() -> None:
+    doses, scores = [1.0, 2.0, 4.0, 8.0, 16.0], [0.5, 0.52, 0.51, 0.8, 0.9]
+
+    def count(order: Sequence[float]) -> int:
+        return sum(np.sign(b - a) for a, b in combinations(order, 2))
+
+    every = np.array([count(order) for order in permutations(scores)])
+    tau, p_value = measure_trend(doses, scores)
+    assert tau == pytest.approx(count(scores) / 10) == pytest.approx(0.8)
+    assert p_value == pytest.approx((every >= count(scores)).mean())
+    assert measure_trend(doses, scores[::-1])[0] == pytest.approx(-0.8)
+    assert measure_trend([*doses, 32.0], [*scores, np.nan]) == (tau, p_value)
+    for flat in ([1.0, 2.0], [0.1, 0.2]), ([1.0] * 4, [1, 2, 3, 4]), ([1, 2, 3], [0.5] * 3):
+        assert np.isnan(measure_trend(*flat)).all()

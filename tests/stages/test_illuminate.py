@@ -2,15 +2,19 @@
 
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 import pytest
 import tifffile
 
 from i2r.errors import InputError
 from i2r.kernels.regions import frame_field, scale_field
+from i2r.models.ensemble import EncoderSettings, build_encoder
+from i2r.models.weights import encode_encoder
 from i2r.pipeline.spec import Pipeline, parse_pipeline
+from i2r.stages.train import Train
 from i2r.store.arrays import read_array
 from i2r.store.experiment import Experiment, open_experiment
 from i2r.store.illumination import find_functions, find_functions_of_crops
@@ -28,14 +32,15 @@ def draw_shading() -> np.ndarray:
     return np.exp(-0.9 * fall)
 
 
-def write_shaded_plate(folder: Path) -> PlateFiles:
-    """Write 12 wells of 5 fields in a shading, their nuclei shifted at random."""
+def write_shaded_plate(folder: Path, *, even: bool = False) -> PlateFiles:
+    """Write 12 wells of 5 fields in a shading or in even light, their nuclei shifted at random."""
     plate = write_plate(folder, wells=12, fields=5, shape=SHAPE)
     for number, path in enumerate(sorted(plate.source.rglob("*.tif"))):
         random = np.random.default_rng(number)
         field = draw_field(number, shape=SHAPE, radius_px=4, occupancy=0.5)[0]
         shifted = np.roll(field, random.integers(0, 100, 2), axis=(0, 1))
-        tifffile.imwrite(path, (shifted * draw_shading()).astype(np.uint16))
+        light = np.full(SHAPE, draw_shading().min()) if even else draw_shading()
+        tifffile.imwrite(path, (shifted * light).astype(np.uint16))
     return plate
 
 
@@ -110,6 +115,71 @@ def test_regions_around_nuclei_are_corrected_too(
     corrected = experiment.plates["P1"].images("A01", after=["illuminate"]).compute()
     expected = {frame_field(scale_field(field[0]), size_px=32).tobytes() for field in corrected}
     assert {field[0].tobytes() for field in pool.fields} == expected
+
+
+@pytest.mark.parametrize("view", ["nucleus", "region"])
+def test_encoders_see_corrected_nuclei_and_regions(
+    view: Literal["nucleus", "region"], shaded: tuple[PlateFiles, Experiment], tmp_path: Path
+) -> None:
+    """With the correction embeddings are those of even light, without it they are not."""
+    settings = EncoderSettings(
+        view=view, window_px=32, region_px=32, halved=False, embedding_dim=8, widths=(8, 8),
+        low=(0.0,), high=(3000.0,),
+    )  # fmt: skip
+    (tmp_path / "encoder.pt").write_bytes(encode_encoder(build_encoder(settings, seed=1).eval()))
+    embed = {"stage": "embed", "encoder": str(tmp_path / "encoder.pt"), "umap": False}
+    found = {}
+    for name, plate in (
+        ("even", write_shaded_plate(tmp_path / "plate", even=True)), ("corrected", shaded[0]), ("raw", shaded[0]),
+    ):  # fmt: skip
+        pipeline = with_illumination(plate, embed)
+        if name != "corrected":
+            kept = [s for s in pipeline.stages if s.stage != "illuminate"]
+            pipeline = parse_pipeline(
+                {"stages": [s.model_dump(exclude={"needs"}) for s in kept]}, where="test"
+            )
+        assert run_here(pipeline, tmp_path / name).exit_code == 0
+        experiment = open_experiment(str(tmp_path / name))
+        nuclei = experiment.embeddings("embed")
+        table = nuclei[["plate", "well", "field", "label"]].to_dataframe().reset_index(drop=True)
+        table["row"] = np.arange(len(table))
+        measured = experiment.table("segment")[
+            ["well", "field", "label", "centroid_y_px", "centroid_x_px"]
+        ]
+        found[name] = (
+            table.merge(measured, on=["well", "field", "label"]),
+            nuclei["embedding"].to_numpy(),
+        )
+    error = {name: measure_distance(found[name], found["even"]) for name in ("corrected", "raw")}
+    assert error["corrected"] < 0.15
+    assert error["raw"] > 3 * error["corrected"], error
+
+
+def measure_distance(one: tuple[pd.DataFrame, Any], two: tuple[pd.DataFrame, Any]) -> float:
+    """Give the median distance of embeddings of the same nuclei, over their scatter."""
+    pairs = one[0].merge(two[0], on=["well", "field"])
+    apart = np.hypot(
+        pairs["centroid_y_px_x"] - pairs["centroid_y_px_y"], pairs["centroid_x_px_x"] - pairs["centroid_x_px_y"]
+    )  # fmt: skip
+    same = pairs[apart < 1.5]
+    assert len(same) > 0.5 * min(len(one[0]), len(two[0]))
+    difference = one[1][same["row_x"]] - two[1][same["row_y"]]
+    scatter = two[1] - two[1].mean(axis=0)
+    return float(
+        np.median(np.linalg.norm(difference, axis=1)) / np.median(np.linalg.norm(scatter, axis=1))
+    )
+
+
+def test_a_training_reads_what_its_crops_were_corrected_with(
+    shaded: tuple[PlateFiles, Experiment],
+) -> None:
+    _, experiment = shaded
+    stage = Train(views=("nucleus+region",), needs=("segment", "crop"))
+    plan = stage._plan_pool(experiment, stage._choose_wells(experiment)[0])
+    assert plan.window is not None
+    expected = tuple(find_functions(experiment, "P1", ["illuminate"]).items())
+    assert len(expected) == 1
+    assert set(plan.functions) == {expected}
 
 
 def test_brightness_and_counts_do_not_depend_on_the_position(

@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from i2r.kernels.statistics import measure_trend
 from i2r.report import html
 from i2r.report.scales import find_ticks, place_on, score_limits
 from i2r.report.screens import ScreenResult, list_screens
@@ -164,9 +165,11 @@ def _place_doses(name: str, rows: pd.DataFrame, screen: ScreenResult) -> dict[st
             }
         )  # fmt: skip
     wanted = dict(zip(places, doses, strict=True))
+    tau, p_value = measure_trend(doses, rows["score"])
     step = -(-len(wanted) // 7)
     return {
-        "name": name, "points": points, "is_log": is_log, "width": width, "height": height,
+        "name": name, "tau": tau, "p_value": p_value, "points": points,
+        "is_log": is_log, "width": width, "height": height,
         "left": left, "right": right, "top": top, "bottom": bottom, "half": y(0.5),
         "line": " ".join(f"{p['x']},{p['y']}" for p in points),
         "band": tuple(y(value) for value in screen.null_range) if screen.null_range else None,
