@@ -47,16 +47,19 @@ def segment_fields(
     dask.array.Array
         Shape (field, y, x), int32, chunked like the images.
     """
-
-    def label_block(planes: np.ndarray) -> np.ndarray:
-        labels = np.empty(planes.shape, np.int32)
-        for index, plane in enumerate(planes):
-            labels[index] = segment(plane)
-        return labels
-
     # The channel is chosen first: dropping an axis in map_blocks would copy all channels.
     planes = images[:, channel]
-    return planes.map_blocks(label_block, dtype=np.int32, meta=np.empty((0, 0, 0), np.int32))
+    return planes.map_blocks(
+        _label_planes, segment=segment, dtype=np.int32, meta=np.empty((0, 0, 0), np.int32)
+    )
+
+
+def _label_planes(planes: np.ndarray, *, segment: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Label plane after plane."""
+    labels = np.empty(planes.shape, np.int32)
+    for index, plane in enumerate(planes):
+        labels[index] = segment(plane)
+    return labels
 
 
 def measure_fields(

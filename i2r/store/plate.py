@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import dask.array as da
@@ -198,26 +199,37 @@ def read_lazily(
     per_chunk = max(1, CHUNK_BYTES // max(1, int(np.prod(shape)) * dtype.itemsize))
     n_chunks = -(-len(urls) // per_chunk)
     counts = tuple(len(part) for part in np.array_split(np.arange(len(urls)), n_chunks))
-    starts = np.cumsum((0, *counts))
-
-    def read(block_info: dict[None, dict[str, list[tuple[int, int]]]]) -> np.ndarray:
-        first, last = block_info[None]["array-location"][0]
-        divisors = read_functions(functions or {})
-        if channels is not None:
-            divisors = {n: divisors[c] for n, c in enumerate(channels) if c in divisors}
-        return np.stack(
-            [
-                correct_image(_read_channels(url, whole, dtype, channels), divisors)
-                for url in urls[first:last]
-            ]
-        )
-
-    assert starts[-1] == len(urls)
+    assert sum(counts) == len(urls)
+    # A function inside this one would be pickled by value, which takes longer than all the rest.
     return da.map_blocks(
-        read,
+        partial(
+            _read_block, urls, shape=whole, of_dtype=dtype, channels=channels, functions=functions
+        ),
         chunks=(counts, *((n,) for n in shape)),
         dtype=dtype,
         meta=np.empty((0,) * (len(shape) + 1), dtype=dtype),
+    )
+
+
+def _read_block(
+    urls: list[str],
+    *,
+    shape: tuple[int, ...],
+    of_dtype: "np.dtype[np.generic]",
+    channels: list[int] | None,
+    functions: Mapping[int, str] | None,
+    block_info: dict[None, dict[str, list[tuple[int, int]]]],
+) -> np.ndarray:
+    """Read the arrays of one block, divided by their illumination functions."""
+    first, last = block_info[None]["array-location"][0]
+    divisors = read_functions(functions or {})
+    if channels is not None:
+        divisors = {n: divisors[c] for n, c in enumerate(channels) if c in divisors}
+    return np.stack(
+        [
+            correct_image(_read_channels(url, shape, of_dtype, channels), divisors)
+            for url in urls[first:last]
+        ]
     )
 
 
