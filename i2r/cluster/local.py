@@ -2,14 +2,18 @@
 
 import os
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import psutil
 
 from i2r.cluster.settings import WORKER_SETUP, worker_environment
-from i2r.cluster.spec import AnyCluster, ClusterSpec, JobClusterSpec
+from i2r.cluster.spec import AnyCluster, ClusterSpec, JobClusterSpec, WorkerGroup
 from i2r.errors import InputError
+
+# More processes than this on a card wait for each other in any case.
+MOST_PER_CARD = 8
 
 
 def count_gpus() -> int:
@@ -30,13 +34,14 @@ def start_local(spec: ClusterSpec) -> Any:
 
     security = make_security(spec)
     n_gpus = count_gpus() if spec.gpu.n_workers == "auto" else 0
-    n_cpu, n_gpu, share = _share_machine(spec)
+    per_card = share_card(spec.gpu)
+    n_cpu, n_gpu, share = _share_machine(spec, per_card)
     workers: dict[str, Any] = {}
     for group, settings, number in (("cpu", spec.cpu, n_cpu), ("gpu", spec.gpu, n_gpu)):
         for index in range(number):
             environment = worker_environment(settings.nthreads)
             if group == "gpu" and n_gpus:
-                environment["CUDA_VISIBLE_DEVICES"] = _nth_gpu(index // settings.workers_per_gpu)
+                environment["CUDA_VISIBLE_DEVICES"] = _nth_gpu(index // per_card)
             limit = share if settings.memory_limit == "auto" else settings.memory_limit
             resources = (
                 {"CPU": settings.nthreads, "GPU": 0} if group == "cpu" else {"CPU": 0, "GPU": 1}
@@ -86,14 +91,29 @@ def make_security(spec: AnyCluster) -> Any:
         ) from error
 
 
-def _share_machine(spec: ClusterSpec) -> tuple[int, int, int]:
+def _share_machine(spec: ClusterSpec, per_card: int) -> tuple[int, int, int]:
     """Give the numbers of CPU and GPU workers on this machine, and the memory for each."""
     n_cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else (os.cpu_count() or 1)
     wanted_cpu, wanted_gpu = spec.cpu.n_workers, spec.gpu.n_workers
     n_cpu = max(1, n_cores // spec.cpu.nthreads) if wanted_cpu == "auto" else wanted_cpu
-    n_gpu = count_gpus() * spec.gpu.workers_per_gpu if wanted_gpu == "auto" else wanted_gpu
+    n_gpu = count_gpus() * per_card if wanted_gpu == "auto" else wanted_gpu
     share = int(psutil.virtual_memory().total * 0.8 / max(1, n_cpu + n_gpu))
     return n_cpu, n_gpu, share
+
+
+def share_card(group: WorkerGroup) -> int:
+    """Say how many workers share a card: as the file says, or as many as were measured."""
+    if group.workers_per_gpu != "auto":
+        return group.workers_per_gpu
+    return _measure_card() if count_gpus() else 1
+
+
+@cache
+def _measure_card() -> int:
+    """Measure on this machine's first card, once in this process."""
+    from i2r.models.packing import choose_packing, measure_packings
+
+    return choose_packing(measure_packings("cuda:0", most=MOST_PER_CARD))
 
 
 def planned_workers(spec: AnyCluster) -> tuple[int, int]:
@@ -107,7 +127,9 @@ def planned_workers(spec: AnyCluster) -> tuple[int, int]:
         return spec.cpu.jobs * spec.cpu.processes, spec.cpu.memory_bytes
     if spec.type == "none":
         return 1, int(psutil.virtual_memory().total)
-    n_cpu, _, share = _share_machine(spec)
+    # Planning measures nothing.
+    per_card = 1 if spec.gpu.workers_per_gpu == "auto" else spec.gpu.workers_per_gpu
+    n_cpu, _, share = _share_machine(spec, per_card)
     limit = spec.cpu.memory_limit
     return n_cpu, share if limit == "auto" else int(parse_bytes(limit))
 

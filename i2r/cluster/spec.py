@@ -1,7 +1,7 @@
 """A cluster file: its fields, which are Dask's and dask-jobqueue's own, and how it is read."""
 
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 import yaml
@@ -26,7 +26,11 @@ class WorkerGroup(_Fields):
     nthreads: int = Field(1, ge=1, description="Threads of each worker")
     memory_limit: str = Field("auto", description="Memory of each worker, for example 4GiB")
     required: bool = Field(False, description="Fail at once where there is no such worker")
-    workers_per_gpu: int = Field(1, ge=1, description="Worker processes that share one card")
+    workers_per_gpu: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        1,
+        description="Worker processes that share one card; 'auto' measures how many are worth it "
+        "on its first card, which takes about half a minute at the start",
+    )
 
 
 class JobGroup(_Fields):

@@ -6,7 +6,7 @@ import sys
 
 NAMES = [
     "kernels", "features", "crops", "loader", "conversion", "chain", "mapping", "genes", "regulation", "screens",
-    "nulls", "scale", "scaling", "backpressure",
+    "nulls", "scale", "scaling", "backpressure", "packing",
 ] + (["segmenter", "bbbc013", "steiner"] if "I2R_DATA" in os.environ else [])  # fmt: skip
 
 for name in NAMES:

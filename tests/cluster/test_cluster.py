@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from i2r.cluster import ClusterSpec, WorkerGroup, load_cluster
+from i2r.cluster.local import share_card
 from i2r.errors import InputError
 from i2r.pipeline import startup
 from i2r.pipeline.executors import InProcess, OnCluster, open_executor
@@ -259,3 +260,12 @@ def test_an_empty_cluster_file_is_the_default_and_addresses_are_recognised(tmp_p
 )
 def test_cluster_files_that_ship_can_be_read(path: Path) -> None:
     load_cluster(str(path))
+
+
+def test_how_many_share_a_card_is_a_number_or_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert share_card(WorkerGroup(workers_per_gpu=3)) == 3
+    assert share_card(WorkerGroup(workers_per_gpu="auto")) == 1, "no card, nothing to measure"
+    for wrong in (0, "many"):
+        with pytest.raises(ValueError, match="workers_per_gpu"):
+            WorkerGroup(workers_per_gpu=wrong)
