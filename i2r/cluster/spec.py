@@ -5,9 +5,10 @@ from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from i2r.errors import InputError
+from i2r.store.urls import refuse_secrets
 
 Group = Literal["cpu", "gpu"]
 JOB_TYPES = ("slurm", "pbs")
@@ -114,6 +115,12 @@ class ClusterSpec(_Fields):
     gpu: WorkerGroup = WorkerGroup()
     dashboard_address: str = "127.0.0.1:8787"
     security: dict[str, Any] | None = Field(None, description="Arguments of dask's Security")
+
+    @field_validator("address")
+    @classmethod
+    def _check_address(cls, value: str | None) -> str | None:
+        refuse_secrets(value or "")
+        return value
 
 
 class JobClusterSpec(_Fields):

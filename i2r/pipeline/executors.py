@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 _RESOURCE: dict[Group, str] = {"cpu": "CPU", "gpu": "GPU"}
 
 
+# Parts of a cluster file that may hold secrets: they are not written down.
+_UNTOLD: Any = {"security": True} | {group: {"job_script_prologue"} for group in _RESOURCE}
+
 # A scheduler that was only cut off for a moment is found again.
 RECONNECT_S = 30.0
 
@@ -116,7 +119,7 @@ class OnCluster:
             self.link = str(self._client.dashboard_link)
             self._address = self._client.scheduler_info()["address"]
             self.description = {
-                **spec.model_dump(exclude={"security"}),
+                **spec.model_dump(exclude=_UNTOLD),
                 "cpu_slots": self.slots("cpu"),
                 "gpu_slots": self.slots("gpu"),
             }

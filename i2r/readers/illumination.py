@@ -32,7 +32,7 @@ def read_function(url: str, *, shape: tuple[int, int]) -> npt.NDArray[np.float32
     Raises
     ------
     InputError
-        If it is no such file, of another shape, or not positive and finite everywhere.
+        If it is no such file, too large, of another shape, or not positive and finite everywhere.
     """
     where = f"illumination function {files.without_secrets(url)}"
     try:
@@ -70,6 +70,7 @@ def _decode_npy(data: bytes) -> npt.NDArray[np.number]:
 def _decode_mat(data: bytes) -> npt.NDArray[np.number]:
     from scipy.io import loadmat
 
+    files.check_mat(data)
     try:
         content = loadmat(io.BytesIO(data))
     except Exception as error:  # a damaged file may end anywhere in SciPy's reader

@@ -1,9 +1,7 @@
 """CSV tables that list image files: read as text, columns found by their usual names."""
 
-import gzip
 import io
 import re
-import zlib
 from collections.abc import Mapping
 
 import pandas as pd
@@ -34,16 +32,15 @@ def read_sheet(source: str) -> pd.DataFrame:
     Raises
     ------
     InputError
-        If there is no such file, if it is no CSV table, or if it has no rows.
+        If there is no such file, if it is no CSV table, too large, or has no rows.
     """
     where = files.without_secrets(source)
     try:
         data = files.read_bytes(source)
     except (FileNotFoundError, IsADirectoryError) as error:
         raise InputError(f"{where}: no such file. Give the path of a CSV table.") from error
+    data = files.unpack(data, where)
     try:
-        if data.startswith(b"\x1f\x8b"):
-            data = gzip.decompress(data)
         if b"\0" in data:
             raise ValueError("it holds a NUL character")  # which no path may
         table = pd.read_csv(
@@ -52,7 +49,7 @@ def read_sheet(source: str) -> pd.DataFrame:
             keep_default_na=False,
             skipinitialspace=True,
         )
-    except (ValueError, OSError, EOFError, zlib.error) as error:
+    except (ValueError, OSError) as error:
         detail = (str(error) or type(error).__name__).splitlines()[0]
         raise InputError(f"{where}: no CSV table in UTF-8 ({detail}). Export it again.") from error
     table.columns = pd.Index([str(name).strip() for name in table.columns])

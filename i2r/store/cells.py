@@ -1,6 +1,5 @@
 """Counts of single cells: tables, 10x folders (matrix market) and AnnData files."""
 
-import gzip
 import io
 from collections.abc import Mapping
 
@@ -93,8 +92,7 @@ def _read_10x(url: str) -> tuple[list[str], Counts]:
 
 
 def _unpack(url: str) -> bytes:
-    data = files.read_bytes(url)
-    return gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
+    return files.unpack(files.read_bytes(url), f"counts {url}")
 
 
 def _read_anndata(url: str) -> tuple[list[str], Counts]:

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import IO, Any, NamedTuple
 
 from i2r.errors import InputError
+from i2r.store.packed import check_mat, unpack
 from i2r.store.traffic import count_read, count_write
 from i2r.store.urls import (
     is_local,
@@ -18,6 +19,7 @@ from i2r.store.urls import (
     local_path,
     normalise_url,
     parent_url,
+    refuse_secrets,
     resolve_url,
     without_secrets,
 )
@@ -25,6 +27,7 @@ from i2r.store.urls import (
 __all__ = [
     "FoundFile",
     "Stat",
+    "check_mat",
     "check_writable",
     "create_exclusively",
     "exists",
@@ -39,10 +42,12 @@ __all__ = [
     "open_file",
     "parent_url",
     "read_bytes",
+    "refuse_secrets",
     "remove_file",
     "remove_tree",
     "resolve_url",
     "stat",
+    "unpack",
     "without_secrets",
     "write_bytes",
 ]
@@ -66,6 +71,7 @@ def _open_system(url: str) -> tuple[Any, str]:
     """Open a URL's file system and give the path in it."""
     from fsspec.core import url_to_fs  # 0.1 s, and local experiments never need it
 
+    refuse_secrets(url)
     # Other workers write while we list: a listing from the cache would be a stale one.
     system, path = url_to_fs(url, use_listings_cache=False)
     return system, path

@@ -171,16 +171,8 @@ def _read_text(url: str) -> str:
         data = files.read_bytes(url)
     except (FileNotFoundError, IsADirectoryError) as error:
         raise InputError(f"{url}: no such file. Give the path of one.") from error
-    if data[:2] == b"\x1f\x8b":
-        import gzip
-        import zlib
-
-        try:
-            data = gzip.decompress(data)
-        except (OSError, EOFError, zlib.error) as error:
-            raise InputError(f"{url}: damaged gzip file ({error}). Export it again.") from error
     try:
-        return data.decode("utf-8-sig")
+        return files.unpack(data, url).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"{url}: not text in UTF-8. Export it again.") from error
 

@@ -8,6 +8,12 @@ from i2r.errors import InputError
 _LOCAL_SCHEMES = ("file://", "local://")
 # A colon is an NTFS stream, '*', '?' and '[' are globs to fsspec's recursive remove.
 _FORBIDDEN = re.compile(r'[\x00-\x1f\x7f\\:*?"<>|\[\]]')
+# user:password@host, where the password may hold slashes but host:port/ is none; and what signed
+# links carry in their query.
+_PASSWORD = re.compile(r"://[^/?#@]*:(?!\d+(?:[/?#]|$))[^@]*@")
+_SIGNATURE = re.compile(
+    r"[?&][^=&]*(sig|token|secret|passw|pwd|credential|key)[^=&]*=[^&]", re.IGNORECASE
+)
 # Names that Windows keeps for devices: a result copied there would lose these files.
 _DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
@@ -28,9 +34,15 @@ def normalise_url(url: str) -> str:
     """Write an address in one way: absolute local paths, no slash at the end.
 
     Workers may run in other folders than the client, so relative paths end here.
+
+    Raises
+    ------
+    InputError
+        If the URL holds a password or a signature.
     """
     if is_local(url):
         return os.path.abspath(os.path.expanduser(local_path(url)))
+    refuse_secrets(url)
     scheme, separator, rest = url.partition("://")
     return f"{scheme}{separator}{rest.rstrip('/')}"
 
@@ -95,8 +107,24 @@ def _check_name(name: str, part: str) -> None:
     )
 
 
+def refuse_secrets(url: str) -> None:
+    """Refuse URLs with a password, token or signature: addresses are written down in many places.
+
+    Raises
+    ------
+    InputError
+        If there is one; the message does not repeat it.
+    """
+    if _PASSWORD.search(url) or _SIGNATURE.search(url):
+        raise InputError(
+            f"{without_secrets(url)}: the URL holds a password, key or signature, which would be "
+            "written down with it. Leave it out; give it in the environment (AWS_ACCESS_KEY_ID, "
+            "AWS_SECRET_ACCESS_KEY, ...) or in fsspec's configuration."
+        )
+
+
 def without_secrets(url: str) -> str:
     """Write a URL for people: without user, password and query string (signed links)."""
     if "://" not in url:
         return url
-    return re.sub(r"(?<=://)[^/@]*@", "", url.partition("?")[0])
+    return re.sub(r"(?<=://)[^/?#]*@", "", _PASSWORD.sub("://", url).partition("?")[0])

@@ -169,7 +169,8 @@ def test_wrong_tables_are_explained(tmp_path: Path, lines: list[str], message: s
 def test_no_table_and_no_text(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file"):
         scan(str(tmp_path / "t.csv"), ReaderOptions())
-    for data in (b"\xff\xfe\x00", b"\x1f\x8bbroken"):
+    found = {b"\xff\xfe\x00": "no CSV table", b"\x1f\x8bbroken": "damaged gzip"}
+    for data, message in found.items():
         (tmp_path / "t.csv").write_bytes(data)
-        with pytest.raises(InputError, match="no CSV table"):
+        with pytest.raises(InputError, match=message):
             scan(str(tmp_path / "t.csv"), ReaderOptions())

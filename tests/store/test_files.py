@@ -91,10 +91,40 @@ def test_normal_forms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("s3://key:secret@bucket/a", "s3://bucket/a"),
         ("/a/b?c@d", "/a/b?c@d"),
         ("memory://a", "memory://a"),
+        ("s3://key:se/cr?e@t@bucket/a", "s3://bucket/a"),
+        ("cache::s3://key:secret@bucket/a", "cache::s3://bucket/a"),
+        ("http://host:8080/a@b", "http://host:8080/a@b"),
     ],
 )
 def test_secrets_are_left_out(url: str, shown: str) -> None:
     assert files.without_secrets(url) == shown
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "s3://key:hunter2@bucket/a", "s3://key:hun/ter2@bucket/a", "s3://key:hun?ter2@bucket",
+        "https://me:hunter2@host:8080/a", "https://host/a?X-Amz-Signature=hunter2&x=1",
+        "https://host/a?x=1&token=hunter2", "https://host/a?AWSAccessKeyId=hunter2",
+        "tls://me:hunter2@host:8786", "cache::s3://:hunter2@bucket/a", "abfs://a?sig=hunter2",
+    ],
+)  # fmt: skip
+def test_a_url_with_a_secret_is_refused_without_repeating_it(url: str) -> None:
+    for use in (files.normalise_url, files.read_bytes, files.refuse_secrets):
+        with pytest.raises(InputError, match=r"holds a password.*environment") as refused:
+            use(url)
+        assert "ter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "s3://bucket/a", "sftp://me@host/a", "http://host:8080/a@b", "http://host/a?download=1",
+        "http://host/a:b@c", "memory://a?token=", "gs://bucket/a/b:c",
+    ],
+)  # fmt: skip
+def test_a_url_without_a_secret_is_none_to_refuse(url: str) -> None:
+    assert files.normalise_url(url) == url
 
 
 # ------------------------------------------------------------------------------- one file

@@ -1,0 +1,68 @@
+"""Files of the user's that are compressed: unpacked up to a bound and never beyond."""
+
+import gzip
+import io
+import struct
+import zlib
+
+from i2r.errors import InputError
+
+# As much as of XML. A kilobyte of gzip can stand for a megabyte, a gigabyte for all memory.
+MAX_BYTES = 2**31
+_PIECE = 2**20
+# Of a MATLAB file, versions 5 to 7: its header, and the type of an element that is compressed.
+_MAT_HEADER, _MAT_COMPRESSED = 128, 15
+
+
+def unpack(data: bytes, where: str) -> bytes:
+    """Give the content of a file that may be compressed with gzip.
+
+    Parameters
+    ----------
+    data
+        The file's bytes; without gzip's first two they are the content.
+    where
+        What to call the file in messages.
+
+    Raises
+    ------
+    InputError
+        If it is damaged, or more than `MAX_BYTES` when unpacked: nothing beyond is.
+    """
+    if not data.startswith(b"\x1f\x8b"):
+        return data
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
+            content = file.read(MAX_BYTES + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{where}: damaged gzip file ({error}). Export it again.") from error
+    if len(content) > MAX_BYTES:
+        raise InputError(
+            f"{where}: over {MAX_BYTES} bytes when unpacked, expected a table. Check it, or cut it "
+            "into several."
+        )
+    return content
+
+
+def check_mat(data: bytes) -> None:
+    """Refuse a MATLAB file whose compressed elements are more than `MAX_BYTES` when unpacked.
+
+    Raises
+    ------
+    ValueError
+        If they are. Damaged files pass: their reader says what is wrong with them.
+    """
+    order = "<" if data[126:_MAT_HEADER] == b"IM" else ">"
+    at, n_bytes = _MAT_HEADER, 0
+    while at + 8 <= len(data):
+        kind, size = struct.unpack_from(f"{order}II", data, at)
+        unpacker, packed = zlib.decompressobj(), data[at + 8 : at + 8 + size]
+        while kind == _MAT_COMPRESSED and packed:
+            try:
+                n_bytes += len(unpacker.decompress(packed, _PIECE))
+            except zlib.error:
+                return
+            if n_bytes > MAX_BYTES:
+                raise ValueError(f"over {MAX_BYTES} bytes when unpacked")
+            packed = unpacker.unconsumed_tail
+        at += 8 + size

@@ -1,0 +1,95 @@
+"""A small file that unpacks into a huge one is refused before it takes the memory."""
+
+import gzip
+import io
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.io import savemat
+
+from i2r.errors import InputError
+from i2r.readers.illumination import read_function
+from i2r.readers.sheets import read_sheet
+from i2r.store import packed
+from i2r.store.cells import read_counts
+from i2r.store.gene_tables import read_frame, read_gene_sets
+
+BOUND = 2**20
+HUGE = 2**26
+
+
+@pytest.fixture
+def bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packed, "MAX_BYTES", BOUND)
+
+
+def bomb(line: bytes) -> bytes:
+    data = gzip.compress(line * (HUGE // len(line)))
+    assert len(data) < HUGE / 100
+    return data
+
+
+@given(parts=st.lists(st.binary(max_size=100), min_size=1, max_size=3))
+def test_what_is_compressed_comes_back_and_the_rest_stays(parts: list[bytes]) -> None:
+    content = b"".join(parts)
+    assert packed.unpack(b"".join(map(gzip.compress, parts)), "it") == content
+    plain = content.removeprefix(b"\x1f\x8b")
+    assert packed.unpack(plain, "it") == plain
+
+
+def test_a_file_of_the_greatest_size_is_read(bound: None) -> None:
+    assert len(packed.unpack(gzip.compress(bytes(BOUND)), "it")) == BOUND
+    with pytest.raises(InputError, match="over 1048576 bytes when unpacked"):
+        packed.unpack(gzip.compress(bytes(BOUND + 1)), "it")
+    in_two = gzip.compress(bytes(BOUND)) + gzip.compress(b"x")
+    with pytest.raises(InputError, match="when unpacked"):
+        packed.unpack(in_two, "it")
+
+
+@pytest.mark.parametrize("keep", [0.3, 0.99])
+def test_a_damaged_file_is_named(keep: float) -> None:
+    data = gzip.compress(np.random.default_rng(0).bytes(1000))
+    with pytest.raises(InputError, match=r"t\.gz: damaged gzip file"):
+        packed.unpack(data[: int(keep * len(data))], "t.gz")
+
+
+READERS: dict[str, tuple[str, bytes, Callable[[str], object]]] = {
+    "sheet": ("load_data.csv.gz", b"P1,A01,1\n", read_sheet),
+    "table of genes": ("genes.csv.gz", b"TP53,1\n", read_frame),
+    "gene sets": ("sets.gmt.gz", b"SET\td\tTP53\n", read_gene_sets),
+    "matrix of cells": ("matrix.mtx.gz", b"%%MatrixMarket\n", read_counts),
+}
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_every_reader_of_tables_is_bounded(name: str, tmp_path: Path, bound: None) -> None:
+    file, line, read = READERS[name]
+    (tmp_path / file).write_bytes(bomb(line))
+    (tmp_path / "features.tsv").write_text("g1\tG1\n")
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputError, match=f"{file}: over {BOUND} bytes when unpacked"):
+            read(str(tmp_path / file))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 8 * BOUND
+
+
+def test_a_matlab_file_is_bounded(tmp_path: Path, bound: None) -> None:
+    buffer = io.BytesIO()
+    savemat(buffer, {"Image": np.ones(HUGE // 8)}, do_compression=True)
+    path = tmp_path / "function.mat"
+    path.write_bytes(buffer.getvalue())
+    assert path.stat().st_size < BOUND
+    with pytest.raises(InputError, match=f"unreadable .over {BOUND} bytes when unpacked"):
+        read_function(str(path), shape=(8, 9))
+    small = io.BytesIO()
+    savemat(small, {"Image": np.ones((8, 9))}, do_compression=True)
+    path.write_bytes(small.getvalue())
+    assert read_function(str(path), shape=(8, 9)).shape == (8, 9)
