@@ -1,4 +1,4 @@
-"""All benchmarks, one after another: ``python -m tests.benchmarks`` (about ten minutes)."""
+"""All benchmarks, one after another: ``python -m tests.benchmarks`` (about half an hour)."""
 
 import os
 import subprocess
@@ -6,7 +6,7 @@ import sys
 
 NAMES = [
     "kernels", "features", "crops", "loader", "conversion", "chain", "mapping", "genes", "regulation", "screens",
-    "nulls", "scale", "scaling", "backpressure", "packing",
+    "nulls", "scale", "scaling", "backpressure", "packing", "encoders",
 ] + (["segmenter", "bbbc013", "steiner"] if "I2R_DATA" in os.environ else [])  # fmt: skip
 
 for name in NAMES:

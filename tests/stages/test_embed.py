@@ -69,6 +69,33 @@ def test_every_crop_is_embedded_and_labelled(
     )
 
 
+def test_a_fast_screen_reads_embeddings(cropped: Path, plate: PlateFiles, tmp_path: Path) -> None:
+    """Of what is named, not of features that are there too."""
+    path, _ = write_encoder(tmp_path)
+    content = describe_pipeline(plate, screen=False)
+    screen = {"stage": "screen", "method": "fast", "n_folds": 2, "control_draws": 1}
+    content["stages"] += [
+        "features", {"stage": "embed", "umap": False, "encoder": str(path)},
+        {**screen, "name": "by-embedding", "needs": ["embed"]},
+        {**screen, "name": "by-feature", "needs": ["features"]},
+    ]  # fmt: skip
+    assert run_here(parse_pipeline(content, where="test"), cropped).exit_code == 0
+    experiment = open_experiment(str(cropped))
+    found = {
+        name: experiment.table(name).query("kind == 'treated'")
+        for name in ("by-embedding", "by-feature")
+    }
+    assert found["by-embedding"]["score"].notna().all()
+    assert set(found["by-embedding"]["condition"]) == set(found["by-feature"]["condition"])
+    names = {
+        name: set(table["feature"]) - {"", "nuclei per field"} for name, table in found.items()
+    }
+    assert names["by-embedding"] <= {"e0", "e1", "e2", "e3"}
+    assert not names["by-feature"] & {"e0", "e1", "e2", "e3"}
+    scores = [table.set_index("condition")["score"].sort_index() for table in found.values()]
+    assert not np.allclose(*scores)
+
+
 def test_needs_come_in_any_order_and_go_by_what_the_stages_are(
     cropped: Path, plate: PlateFiles, tmp_path: Path
 ) -> None:
