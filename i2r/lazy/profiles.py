@@ -40,7 +40,7 @@ class ProfilePlan(NamedTuple):
     aggregate, correction
         See `i2r.stages.embed.Embed`.
     umap
-        Whether to lay wells out in two dimensions, where umap-learn is installed.
+        Whether to lay wells out in two dimensions.
     """
 
     wells: pd.DataFrame
@@ -253,35 +253,50 @@ def _cluster(
 
 
 def _lay_out(plan: ProfilePlan, profiles: _Profiles, seed: np.random.SeedSequence) -> pd.DataFrame:
-    """Lay the wells out in two dimensions; no rows where umap-learn is absent or wells are few."""
-    known = np.flatnonzero(profiles.well_counts > 0)
-    nothing = pd.DataFrame({"plate": [], "well": [], "class": [], "x": [], "y": []})
-    if not plan.umap or len(known) < MIN_UMAP:
-        return nothing
-    try:
-        import umap
-    except ImportError:
-        return nothing
-    import warnings
+    """Lay the wells out in two dimensions; no rows where wells are few.
 
+    By UMAP where umap-learn is installed (McInnes, Healy and Melville, 2018,
+    doi:10.48550/arXiv.1802.03426), or else by the first two principal components.
+    """
+    known = np.flatnonzero(profiles.well_counts > 0)
+    if not plan.umap or len(known) < MIN_UMAP:
+        text = dict.fromkeys(["plate", "well", "class", "method"], "str")
+        types = {**text, "x": "float64", "y": "float64"}
+        return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in types.items()})
     rows = profiles.wells[known]
     spread = rows.std(axis=0)
     rows = (rows - rows.mean(axis=0)) / np.where(spread > 0, spread, 1)
-    with warnings.catch_warnings():
-        # It says that a seed means one thread, and that few wells have few neighbours: both meant.
-        warnings.simplefilter("ignore")
-        placed = umap.UMAP(
-            n_neighbors=min(UMAP_NEIGHBOURS, len(known) - 1),
-            init="random" if len(known) < UMAP_NEIGHBOURS else "spectral",
-            random_state=int(seed.generate_state(1)[0]),
-        ).fit_transform(rows.astype(np.float32))
+    try:
+        placed, method = _place_by_umap(rows, int(seed.generate_state(1)[0])), "UMAP"
+    except ImportError:
+        left, lengths, _ = np.linalg.svd(rows, full_matrices=False)
+        placed, method = (left * lengths)[:, :2], "principal components"
     wells = plan.wells.iloc[known]
     return pd.DataFrame(
         {
             "plate": wells["plate"].to_numpy(),
             "well": wells["well"].to_numpy(),
             "class": wells["class"].to_numpy(),
+            "method": method,
             "x": placed[:, 0].astype(np.float64),
             "y": placed[:, 1].astype(np.float64),
         }
     )
+
+
+def _place_by_umap(rows: np.ndarray, seed: int) -> np.ndarray:
+    """Place rows in two dimensions; needs umap-learn."""
+    import warnings
+
+    with warnings.catch_warnings():
+        # It says that TensorFlow is absent, that a seed means one thread, and that few wells have
+        # few neighbours: all meant.
+        warnings.simplefilter("ignore")
+        import umap
+
+        few = len(rows) < UMAP_NEIGHBOURS
+        return umap.UMAP(
+            n_neighbors=min(UMAP_NEIGHBOURS, len(rows) - 1),
+            init="random" if few else "spectral",
+            random_state=seed,
+        ).fit_transform(rows.astype(np.float32))

@@ -6,7 +6,7 @@ from hashlib import sha256
 from typing import Literal
 
 from i2r.pipeline.spec import Pipeline
-from i2r.stages.base import FINISH, Stage
+from i2r.stages.base import FINISH, WHOLE, Stage
 from i2r.store.experiment import Experiment
 
 State = Literal["waiting", "ready", "running", "done", "failed", "blocked"]
@@ -79,7 +79,7 @@ class UnitGraph:
             return
         for unit in units.values():
             for name in stage.needs:
-                same = self.units[name].get(unit.key)
+                same = None if unit.key == WHOLE else self.units[name].get(unit.key)
                 if same is None:
                     if self._open[name]:
                         self._waiting_for_stage[name].append(unit)
@@ -163,7 +163,8 @@ class UnitGraph:
             for name in stage.needs:
                 units = self.units[name]
                 used = stage.used_keys(self.experiment, unit.key, self._by_title[name])
-                if used is None and unit.key in units:
+                # Two stages that are one unit each: the later one reads the earlier one's tables.
+                if used is None and unit.key in units and unit.key != WHOLE:
                     used = [unit.key]
                 if used is None:
                     upstream[name] = self._digest(name) or "absent"

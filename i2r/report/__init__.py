@@ -9,6 +9,9 @@ Every module in ``i2r/report/sections`` is a section, found by its path. It defi
 ``draw(source)``
     Takes a `ReportSource` and returns an HTML fragment, or None where the experiment holds
     nothing for this section, which then does not appear.
+``list_tables(source)``
+    Optional: names and tables of what its figures show and no table of the page has. They become
+    CSV files beside the figures.
 
 A section makes its HTML with `i2r.report.html`: ``table(frame, caption)`` for a table that
 readers can sort, ``fill(text, **values)`` or ``render("name.html", **values)`` for anything

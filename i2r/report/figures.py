@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from html.parser import HTMLParser
 from typing import NamedTuple
 
+import pandas as pd
+
 from i2r.report.html import read_text
 
 _SVG = re.compile(r"<svg\b(?P<head>[^>]*)>(?P<body>.*?)</svg>", re.S)
@@ -27,21 +29,29 @@ class File(NamedTuple):
     data: bytes
 
 
-def list_files(sections: Sequence[tuple[str, str, str]]) -> Iterator[File]:
+def list_files(
+    sections: Sequence[tuple[str, str, str]],
+    tables: Sequence[tuple[str, str, pd.DataFrame]] = (),
+) -> Iterator[File]:
     """Take the figures and tables out of the sections of a page.
 
     Parameters
     ----------
     sections
         Anchor, title and HTML of each.
+    tables
+        Anchor, name and rows of more tables, which the page does not show.
 
     Yields
     ------
     File
         ``SECTION/01-what-it-shows.svg`` for drawings, ``.png`` for pictures and ``.csv`` for
         tables, which hold numbers as they are, not as they are written for people. Drawings of
-        the page are told apart by their order, so a name can change when a section does.
+        the page are told apart by their order, so a name can change when a section does. Tables
+        behind figures are ``SECTION/NAME.csv``.
     """
+    for anchor, name, frame in tables:
+        yield File(f"{anchor}/{_plain(name)}.csv", frame.to_csv(index=False).encode())
     style = "\n".join(_RULES.findall(read_text("style.css")))
     for anchor, _, body in sections:
         found = sorted(

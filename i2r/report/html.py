@@ -13,6 +13,8 @@ import pandas as pd
 from markupsafe import Markup
 
 MISSING = "\N{EN DASH}"
+# Letters that a column of text has room for before its words are broken into lines.
+MIN_WIDTH = 24
 ROLE_NAMES = {
     "treated": "treated",
     "positive_control": "positive control",
@@ -57,6 +59,10 @@ def table(
     """
     numeric = [bool(pd.api.types.is_numeric_dtype(frame[name])) for name in frame]
     largest = {name: float(frame[name].max()) for name in bars if len(frame)}
+    widths = [
+        0 if is_number else min(MIN_WIDTH, _longest(frame[name]))
+        for name, is_number in zip(frame.columns, numeric, strict=True)
+    ]
     write = {name: score if name in scores else number for name in frame}
     rows = [
         [
@@ -68,9 +74,14 @@ def table(
         for row in frame.itertuples(index=False, name=None)
     ]  # fmt: skip
     return render(
-        "table.html", headings=list(zip(frame.columns, numeric, strict=True)), rows=rows,
+        "table.html", headings=list(zip(frame.columns, numeric, widths, strict=True)), rows=rows,
         caption=caption,
     )  # fmt: skip
+
+
+def _longest(cells: pd.Series) -> int:
+    """Count the letters of a column's longest text."""
+    return max((len(str(cell)) for cell in cells), default=0)
 
 
 def _share(value: Any, largest: float | None) -> float | None:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from types import ModuleType
 from typing import NamedTuple
 
+import pandas as pd
 from markupsafe import Markup
 
 from i2r.report import html
@@ -15,11 +16,24 @@ from i2r.store import files
 
 
 class Page(NamedTuple):
-    """The finished file, the sections that could not be drawn, and all sections one by one."""
+    """The finished report.
+
+    Attributes
+    ----------
+    content
+        The file.
+    problems
+        Sections that could not be drawn, and why.
+    sections
+        Anchor, title and HTML of each section.
+    tables
+        Anchor, name and rows of what figures show and no table of the page has.
+    """
 
     content: str
     problems: dict[str, Exception]
     sections: Sequence[tuple[str, str, str]] = ()
+    tables: Sequence[tuple[str, str, pd.DataFrame]] = ()
 
 
 def find_sections() -> list[ModuleType]:
@@ -47,7 +61,8 @@ def make_page(source: ReportSource, *, heading: str = "", now: datetime | None =
         Time to put on it.
     """
     problems: dict[str, Exception] = {}
-    sections = list(_draw_sections(source, problems))
+    behind: list[tuple[str, str, pd.DataFrame]] = []
+    sections = list(_draw_sections(source, problems, behind))
     script = html.read_text("script.js")
     content = html.render(
         "page.html",
@@ -59,17 +74,21 @@ def make_page(source: ReportSource, *, heading: str = "", now: datetime | None =
         script=Markup(script),
         script_hash=html.script_hash(script),
     )
-    return Page(str(content), problems, sections)
+    return Page(str(content), problems, sections, behind)
 
 
 def _draw_sections(
-    source: ReportSource, problems: dict[str, Exception]
+    source: ReportSource,
+    problems: dict[str, Exception],
+    behind: list[tuple[str, str, pd.DataFrame]],
 ) -> Iterator[tuple[str, str, Markup]]:
     """Draw one section after another: anchor, title and HTML of those that have something."""
     for module in find_sections():
         name = module.__name__.rpartition(".")[2]
         try:
             body = module.draw(source)
+            if body is not None and hasattr(module, "list_tables"):
+                behind += [(name, words, table) for words, table in module.list_tables(source)]
         except Exception as error:  # whatever it is, the other sections stay
             problems[name] = error
             body = html.fill(

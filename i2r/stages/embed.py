@@ -57,7 +57,11 @@ class Embed(Stage):
     correct_by: str = Field(
         "plate", description="Column of the layout whose values are corrected apart"
     )
-    umap: bool = Field(True, description="Lay wells out in two dimensions, if umap-learn is there")
+    umap: bool = Field(
+        True,
+        description="Lay wells out in two dimensions, by UMAP where umap-learn is installed, by "
+        "principal components elsewhere",
+    )
     seed: int = Field(0, ge=0, description="Seed of nulls (default: the pipeline's)")
 
     reads: ClassVar[Mapping[str, bool]] = {"train": False, "segment": True, "crop": True}

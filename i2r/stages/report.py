@@ -17,7 +17,8 @@ class Report(Stage):
 
     It shows what the earlier stages of the pipeline left in the experiment: counts and warnings,
     plate maps, nuclei, segmentation, rankings, accounting, timings and provenance. Its figures
-    and tables are also files, SVG, PNG and CSV, in the folder ``report`` beside it.
+    and tables are also files, SVG, PNG and CSV, in the folder ``report`` beside it, with the
+    numbers behind every figure.
     """
 
     stage: Literal["report"] = "report"
@@ -74,7 +75,7 @@ def write_report(
     target = experiment.path("report.html")
     written = files.write_bytes(target, page.content.encode())
     files.remove_tree(experiment.url, "report")
-    for file in list_files(page.sections):
+    for file in list_files(page.sections, page.tables):
         written += files.write_bytes(experiment.path("report", file.path), file.data)
     for section, error in page.problems.items():
         raise RuntimeError(

@@ -107,6 +107,15 @@ class Whole(Stub):
         return [WHOLE]
 
 
+class Merged(Whole):
+    """One unit for the whole experiment, whose table the last unit makes."""
+
+    stage: str = "merged"
+
+    def finish(self, experiment: Experiment, keys: Sequence[str]) -> Delayed:
+        return delayed(act)("ok", f"{self.title} *", self.log, wait_s=0.0)
+
+
 class Pairs(Stub):
     """Units that are no wells, each of which uses two wells."""
 

@@ -15,6 +15,7 @@ from tests.conftest import run_here
 from tests.pipeline.stubs import (
     WELLS,
     Finishing,
+    Merged,
     Nothing,
     Pairs,
     Source,
@@ -77,6 +78,18 @@ def test_whole_experiment_stages_wait_for_every_unit_and_the_last_one(
             graph.settle(unit, "done")
     assert seen[-2:] == ["finishing *", f"whole {WHOLE}"]
     assert len(seen) == 6 + 7 + 1
+
+
+def test_of_two_stages_of_one_unit_the_later_waits_for_the_last_unit_of_the_earlier(
+    tmp_path: Path, log: Path
+) -> None:
+    graph = UnitGraph(chain(log, Merged, Whole), plan(tmp_path))
+    for unit in graph.take_ready():
+        graph.settle(unit, "done")
+    (only,) = graph.take_ready()
+    assert only.name == f"merged {WHOLE}"
+    graph.settle(only, "done")
+    assert names(graph.take_ready()) == {"merged *"}
 
 
 def test_what_has_nothing_to_read_is_blocked_and_so_is_what_follows(

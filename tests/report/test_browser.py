@@ -28,16 +28,21 @@ def open_page(folder: Path, content: str) -> subprocess.CompletedProcess[str]:
     """Open a page and give its document as the browser has it, and its log."""
     place = folder / "report.html"
     place.write_text(content, encoding="utf-8")
+    return browse(folder, "--dump-dom", place.as_uri())
+
+
+def browse(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the browser without a window and without a profile of anybody's."""
     options = [
         "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
         "--disable-background-networking", "--disable-component-update", "--disable-sync",
-        f"--user-data-dir={folder / 'profile'}", "--enable-logging=stderr", "--v=0", "--dump-dom",
+        f"--user-data-dir={folder / 'profile'}", "--enable-logging=stderr", "--v=0",
     ]  # fmt: skip
-    command = [str(BROWSER), *options, place.as_uri()]
     environment = {**os.environ, "HOME": str(folder)}
     return subprocess.run(
-        command, capture_output=True, text=True, timeout=60, check=True, env=environment
-    )
+        [str(BROWSER), *options, *arguments],
+        capture_output=True, text=True, timeout=120, check=True, env=environment,
+    )  # fmt: skip
 
 
 def find_console_lines(log: str) -> list[str]:

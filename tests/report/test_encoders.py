@@ -60,7 +60,7 @@ def test_encoders_show_curves_matrix_views_and_surest_nuclei(source: ReportSourc
 
 def test_embeddings_show_what_profiles_are_worth(source: ReportSource) -> None:
     drawn = str(embeddings.draw(source))
-    assert "mean over nuclei, correction none by plate" in drawn
+    assert "mean over nuclei, no correction" in drawn
     assert re.search(r"active.*inert|inert.*active", drawn, re.S)
     assert "Wells in two dimensions" not in drawn, "nothing was laid out"
 
@@ -93,20 +93,28 @@ def test_parts_that_speak_for_a_class_are_orange_and_others_blue() -> None:
     assert (painted[8, 8] == painted[8, 8, 0]).all(), "what does not matter stays grey"
 
 
+def test_many_conditions_have_colours_of_their_own() -> None:
+    names = pd.Series([f"g{i}" for i in range(40)])
+    assert len(set(embeddings.choose_colours(names).values())) == 40
+
+
 def test_wells_are_placed_inside_the_picture_and_clusters_have_their_best_cut() -> None:
     umap = pd.DataFrame(
         {"plate": "P1", "well": ["A01", "A02"], "class": ["negative control", "x"], "x": [0.0, 9.0],
          "y": [4.0, -2.0]}
     )  # fmt: skip
-    drawn = embeddings._draw_map(umap)
-    assert drawn is not None
-    assert [point["title"] for point in drawn["points"]] == [
+    wells = pd.DataFrame({"plate": ["P1", "P1"], "batch": ["b1", "b2"]}, ["P1/A01", "P1/A02"])
+    by_condition, by_batch = embeddings._draw_maps(umap, wells)
+    assert [point["title"] for point in by_condition["points"]] == [
         "P1/A01: negative control",
         "P1/A02: x",
     ]
-    assert all(0 <= p["x"] <= 600 and 0 <= p["y"] <= 400 for p in drawn["points"])
-    assert drawn["points"][0]["colour"] != drawn["points"][1]["colour"]
-    assert embeddings._draw_map(umap.iloc[:0]) is None
+    assert all(0 <= p["x"] <= 400 and 0 <= p["y"] <= 320 for p in by_condition["points"])
+    for drawn in (by_condition, by_batch):
+        assert drawn["points"][0]["colour"] != drawn["points"][1]["colour"]
+    assert by_condition["legend"] == [("x", embeddings.COLOURS[0])]
+    assert [name for name, _ in by_batch["legend"]] == ["b1", "b2"]
+    assert embeddings._draw_maps(umap.iloc[:0], wells) == []
     curves = pd.DataFrame(
         {
             "n_clusters": [2.0, 3, 4],

@@ -1,13 +1,17 @@
 """Where fields and nuclei went: everything listed or labelled is used or left out for a reason."""
 
 from collections import Counter
+from collections.abc import Iterator
 from typing import NamedTuple
+
+import pandas as pd
 
 from i2r.report.html import render
 from i2r.report.source import ReportSource, StageRecord
 
 TITLE = "Accounting"
 ORDER = 60
+MINUS = "\N{MINUS SIGN}"
 
 
 class Step(NamedTuple):
@@ -23,6 +27,19 @@ class Step(NamedTuple):
 
 def draw(source: ReportSource) -> str | None:
     """Show a waterfall of fields, and one of nuclei per crop stage."""
+    falls = _list_falls(source)
+    return render("accounting.html", falls=falls) if falls else None
+
+
+def list_tables(source: ReportSource) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Give the steps of every waterfall."""
+    for title, steps, _ in _list_falls(source):
+        rows = [(step.name.removeprefix(MINUS).strip(), step.kind, step.amount) for step in steps]
+        yield title, pd.DataFrame(rows, columns=["step", "kind", "count"])
+
+
+def _list_falls(source: ReportSource) -> list[tuple[str, list[Step], int]]:
+    """List the waterfalls: title, steps, and what is unexplained."""
     falls = []
     if fields := _account_fields(source):
         falls.append(("Fields", fields, 0))
@@ -30,7 +47,7 @@ def draw(source: ReportSource) -> str | None:
         nuclei = _account_nuclei(source, crop)
         if nuclei is not None:
             falls.append((f"Nuclei: {crop.title}", *nuclei))
-    return render("accounting.html", falls=falls) if falls else None
+    return falls
 
 
 def make_waterfall(
@@ -46,7 +63,7 @@ def make_waterfall(
             left -= lost
             steps.append(
                 Step(
-                    f"\N{MINUS SIGN} {reason}",
+                    f"{MINUS} {reason}",
                     lost,
                     "loss",
                     round(left * scale, 2),

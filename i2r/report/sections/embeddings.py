@@ -1,5 +1,6 @@
 """What embeddings are worth: do wells find each other, which perturbations are alike, a map."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,11 @@ TITLE = "Embeddings"
 ORDER = 46
 # Encoders of a stage that are shown; more of them say little more.
 MAX_ENCODERS = 3
-# Colours that can be told apart (Okabe and Ito); more classes than that are drawn alike.
+# Colours that can be told apart (Okabe and Ito, 2008).
 COLOURS = ("#0b66a8", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8a6d00")
+GREY = "#b3bac2"
+# Names below a map; the marks tell the others.
+MAX_LEGEND = 24
 
 
 def draw(source: ReportSource) -> str | None:
@@ -34,9 +38,11 @@ def _draw_stage(source: ReportSource, stage: StageRecord) -> list[dict[str, Any]
     tables = {name: table for name, table in found.items() if table is not None}
     names = list(dict.fromkeys(tables["reproducibility"]["encoder"]))
     options = stage.options
-    setup = (
-        f"{options.get('aggregate', 'mean')} over nuclei, correction "
-        f"{options.get('correction', 'none')} by {options.get('correct_by', 'plate')}"
+    correction = options.get("correction", "none")
+    setup = f"{options.get('aggregate', 'mean')} over nuclei, " + (
+        "no correction"
+        if correction == "none"
+        else f"correction {correction} by {options.get('correct_by', 'plate')}"
     )
     shown = []
     for name in names[:MAX_ENCODERS]:
@@ -46,7 +52,8 @@ def _draw_stage(source: ReportSource, stage: StageRecord) -> list[dict[str, Any]
                 "title": " ".join(part for part in (stage.title, name) if part), "setup": setup,
                 "n_left_out": max(0, len(names) - MAX_ENCODERS),
                 "table": _list_classes(own["reproducibility"], own["clusters"]),
-                "curve": _draw_curve(own["curves"]), "map": _draw_map(own["umap"]),
+                "layout": next(iter(own["umap"].get("method", ())), "UMAP"),
+                "curve": _draw_curve(own["curves"]), "maps": _draw_maps(own["umap"], source.wells),
             }
         )  # fmt: skip
     return shown
@@ -93,22 +100,58 @@ def _draw_curve(curves: pd.DataFrame) -> dict[str, Any] | None:
     }  # fmt: skip
 
 
-def _draw_map(umap: pd.DataFrame) -> dict[str, Any] | None:
-    """Place wells in two dimensions, controls grey."""
+def _draw_maps(umap: pd.DataFrame, wells: pd.DataFrame) -> list[dict[str, Any]]:
+    """Place wells in two dimensions, once for everything that they can be coloured by.
+
+    Parameters
+    ----------
+    umap
+        One row per well: plate, well, class, x and y.
+    wells
+        The layout by key; its columns plate and batch, where they differ, colour a map each.
+    """
     if not len(umap):
-        return None
-    x = place_on((umap["x"].min(), umap["x"].max() + 1e-9), (16, 584))
-    y = place_on((umap["y"].min(), umap["y"].max() + 1e-9), (384, 16))
-    classes = sorted(set(umap["class"]) - {NEGATIVE_CONTROL, ""})
-    few = len(classes) <= len(COLOURS)
-    colours = dict(zip(classes, COLOURS, strict=False)) if few else {}
-    points = [
-        {
-            "x": x(row.x), "y": y(row.y), "title": f"{row.plate}/{row.well}: {row[3] or 'empty'}",
-            "colour": "#8a939e"
-            if row[3] in (NEGATIVE_CONTROL, "")
-            else colours.get(row[3], COLOURS[0]),
-        }
-        for row in umap[["plate", "well", "class", "x", "y"]].itertuples()
-    ]  # fmt: skip
-    return {"points": points, "legend": list(colours.items())}
+        return []
+    x = place_on((umap["x"].min(), umap["x"].max() + 1e-9), (16, 384))
+    y = place_on((umap["y"].min(), umap["y"].max() + 1e-9), (304, 16))
+    keys = umap["plate"] + "/" + umap["well"]
+    names = umap["class"].replace("", "empty")
+    coloured = {"condition": names}
+    for column in ("plate", "batch"):
+        if column in wells and len(set(wells[column])) > 1:
+            coloured[column] = keys.map(wells[column].astype(str))
+    places = [(x(a), y(b)) for a, b in zip(umap["x"], umap["y"], strict=True)]
+    maps = []
+    for column, values in coloured.items():
+        colours = choose_colours(values)
+        points = [
+            {"x": px, "y": py, "colour": colours.get(value, GREY), "title": f"{key}: {name}"}
+            for (px, py), value, key, name in zip(places, values, keys, names, strict=True)
+        ]
+        legend = list(colours.items()) if len(colours) <= MAX_LEGEND else []
+        maps.append({"by": column, "points": points, "legend": legend, "n": len(colours)})
+    return maps
+
+
+def choose_colours(values: pd.Series) -> dict[str, str]:
+    """Choose a colour for every value; negative controls and empty wells have none.
+
+    Up to seven values have colours that anyone can tell apart; more go round the circle of hues,
+    by turns light and dark.
+    """
+    names = sorted(set(values) - {NEGATIVE_CONTROL, "empty"})
+    if len(names) <= len(COLOURS):
+        return dict(zip(names, COLOURS, strict=False))
+    return {
+        name: f"hsl({round(360 * i / len(names))} 70% {(38, 62)[i % 2]}%)"
+        for i, name in enumerate(names)
+    }
+
+
+def list_tables(source: ReportSource) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Give the wells' places and the curves of the numbers of clusters."""
+    for stage in source.stages_of("embed"):
+        for name, words in (("umap", "map of wells"), ("curves", "numbers of clusters")):
+            table = source.reduced_table(stage.title, f"{stage.title}-{name}")
+            if table is not None and len(table):
+                yield f"{stage.title} {words}", table

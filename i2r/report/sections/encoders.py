@@ -1,6 +1,6 @@
 """What encoders learned: curves, confusions, surest nuclei, and what their calls rest on."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,12 +20,27 @@ MAX_SHOWN, MAX_CLASSES = 8, 24
 MAX_NAMED = 60
 # Share of a tile's brightness that the strongest part of a map takes.
 TINT = 0.75
+# From 0 to 1 in the chart that compares views.
+VIEW_AXIS = (150.0, 700.0)
+# Cells of tables that are no numbers or names: maps of occlusion.
+LISTS = (list, np.ndarray)
 
 
 def draw(source: ReportSource) -> str | None:
     """Show every stage that trained encoders."""
     shown = [found for stage in source.stages_of("train") if (found := _draw_stage(source, stage))]
     return html.render("encoders.html", stages=shown) if shown else None
+
+
+def list_tables(source: ReportSource) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Give the numbers behind curves and matrices, and the nuclei that are shown."""
+    named = (("epochs", "epochs"), ("confusion", "confusion matrix"), ("surest", "surest nuclei"))
+    for stage in source.stages_of("train"):
+        for name, words in named:
+            table = source.reduced_table(stage.title, f"{stage.title}-{name}")
+            if table is not None and len(table):
+                plain = [column for column in table if not isinstance(table[column].iloc[0], LISTS)]
+                yield f"{stage.title} {words}", table[plain]
 
 
 def _draw_stage(source: ReportSource, stage: StageRecord) -> dict[str, Any] | None:
@@ -43,6 +58,7 @@ def _draw_stage(source: ReportSource, stage: StageRecord) -> dict[str, Any] | No
         "title": stage.title, "leaks": stage.options.get("split_by") == "field",
         "table": _list_units(summary, stage),
         "views": _compare_views(summary, stage.options.get("views", ())),
+        "view_ticks": [(place_on((0.0, 1.0), VIEW_AXIS)(t), t) for t in find_ticks(0.0, 1.0)],
         "curves": [] if epochs is None else _draw_curves(epochs),
         "matrix": None if confusion is None else _draw_matrix(confusion, view), "view": view,
         "gallery": [] if surest is None else _draw_gallery(source, stage, surest, view),
@@ -75,7 +91,7 @@ def _compare_views(summary: pd.DataFrame, order: Sequence[str]) -> list[dict[str
     if len(scored) < 2:
         return []
     chance = float(summary["chance"].mean())
-    x = place_on((0.0, 1.0), (150.0, 700.0))
+    x = place_on((0.0, 1.0), VIEW_AXIS)
     return [
         {
             "name": name, "y": 18 + 26 * index, "x": x(row["mean"]), "mean": row["mean"],

@@ -1,5 +1,7 @@
 """Regulatory gene embeddings: clusters and their gene sets, quality of links, stability."""
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 import pandas as pd
 from markupsafe import Markup
@@ -12,6 +14,8 @@ from i2r.report.source import ReportSource, StageRecord
 TITLE = "Regulatory genes"
 ORDER = 36
 SIZE_PX, LABELS, MEMBERS = 520, 40, 14
+# Room for a letter and a line of text.
+LETTER_PX, LINE_PX = 6.8, 11.0
 # Gene sets are named from here on.
 FDR = 0.05
 
@@ -60,16 +64,20 @@ def _draw_map(embedding: pd.DataFrame, clusters: pd.DataFrame) -> Markup:
     if places.shape[1] < 2:
         places = np.pad(places, ((0, 0), (0, 2 - places.shape[1])))
     by_gene = clusters.set_index("gene")
-    named = set(clusters.nlargest(LABELS, "degree")["gene"])
     spans = [(float(v.min()), float(v.max() if np.ptp(v) > 0 else v.min() + 1)) for v in places.T]
     x = place_on(spans[0], (16, SIZE_PX - 70))
     y = place_on(spans[1], (SIZE_PX - 16, 16))
+    at = {
+        gene: (x(float(a)), y(float(b)))
+        for gene, (a, b) in zip(embedding["gene"], places, strict=True)
+    }
+    named = choose_labels(at, list(clusters.nlargest(LABELS, "degree")["gene"]))
     points = []
-    for gene, (a, b) in zip(embedding["gene"], places, strict=True):
+    for gene in embedding["gene"]:
         cluster = int(by_gene.loc[gene, "cluster"])
         points.append(
             {
-                "x": x(float(a)), "y": y(float(b)), "colour": COLOURS[cluster % len(COLOURS)],
+                "x": at[gene][0], "y": at[gene][1], "colour": COLOURS[cluster % len(COLOURS)],
                 "title": f"{gene}: cluster {cluster + 1}", "label": gene if gene in named else "",
             }
         )  # fmt: skip
@@ -77,9 +85,30 @@ def _draw_map(embedding: pd.DataFrame, clusters: pd.DataFrame) -> Markup:
     return html.render(
         "scatter.html", points=points, size=SIZE_PX,
         caption=f"Genes by the first two principal components of their embeddings ({share:.0%} of "
-        f"the variance), coloured by cluster; the {len(named)} with most links are named, others "
-        "appear when you point at them.",
+        f"the variance), coloured by cluster; of the {LABELS} with most links those are named that "
+        "have room, others appear when you point at them.",
     )  # fmt: skip
+
+
+def choose_labels(places: Mapping[str, tuple[float, float]], names: Sequence[str]) -> set[str]:
+    """Choose the names that can be written beside their marks without covering each other.
+
+    Parameters
+    ----------
+    places
+        Of the marks, in units of the drawing.
+    names
+        Names to write, the most important first.
+    """
+    taken: list[tuple[float, float, float]] = []
+    chosen = set()
+    for name in names:
+        x, y = places[name]
+        end = x + 6 + LETTER_PX * len(name)
+        if all(abs(y - other) > LINE_PX or end < left or x > right for left, right, other in taken):
+            taken.append((x, end, y))
+            chosen.add(name)
+    return chosen
 
 
 def _list_clusters(clusters: pd.DataFrame, enrichment: pd.DataFrame | None) -> Markup:

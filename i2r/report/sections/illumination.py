@@ -20,9 +20,11 @@ PICTURES = """
 <div class="fields">
 {% for shown in fields %}
 <figure>
+<div class="pair">
 <img src="{{ shown.before }}" alt="{{ shown.words }} before correction">
 <img src="{{ shown.after }}" alt="{{ shown.words }} after correction">
-<figcaption>Median field, {{ shown.words }}: before and after correction, of
+</div>
+<figcaption>Median field, {{ shown.words }}: before (left) and after correction (right), of
 {{ shown.n_fields|plural("field") }}. Unevenness (largest over smallest)
 {{ shown.uneven_before|number }} before, {{ shown.uneven_after|number }} after.</figcaption>
 </figure>
@@ -47,7 +49,10 @@ def draw(source: ReportSource) -> str | None:
             f"'{stage.options.get('method', 'median')}'): images are divided by them. Least and "
             "greatest value, without unit."
         )
-        fragments.append(fill(PICTURES, fields=fields) + table(measured, caption))
+        fragments.append(
+            fill(PICTURES, fields=fields)
+            + table(measured.rename(columns={"n_fields": "fields"}), caption)
+        )
     return "".join(fragments) or None
 
 

@@ -1,6 +1,6 @@
 """Maps of the plates: nuclei, focus and intensity by well, one colour scale per measure."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -82,6 +82,13 @@ def list_measures(source: ReportSource) -> Iterable[Measure]:
                 "Mean grey value of all pixels, mean of the well's fields, in camera units.",
                 of_channel["mean"], False,
             )  # fmt: skip
+
+
+def list_tables(source: ReportSource) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Give the maps' values: one row per well, one column per measure."""
+    shown = source.wells[["plate", "well", "given", "role"]].rename(columns={"given": "condition"})
+    values = {m.name: m.values.reindex(source.wells.index) for m in list_measures(source)}
+    yield "plate maps", shown.assign(**values)
 
 
 def _draw_measure(

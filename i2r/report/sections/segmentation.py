@@ -28,18 +28,20 @@ BLUE, ORANGE = (0, 200, 255), (255, 150, 0)
 
 
 def draw(source: ReportSource) -> str | None:
-    """Show the fields with the most, the median and the fewest nuclei of every segmentation."""
+    """Show the best, a typical and the worst field of every segmentation."""
     shown = []
     segments = source.stages_of("segment")[:MAX_STAGES]
     for segment in segments:
-        examples = _choose_wells(source, segment)[: MAX_FIELDS // len(segments)]
+        crop = next(
+            (c for c in source.stages_of("crop") if source.upstream(c, "segment") == segment), None
+        )
+        counts = _count_nuclei(source, segment, crop)
+        chosen = choose_wells(counts, source.wells["condition"])
+        examples = [(words, key) for key, words in chosen.items()][: MAX_FIELDS // len(segments)]
         if not examples:
             continue
         channel = _channel_of(source, segment)
         window = _find_window(source, examples, channel)
-        crop = next(
-            (c for c in source.stages_of("crop") if source.upstream(c, "segment") == segment), None
-        )
         fields = [
             drawn
             for words, key in examples
@@ -58,19 +60,60 @@ def draw(source: ReportSource) -> str | None:
     return render("segmentation.html", stages=shown) if shown else None
 
 
-def _choose_wells(source: ReportSource, segment: StageRecord) -> list[tuple[str, str]]:
-    """Choose the wells with the most, the median and the fewest nuclei, and a control."""
-    counts = {k: r.get("nuclei", 0) for k, r in source.results(segment.title).items()}
-    order = sorted((key for key, n in counts.items() if n), key=lambda key: (-counts[key], key))
-    if not order:
-        return []
-    chosen = {order[0]: "most nuclei"}
-    chosen.setdefault(order[-1], "fewest nuclei")
-    chosen.setdefault(order[len(order) // 2], "median nuclei")
-    controls = [key for key in order if source.wells.at[key, "condition"] == NEGATIVE_CONTROL]
+def choose_wells(counts: pd.DataFrame, conditions: pd.Series) -> dict[str, str]:
+    """Choose wells to show: the best, a typical and the worst one, and a negative control.
+
+    Parameters
+    ----------
+    counts
+        One row per well, by key: ``n_nuclei``, ``n_whole`` (not cut by the border of a field) and
+        ``n_sound`` (whole, with a crop).
+    conditions
+        The wells' conditions by key.
+
+    Returns
+    -------
+    dict
+        What the well stands for, by key. The measure is the share of whole nuclei whose size and
+        shape are those of a nucleus (that have a crop), of wells with at least a tenth of the
+        nuclei of the median well, or else the number of nuclei where no well was cropped.
+    """
+    counts = counts[counts["n_nuclei"] > 0]
+    if not len(counts):
+        return {}
+    if counts["n_sound"].notna().any():
+        enough = counts["n_nuclei"] >= counts["n_nuclei"].median() / 10
+        measure = (counts["n_sound"] / counts["n_whole"].clip(lower=1))[enough]
+        best, typical, worst = "best", "typical", "worst"
+    else:
+        measure = counts["n_nuclei"]
+        best, typical, worst = "most nuclei", "median number of nuclei", "fewest nuclei"
+    ranked = pd.DataFrame({"measure": -measure, "key": measure.index})
+    order = list(ranked.sort_values(["measure", "key"])["key"])
+    chosen = {order[0]: best}
+    chosen.setdefault(order[-1], worst)
+    chosen.setdefault(order[len(order) // 2], typical)
+    controls = [key for key in order if conditions[key] == NEGATIVE_CONTROL]
     if controls:
         chosen.setdefault(controls[len(controls) // 2], "negative control")
-    return [(words, key) for key, words in chosen.items()]
+    shown = [best, typical, worst, "negative control"]
+    return dict(sorted(chosen.items(), key=lambda item: shown.index(item[1])))
+
+
+def _count_nuclei(
+    source: ReportSource, segment: StageRecord, crop: StageRecord | None
+) -> pd.DataFrame:
+    """Count nuclei, whole ones and sound ones of every well, from what the stages reported."""
+    labelled = source.results(segment.title)
+    cropped = {} if crop is None else source.results(crop.title)
+    rows = {}
+    for key, result in labelled.items():
+        n_nuclei, found = int(result.get("nuclei", 0)), cropped.get(key)
+        n_border = 0 if found is None else int(found.get("left_out", {}).get("border", 0))
+        n_sound = float("nan") if found is None else float(found.get("nuclei", 0))
+        rows[key] = (n_nuclei, n_nuclei - n_border, n_sound)
+    columns = ["n_nuclei", "n_whole", "n_sound"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 
 
 def _channel_of(source: ReportSource, segment: StageRecord) -> int:
@@ -108,9 +151,13 @@ def _draw_field(
         return None
     nuclei = source.part(segment.title, key)
     counts = nuclei.groupby("field").size().reindex(fields, fill_value=0)
-    order = counts.sort_values(kind="stable", ascending=words == "fewest nuclei")
-    is_extreme = words in ("most nuclei", "fewest nuclei")
-    field = str(order.index[0 if is_extreme else len(order) // 2])
+    n_crops = pd.Series(
+        {field: len(_cropped_labels(source, crop, key, field, nuclei)) for field in fields}
+    )
+    measure = counts if "nuclei" in words else n_crops / counts.clip(lower=1)
+    order = measure.sort_values(kind="stable")
+    place = {"worst": 0, "fewest nuclei": 0, "best": -1, "most nuclei": -1}
+    field = str(order.index[place.get(words, len(order) // 2)])
     plane = source.image(key, field)[channel]
     labels = source.labels(segment.title, key, field)
     factor = -(-max(plane.shape) // FIELD_PX)

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from i2r.report.html import table
+from i2r.report.html import ROLE_NAMES, table
 from i2r.report.source import ReportSource, StageRecord
 
 TITLE = "Other measurements"
@@ -12,6 +12,9 @@ ORDER = 75
 SHOWN_ELSEWHERE = (
     "convert", "illuminate", "quality", "segment", "crop", "screen", "train", "embed", "report",
 )  # fmt: skip
+
+# Numbers that name a nucleus and measure nothing.
+IDENTIFIERS = ("label", "crop", "field")
 
 
 def draw(source: ReportSource) -> str | None:
@@ -32,8 +35,13 @@ def _summarise(source: ReportSource, stage: StageRecord) -> list[dict[str, objec
     if measured is None or not {"plate", "well"} <= set(measured.columns):
         return []
     roles = source.wells[["plate", "well", "role"]]
-    numbers = [name for name in measured.columns if measured[name].dtype.kind in "iuf"]
+    numbers = [
+        name
+        for name in measured.columns
+        if measured[name].dtype.kind in "iuf" and name not in IDENTIFIERS
+    ]
     medians = measured.merge(roles, on=["plate", "well"]).groupby("role")[numbers].median()
+    medians = medians.rename(index=ROLE_NAMES)
     return [
         {"stage": stage.title, "measure": name, "rows": len(measured), **medians[name].to_dict()}
         for name in numbers
