@@ -91,6 +91,35 @@ def make_security(spec: AnyCluster) -> Any:
         ) from error
 
 
+def check_security(spec: AnyCluster, security: Any) -> None:
+    """Refuse a connection that can't come about, before anything is tried.
+
+    Raises
+    ------
+    InputError
+        If certificates are missing or can't be read, or if encryption is required but the
+        scheduler's address is not tls://.
+    """
+    try:
+        found = security.get_connection_args("client")
+    except OSError as error:
+        raise InputError(
+            f"cluster: security: certificates can't be read ({error}), expected PEM files. Check "
+            "the paths and that key and certificate belong together."
+        ) from error
+    address = (spec.address or "") if isinstance(spec, ClusterSpec) else ""
+    if found["ssl_context"] is None and (spec.security or address.startswith("tls://")):
+        raise InputError(
+            f"cluster {address or 'local'}: no certificates, expected tls_ca_file, tls_client_cert "
+            "and tls_client_key. Give them under 'security:', or in Dask's configuration "
+            "(distributed.comm.tls)."
+        )
+    if found["require_encryption"] and address and not address.startswith("tls://"):
+        raise InputError(
+            f"cluster {address}: encryption is required, expected tls://. Correct the address."
+        )
+
+
 def _share_machine(spec: ClusterSpec, per_card: int) -> tuple[int, int, int]:
     """Give the numbers of CPU and GPU workers on this machine, and the memory for each."""
     n_cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else (os.cpu_count() or 1)

@@ -19,7 +19,7 @@ from i2r.cluster import (
 )
 from i2r.cluster.jobs import start_jobs
 from i2r.cluster.keeper import JobKeeper
-from i2r.cluster.local import make_security
+from i2r.cluster.local import check_security, make_security
 from i2r.cluster.settings import JOB_SETTINGS
 from i2r.errors import InputError
 
@@ -63,6 +63,7 @@ def start_cluster(
     from distributed import Client
 
     cluster, keeper, security = None, None, make_security(spec)
+    check_security(spec, security)
     settings: dict[str, Any] = dict(DASK_SETTINGS)
     if isinstance(spec, JobClusterSpec):
         stack.enter_context(dask.config.set(settings | JOB_SETTINGS))
