@@ -1,7 +1,11 @@
 """Where units run: the right workers, their own share of threads, and nothing left behind."""
 
+import importlib
+import json
 import os
+import re
 import socket
+import textwrap
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +13,7 @@ from typing import Any
 
 import psutil
 import pytest
+import yaml
 
 from i2r.cluster import ClusterSpec, WorkerGroup, load_cluster
 from i2r.cluster.local import share_card
@@ -269,3 +274,25 @@ def test_how_many_share_a_card_is_a_number_or_measured(monkeypatch: pytest.Monke
     for wrong in (0, "many"):
         with pytest.raises(ValueError, match="workers_per_gpu"):
             WorkerGroup(workers_per_gpu=wrong)
+
+
+@pytest.mark.parametrize(
+    "file", ["cluster/README.md", "pipelines/notebooks/screen_on_a_cluster.ipynb"]
+)
+def test_the_factory_for_jupyterlabs_extension_makes_workers_of_i2r(
+    file: str, tmp_path: Path
+) -> None:
+    text = (Path(__file__).parents[2] / file).read_text()
+    if file.endswith(".ipynb"):
+        text = "\n".join("".join(cell["source"]) for cell in json.loads(text)["cells"])
+    (block,) = re.findall(r"^( *)labextension:\n((?:\1 +.*\n)+)", text, re.MULTILINE)
+    factory = yaml.safe_load(textwrap.dedent(block[0] + "labextension:\n" + block[1]))
+    factory = factory["labextension"]["factory"]
+    kind = getattr(importlib.import_module(factory["module"]), factory["class"])
+    made = kind(n_workers=1, dashboard_address="127.0.0.1:0", **factory["kwargs"])
+    try:
+        address = ClusterSpec(type="connect", address=made.scheduler_address)
+        summary = run(chain(tmp_path / "log", Stub), tmp_path / "e", address)
+    finally:
+        startup.close_cluster(made)
+    assert summary.ran == {"source": 6, "stub": 6}
