@@ -11,20 +11,8 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from i2r.kernels.heaps import (
-    KEY,
-    IndexedHeap,
-    PairingHeaps,
-    add_node,
-    drop_item,
-    lower_key,
-    make_heaps,
-    make_indexed,
-    meld,
-    pop_root,
-    set_key,
-    shift_heap,
-)
+from i2r.kernels.heaps import IndexedHeap, drop_item, make_indexed, set_key
+from i2r.kernels.sides import Sides, start_sides
 
 # Moats meet where less than this part of an edge's cost, or of the time, is left between them.
 MEET = 1e-12
@@ -45,8 +33,8 @@ class Clusters(NamedTuple):
         When the cluster was born, and when it will stop growing, or has stopped.
     grows : (n,) bool
         Whether it is growing.
-    size, heap : (n,) int32
-        Its number of vertices; root of the heap of its sides, keyed by the time of their turn.
+    size : (n,) int32
+        Its number of vertices.
     total : (1,) float64
         Sum of the moats that have stopped growing.
     """
@@ -58,7 +46,6 @@ class Clusters(NamedTuple):
     ends: npt.NDArray[np.float64]
     grows: npt.NDArray[np.bool_]
     size: npt.NDArray[np.int32]
-    heap: npt.NDArray[np.int32]
     total: npt.NDArray[np.float64]
 
 
@@ -115,166 +102,137 @@ def grow_moats(
     lower_bound
         No tree's value is less, but for rounding (a few units of the 13th digit).
     """
-    n, n_merged, time = len(prizes), 0, 0.0
+    n, m, n_merged, time = len(prizes), len(costs), 0, 0.0
     clusters = _start_clusters(prizes, root)
-    sides = _start_sides(ends, costs, by_cost, n)
-    queue = make_indexed(n)
-    growing = 0
-    for v in range(n):
-        _queue_next(sides, clusters, v, v, 0.0)
-        if clusters.grows[v]:
-            growing += 1
-            _schedule(clusters, sides.heaps, queue, v)
+    sides = start_sides(ends, costs, by_cost, n)
+    queue, growing = _start_queue(sides, clusters)
     forest = np.empty(max(n - 1, 0), np.int64)
     while growing > (0 if root >= 0 else 1):
-        c = queue.item[0]
-        time = max(time, queue.key[c])
-        node = clusters.heap[c]
-        if node < 0 or sides.heaps.keys[node, KEY] > clusters.ends[c]:
-            _stop(clusters, queue, c, clusters.ends[c])
+        node = queue.item[0]
+        time = max(time, queue.key[node])
+        if node >= 2 * m + n:
+            _stop(clusters, queue, node, node - 2 * m - n, clusters.ends[node - 2 * m - n])
             growing -= 1
             continue
-        clusters.heap[c] = pop_root(sides.heaps, node)
-        half = node
-        if node >= len(sides.share):
-            v = node - len(sides.share)
-            half = sides.listed[sides.next[v]]
-            free = sides.alone[half]
-            _queue_next(sides, clusters, v, c, time)
-            half = -1 if free else half
-        if half >= 0 and _meets(sides, clusters, queue, half, c, time):
-            d = _find(clusters, sides.vertex[half ^ 1])[0]
-            forest[n_merged] = half >> 1
-            n_merged += 1
-            top = _find(clusters, root)[0] if root >= 0 else -1
-            growing -= _merge(clusters, sides.heaps, queue, c, d, time, top in (c, d))
+        is_list = node >= 2 * m
+        v = node - 2 * m if is_list else sides.vertex[node]
+        half = sides.listed[sides.next[v]] if is_list else node
+        c, reach = _reach(clusters, v, time)
+        if not clusters.grows[c]:
+            drop_item(queue, node)
+            _park(sides, c, node)
+            continue
+        d, away = _reach(clusters, sides.vertex[half ^ 1], time)
+        cost = sides.cost[half >> 1]
+        close = MEET * (cost + time)
+        if c == d or (is_list and sides.alone[half]):
+            left = 0.0
+        elif sides.share[half] - reach > close:
+            # Its cluster stood still for a while.
+            set_key(queue, node, time + (sides.share[half] - reach))
+            continue
         else:
-            _schedule(clusters, sides.heaps, queue, c)
+            left = cost - reach - away
+            if left <= close:
+                forest[n_merged] = half >> 1
+                n_merged += 1
+                top = _find(clusters, root)[0] if root >= 0 else -1
+                growing -= _merge(clusters, sides, queue, c, d, time, top in (c, d))
+        if is_list:
+            _queue_next(sides, clusters, queue, v, time)
+        else:
+            drop_item(queue, node)
+        if left > close:
+            _share(sides, clusters, queue, half, d, time, reach, away)
     return forest[:n_merged], _bound(clusters, time, root)
 
 
-class Sides(NamedTuple):
-    """The two sides of every edge: half-edge ``2e + i`` belongs to the vertex ``ends[e, i]``.
-
-    As long as all sides have half of their edge, those of one vertex come up in the order of
-    their costs: one node for each vertex is enough, which stands for the next in its list. A
-    side that got another share has a node alone.
-
-    Attributes
-    ----------
-    vertex, listed : (2m,) int32
-        The half-edge's vertex; the half-edges by vertex and cost.
-    next, last : (n,) int64
-        The part of a vertex's list that is left.
-    share : (2m,) float64
-        How far the moats around its vertex may reach before a half-edge needs a look.
-    cost : (m,) float64
-        The edges' costs.
-    alone : (2m,) bool
-        Whether a half-edge has a node alone, which has its number; the nodes for lists follow.
-    heaps
-        The nodes.
-    """
-
-    vertex: npt.NDArray[np.int32]
-    listed: npt.NDArray[np.int32]
-    next: npt.NDArray[np.int64]
-    last: npt.NDArray[np.int64]
-    share: npt.NDArray[np.float64]
-    cost: npt.NDArray[np.float64]
-    alone: npt.NDArray[np.bool_]
-    heaps: PairingHeaps
-
-
 @numba.njit(cache=True, nogil=True)
-def _start_sides(
-    ends: npt.NDArray[np.int32],
-    costs: npt.NDArray[np.float64],
-    by_cost: npt.NDArray[np.int64],
-    n: int,
-) -> Sides:
-    """List the half-edges of every vertex, with halves of their edges."""
-    m = len(costs)
-    last = np.zeros(n, np.int64)
-    for e in range(m):
-        last[ends[e, 0]] += 1
-        last[ends[e, 1]] += 1
-    first = np.empty(n, np.int64)
-    total = 0
+def _start_queue(sides: Sides, clusters: Clusters) -> tuple[IndexedHeap, int]:
+    """Queue the lists and ends of the vertices that grow, and count these."""
+    n, lists, growing = len(clusters.grows), len(sides.share), 0
+    queue = make_indexed(lists + 2 * n)
     for v in range(n):
-        first[v] = total
-        total += last[v]
-        last[v] = first[v]
-    listed = np.empty(2 * m, np.int32)
-    for e in by_cost:
-        for side in range(2):
-            v = ends[e, side]
-            listed[last[v]] = 2 * e + side
-            last[v] += 1
-    share = np.empty(2 * m, np.float64)
-    for e in range(m):
-        share[2 * e] = share[2 * e + 1] = 0.5 * costs[e]
-    return Sides(
-        np.ascontiguousarray(ends).reshape(-1),
-        listed,
-        # The first call of `_queue_next` moves on to the first one.
-        first - 1,
-        last,
-        share,
-        costs,
-        np.zeros(2 * m, np.bool_),
-        make_heaps(2 * m + n),
-    )
+        if clusters.grows[v]:
+            growing += 1
+            set_key(queue, lists + n + v, clusters.ends[v])
+            _queue_next(sides, clusters, queue, v, 0.0)
+        elif sides.next[v] + 1 < sides.last[v]:
+            sides.next[v] += 1
+            _park(sides, v, lists + v)
+    return queue, growing
 
 
 @numba.njit(cache=True, nogil=True)
-def _queue_next(sides: Sides, clusters: Clusters, v: int, c: int, time: float) -> None:
+def _queue_next(sides: Sides, clusters: Clusters, queue: IndexedHeap, v: int, time: float) -> None:
     """Move on in a vertex's list to the next half-edge that leads out of its cluster."""
+    entry = len(sides.share) + v
+    c, reach = _reach(clusters, v, time)
     i = sides.next[v] + 1
     while i < sides.last[v]:
         half = sides.listed[i]
         if not sides.alone[half] and _find(clusters, sides.vertex[half ^ 1])[0] != c:
-            key = time + (sides.share[half] - _reach(clusters, v, time)[1])
-            clusters.heap[c] = add_node(
-                sides.heaps, clusters.heap[c], len(sides.share) + v, max(time, key)
-            )
-            break
+            sides.next[v] = i
+            set_key(queue, entry, time + max(0.0, sides.share[half] - reach))
+            return
         i += 1
     sides.next[v] = i
+    drop_item(queue, entry)
 
 
 @numba.njit(cache=True, nogil=True)
-def _meets(
-    sides: Sides, clusters: Clusters, queue: IndexedHeap, half: int, c: int, time: float
-) -> bool:
-    """Look at a half-edge whose share is used up: tell whether the moats meet, or share anew."""
+def _share(
+    sides: Sides,
+    clusters: Clusters,
+    queue: IndexedHeap,
+    half: int,
+    d: int,
+    time: float,
+    reach: float,
+    away: float,
+) -> None:
+    """Share what is left of an edge whose moats have not met anew, the other side's in d."""
     other = half ^ 1
-    reach = _reach(clusters, sides.vertex[half], time)[1]
-    d, away = _reach(clusters, sides.vertex[other], time)
-    if d == c:
-        return False
-    cost = sides.cost[half >> 1]
-    left = cost - reach - away
-    if left <= MEET * (cost + time):
-        return True
+    left = sides.cost[half >> 1] - reach - away
     # Half for each where both grow; otherwise all for this one, and the other is looked at when
     # its cluster grows again.
     mine = 0.5 * left if clusters.grows[d] else left
-    frame = time if clusters.grows[d] else clusters.ends[d]
-    sides.alone[half] = True
-    clusters.heap[c] = add_node(sides.heaps, clusters.heap[c], half, time + mine)
-    key = frame + (left - mine)
-    if sides.alone[other]:
-        before = frame + (sides.share[other] - away)
-        clusters.heap[d] = lower_key(sides.heaps, clusters.heap[d], other, before, min(before, key))
-    else:
-        sides.alone[other] = True
-        clusters.heap[d] = add_node(sides.heaps, clusters.heap[d], other, key)
+    sides.alone[half] = sides.alone[other] = True
     sides.share[half] = reach + mine
     sides.share[other] = away + (left - mine)
+    set_key(queue, half, time + mine)
     if clusters.grows[d]:
-        _schedule(clusters, sides.heaps, queue, d)
-    return False
+        set_key(queue, other, time + (left - mine))
+    elif sides.before[other] == -2:
+        drop_item(queue, other)
+        _park(sides, d, other)
+
+
+@numba.njit(cache=True, nogil=True)
+def _park(sides: Sides, c: int, entry: int) -> None:
+    """Keep an entry until its cluster grows."""
+    sides.before[entry] = sides.parked[c]
+    sides.parked[c] = entry
+
+
+@numba.njit(cache=True, nogil=True)
+def _wake(
+    sides: Sides, clusters: Clusters, queue: IndexedHeap, entry: int, c: int, time: float
+) -> None:
+    """Queue the entries that were parked, the last of them given, as far as they lead out of c."""
+    lists = len(sides.share)
+    while entry >= 0:
+        before = sides.before[entry]
+        sides.before[entry] = -2
+        v = entry - lists if entry >= lists else sides.vertex[entry]
+        half = sides.listed[sides.next[v]] if entry >= lists else entry
+        is_over = entry >= lists and sides.alone[half]
+        if not is_over and _find(clusters, sides.vertex[half ^ 1])[0] != c:
+            reach = _reach(clusters, v, time)[1]
+            set_key(queue, entry, time + max(0.0, sides.share[half] - reach))
+        elif entry >= lists:
+            _queue_next(sides, clusters, queue, v, time)
+        entry = before
 
 
 @numba.njit(cache=True, nogil=True)
@@ -289,7 +247,6 @@ def _start_clusters(prizes: npt.NDArray[np.float64], root: int) -> Clusters:
         np.zeros(n, np.float64),
         np.zeros(n, np.bool_),
         np.ones(n, np.int32),
-        np.full(n, -1, np.int32),
         np.zeros(1, np.float64),
     )
     for v in range(n):
@@ -301,7 +258,8 @@ def _start_clusters(prizes: npt.NDArray[np.float64], root: int) -> Clusters:
 @numba.njit(cache=True, nogil=True)
 def _find(clusters: Clusters, vertex: int) -> tuple[int, float]:
     """Find a vertex's cluster, and what its moats reach more than the known vertex's."""
-    total, top = 0.0, vertex
+    # Of 64 bit, whatever the vertex has.
+    total, top = 0.0, 0 + vertex
     while clusters.way_up[top] >= 0:
         total += clusters.way_sum[top]
         top = clusters.way_up[top]
@@ -325,29 +283,19 @@ def _reach(clusters: Clusters, vertex: int, time: float) -> tuple[int, float]:
 
 
 @numba.njit(cache=True, nogil=True)
-def _schedule(clusters: Clusters, heaps: PairingHeaps, queue: IndexedHeap, c: int) -> None:
-    """Queue a growing cluster for what comes first: a side of an edge, or its end."""
-    first = clusters.heap[c]
-    key = clusters.ends[c]
-    if first >= 0:
-        key = min(key, heaps.keys[first, KEY])
-    set_key(queue, c, key)
-
-
-@numba.njit(cache=True, nogil=True)
-def _stop(clusters: Clusters, queue: IndexedHeap, c: int, time: float) -> None:
-    """Let a cluster grow no more."""
+def _stop(clusters: Clusters, queue: IndexedHeap, entry: int, c: int, time: float) -> None:
+    """Let a cluster grow no more; its end has the given entry."""
     width = time - clusters.born[c]
     clusters.total[0] += width
     clusters.reach[c] += width
     clusters.grows[c] = False
-    drop_item(queue, c)
+    drop_item(queue, entry)
 
 
 @numba.njit(cache=True, nogil=True)
 def _merge(
     clusters: Clusters,
-    heaps: PairingHeaps,
+    sides: Sides,
     queue: IndexedHeap,
     c: int,
     d: int,
@@ -355,27 +303,28 @@ def _merge(
     has_root: bool,
 ) -> int:
     """Make one cluster of two; return by how many there are fewer that grow."""
-    rest, before = 0.0, 0
+    end = len(sides.share) + len(clusters.grows)
+    rest, before, woken = 0.0, 0, -1
     for old in (c, d):
         if clusters.grows[old]:
             before += 1
             rest += max(0.0, clusters.ends[old] - time)
-            _stop(clusters, queue, old, time)
+            _stop(clusters, queue, end + old, old, time)
         else:
-            # Its clock stood still since it had stopped.
-            shift_heap(heaps, clusters.heap[old], time - clusters.ends[old])
+            woken = sides.parked[old]
+            sides.parked[old] = -1
     if clusters.size[c] < clusters.size[d]:
         c, d = d, c
     clusters.way_up[d] = c
     clusters.way_sum[d] = clusters.reach[d] - clusters.reach[c]
     clusters.size[c] += clusters.size[d]
-    clusters.heap[c] = meld(heaps, clusters.heap[c], clusters.heap[d])
     clusters.born[c] = time
     clusters.ends[c] = time if has_root else time + rest
     clusters.grows[c] = not has_root
     if has_root:
         return before
-    _schedule(clusters, heaps, queue, c)
+    set_key(queue, end + c, clusters.ends[c])
+    _wake(sides, clusters, queue, woken, c, time)
     return before - 1
 
 
