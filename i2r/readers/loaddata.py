@@ -1,27 +1,16 @@
 """CellProfiler load_data.csv: one row per field, with a file per channel."""
 
-import re
-from collections.abc import Hashable, Iterator, Mapping
-from typing import NamedTuple
-from urllib.parse import unquote, urlsplit
+from collections.abc import Iterator, Mapping
 
 import pandas as pd
 
 from i2r.errors import InputError
 from i2r.readers import ReaderOptions, Sources, samplesheet, sheets
-from i2r.readers.images import GONE, stat_source
+from i2r.readers.images import stat_source
 from i2r.readers.moves import move_paths
 from i2r.readers.sources import Found, build_sources
+from i2r.readers.stains import find_channels, locate_file
 from i2r.store import files
-
-
-class _Channel(NamedTuple):
-    """Where the table has a channel's files: names with folders, or URLs."""
-
-    name: str
-    file: str
-    folder: str
-    is_url: bool
 
 
 def recognises(source: str) -> bool:
@@ -57,7 +46,7 @@ def scan(source: str, options: ReaderOptions) -> Sources:
     table = sheets.read_sheet(source)
     where = files.without_secrets(source)
     columns = sheets.find_columns(table, where)
-    channels, functions, skipped = _find_channels(table)
+    channels, functions, skipped = find_channels(table)
     if not channels:
         raise InputError(
             f"{where}: found the columns {', '.join(map(str, table.columns[:8]))}, expected "
@@ -66,7 +55,7 @@ def scan(source: str, options: ReaderOptions) -> Sources:
     notes = [f"columns ignored: {', '.join(skipped)}"] if skipped else []
     folder = files.parent_url(source)
     recorded, divisors = (
-        {c.name: [_locate(c, row, folder) for row in table.to_dict("records")] for c in listed}
+        {c.name: [locate_file(c, row, folder) for row in table.to_dict("records")] for c in listed}
         for listed in (channels, functions)
     )
     if options.files_root is not None:
@@ -75,55 +64,8 @@ def scan(source: str, options: ReaderOptions) -> Sources:
     if divisors:
         notes.append("illumination functions are listed: stage 'illuminate', method 'given'")
     found = list(_name_files(table, columns, recorded, divisors))
-    missing = sum(file.stat == GONE for file in found)
-    if missing:
-        notes.append(f"{missing} of {len(found)} files are missing")
     # The folder's name stands for the plate, not the table's.
     return build_sources(found, options, where=folder, notes=notes)
-
-
-def _find_channels(table: pd.DataFrame) -> tuple[list[_Channel], list[_Channel], list[str]]:
-    """Find the channels, the illumination functions of theirs, and image columns that are none."""
-    channels: dict[str, _Channel] = {}
-    functions: dict[str, _Channel] = {}
-    skipped = []
-    names = [str(name) for name in table.columns]
-    # File names before URLs, original images before others of the same stain.
-    for prefix in ("FileName_Orig", "FileName_", "URL_Orig", "URL_"):
-        for name in names:
-            stain = name.removeprefix(prefix)
-            if stain in ("", name) or (prefix.endswith("_") and stain.startswith("Orig")):
-                continue
-            suffix = name.partition("_")[2]
-            folder = f"PathName_{suffix}" if f"PathName_{suffix}" in names else ""
-            described = _Channel(stain, name, folder, prefix.startswith("URL"))
-            if "outline" in stain.lower():
-                skipped.append(name)
-            elif stain.startswith("Illum"):
-                lit = stain.removeprefix("Illum")
-                functions.setdefault(lit, described._replace(name=lit))
-            else:
-                channels.setdefault(stain, described)
-    of_none = [found.file for lit, found in functions.items() if lit not in channels]
-    known = [found for lit, found in functions.items() if lit in channels]
-    return list(channels.values()), known, [*of_none, *skipped]
-
-
-def _locate(channel: _Channel, row: Mapping[Hashable, str], folder: str) -> str:
-    """Name a file as the table has it; empty where it has none."""
-    name = row[channel.file].strip()
-    if not name:
-        return ""
-    if channel.is_url:
-        # CellProfiler writes file:/folder/name, percent-encoded.
-        return unquote(urlsplit(name).path) if name.startswith("file:") else name
-    path = row[channel.folder].strip() if channel.folder else ""
-    full = f"{path}/{name}" if path else name
-    if re.match(r"[A-Za-z]:|\\\\", full):
-        full = full.replace("\\", "/")
-    if re.match(r"[A-Za-z]:|//", full):  # recorded on Windows: a path as it is, found nowhere here
-        return re.sub("/+", "/", full)
-    return files.resolve_url(full, folder)
 
 
 def _name_files(

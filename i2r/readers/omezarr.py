@@ -1,20 +1,15 @@
 """An OME-Zarr plate (NGFF 0.4 or 0.5), or a folder of them, its images at full resolution."""
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-
 from i2r.errors import InputError
 from i2r.readers import ReaderOptions, Sources, sheets
-from i2r.readers.arrays import find_array, stat_array
+from i2r.readers.arrays import stat_array
 from i2r.readers.images import GONE
-from i2r.readers.sources import Found, build_sources
+from i2r.readers.omeimages import list_planes, read_ome
+from i2r.readers.sources import Found, build_sources, list_places
 from i2r.store import files
-
-# Where a group says what it is: Zarr v3 and v2.
-_GROUP_DOCUMENTS = ("zarr.json", ".zattrs")
 
 
 def recognises(source: str) -> bool:
@@ -65,23 +60,8 @@ def scan(source: str, options: ReaderOptions) -> Sources:
 
 def _find_plates(source: str) -> list[tuple[str, dict[str, Any]]]:
     """Find plates: the source itself, or what it holds."""
-    source = files.normalise_url(source)
-    places = [source, *(f"{source}/{name}" for name in files.list_folder(source))]
-    plates = [(place, _read_ome(place).get("plate")) for place in places]
+    plates = [(place, read_ome(place).get("plate")) for place in list_places(source)]
     return [(place, plate) for place, plate in plates if isinstance(plate, dict)]
-
-
-def _read_ome(group: str) -> dict[str, Any]:
-    """Read a group's OME metadata; nothing where it has none."""
-    for name in _GROUP_DOCUMENTS:
-        try:
-            content = json.loads(files.read_bytes(f"{group}/{name}"))
-        except (FileNotFoundError, NotADirectoryError, ValueError):
-            continue
-        for key in ("attributes", "ome") if name == "zarr.json" else ():
-            content = content.get(key) if isinstance(content, dict) else None
-        return content if isinstance(content, dict) else {}
-    return {}
 
 
 def _list_plate(url: str, plate: dict[str, Any]) -> Iterator[Found]:
@@ -91,7 +71,7 @@ def _list_plate(url: str, plate: dict[str, Any]) -> Iterator[Found]:
     for well in plate.get("wells", []):
         group = files.join_url(url, well["path"])
         row, _, column = well["path"].partition("/")
-        images = _read_ome(group).get("well", {}).get("images", [])
+        images = read_ome(group).get("well", {}).get("images", [])
         if len({image.get("acquisition", 0) for image in images}) > 1:
             raise InputError(
                 f"{files.without_secrets(group)}: found several acquisitions, expected one. "
@@ -100,36 +80,10 @@ def _list_plate(url: str, plate: dict[str, Any]) -> Iterator[Found]:
         for image in images:
             place = (name.removesuffix(".ome"), sheets.join_well(row, column), image["path"])
             field = files.join_url(group, image["path"])
-            listed.append((place, field, list(_list_planes(field))))
+            listed.append((place, field, list(list_planes(field))))
     usual = next((planes for _, _, planes in listed if planes), [])
     for place, field, planes in listed:
         stat = stat_array(planes[0][3]) if planes else GONE
         for channel, z, page, array in planes or usual:
             document = array if planes else f"{field}/{array.rpartition('/')[2]}"
             yield Found(*place, channel, str(z), document, stat, page)
-
-
-def _list_planes(field: str) -> Iterator[tuple[str, int, int, str]]:
-    """List the planes of an image: channel, z, number and the array's document."""
-    ome = _read_ome(field)
-    where = files.without_secrets(field)
-    multiscales = ome.get("multiscales") or [{}]
-    datasets = multiscales[0].get("datasets") or [{}]
-    array = find_array(files.join_url(field, str(datasets[0].get("path", "0"))))
-    if array is None:
-        return
-    document, shape = array
-    axes = [str(axis["name"]) for axis in multiscales[0].get("axes", [])]
-    sizes = dict(zip(axes, shape, strict=False))
-    if axes[-2:] != ["y", "x"] or len(axes) != len(shape) or set(axes) - set("tczyx"):
-        raise InputError(f"{where}: found the axes {axes} of {shape}, expected t, c, z, y, x.")
-    if sizes.get("t", 1) > 1:
-        raise InputError(f"{where}: found {sizes['t']} time points, expected one.")
-    names = [str(c.get("label", "")) for c in ome.get("omero", {}).get("channels", [])]
-    n_channels = sizes.get("c", 1)
-    if len(names) != n_channels or len(set(names)) != n_channels or "" in names:
-        names = [str(number) for number in range(n_channels)]
-    leading = axes[:-2]
-    for page, place in enumerate(np.ndindex(*shape[:-2])):
-        at = dict(zip(leading, place, strict=True))
-        yield names[at.get("c", 0)], at.get("z", 0), page, document

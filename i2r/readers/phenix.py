@@ -4,7 +4,7 @@ from i2r.errors import InputError
 from i2r.readers import ReaderOptions, Sources, sheets
 from i2r.readers.images import GONE
 from i2r.readers.markup import read_elements
-from i2r.readers.sources import Found, build_sources
+from i2r.readers.sources import Found, build_sources, list_places, refuse_times
 from i2r.store import files
 
 # Harmony 4 and 5 write the first, Harmony 6 the second.
@@ -57,18 +57,15 @@ def scan(source: str, options: ReaderOptions) -> Sources:
         images, note = _read_index(index)
         found += images
         notes[note] = None
-    missing = sum(file.stat == GONE for file in found)
-    said = [f"{missing} of {len(found)} images that the index lists are missing"] if missing else []
-    return build_sources(found, options, where=source, notes=[*filter(None, notes), *said])
+    return build_sources(found, options, where=source, notes=[*filter(None, notes)])
 
 
 def _find_indices(source: str) -> list[str]:
     """Find index files: the source itself, in it, in its Images, and the same one level down."""
-    source = files.normalise_url(source)
     if source.rpartition("/")[2] in INDEX_NAMES:
-        return [source]
-    below = [f"{source}/{name}" for name in files.list_folder(source)]
-    return _in_folder(source) or [index for folder in below for index in _in_folder(folder)]
+        return [files.normalise_url(source)]
+    own, *below = list_places(source)
+    return _in_folder(own) or [index for folder in below for index in _in_folder(folder)]
 
 
 def _in_folder(folder: str) -> list[str]:
@@ -95,10 +92,7 @@ def _read_index(index: str) -> tuple[list[Found], str]:
                 channels[texts.get("channelid", "")] = texts["channelname"]
     if not images:
         raise InputError(f"{where}: lists no images. Export the measurement again.")
-    if (n_times := len({image["timepointid"] for image in images})) > 1:
-        raise InputError(
-            f"{where}: found {n_times} time points, expected one. Export them one by one."
-        )
+    refuse_times(where, len({image["timepointid"] for image in images}))
     stats = {file.path: file.stat for file in files.find_files(folder, lambda path: True)}
     names = list(channels.values())
     found = []

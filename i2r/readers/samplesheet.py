@@ -72,9 +72,7 @@ def scan(source: str, options: ReaderOptions) -> Sources:
                 stat=stat_source(url),
             )
         )
-    missing = sum(file.stat.size_bytes < 0 for file in found)
-    notes = [f"{missing} of {len(found)} files are missing"] if missing else []
-    return build_sources(found, options, where=files.parent_url(source), notes=notes)
+    return build_sources(found, options, where=files.parent_url(source))
 
 
 def _name_plates(table: dict[str, list[str]], column: str | None) -> list[str]:

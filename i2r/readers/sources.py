@@ -10,7 +10,7 @@ import pandas as pd
 
 from i2r.errors import FieldError, InputError, join_problems
 from i2r.readers import ReaderOptions, Sources, did_you_mean
-from i2r.readers.images import count_pages
+from i2r.readers.images import GONE, count_pages
 from i2r.store import files
 from i2r.types import Well, parse_well
 
@@ -65,7 +65,7 @@ def build_sources(
     where
         The source, for messages and for the default name of the plate.
     notes
-        What the reader has to say first.
+        What the reader has to say first; how many files are missing follows.
 
     Raises
     ------
@@ -73,12 +73,15 @@ def build_sources(
         For names that are none, channels that aren't there, several focal planes with
         ``z: refuse``, planes that occur twice.
     """
-    planes, renamed = _read_names(list(found), options, where)
+    found = list(found)
+    missing = sum(file.stat == GONE for file in found)
+    gone = [f"{missing} of {len(found)} files are missing"] if missing else []
+    planes, renamed = _read_names(found, options, where)
     planes, ignored = _choose_channels(planes, options, where)
     planes, paged = _expand_pages(planes)
     planes = _choose_z(planes, options, where)
     _refuse_duplicates(planes, where)
-    said = [*notes, *renamed, *ignored, *paged, *_find_thin_stacks(planes)]
+    said = [*notes, *gone, *renamed, *ignored, *paged, *_find_thin_stacks(planes)]
     planes.sort(key=lambda p: (p.plate, p.well, natural_key(p.field), p.channel, p.z))
     table = {
         "plate": [p.plate for p in planes],
@@ -93,6 +96,26 @@ def build_sources(
         "illumination": [p.illumination for p in planes],
     }
     return Sources(pd.DataFrame(table, columns=list(COLUMNS)), tuple(said))
+
+
+def list_places(source: str) -> list[str]:
+    """Name a source and all that lies in it, for what may be one of a kind or a folder of some."""
+    source = files.normalise_url(source)
+    return [source, *(f"{source}/{name}" for name in files.list_folder(source))]
+
+
+def refuse_times(where: str, n_times: int) -> None:
+    """Refuse a source of several time points.
+
+    Raises
+    ------
+    InputError
+        If there are more than one.
+    """
+    if n_times > 1:
+        raise InputError(
+            f"{where}: found {n_times} time points, expected one. Give each as a source of its own."
+        )
 
 
 def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:

@@ -1,0 +1,80 @@
+"""Names that MetaXpress gives to folders and files, read for all images below a folder."""
+
+import re
+from typing import NamedTuple
+
+from i2r.errors import InputError
+from i2r.readers.htd import Settings, read_settings
+from i2r.readers.sources import normalise_number, refuse_times
+from i2r.store import files
+from i2r.types import parse_well
+
+# Plate_B02_s1_w1.TIF in exports, Plate_B02_s1_w1<GUID>.tif in the instrument's own trees.
+NAME = re.compile(
+    r"(?P<prefix>[^/]+?)_(?P<well>[A-Z]{1,2}\d\d)(?:_s(?P<site>\d+))?(?:_w(?P<wave>\d{1,2}?))?"
+    r"(?P<thumb>_thumb)?(?P<guid>[0-9A-F]{8}(?:-[0-9A-F]{4}){3}-[0-9A-F]{12})?\.tiff?$",
+    re.IGNORECASE,
+)
+_STEPS = re.compile(r"(?:^|/)(?:TimePoint_(?P<time>\d+)|ZStep_(?P<z>\d+))", re.IGNORECASE)
+
+
+class Image(NamedTuple):
+    """An image by what its path says: the plate's folder, the plane, and the file."""
+
+    folder: str
+    prefix: str
+    well: str
+    site: str
+    wave: str
+    z: str
+    url: str
+    stat: files.Stat
+
+
+def read_tree(base: str) -> tuple[list[Image], dict[str, Settings], int]:
+    """Read all names below a folder.
+
+    Parameters
+    ----------
+    base
+        A folder of one or several plates.
+
+    Returns
+    -------
+    images : list of Image
+        Without thumbnails.
+    settings : dict
+        What the .HTD files say, by the plate's folder.
+    n_thumbs : int
+        Thumbnails passed over.
+
+    Raises
+    ------
+    InputError
+        If nothing has such a name, or there are several time points.
+    """
+    images: list[Image] = []
+    settings: dict[str, Settings] = {}
+    times, n_thumbs = set[str](), 0
+    for file in files.find_files(base, lambda p: p.lower().endswith((".tif", ".tiff", ".htd"))):
+        url, above = f"{base}/{file.path}", file.path.rpartition("/")[0]
+        steps = {k: v for m in _STEPS.finditer(above) for k, v in m.groupdict().items() if v}
+        folder = f"{base}/{_STEPS.split(above)[0]}".rstrip("/")
+        if file.path.lower().endswith(".htd"):
+            settings.setdefault(folder, read_settings(url))
+        elif match := NAME.search(file.path):
+            times.add(steps.get("time", "1"))
+            site, wave = (normalise_number(match[name] or "1") for name in ("site", "wave"))
+            place = (folder, match["prefix"], parse_well(match["well"]).name, site, wave)
+            n_thumbs += bool(match["thumb"])
+            if not match["thumb"]:
+                z = normalise_number(steps.get("z", "0"))
+                images.append(Image(*place, z, url, file.stat))
+    where = files.without_secrets(base)
+    if not images:
+        raise InputError(
+            f"{where}: found no file named like Plate_B02_s1_w1.TIF. Give the folder of a plate, "
+            "or a pattern."
+        )
+    refuse_times(where, len(times))
+    return images, settings, n_thumbs

@@ -1,0 +1,63 @@
+"""Columns of a load_data table that name files: channels and their illumination functions."""
+
+import re
+from collections.abc import Hashable, Mapping
+from typing import NamedTuple
+from urllib.parse import unquote, urlsplit
+
+import pandas as pd
+
+from i2r.store import files
+
+
+class Channel(NamedTuple):
+    """Where the table has a channel's files: names with folders, or URLs."""
+
+    name: str
+    file: str
+    folder: str
+    is_url: bool
+
+
+def find_channels(table: pd.DataFrame) -> tuple[list[Channel], list[Channel], list[str]]:
+    """Find the channels, the illumination functions of theirs, and image columns that are none."""
+    channels: dict[str, Channel] = {}
+    functions: dict[str, Channel] = {}
+    skipped = []
+    names = [str(name) for name in table.columns]
+    # File names before URLs, original images before others of the same stain.
+    for prefix in ("FileName_Orig", "FileName_", "URL_Orig", "URL_"):
+        for name in names:
+            stain = name.removeprefix(prefix)
+            if stain in ("", name) or (prefix.endswith("_") and stain.startswith("Orig")):
+                continue
+            suffix = name.partition("_")[2]
+            folder = f"PathName_{suffix}" if f"PathName_{suffix}" in names else ""
+            described = Channel(stain, name, folder, prefix.startswith("URL"))
+            if "outline" in stain.lower():
+                skipped.append(name)
+            elif stain.startswith("Illum"):
+                lit = stain.removeprefix("Illum")
+                functions.setdefault(lit, described._replace(name=lit))
+            else:
+                channels.setdefault(stain, described)
+    of_none = [found.file for lit, found in functions.items() if lit not in channels]
+    known = [found for lit, found in functions.items() if lit in channels]
+    return list(channels.values()), known, [*of_none, *skipped]
+
+
+def locate_file(channel: Channel, row: Mapping[Hashable, str], folder: str) -> str:
+    """Name a file as the table has it; empty where it has none."""
+    name = row[channel.file].strip()
+    if not name:
+        return ""
+    if channel.is_url:
+        # CellProfiler writes file:/folder/name, percent-encoded.
+        return unquote(urlsplit(name).path) if name.startswith("file:") else name
+    path = row[channel.folder].strip() if channel.folder else ""
+    full = f"{path}/{name}" if path else name
+    if re.match(r"[A-Za-z]:|\\\\", full):
+        full = full.replace("\\", "/")
+    if re.match(r"[A-Za-z]:|//", full):  # recorded on Windows: a path as it is, found nowhere here
+        return re.sub("/+", "/", full)
+    return files.resolve_url(full, folder)
