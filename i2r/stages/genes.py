@@ -77,8 +77,13 @@ class Genes(Stage):
     label_source: str = Field(
         "",
         description="Table: gene and label for 'file', gene and numbers for 'clusters' (default "
-        "there: the embeddings of an embed stage in 'needs')",
+        "there: the embeddings of the embed stage)",
         json_schema_extra=PATH,
+    )
+    label_stage: str = Field(
+        "",
+        description="Name of the embed stage whose embeddings are clustered where there is no "
+        "'label_source' (default: the one in 'needs')",
     )
     label_clusters: int = Field(10, ge=2, description="Clusters that labels are made of")
     seeds: int = Field(5, ge=1, le=50, description="Trainings from different starts")
@@ -96,10 +101,30 @@ class Genes(Stage):
     # ------------------------------------------------------------------ inputs
 
     @property
+    def _clusters_wells(self) -> bool:
+        """Whether labels are clusters of an embed stage's perturbations."""
+        return self.labels == "clusters" and not self.label_source
+
+    @property
+    def wanted(self) -> Mapping[str, bool]:
+        """The network where none is given, and the embeddings that are clustered."""
+        network = {} if self.network or self.method == "import" else {"interactome": False}
+        return {**network, **({"embed": False} if self._clusters_wells else {})}
+
+    @property
     def embed_stage(self) -> str:
         """The name of the embed stage whose clusters are labels; empty for none."""
-        uses = self.labels == "clusters" and not self.label_source
-        return self.needs[-1] if uses and len(self.needs) > (not self.network) else ""
+        if not self._clusters_wells or self.label_stage:
+            return self.label_stage if self._clusters_wells else ""
+        # The network's stage comes first where one is read.
+        names = self.needs[0 if self.network else 1 :]
+        return names[-1] if names else ""
+
+    @property
+    def network_stage(self) -> str:
+        """The name of the stage that made the network; empty where a file is given."""
+        names = [name for name in self.needs if name != self.embed_stage]
+        return "" if self.network or not names else names[0]
 
     def check(self, experiment: Experiment) -> list[str]:
         """Refuse options that lack their file, and files that can't be read."""
@@ -107,18 +132,19 @@ class Genes(Stage):
         problems = []
         if self.method == "import" and not self.embeddings:
             problems.append(f"{where}: method 'import' without a file. Set 'embeddings'.")
-        if self.method != "import" and not self.network and not self.needs:
+        if self.method != "import" and not self.network and not self.network_stage:
             problems.append(
                 f"{where}: no network. Add a stage 'interactome' before it, or set 'network'."
             )
         if self.labels != "none" and not self.label_source and not self.embed_stage:
             problems.append(
                 f"{where}: labels {self.labels!r} without a source. Set 'label_source'"
-                + (
-                    ", or name an embed stage last in 'needs'."
-                    if self.labels == "clusters"
-                    else "."
-                )
+                + (", or put a stage 'embed' before it." if self.labels == "clusters" else ".")
+            )
+        if self.label_stage and self.label_stage not in self.needs:
+            problems.append(
+                f"{where}: 'label_stage' is {self.label_stage!r}, expected one of 'needs' "
+                f"({', '.join(self.needs) or 'none'}). Add it there."
             )
         checks = [(read_network, self.network), (read_vectors, self.embeddings)]
         checks += [(read_vectors, self.features), (read_gene_sets, self.feature_sets)]
@@ -163,7 +189,7 @@ class Genes(Stage):
         return delayed(embed_seed)(
             self.model_dump(exclude={"needs", "name", "stage"}),
             network_url=self.network
-            or (experiment.network_url(self.needs[0]) if self.needs else ""),
+            or (experiment.network_url(self.network_stage) if self.network_stage else ""),
             wells=wells,
             seed=int(key.removeprefix("seed-")),
             urls={name: experiment.part_url(self.title + name, key) for name in PARTS},

@@ -12,6 +12,7 @@ from i2r.cluster import ClusterSpec, WorkerGroup
 from i2r.errors import InputError
 from i2r.pipeline.run import run_pipeline
 from i2r.pipeline.spec import parse_pipeline
+from i2r.stages.genes import Genes
 from i2r.store.experiment import Experiment, open_experiment
 from i2r.store.networks import write_network
 from i2r.testing import digest_experiment
@@ -137,6 +138,29 @@ def test_a_changed_file_redoes_what_depends_on_it_and_the_same_one_nothing(
     experiment = run(files, tmp_path / "e", **options)
     assert experiment.ledger.entry("genes", "*") != last
     assert "ALL" in set(experiment.table("genes-enrichment")["gene_set"])
+
+
+def test_networks_and_clustered_embeddings_are_found_by_name() -> None:
+    before = [
+        {"stage": "interactome", "method": "import", "network": "n.csv"},
+        {"stage": "embed", "needs": [], "encoder": "e.pt"},
+    ]
+    chosen = {"labels": "clusters", "label_stage": "embed"}
+    for options, network, embed in (
+        ({}, "interactome", ""),
+        ({"labels": "clusters"}, "interactome", "embed"),
+        ({"labels": "clusters", "network": "n.csv"}, "", "embed"),
+        ({**chosen, "needs": ["embed", "interactome"]}, "interactome", "embed"),
+        ({**chosen, "needs": ["interactome", "embed"], "network": "n.csv"}, "", "embed"),
+        ({"labels": "clusters", "label_source": "x.csv"}, "interactome", ""),
+    ):
+        stages = [before[0], {"stage": "genes", **options}]
+        if "labels" in options and "label_source" not in options:
+            stages[1:1] = [{"stage": "convert", "source": "s", "layout": "l", "pixel_size_um": 1},
+                           "segment", "crop", before[1]]  # fmt: skip
+        made = parse_pipeline({"stages": stages}, where="test").stages[-1]
+        assert isinstance(made, Genes)
+        assert (made.network_stage, made.embed_stage) == (network, embed), options
 
 
 @pytest.mark.slow

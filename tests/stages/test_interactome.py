@@ -9,12 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from i2r.cluster import ClusterSpec, WorkerGroup
 from i2r.errors import I2RError, InputError
 from i2r.pipeline.spec import parse_pipeline
 from i2r.stages.interactome import Interactome
 from i2r.store.experiment import Experiment, open_experiment
 from i2r.store.interactions import read_interactions, read_panel, read_symbols
 from i2r.store.interactome_inputs import prepare_interactome
+from i2r.testing import digest_experiment
 from tests.conftest import run_here
 from tests.stages.profiled import lay_out, screen_features, write_features
 
@@ -69,6 +71,45 @@ def test_the_planted_module_connects_its_targets(tmp_path: Path) -> None:
     assert ("M1", "interacts with itself") in reasons
     assert ("M0 - M1", "listed again with a higher cost") in reasons
     assert ("LOST", "target: no interaction below the cost cut") in reasons
+
+
+def test_a_target_in_another_part_of_the_network_is_named(tmp_path: Path) -> None:
+    options = write_tables(tmp_path)
+    with (tmp_path / "ppi.txt").open("a", encoding="utf-8") as table:
+        table.write("FAR\tAWAY\t0.1\n")
+    del options["expression"]
+    experiment = run_network({**options, "targets": ["M0", "M4", "FAR"]}, tmp_path / "e")
+    dropped = experiment.table("interactome-dropped").set_index("symbol")["reason"]
+    assert dropped["FAR"] == "target: not in the largest part"
+    assert "FAR" not in experiment.network("interactome")
+    assert {"M0", "M4"} <= set(experiment.network("interactome"))
+
+
+@pytest.mark.slow
+def test_the_regulation_side_is_the_same_for_any_workers(tmp_path: Path) -> None:
+    options = write_tables(tmp_path)
+    random = np.random.default_rng(0)
+    vectors = pd.DataFrame(random.standard_normal((20, 6))).add_prefix("v")
+    vectors.insert(0, "gene", [*MODULE, *(f"R{i}" for i in range(12))])
+    vectors.to_csv(tmp_path / "vectors.csv", index=False)
+    given = str(tmp_path / "vectors.csv")
+    stages = [
+        options,
+        {"stage": "genes", "method": "import", "embeddings": given},
+        {"stage": "map", "signatures": given, "permutations": 120},
+        {"stage": "predict", "queries": given},
+    ]
+    pipeline = parse_pipeline({"stages": stages, "seed": 3}, where="test")
+    digests = []
+    for number in (1, 2):
+        workers = WorkerGroup(n_workers=number)
+        cluster = ClusterSpec(cpu=workers, dashboard_address="127.0.0.1:0")
+        assert run_here(pipeline, tmp_path / str(number), cluster=cluster).exit_code == 0
+        digests.append(digest_experiment(str(tmp_path / str(number))))
+        graph = tmp_path / str(number) / "networks" / "interactome.graphml"
+        digests[-1]["graph"] = str(hash(graph.read_bytes()))
+    assert digests[0] == digests[1]
+    assert len(digests[0]) > 20
 
 
 def test_the_same_seed_gives_the_same_files_and_nothing_is_redone(tmp_path: Path) -> None:
