@@ -50,6 +50,9 @@ def test_demo_runs_from_the_built_wheel(tmp_path: Path) -> None:
         check=False,
     )
     assert demo.returncode == 0, demo.stdout + demo.stderr
-    assert (tmp_path / "demo" / "report.html").stat().st_size > 10_000
+    for folder in ("plate", "simulated/experiment"):
+        assert (tmp_path / "demo" / folder / "report.html").stat().st_size > 10_000
     assert "wortmannin" in demo.stdout
+    assert "36 of 36 planted genes called" in demo.stdout
+    assert "which the map was not shown" in demo.stdout
     assert "report:" in demo.stdout

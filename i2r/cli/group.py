@@ -24,7 +24,7 @@ from i2r.stages import NO_STAGES
 
 # Name, module, and the line that the list of commands shows.
 COMMANDS = {
-    "demo": ("i2r.cli.running", "Run everything on the real plate that ships with i2r."),
+    "demo": ("i2r.cli.demonstrating", "Run everything on a real plate and on a simulated one."),
     "init": (
         "i2r.cli.starting",
         "Make a pipeline and a layout to fill in, from a folder of images.",

@@ -1,10 +1,9 @@
-"""Commands that run pipelines: run, retry, plan, demo."""
+"""Commands that run pipelines: run, retry, plan."""
 
 import logging
 import shlex
 import signal
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import rich_click as click
@@ -23,13 +22,6 @@ if TYPE_CHECKING:
     from i2r.pipeline.spec import Pipeline
 
 
-def shared_folder() -> Path:
-    """Find the pipelines and data that ship with i2r: in the wheel, or in the source checkout."""
-    package = Path(__file__).parents[1]
-    installed = package / "_share"
-    return installed if installed.is_dir() else package.parent
-
-
 def execute(
     pipeline: "Pipeline",
     experiment: str,
@@ -42,6 +34,26 @@ def execute(
     retry: bool = False,
 ) -> None:
     """Run a pipeline, print how it ended, and leave with its exit code."""
+    sys.exit(
+        run_and_tell(
+            pipeline, experiment, cluster=cluster, style=style, yes=yes, strict=strict, only=only,
+            retry=retry,
+        )
+    )  # fmt: skip
+
+
+def run_and_tell(
+    pipeline: "Pipeline",
+    experiment: str,
+    *,
+    cluster: str | None,
+    style: Any,
+    yes: bool,
+    strict: bool,
+    only: set[str] | None = None,
+    retry: bool = False,
+) -> int:
+    """Run a pipeline, print how it ended, and give the exit code."""
     from i2r.cli.summary import print_summary
     from i2r.cluster import load_cluster
     from i2r.pipeline.run import run_pipeline
@@ -66,8 +78,8 @@ def execute(
     )
     print_summary(summary, experiment)
     if summary.stopped.startswith("interrupted"):
-        sys.exit(130)
-    sys.exit(2 if strict and summary.excluded else summary.exit_code)
+        return 130
+    return 2 if strict and summary.excluded else summary.exit_code
 
 
 @click.command()
@@ -131,29 +143,6 @@ def last_pipeline(experiment: str) -> "Pipeline":
     if pipeline is None:
         raise InputError(f"{experiment}: nothing was run here yet. Start with 'i2r run'.")
     return pipeline
-
-
-@click.command()
-@click.argument("directory", default="i2r-demo")
-@running_options
-def demo(directory: str, cluster: str | None, style: str, yes: bool, strict: bool) -> None:
-    """Run everything on a real plate that ships with i2r, in about two minutes.
-
-    U2OS cells with two drugs in several doses (BBBC013, 10.1038/nmeth.2083). Results go to
-    DIRECTORY; this is 'i2r run pipelines/demo.yaml DIRECTORY' and nothing else.
-    """
-    from i2r.pipeline.spec import load_pipeline
-
-    pipeline = shared_folder() / "pipelines" / "demo.yaml"
-    say(f"pipeline: {pipeline}")
-    execute(
-        load_pipeline(str(pipeline)),
-        directory,
-        cluster=cluster,
-        style=style,
-        yes=yes,
-        strict=strict,
-    )
 
 
 @click.command()

@@ -125,7 +125,7 @@ class ScreenDesign(NamedTuple):
 
 PRESETS: Mapping[str, ScreenDesign] = {
     "smoke": ScreenDesign(
-        genes=40, null_genes=8, modules=8, controls=12, fields=3, field_px=320, strength=2.0
+        genes=44, null_genes=8, modules=6, controls=12, fields=3, field_px=320, strength=2.0
     ),
     "screen": ScreenDesign(
         genes=96, null_genes=48, modules=8, plates=4, field_px=400, strength=1.5

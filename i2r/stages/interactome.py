@@ -108,7 +108,7 @@ class Interactome(Stage):
         """Refuse options that lack their table, tables that can't be read, unknown targets."""
         where = f"stage {self.title!r}"
         needed = {"network": self.network} if self.method == "import" else {
-            "interactions": self.interactions, "targets": self.targets or self.needs,
+            "interactions": self.interactions, "targets": self.targets or self.needed("screen"),
             **({"cells": self.cells} if self.edge_cost != "mi_score" else {}),
         }  # fmt: skip
         problems = [
@@ -191,10 +191,11 @@ class Interactome(Stage):
         """Give the options with the targets, from the screen where none are listed."""
         targets = self.targets
         if self.method == "steiner" and not targets:
-            targets = tuple(list_impactful_genes(experiment, self.needs[0]))
+            screen = self.needed("screen")
+            targets = tuple(list_impactful_genes(experiment, screen))
             if not targets:
                 raise I2RError(
-                    f"stage {self.title!r}: {self.needs[0]!r} calls no gene impactful, so there is "
+                    f"stage {self.title!r}: {screen!r} calls no gene impactful, so there is "
                     "nothing to connect. List 'targets', or look at the screen's ranking."
                 )
         return {**self.model_dump(), "targets": targets}

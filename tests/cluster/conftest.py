@@ -1,4 +1,4 @@
-"""A SLURM for the tests that need one, and what the smoke pipeline gives without any cluster."""
+"""A SLURM for the tests that need one, and what the quick pipeline gives without any cluster."""
 
 import os
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from i2r.pipeline.spec import load_pipeline
 from tests import slurm
 from tests.conftest import run_here
 
-SMOKE = Path(__file__).parents[2] / "pipelines" / "smoke.yaml"
+QUICK = Path(__file__).parents[2] / "pipelines" / "quick.yaml"
 
 
 @pytest.fixture(scope="session")
@@ -31,8 +31,8 @@ def slurm_conf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def smoke(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Run the smoke pipeline in this process; nobody may change it."""
-    url = tmp_path_factory.mktemp("smoke") / "experiment"
-    assert run_here(load_pipeline(str(SMOKE)), url).exit_code == 0
+def quick(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Run the quick pipeline in this process; nobody may change it."""
+    url = tmp_path_factory.mktemp("quick") / "experiment"
+    assert run_here(load_pipeline(str(QUICK)), url).exit_code == 0
     return url

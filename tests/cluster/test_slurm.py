@@ -11,11 +11,11 @@ import pytest
 
 from i2r.store.experiment import open_experiment
 from i2r.testing import PlateFiles, describe_pipeline, digest_experiment
-from tests.cluster.conftest import SMOKE
+from tests.cluster.conftest import QUICK
 
 pytestmark = [pytest.mark.slurm, pytest.mark.usefixtures("slurm_conf"), pytest.mark.timeout(600)]
 
-CLUSTER = SMOKE.parents[1] / "cluster" / "slurm-test.yaml"
+CLUSTER = QUICK.parents[1] / "cluster" / "slurm-test.yaml"
 ONE_JOB = """
 type: slurm
 cpu: {jobs: 1, cores: 1, memory: 1500MiB, walltime: "00:20:00", queue: cpu}
@@ -64,11 +64,11 @@ def count_done(url: Path) -> int:
     return sum(p.read_bytes().count(b'"event":"done"') for p in (url / "ledger").glob("*.jsonl"))
 
 
-def test_jobs_give_the_same_as_this_process(smoke: Path, tmp_path: Path) -> None:
+def test_jobs_give_the_same_as_this_process(quick: Path, tmp_path: Path) -> None:
     url = tmp_path / "e"
-    command = ("run", SMOKE, url, "--cluster", CLUSTER, "--progress", "plain")
+    command = ("run", QUICK, url, "--cluster", CLUSTER, "--progress", "plain")
     said = end(start(tmp_path, *command))
-    assert digest_experiment(str(url)) == digest_experiment(str(smoke))
+    assert digest_experiment(str(url)) == digest_experiment(str(quick))
     # Every kind of unit ran in jobs of its own kind.
     assert workers_of(url, "screen") == {"gpu-0"}
     assert workers_of(url, "segment") <= {"cpu-0", "cpu-1"}
@@ -76,16 +76,16 @@ def test_jobs_give_the_same_as_this_process(smoke: Path, tmp_path: Path) -> None
     assert "\x1b" not in said
 
 
-def test_a_cancelled_job_comes_again_and_the_run_completes(smoke: Path, tmp_path: Path) -> None:
+def test_a_cancelled_job_comes_again_and_the_run_completes(quick: Path, tmp_path: Path) -> None:
     cluster, url = tmp_path / "one.yaml", tmp_path / "e"
     cluster.write_text(ONE_JOB)
-    process = start(tmp_path, "run", SMOKE, url, "--cluster", cluster, "--progress", "plain")
+    process = start(tmp_path, "run", QUICK, url, "--cluster", cluster, "--progress", "plain")
     wait_until(lambda: count_done(url) >= 40, process)
     (first,) = running()
     subprocess.run(["scancel", first], check=True)
     # Nothing but a second job can finish what is left.
     end(process)
-    assert digest_experiment(str(url)) == digest_experiment(str(smoke))
+    assert digest_experiment(str(url)) == digest_experiment(str(quick))
     assert running() == {}
     assert max(map(int, list_jobs())) > int(first)
 
@@ -93,7 +93,7 @@ def test_a_cancelled_job_comes_again_and_the_run_completes(smoke: Path, tmp_path
 def test_jobs_that_end_at_once_are_given_up_and_named(tmp_path: Path) -> None:
     cluster = tmp_path / "broken.yaml"
     cluster.write_text(ONE_JOB.replace("queue: cpu", "queue: cpu, python: /bin/false"))
-    process = start(tmp_path, "run", SMOKE, tmp_path / "e", "--cluster", cluster)
+    process = start(tmp_path, "run", QUICK, tmp_path / "e", "--cluster", cluster)
     said, _ = process.communicate(timeout=300)
     assert process.returncode == 2, said
     assert "the jobs cpu-0 ended 3 times without a worker" in said
@@ -104,7 +104,7 @@ def test_jobs_that_end_at_once_are_given_up_and_named(tmp_path: Path) -> None:
 def test_a_partition_that_is_not_there_is_named(tmp_path: Path) -> None:
     cluster = tmp_path / "wrong.yaml"
     cluster.write_text(ONE_JOB.replace("queue: cpu", "queue: nowhere"))
-    process = start(tmp_path, "run", SMOKE, tmp_path / "e", "--cluster", cluster)
+    process = start(tmp_path, "run", QUICK, tmp_path / "e", "--cluster", cluster)
     said, _ = process.communicate(timeout=120)
     assert process.returncode == 2, said
     assert "slurm took no job" in said
@@ -124,7 +124,7 @@ def test_a_cluster_stands_until_it_is_shut_down(tmp_path: Path) -> None:
     while "3 workers" not in (shown := end(start(tmp_path, "cluster", "status", file))):
         assert time.monotonic() < deadline, shown
     assert "2 CPU slots, 1 GPU slots" in shown
-    command = ("run", SMOKE, tmp_path / "e", "--cluster", address, "--progress", "none")
+    command = ("run", QUICK, tmp_path / "e", "--cluster", address, "--progress", "none")
     end(start(tmp_path, *command))
     end(start(tmp_path, "cluster", "down", address))
     said = end(process)
