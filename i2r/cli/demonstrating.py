@@ -80,7 +80,7 @@ def conclude(plate: str, simulated: str, experiment: str) -> None:
 
 def describe_screen(ranking: Any) -> str:
     """Say how far the best perturbation is told from the controls, beside draws of controls."""
-    treated = ranking[ranking["kind"] == "treated"]
+    treated = ranking[ranking["kind"] != "control_draw"]
     best = treated.loc[treated["score"].idxmax()]
     drawn = ranking.loc[ranking["kind"] == "control_draw", "score"]
     above = int((treated["score"] > drawn.max()).sum())

@@ -121,10 +121,11 @@ def describe_answer(experiment: Experiment) -> str:
     if not len(answered):
         return f"{start}no answer, {one['reason']}"
     ranked = experiment.table("predict")
-    best = ranked[(ranked["query"] == one["query"]) & (ranked["place"] == 1)].iloc[0]
+    confidence = ranked[ranked["query"] == one["query"]].set_index("place")["confidence"]
+    first, tenth = confidence[1], confidence[min(10, confidence.index.max())]
     inside = "is in that set" if one["in_set"] else "is not in that set"
     return (
-        f"{start}{one['best']} is nearest, and the gene with a probability of "
-        f"{best['confidence']:.0%}; of {one['n_candidates']} genes {one['set_size']} make the set "
-        f"that should hold it; {one['gene']} {inside}, at place {one['rank_true']:.0f}"
+        f"{start}{one['best']} is nearest (the gene is first with a probability of {first:.0%}, "
+        f"among the first ten with {tenth:.0%}); {one['set_size']} of {one['n_candidates']} genes "
+        f"make the set that should hold it; {one['gene']} {inside}, at place {one['rank_true']:.0f}"
     )
