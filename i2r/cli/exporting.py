@@ -33,7 +33,8 @@ def export(experiment: str, kind: str, output: str, name: str | None, yes: bool)
     r"""Write results of EXPERIMENT for other tools.
 
     h5ad: X holds features or embeddings, obs plate, well, field, label, perturbation, gene,
-    condition, role, dose. Open it with anndata.read_h5ad or scanpy.read_h5ad. Needs i2r[omics].
+    condition, role, dose. Open it with anndata.read_h5ad or scanpy.read_h5ad. Needs the extra
+    'omics'.
 
     parquet: one row per nucleus, Metadata_Plate, Metadata_Well, Metadata_Site and so on, and the
     features as Nuclei_...: pycytominer's aggregate, normalize and feature_select take it.

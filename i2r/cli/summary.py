@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+import numpy as np
 import rich_click as click
 from rich.console import Console
 from rich.table import Table
@@ -100,7 +101,7 @@ def _print_ranking(experiment: Experiment, title: str) -> None:
         box=None,
         pad_edge=False,
     )
-    for name in ("rank", "perturbation", "score", "± folds", "wells", "nuclei"):
+    for name in ("rank", "perturbation", "score", "± folds", "p", "FDR", "wells", "nuclei"):
         table.add_column(name, justify="left" if name == "perturbation" else "right")
     for row in shown.itertuples():
         table.add_row(
@@ -108,12 +109,22 @@ def _print_ranking(experiment: Experiment, title: str) -> None:
             str(row.condition),
             f"{row.score:.3f}",
             f"{row.spread:.3f}",
+            _write_share(row.p_value),
+            _write_share(row.fdr),
             str(row.n_wells),
             f"{row.n_nuclei:,}",
         )
     Console().print(table)
+    tested = ranking[(ranking["kind"] != "control_draw") & ranking["score"].notna()]
+    called = int(tested["impactful"].astype(bool).sum())
+    click.echo(f"{called} of {len(tested)} impactful: see 'i2r table {experiment.url} {title}'")
     if len(null):
         click.echo(
             f"{len(null)} draws of control wells against the others: "
             f"{null.mean():.3f} on average, {null.min():.3f} to {null.max():.3f}"
         )
+
+
+def _write_share(value: float) -> str:
+    """Write a p-value or a rate; a dash where there is none."""
+    return f"{value:.2g}" if np.isfinite(value) else "-"

@@ -107,6 +107,17 @@ def test_parquet_has_the_columns_that_pycytominer_knows(
     assert pq.ParquetFile(target).num_row_groups == 8
 
 
+def test_pycytominer_aggregates_and_normalizes_it(measured: Experiment, tmp_path: Path) -> None:
+    pycytominer = pytest.importorskip("pycytominer", reason="pycytominer allows no pandas 3")
+    target = tmp_path / "profiles.parquet"
+    profiles = Profiles(measured, "features")
+    write_parquet(profiles, target)
+    loaded = pycytominer.cyto_utils.load_profiles(str(target))
+    assert len(pycytominer.cyto_utils.infer_cp_features(loaded)) == len(profiles.names)
+    wells = pycytominer.aggregate(loaded, strata=["Metadata_Plate", "Metadata_Well"])
+    assert len(wells) == measured.table("features")["well"].nunique()
+
+
 # ------------------------------------------------------------------------------- AnnData
 
 
@@ -151,6 +162,16 @@ def test_anndata_reads_it_back(measured: Experiment, tmp_path: Path) -> None:
     write_h5ad(profiles, tmp_path / "x.h5ad", unstructured={})
     opened = anndata.read_h5ad(tmp_path / "x.h5ad")
     assert opened.shape == (len(measured.table("features")), len(profiles.names))
+
+
+def test_scanpy_plots_it(measured: Experiment, tmp_path: Path) -> None:
+    scanpy = pytest.importorskip("scanpy", reason="scanpy needs anndata, which allows no pandas 3")
+    write_h5ad(Profiles(measured, "features"), tmp_path / "x.h5ad", unstructured={})
+    opened = scanpy.read_h5ad(tmp_path / "x.h5ad")
+    scanpy.pp.scale(opened)
+    scanpy.pp.pca(opened, n_comps=2)
+    axes = scanpy.pl.pca(opened, color="perturbation", show=False)
+    assert axes.get_legend() is not None
 
 
 # ------------------------------------------------------------------------------- whole or not at all
