@@ -159,10 +159,14 @@ class Convert(Stage):
 
     def inputs(self, experiment: Experiment, key: str) -> object:
         """Describe a well's source files: paths, sizes, times, and the shape they should have."""
-        sources = experiment.sources_by_key[key]
         columns = ["field", "channel", "z", "url", "page", "size_bytes", "mtime_ns"]
         plate, _ = experiment.locate(key)
-        return [sources[columns].to_numpy().tolist(), plate.channels, plate.shape, str(plate.dtype)]
+        return [
+            experiment.sources_by_key.tabulate(key, columns),
+            plate.channels,
+            plate.shape,
+            str(plate.dtype),
+        ]
 
     def outside(self, experiment: Experiment) -> object:
         """Nothing: files are looked at when they are surveyed."""

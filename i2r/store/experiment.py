@@ -16,6 +16,7 @@ from i2r.store.layout import conditions
 from i2r.store.ledger import Ledger
 from i2r.store.networks import read_network
 from i2r.store.plate import Plate
+from i2r.store.source_table import SourcesByKey
 from i2r.types import unit_key
 
 if TYPE_CHECKING:
@@ -95,10 +96,9 @@ class Experiment:
         )
 
     @cached_property
-    def sources_by_key(self) -> Mapping[str, pd.DataFrame]:
+    def sources_by_key(self) -> SourcesByKey:
         """The image files of each well of the layout, by unit key."""
-        groups = self.sources.groupby(["plate", "well"], sort=False)
-        return {unit_key(str(p), str(w)): rows for (p, w), rows in groups}
+        return SourcesByKey(self.sources)
 
     @cached_property
     def given_functions(self) -> Mapping[tuple[str, str], list[str]]:
