@@ -3,12 +3,15 @@
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
 from i2r.cli.options import running_options, say
 from i2r.cli.running import run_and_tell
+
+if TYPE_CHECKING:
+    from i2r.pipeline.spec import Pipeline
 
 
 def shared_folder() -> Path:
@@ -22,38 +25,49 @@ def shared_folder() -> Path:
 @click.argument("directory", default="i2r-demo")
 @running_options
 def demo(directory: str, **options: Any) -> None:
-    """Run everything on two plates, in about four minutes, and say what was found.
+    """Run everything on two plates, in a few minutes, and say what was found.
 
     DIRECTORY/plate: U2OS cells with two drugs in several doses (BBBC013, 10.1038/nmeth.2083),
     screened by networks; this is 'i2r run pipelines/demo.yaml DIRECTORY/plate'.
 
-    DIRECTORY/simulated: a screen with planted truth ('i2r simulate'), taken through screen,
-    interactome, genes and map to the genes behind new images, and compared with the truth.
+    DIRECTORY/simulated: a screen with planted truth ('i2r simulate'), taken through every stage to
+    the genes behind images, and compared with the truth; this is pipelines/smoke.yaml.
     """
     from i2r.pipeline.spec import load_pipeline
 
     plate, simulated = (os.path.join(directory, name) for name in ("plate", "simulated"))
-    pipeline = shared_folder() / "pipelines" / "demo.yaml"
-    say(f"pipeline: {pipeline}")
-    code = run_and_tell(load_pipeline(str(pipeline)), plate, **options)
+    pipelines = shared_folder() / "pipelines"
+    say(f"pipeline: {pipelines / 'demo.yaml'}")
+    code = run_and_tell(load_pipeline(str(pipelines / "demo.yaml")), plate, **options)
     if code not in (0, 3):
         sys.exit(code)
-    own = os.path.join(simulated, "pipeline.yaml")
-    simulate_screen(simulated, own)
-    say(f"pipeline: {own}")
+    simulate_screen(simulated)
+    say(f"pipeline: {pipelines / 'smoke.yaml'}")
     experiment = os.path.join(simulated, "experiment")
-    other = run_and_tell(load_pipeline(own), experiment, **options)
+    smoke = load_smoke_pipeline(pipelines / "smoke.yaml", simulated)
+    other = run_and_tell(smoke, experiment, **options)
     if other in (0, 3):
         conclude(plate, simulated, experiment)
     sys.exit(max(code, other))
 
 
-def simulate_screen(folder: str, pipeline: str) -> None:
+def load_smoke_pipeline(path: Path, folder: str) -> "Pipeline":
+    """Read the smoke pipeline, whose screen is in another folder than it says."""
+    import yaml
+
+    from i2r.pipeline.spec import parse_pipeline
+
+    content = yaml.safe_load(path.read_text(encoding="utf-8").replace("../smoke/", ""))
+    return parse_pipeline(content, where=f"pipeline {path}", folder=folder)
+
+
+def simulate_screen(folder: str) -> None:
     """Simulate the smoke screen, where a run before this one did not."""
     from i2r.simulation import PRESETS, write_screen
     from i2r.store import files
 
-    if files.exists(pipeline):
+    # Written last.
+    if files.exists(os.path.join(folder, "pipeline.yaml")):
         return
     # Images are written first: alone they are what a run left that was stopped there.
     if files.list_folder(folder) == ["images"]:
