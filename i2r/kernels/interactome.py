@@ -1,5 +1,7 @@
 """Networks of proteins as arrays: parts that hang together, cuts and hubs, prizes and costs."""
 
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 from scipy.sparse import coo_matrix
@@ -53,9 +55,22 @@ def find_hubs(edges: Edges, n: int, *, quantile: float) -> tuple[npt.NDArray[np.
     return degrees >= limit, limit
 
 
-def compare_line(
-    values: npt.NDArray[np.floating], line: int
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+class LineComparison(NamedTuple):
+    """One line's expression against that of others, by gene.
+
+    Attributes
+    ----------
+    change, t, p_value, fdr : (gene,) float64
+        See `compare_line`.
+    """
+
+    change: npt.NDArray[np.float64]
+    t: npt.NDArray[np.float64]
+    p_value: npt.NDArray[np.float64]
+    fdr: npt.NDArray[np.float64]
+
+
+def compare_line(values: npt.NDArray[np.floating], line: int) -> LineComparison:
     """Compare one line's expression with that of all others, gene by gene.
 
     A t-test of the others against the line's value, with the false discovery rate of Benjamini
@@ -70,26 +85,29 @@ def compare_line(
 
     Returns
     -------
-    change, p_value, fdr : (gene,) float64
-        Its value less the mean of the others. Where the others do not differ at all, p is 0 for
-        a line that does and 1 for one that does not; with fewer than two others all are NaN.
-        A gene with a NaN anywhere is NaN throughout.
+    LineComparison
+        Its value less the mean of the others, and the test of that. Where the others do not
+        differ at all, p is 0 and t infinite for a line that does, 1 and 0 for one that does not;
+        with fewer than two others all are NaN. A gene with a NaN anywhere is NaN throughout.
     """
     others = np.delete(np.asarray(values, dtype=np.float64), line, axis=0)
     own = np.asarray(values[line], dtype=np.float64)
     nothing = np.full(len(own), np.nan)
     change = own - others.mean(axis=0) if len(others) else nothing
     if len(others) < 2:
-        return change, nothing, nothing
+        return LineComparison(change, nothing, nothing, nothing)
     spread = np.ptp(others, axis=0) > 0
     p_value = np.where(np.isnan(change), np.nan, np.where(change == 0, 1.0, 0.0))
+    t = np.where(change == 0, 0.0, np.copysign(np.inf, change))
+    t[np.isnan(change)] = np.nan
     if spread.any():
-        p_value[spread] = ttest_1samp(others[:, spread], own[spread], axis=0).pvalue
+        tested = ttest_1samp(others[:, spread], own[spread], axis=0)
+        t[spread], p_value[spread] = -tested.statistic, tested.pvalue
     known = ~np.isnan(p_value)
     fdr = np.full(len(own), np.nan)
     if known.any():
         fdr[known] = false_discovery_control(p_value[known])
-    return change, p_value, fdr
+    return LineComparison(change, t, p_value, fdr)
 
 
 def correlate_edges(

@@ -96,6 +96,7 @@ class Interactome(Stage):
     seed: int = Field(0, ge=0, description="Seed of noise and search (default: the pipeline's)")
 
     reads: ClassVar[Mapping[str, bool]] = {}
+    version: ClassVar[int] = 2
     uses_layout: ClassVar[bool] = False
 
     @property
@@ -178,7 +179,8 @@ class Interactome(Stage):
 
     def finish(self, experiment: Experiment, keys: Sequence[str]) -> Delayed:
         """Choose beta and write the network, its tables and what was left out."""
-        names = ("", "-edges", "-sweep", "-pruning", "-confidence", "-dropped")
+        names = ("", "-edges", "-sweep", "-pruning", "-confidence", "-hubs", "-dropped",
+                 "-expression")  # fmt: skip
         return delayed(write_network_of)(
             self._resolve(experiment),
             parts=[experiment.part_url(f"{self.title}-sweep", k) for k in sorted(keys)],
@@ -273,6 +275,8 @@ def write_network_of(
     tables.write_table(urls["-sweep"], sweep.reset_index(drop=True), metadata=solved)
     tables.write_table(urls["-pruning"], pruned.steps)
     tables.write_table(urls["-confidence"], pruned.curve)
+    tables.write_table(urls["-hubs"], pruned.hubs)
+    tables.write_table(urls["-expression"], pruned.expression)
     ends = zip(pruned.genes, pruned.terminal, strict=True)
     lost = [(g, "target: not in the tree") for g, yes in ends if yes and g not in graph]
     left = pd.DataFrame(lost, columns=["symbol", "reason"], dtype=str)

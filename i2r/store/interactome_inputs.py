@@ -35,9 +35,12 @@ class Pruned(NamedTuple):
         The targets.
     change : (n,) float64
         Log fold change of the line; NaN where there is none.
-    steps, curve, dropped
-        Tables: what each step of pruning left; edges, genes and targets by confidence cut; symbols
-        that were left out, with the reason.
+    steps, curve, hubs, dropped
+        Tables: what each step of pruning left; edges, genes and targets by confidence cut, and by
+        degree quantile; symbols that were left out, with the reason.
+    expression
+        Of every gene of the panel: gene, log_fold_change of the line, t, p, fdr, prize before
+        beta. No rows without a panel.
     """
 
     genes: list[str]
@@ -48,7 +51,14 @@ class Pruned(NamedTuple):
     change: npt.NDArray[np.float64]
     steps: pd.DataFrame
     curve: pd.DataFrame
+    hubs: pd.DataFrame
     dropped: pd.DataFrame
+    expression: pd.DataFrame
+
+
+_EXPRESSION = ("gene", "log_fold_change", "t", "p", "fdr", "prize")
+# From one gene in twenty to none, evenly on a logarithmic scale.
+_QUANTILES = (0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9995, 0.9998, 1.0)
 
 
 class _Pruning:
@@ -99,13 +109,14 @@ def prepare_interactome(options: Mapping[str, Any]) -> Pruned:  # noqa: PLR0915
     absent = sorted(set(targets) - set(found.genes))
     work.dropped += [(name, "target: not in the interactions") for name in absent]
     tables = [found.dropped]
-    change: dict[str, float] = {}
+    expression = pd.DataFrame({name: [] for name in _EXPRESSION})
     if options["expression"]:
         panel = read_panel(options["expression"], symbols)
         line = choose_line(panel, options["line"], url=options["expression"])
         tables.append(panel.dropped)
         values = np.log2(1 + panel.values) if options["logarithm"] else panel.values
-        change = dict(zip(panel.genes, compare_line(values, line)[0].tolist(), strict=True))
+        compared = compare_line(values, line)
+        expression = pd.DataFrame(dict(zip(_EXPRESSION, (panel.genes, *compared), strict=False)))
         if options["expressed_above"] is not None:
             above = panel.values[line] > options["expressed_above"]
             expressed = {n for n, yes in zip(panel.genes, above, strict=True) if yes}
@@ -120,6 +131,7 @@ def prepare_interactome(options: Mapping[str, Any]) -> Pruned:  # noqa: PLR0915
     work.keep_linked("no interaction below the cost cut")
     work.note("confidence", f"cost below {options['max_cost']:g}")
     _keep_largest(work)
+    by_quantile = trace_hubs(work)
     hubs, limit = find_hubs(work.edges, len(work.genes), quantile=options["hub_quantile"])
     degrees = count_degrees(work.edges, len(work.genes))
     order = np.flatnonzero(hubs)[np.argsort(-degrees[hubs], kind="stable")]
@@ -139,15 +151,21 @@ def prepare_interactome(options: Mapping[str, Any]) -> Pruned:  # noqa: PLR0915
         columns = np.array([number[name] for name in genes])
         ranked = options["edge_cost"] == "spearman"
         costs = 1 - np.abs(correlate_edges(cells[1], columns[work.edges], ranked=ranked))
-    changes = np.array([change.get(name, np.nan) for name in genes])
-    sizes = [abs(value) for value in change.values() if not np.isnan(value)]
-    prizes = np.nan_to_num(np.abs(changes)) / max(max(sizes, default=1.0), 1e-300)
+    changes = expression.set_index("gene")["log_fold_change"].astype(float)
+    largest = max(float(changes.abs().max()) if changes.notna().any() else 1.0, 1e-300)
+    expression["prize"] = np.nan_to_num(changes.abs().to_numpy()) / largest
+    expression.loc[expression["gene"].isin(targets), "prize"] = 1.0
+    change = changes.reindex(genes).to_numpy()
+    prizes = np.nan_to_num(np.abs(change)) / largest
     terminal = np.isin(genes, targets)
     prizes[terminal] = 1.0
     listed = pd.DataFrame(work.dropped, columns=["symbol", "reason"], dtype=str)
     dropped = pd.concat([listed, *tables], ignore_index=True)
     steps = pd.DataFrame(work.steps)
-    return Pruned(genes, work.edges, costs, prizes, terminal, changes, steps, curve, dropped)
+    return Pruned(
+        genes, work.edges, costs, prizes, terminal, change, steps, curve, by_quantile, dropped,
+        expression,
+    )  # fmt: skip
 
 
 def _restrict(work: _Pruning, names: set[str], step: str) -> None:
@@ -197,4 +215,18 @@ def trace_cut(work: _Pruning) -> pd.DataFrame:
         ends = np.unique(work.edges[work.costs < cut])
         row = {"cut": float(cut), "edges": int((work.costs < cut).sum()), "genes": len(ends)}
         rows.append({**row, "targets": int(is_target[ends].sum())})
+    return pd.DataFrame(rows)
+
+
+def trace_hubs(work: _Pruning) -> pd.DataFrame:
+    """Count hubs, and what is left of the largest part without them, by degree quantile."""
+    rows = []
+    is_target = np.isin(work.genes, work.targets)
+    for quantile in _QUANTILES:
+        hubs, limit = find_hubs(work.edges, len(work.genes), quantile=quantile)
+        edges = work.edges[~hubs[work.edges].any(axis=1)]
+        kept = find_largest_part(edges, len(work.genes)) & ~hubs
+        row = {"quantile": quantile, "degree": limit, "hubs": int(hubs.sum())}
+        counts = {"genes": int(kept.sum()), "edges": int(kept[edges].all(axis=1).sum())}
+        rows.append({**row, **counts, "targets": int((kept & is_target).sum())})
     return pd.DataFrame(rows)

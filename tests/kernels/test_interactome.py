@@ -25,14 +25,16 @@ def test_the_largest_part_and_hubs() -> None:
 
 def test_a_line_against_the_others() -> None:
     values = np.array([[5.0, 1, 2, np.nan], [1.0, 1, 3, 0], [2.0, 1, 3, 0], [3.0, 1, 3, 0]])
-    change, p_value, fdr = compare_line(values, 0)
+    change, t, p_value, fdr = compare_line(values, 0)
     assert change[:3].tolist() == [3.0, 0.0, -1.0]
     # t = (2 - 5) / (1 / sqrt(3)) with 2 degrees of freedom
     t2 = 27.0
     assert p_value[0] == pytest.approx(1 - np.sqrt(t2 / (t2 + 2)))
+    assert t[0] == pytest.approx(np.sqrt(t2))
+    assert t[1:3].tolist() == [0.0, -np.inf]
     assert p_value[1:3].tolist() == [1.0, 0.0]
     assert np.isnan(change[3])
-    assert np.isnan(fdr[3])
+    assert np.isnan([t[3], fdr[3]]).all()
     assert fdr[0] == pytest.approx(p_value[0] * 3 / 2)
 
 

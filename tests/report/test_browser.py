@@ -6,11 +6,14 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from i2r.report.page import make_page
+from i2r.report.sections.interactome import MOST_DRAWN, choose_drawn
 from i2r.report.source import ReportSource
 from tests.report.experiments import ALL, make_experiment
+from tests.stages.test_interactome import run_network, write_tables
 
 BROWSER = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
@@ -84,3 +87,61 @@ def test_tables_are_sorted_by_a_click(
     title = re.search("<title>([^<]*)</title>", opened.stdout)
     assert title is not None
     assert title[1].split("|") == ["another", "drug 10@1", "drug 10@2", "drug 10@4", "Zinc"]
+
+
+NETWORK_PROBE = """
+const network = document.querySelector("figure.network"), drawing = network.querySelector("svg");
+const read = () => drawing.getAttribute("viewBox");
+const views = [read()];
+network.querySelectorAll("button")[0].click();
+views.push(read());
+drawing.dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowRight" }));
+views.push(read());
+const wanted = network.querySelector("input");
+wanted.value = "m4";
+wanted.dispatchEvent(new Event("input"));
+views.push(read(), network.querySelector("output").textContent,
+  [...network.querySelectorAll(".found")].map((gene) => gene.dataset.gene).join(","));
+window.dispatchEvent(new Event("beforeprint"));
+views.push(read());
+document.title = views.join("|");
+"""
+
+
+def test_networks_are_searched_zoomed_and_moved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from i2r.report import html
+
+    own = html.read_text
+    script = own("script.js") + NETWORK_PROBE
+    monkeypatch.setattr(
+        html, "read_text", lambda name: script if name == "script.js" else own(name)
+    )
+    experiment = run_network(write_tables(tmp_path), tmp_path / "e")
+    made = make_page(ReportSource(experiment, ["interactome"]))
+    assert not made.problems
+    assert "part that is left by cost below which interactions count" in made.content
+    assert "part that is left by degree quantile from which genes are left out" in made.content
+    opened = open_page(tmp_path, made.content)
+    assert find_console_lines(opened.stderr) == []
+    title = re.search("<title>([^<]*)</title>", opened.stdout)
+    assert title is not None
+    whole, zoomed, moved, found, said, names, printed = title[1].split("|")
+    assert (whole, printed) == ("0 0 1000 700", "0 0 1000 700")
+    places = [[float(x) for x in view.split()] for view in (zoomed, moved, found)]
+    assert places[0] == pytest.approx([150, 105, 700, 490])
+    assert places[1] == pytest.approx([255, 105, 700, 490])
+    assert places[2][2] == pytest.approx(400)
+    assert (said, names) == ("1 found", "M4")
+
+
+def test_of_a_large_network_targets_and_frequent_genes_are_drawn() -> None:
+    table = pd.DataFrame(
+        {"gene": [f"G{i}" for i in range(1000)], "terminal": [i == 999 for i in range(1000)],
+         "frequency": [float(i < 200) for i in range(1000)], "degree": range(1000)}
+    )  # fmt: skip
+    drawn = choose_drawn(table)["gene"]
+    assert len(drawn) == MOST_DRAWN
+    assert {"G999", "G0", "G199", "G998"} <= set(drawn)
+    assert "G300" not in set(drawn)

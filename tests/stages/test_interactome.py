@@ -66,6 +66,17 @@ def test_the_planted_module_connects_its_targets(tmp_path: Path) -> None:
     assert len(sweep) == 20
     assert sweep["chosen"].sum() == 1
     assert (sweep["value"] <= 2 * sweep["lower_bound"] * (1 + 1e-9)).all()
+    expression = experiment.table("interactome-expression").set_index("gene")
+    assert list(expression.columns) == ["log_fold_change", "t", "p", "fdr", "prize"]
+    assert len(expression) == 68
+    assert (expression.loc[MODULE, "fdr"] < 0.01).all()
+    assert (expression.loc[["M0", "M4"], "prize"] == 1).all()
+    largest = expression["log_fold_change"].abs().max()
+    assert expression.loc["R7", "prize"] == abs(expression.loc["R7", "log_fold_change"]) / largest
+    hubs = experiment.table("interactome-hubs")
+    assert hubs["hubs"].is_monotonic_decreasing
+    assert hubs["genes"].iloc[-1] == 68
+    assert hubs["targets"].iloc[-1] == 2
     dropped = experiment.table("interactome-dropped")
     reasons = set(zip(dropped["symbol"], dropped["reason"], strict=True))
     assert ("M1", "interacts with itself") in reasons

@@ -4,16 +4,18 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from markupsafe import Markup
 
 from i2r.report.html import render, table
+from i2r.report.lines import Line, draw_lines
 from i2r.report.source import ReportSource, StageRecord
 from i2r.store.tables import read_table_with_metadata
 
 TITLE = "Interactome"
 ORDER = 72
 WIDTH, HEIGHT, MARGIN = 1000, 700, 20
-# A picture of more genes shows nothing but lines.
-MOST_DRAWN = 500
+# A picture of more genes shows nothing but lines, and makes the page slow.
+MOST_DRAWN = 300
 GENES = ("gene", "terminal", "degree", "prize", "change", "frequency", "frequency_random")
 
 
@@ -49,15 +51,52 @@ def _describe(source: ReportSource, stage: StageRecord) -> dict[str, Any] | None
         parts.append(table(sweep.assign(chosen=["chosen" if c else "" for c in sweep["chosen"]]),
                            "The sweep: value is the cost of the tree and the prizes left out; no "
                            "tree has less than the lower bound."))  # fmt: skip
+        parts += _draw_curves(source, stage)
         for name, caption in captions.items():
             found = source.reduced_table(stage.title, f"{stage.title}-{name}")
             if found is not None and len(found):
                 parts.append(table(found.head(200), caption))
+    drawn = choose_drawn(genes)
+    inside = edges["gene1"].isin(drawn["gene"]) & edges["gene2"].isin(drawn["gene"])
     return {
         "title": stage.title, "n_genes": len(genes), "n_edges": len(edges), "solved": solved,
         "n_targets": int(genes["terminal"].sum()), "parts": parts, "width": WIDTH,
-        "height": HEIGHT, "picture": _lay_out(genes, edges) if len(genes) <= MOST_DRAWN else None,
+        "height": HEIGHT, "picture": _lay_out(drawn, edges[inside]),
+        "n_hidden": len(genes) - len(drawn),
     }  # fmt: skip
+
+
+def choose_drawn(genes: pd.DataFrame) -> pd.DataFrame:
+    """Choose the genes of a picture: targets, then frequent ones, then those of high degree."""
+    order = ["terminal", *(["frequency"] if "frequency" in genes else []), "degree"]
+    ranked = genes.sort_values(order, ascending=False, kind="stable")
+    return genes.loc[ranked.index[:MOST_DRAWN].sort_values()]
+
+
+def _draw_curves(source: ReportSource, stage: StageRecord) -> list[Markup]:
+    """Draw what cuts of confidence and of hubs leave, beside what was taken."""
+    drawn = []
+    for name, column, title, option, caption in (
+        ("confidence", "cut", "cost below which interactions count", "max_cost",
+         "What a cut of the interactions' cost leaves, as parts of what there is without a cut"),
+        ("hubs", "quantile", "degree quantile from which genes are left out", "hub_quantile",
+         "What is left of the largest part without hubs, as parts of what no cut leaves"),
+    ):  # fmt: skip
+        found = source.reduced_table(stage.title, f"{stage.title}-{name}")
+        if found is None or not len(found):
+            continue
+        lines = [
+            Line(kind, found[column].tolist(), (found[kind] / max(whole, 1)).tolist())
+            for kind in ("genes", "edges", "targets")
+            if (whole := float(found[kind].iloc[-1]))
+        ]
+        taken = stage.options.get(option)
+        chosen = f"; {taken:g} was taken." if taken is not None else "."
+        if lines:
+            drawn.append(draw_lines(
+                lines, x_title=title, y_title="part that is left", caption=caption + chosen
+            ))  # fmt: skip
+    return drawn
 
 
 def _lay_out(genes: pd.DataFrame, edges: pd.DataFrame) -> dict[str, Any]:

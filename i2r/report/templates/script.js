@@ -39,3 +39,59 @@ const seen = new IntersectionObserver((changes) => {
   }
 }, { rootMargin: "-10% 0px -80% 0px" });
 document.querySelectorAll("main > section").forEach((section) => seen.observe(section));
+// Networks: find a gene, zoom, move. A view is a part of the drawing; printing shows all of it.
+for (const figure of document.querySelectorAll("figure.network")) {
+  const svg = figure.querySelector("svg");
+  const { width, height } = svg.viewBox.baseVal;
+  let view = { x: 0, y: 0, share: 1 };
+  const show = (x, y, share) => {
+    share = Math.min(1, Math.max(0.04, share));
+    const within = (value, length) => Math.min(length * (1 - share), Math.max(0, value));
+    view = { x: within(x, width), y: within(y, height), share };
+    svg.setAttribute("viewBox", [view.x, view.y, width * share, height * share].join(" "));
+  };
+  const zoom = (factor, x = view.x + width * view.share / 2, y = view.y + height * view.share / 2) => {
+    const share = Math.min(1, Math.max(0.04, view.share * factor));
+    const kept = share / view.share;
+    show(x - (x - view.x) * kept, y - (y - view.y) * kept, share);
+  };
+  const move = (right, down) => show(view.x + right, view.y + down, view.share);
+  const scale = () => width * view.share / svg.getBoundingClientRect().width;
+  for (const button of figure.querySelectorAll("button")) {
+    const factor = parseFloat(button.dataset.zoom);
+    button.addEventListener("click", () => (factor ? zoom(factor) : show(0, 0, 1)));
+  }
+  svg.addEventListener("wheel", (event) => {
+    if (!event.ctrlKey && !event.metaKey) return;
+    event.preventDefault();
+    const box = svg.getBoundingClientRect();
+    zoom(event.deltaY < 0 ? 0.85 : 1.18, view.x + (event.clientX - box.left) * scale(),
+      view.y + (event.clientY - box.top) * scale());
+  }, { passive: false });
+  svg.addEventListener("pointerdown", (event) => svg.setPointerCapture(event.pointerId));
+  svg.addEventListener("pointermove", (event) => {
+    if (svg.hasPointerCapture(event.pointerId)) move(-event.movementX * scale(), -event.movementY * scale());
+  });
+  svg.addEventListener("keydown", (event) => {
+    const step = 0.15 * width * view.share;
+    const moves = { ArrowLeft: [-step, 0], ArrowRight: [step, 0], ArrowUp: [0, -step], ArrowDown: [0, step] };
+    if (event.key in moves) move(...moves[event.key]);
+    else if (event.key === "+" || event.key === "=") zoom(0.7);
+    else if (event.key === "-") zoom(1.43);
+    else return;
+    event.preventDefault();
+  });
+  const genes = [...figure.querySelectorAll(".gene")];
+  figure.querySelector("input").addEventListener("input", (event) => {
+    const wanted = event.target.value.trim().toUpperCase();
+    const found = genes.filter((gene) => wanted && gene.dataset.gene.includes(wanted));
+    genes.forEach((gene) => gene.classList.toggle("found", found.includes(gene)));
+    const best = found.find((gene) => gene.dataset.gene === wanted) ?? found[0];
+    figure.querySelector("output").textContent = wanted ? `${found.length} found` : "";
+    if (!best) return;
+    const circle = best.querySelector("circle");
+    const share = Math.min(view.share, 0.4);
+    show(circle.cx.baseVal.value - width * share / 2, circle.cy.baseVal.value - height * share / 2, share);
+  });
+  window.addEventListener("beforeprint", () => show(0, 0, 1));
+}
