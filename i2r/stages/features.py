@@ -35,6 +35,7 @@ class Features(Stage):
         (0.66, 3.3, 13.1), description="Distances of the texture"
     )
 
+    version: ClassVar[int] = 2
     reads: ClassVar[Mapping[str, bool]] = {
         "convert": True,
         "illuminate": False,
@@ -59,8 +60,10 @@ class Features(Stage):
         plate, well = experiment.locate(key)
         segment, crop = self.needed("segment"), self.needed("crop")
         fields = experiment.fields(key, self.needs)
+        # What the crops were corrected with, where 'needs' doesn't name it.
+        behind_crops = (experiment.ledger.result(crop, key) or {}).get("after", ())
         table = measure_features(
-            plate.images(well, fields=fields, after=self.needs),
+            plate.images(well, fields=fields, after=(*behind_crops, *self.needs)),
             plate.labels(well, name=segment, fields=fields),
             delayed(tables.read_table)(experiment.part_url(segment, key)),
             delayed(tables.read_table)(experiment.part_url(crop, key)),

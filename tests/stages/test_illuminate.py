@@ -56,7 +56,10 @@ def with_illumination(plate: PlateFiles, *more: dict[str, Any], **options: Any) 
 def shaded(tmp_path_factory: pytest.TempPathFactory) -> tuple[PlateFiles, Experiment]:
     folder = tmp_path_factory.mktemp("shaded")
     plate = write_shaded_plate(folder)
-    pipeline = with_illumination(plate, {"stage": "features"}, {"stage": "report"})
+    pipeline = with_illumination(
+        plate, {"stage": "features"}, {"stage": "report"},
+        {"stage": "features", "name": "named", "needs": ["segment", "crop"]},
+    )  # fmt: skip
     assert run_here(pipeline, folder / "e").exit_code == 0
     return plate, open_experiment(str(folder / "e"))
 
@@ -100,6 +103,7 @@ def test_stages_see_corrected_images_and_converted_ones_stay(
     )
     features = experiment.table("features").merge(nuclei, on=["well", "field", "label"])
     np.testing.assert_allclose(features["max_DNA_x"], features["max_DNA_y"])
+    pd.testing.assert_frame_equal(experiment.table("features"), experiment.table("named"))
 
 
 def test_regions_around_nuclei_are_corrected_too(
