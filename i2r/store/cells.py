@@ -1,7 +1,8 @@
 """Counts of single cells: tables, 10x folders (matrix market) and AnnData files."""
 
 import io
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,8 @@ from i2r.store.gene_tables import read_frame
 from i2r.store.interactions import clean_symbols
 
 Counts = npt.NDArray[np.float64]
+# Counts are held whole. A small file may declare any size: what is larger is never allocated.
+MAX_BYTES = 2**35
 
 
 def read_counts(
@@ -73,7 +76,7 @@ def read_counts(
 
 def _read_10x(url: str) -> tuple[list[str], Counts]:
     """Read a matrix of genes by cells, and the genes' symbols (second column) beside it."""
-    from scipy.io import mmread
+    from scipy.io import mminfo, mmread
 
     folder = files.parent_url(url)
     beside = [f"{stem}.tsv{end}" for stem in ("features", "genes") for end in ("", ".gz")]
@@ -81,7 +84,10 @@ def _read_10x(url: str) -> tuple[list[str], Counts]:
     if not listed:
         raise InputError(f"counts {url}: no features.tsv beside it. Keep the 10x folder together.")
     try:
-        matrix = mmread(io.BytesIO(_unpack(url)))
+        data = _unpack(url)
+        n_rows, n_columns, n_entries, *_ = mminfo(io.BytesIO(data))
+        _check_size(url, (n_rows, n_columns), (n_entries, 3))
+        matrix = mmread(io.BytesIO(data))
     except FileNotFoundError as error:
         raise InputError(f"counts {url}: no such file. Give the path of one.") from error
     except ValueError as error:
@@ -89,6 +95,16 @@ def _read_10x(url: str) -> tuple[list[str], Counts]:
     rows = [line.split("\t") for line in _unpack(listed).decode().splitlines() if line.strip()]
     dense = matrix.toarray() if hasattr(matrix, "toarray") else matrix
     return [row[min(1, len(row) - 1)] for row in rows], np.asarray(dense, dtype=np.float64).T
+
+
+def _check_size(url: str, *shapes: Sequence[int]) -> None:
+    """Refuse arrays that take more memory than there is, before any of it is taken."""
+    n_bytes = sum(8 * math.prod(map(int, shape)) for shape in shapes)
+    if n_bytes > MAX_BYTES:
+        raise InputError(
+            f"counts {url}: take {n_bytes / 2**30:.3g} GiB as numbers, expected {MAX_BYTES >> 30} "
+            "at most. Give a sample of the cells, or only the genes of the interactome."
+        )
 
 
 def _unpack(url: str) -> bytes:
@@ -108,15 +124,17 @@ def _read_anndata(url: str) -> tuple[list[str], Counts]:
     try:
         with h5py.File(io.BytesIO(files.read_bytes(url)), "r") as file:
             var, x = file["var"], file["X"]
-            names = [
-                name.decode() if isinstance(name, bytes) else str(name)
-                for name in var[var.attrs["_index"]][:]
-            ]
-            if isinstance(x, h5py.Dataset):
+            index, is_dense = var[var.attrs["_index"]], isinstance(x, h5py.Dataset)
+            of_x = (
+                [x.shape] if is_dense else [x.attrs["shape"], *(part.shape for part in x.values())]
+            )
+            _check_size(url, index.shape, *of_x)
+            names = [name.decode() if isinstance(name, bytes) else str(name) for name in index[:]]
+            if is_dense:
                 return names, np.asarray(x[:], dtype=np.float64)
             kind = csc_matrix if x.attrs["encoding-type"] == "csc_matrix" else csr_matrix
-            parts = (x["data"][:], x["indices"][:], x["indptr"][:])
-            return names, np.asarray(kind(parts, shape=x.attrs["shape"]).toarray(), np.float64)
+            stored = (x["data"][:], x["indices"][:], x["indptr"][:])
+            return names, np.asarray(kind(stored, shape=x.attrs["shape"]).toarray(), np.float64)
     except FileNotFoundError as error:
         raise InputError(f"counts {url}: no such file. Give the path of one.") from error
     except (OSError, KeyError, ValueError) as error:

@@ -64,3 +64,32 @@ def test_what_is_no_count_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.h5ad").write_bytes(b"nothing")
     with pytest.raises(InputError, match="no readable AnnData file"):
         read_counts(str(tmp_path / "x.h5ad"))
+
+
+@pytest.mark.parametrize(
+    "header", ["coordinate real general\n10000000 10000000 1", "coordinate real general\n2 2 9000000000",
+               "array real general\n900000 900000"],
+)  # fmt: skip
+def test_a_matrix_that_declares_more_than_there_is_memory(header: str, tmp_path: Path) -> None:
+    (tmp_path / "features.tsv").write_text("g\tA\n")
+    (tmp_path / "matrix.mtx").write_text(f"%%MatrixMarket matrix {header}\n1 1 1\n")
+    with pytest.raises(InputError, match=r"GiB as numbers, expected 32 at most\. Give a sample"):
+        read_counts(str(tmp_path / "matrix.mtx"))
+
+
+@pytest.mark.parametrize("kind", ["dense", "csr"])
+def test_an_anndata_file_that_declares_more_than_there_is_memory(kind: str, tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "x.h5ad", "w") as file:
+        var = file.create_group("var")
+        var.attrs["_index"], var["symbol"] = "symbol", NAMES
+        size = {"shape": (10**7, 10**5), "dtype": "f4", "chunks": (64, 64), "compression": "gzip"}
+        if kind == "dense":
+            file.create_dataset("X", **size)
+        else:
+            group = file.create_group("X")
+            group.attrs["encoding-type"], group.attrs["shape"] = "csr_matrix", (2, 4)
+            group.create_dataset("data", **size | {"shape": (10**12,), "chunks": (64,)})
+    assert (tmp_path / "x.h5ad").stat().st_size < 10**5
+    with pytest.raises(InputError, match="GiB as numbers, expected 32 at most"):
+        read_counts(str(tmp_path / "x.h5ad"))
