@@ -59,7 +59,7 @@ class Map(Stage):
     signatures: str = Field(
         "",
         description="Table of perturbation embeddings, gene and numbers, such as expression "
-        "signatures (default: the embeddings of the embed stage)",
+        "signatures, or a .gctx file of the Connectivity Map (default: the embed stage's)",
         json_schema_extra={"path": True},
     )
     profiles: Literal["embed", "features"] = Field(

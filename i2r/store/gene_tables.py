@@ -13,6 +13,7 @@ import pandas as pd
 
 from i2r.errors import InputError
 from i2r.store import files, tables
+from i2r.store.gctx import read_signatures
 
 # Columns of our own tables that are no numbers of a vector.
 _NOT_VALUES = ("gene", "held_out", "perturbation", "condition", "n_nuclei", "n_wells", "role")
@@ -42,12 +43,13 @@ class GeneVectors(NamedTuple):
 
 
 def read_vectors(url: str) -> GeneVectors:
-    """Read vectors of genes from a CSV, TSV or Parquet file.
+    """Read vectors of genes from a CSV, TSV, Parquet or GCTX file.
 
     Parameters
     ----------
     url
-        A table with the column ``gene`` and columns of numbers.
+        A table with the column ``gene`` and columns of numbers; or signatures of the Connectivity
+        Map, see `i2r.store.gctx.read_signatures`.
 
     Raises
     ------
@@ -55,6 +57,8 @@ def read_vectors(url: str) -> GeneVectors:
         If there is no such file, no column ``gene``, a column that is neither numbers nor one of
         i2r's own descriptions, no row, or a value that is missing.
     """
+    if url.lower().endswith(".gctx"):
+        return GeneVectors(*read_signatures(url))
     return gather_vectors(read_frame(url), where=url)
 
 
