@@ -5,7 +5,7 @@ import sys
 import time
 from collections import Counter, deque
 from collections.abc import Mapping
-from importlib.util import find_spec
+from importlib import import_module
 from typing import Any, Literal
 
 from rich.console import Console
@@ -16,7 +16,7 @@ from rich.table import Table
 from i2r.pipeline.units import UnitGraph
 from i2r.pipeline.work import Outcome
 
-Style = Literal["auto", "rich", "plain", "json", "none"]
+Style = Literal["auto", "rich", "notebook", "plain", "json", "none"]
 PLAIN_EVERY_S = 15.0
 # A redraw counts all units, so it must not follow every one that ends.
 REDRAW_S = 0.25
@@ -36,39 +36,49 @@ class Progress:
     slots
         How many units run at once; the time left is a stage's remaining work over all of them.
     style
-        ``rich`` redraws one table (for terminals), ``plain`` and ``json`` print a line per
-        stage every 15 s and at the end (for log files), ``none`` is silent; ``auto`` chooses.
+        ``rich`` redraws one table (for terminals), ``notebook`` one below the cell that runs,
+        ``plain`` and ``json`` print a line per stage every 15 s and at the end (for log files),
+        ``none`` is silent; ``auto`` chooses.
     """
 
     def __init__(self, graph: UnitGraph, *, slots: int, style: Style = "auto") -> None:
         self._console = Console(stderr=True)
         self.style = style
         if style == "auto":
-            # A notebook redraws a table in place where ipywidgets are installed.
-            redraws = self._console.is_terminal or (
-                self._console.is_jupyter and find_spec("ipywidgets") is not None
-            )
-            self.style = "rich" if redraws else "plain"
+            redraws: Style = "rich" if self._console.is_terminal else "plain"
+            self.style = "notebook" if self._console.is_jupyter else redraws
         self._graph = graph
-        self._totals = {title: len(units) for title, units in graph.units.items()}
+        # Without stages that this run leaves out and that were never done.
+        self._totals = {
+            title: len(units)
+            for title, units in graph.units.items()
+            if any(u.state == "done" or not u.was_current for u in units.values())
+        }
         self._counts: dict[str, Counter[str]] = {title: Counter() for title in self._totals}
         self._slots = max(1, slots)
         self._busy_s = dict.fromkeys(self._totals, 0.0)
         self._recent: dict[str, deque[tuple[float, int, int]]] = {t: deque() for t in self._totals}
         self._printed_s = time.monotonic()
         self._live: Live | None = None
+        self._shown: Any = None
         self._changed = set[str]()
 
     def __enter__(self) -> "Progress":
         if self.style == "rich":
             self._live = Live(self._table(), console=self._console, refresh_per_second=4)
             self._live.start()
+        elif self.style == "notebook":
+            # An output of the cell that is replaced: rich itself would need ipywidgets for it.
+            show: Any = import_module("IPython.display").display
+            self._shown = show(self._table(), display_id=True)
         return self
 
     def __exit__(self, *exception: object) -> None:
         if self._live is not None:
             self._live.update(self._table(), refresh=True)
             self._live.stop()
+        elif self._shown is not None:
+            self._shown.update(self._table())
         else:
             self._print()
 
@@ -90,10 +100,11 @@ class Progress:
     def refresh(self) -> None:
         """Show the present state, on a terminal at once, in a log now and then."""
         now = time.monotonic()
-        if self._live is not None and now - self._printed_s > REDRAW_S:
+        drawn = self._live or self._shown
+        if drawn is not None and now - self._printed_s > REDRAW_S:
             self._printed_s = now
-            self._live.update(self._table())
-        elif self._live is None and now - self._printed_s > PLAIN_EVERY_S:
+            drawn.update(self._table())
+        elif drawn is None and now - self._printed_s > PLAIN_EVERY_S:
             self._print()
 
     def _row(self, title: str) -> dict[str, Any]:

@@ -38,6 +38,7 @@ def test_shipped_without_outputs_and_on_public_names_only(name: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_a_notebook_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from nbclient import NotebookClient
@@ -46,7 +47,7 @@ def test_a_notebook_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
     notebook = nbformat.read(FOLDER / name, as_version=4)
     path = {"metadata": {"path": str(tmp_path / "pipelines" / "notebooks")}}
-    client = NotebookClient(notebook, timeout=240, resources=path, kernel_name="python3")
+    client = NotebookClient(notebook, timeout=580, resources=path, kernel_name="python3")
     client.execute()
     errors = [
         output
@@ -56,3 +57,12 @@ def test_a_notebook_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     ]
     assert errors == []
     assert any(cell.get("outputs") for cell in notebook.cells)
+    tables = [
+        str(output["data"].get("text/html"))
+        for cell in notebook.cells
+        if "i2r.run(" in cell["source"]
+        for output in cell["outputs"]
+        if output["output_type"] == "display_data"
+    ]
+    # Bars, not lines of a log; the last state of the table is what stays.
+    assert any("done" in table and "stage" in table for table in tables)
