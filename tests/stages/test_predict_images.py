@@ -42,11 +42,13 @@ def write_pictures(folder: Path, gene: str | None, *, brightness: float = 1.0) -
         tifffile.imwrite(folder / f"field{number}.tif", plane)
 
 
-def write_experiment(folder: Path, last: dict[str, Any], profiles: str) -> Path:
+def write_experiment(
+    folder: Path, *last: dict[str, Any], profiles: str, perturbed: int = PERTURBED
+) -> Path:
     """Run a plate of genes on the circle from images to the map."""
     (folder / "images").mkdir(parents=True)
-    perturbed = NAMES[:: CANDIDATES // PERTURBED]
-    wells = [None] * CONTROL_WELLS + [gene for gene in perturbed for _ in range(2)]
+    genes = NAMES[:: CANDIDATES // perturbed]
+    wells = [None] * CONTROL_WELLS + [gene for gene in genes for _ in range(2)]
     layout = []
     for number, (well, gene) in enumerate(zip(name_wells(len(wells)), wells, strict=True)):
         tifffile.imwrite(folder / "images" / f"{well}.tif", draw(gene, number))
@@ -67,7 +69,7 @@ def write_experiment(folder: Path, last: dict[str, Any], profiles: str) -> Path:
         },
         {"stage": "segment"},
         {"stage": "crop", "size_px": 32, "min_area_um2": 60.0},
-        last,
+        *last,
         {"stage": "genes", "method": "import", "embeddings": str(folder / "genes.csv")},
         {"stage": "map", "profiles": profiles, "permutations": 39, "grid": "plain"},
     ]  # fmt: skip
@@ -79,7 +81,7 @@ def write_experiment(folder: Path, last: dict[str, Any], profiles: str) -> Path:
 def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An experiment whose map learned from chromatin features; nobody may change it."""
     folder = tmp_path_factory.mktemp("measured")
-    return write_experiment(folder, {"stage": "features"}, "features")
+    return write_experiment(folder, {"stage": "features"}, profiles="features")
 
 
 @pytest.fixture
@@ -215,7 +217,7 @@ def test_new_images_are_embedded_as_the_wells_were(tmp_path: Path) -> None:
     weights = tmp_path / "encoder.pt"
     weights.write_bytes(encode_encoder(build_encoder(settings, seed=1).eval()))
     embed = {"stage": "embed", "encoder": str(weights), "umap": False}
-    url = write_experiment(tmp_path / "x", embed, "embed")
+    url = write_experiment(tmp_path / "x", embed, profiles="embed")
     well = "A09"
     new, controls = tmp_path / "new", tmp_path / "untreated"
     for folder, wells in ((new, [well]), (controls, name_wells(CONTROL_WELLS))):
@@ -236,3 +238,32 @@ def test_new_images_are_embedded_as_the_wells_were(tmp_path: Path) -> None:
     # The same controls on both sides: nothing moves, and the answer is the well's.
     row = found.table("predict-queries").iloc[0]
     assert row["compared_with"] == "control images"
+
+
+@pytest.mark.slow
+def test_an_encoder_without_each_gene_answers_wells_and_new_images(tmp_path: Path) -> None:
+    """A known gene's answer is the map's own, by the encoder that never saw it."""
+    train = {
+        "stage": "train", "hold_out": "classes", "max_epochs": 1, "widths": [4, 8],
+        "embedding_dim": 4, "class_by": "gene",
+    }  # fmt: skip
+    embed = {"stage": "embed", "umap": False}
+    url = write_experiment(tmp_path / "x", train, embed, profiles="embed", perturbed=6)
+    summary, found = predict(url)
+    assert summary.exit_code == 0
+    queries = found.table("predict-queries").set_index("gene")
+    assert queries["left_out"].all()
+    ranks = found.table("map").set_index("gene")["rank"]
+    assert len(ranks) == 6
+    np.testing.assert_array_equal(queries.loc[ranks.index, "rank_true"], ranks)
+    write_pictures(tmp_path / "new", "G05")
+    summary, found = predict(url, images=str(tmp_path / "new"))
+    assert summary.exit_code == 0
+    from i2r.store.tables import read_table
+
+    profiles = read_table(found.part_url("predict-profiles", "images/new"))
+    assert profiles["encoder"].tolist() == [
+        f"nucleus/without-{gene}" for gene in sorted(ranks.index)
+    ]
+    assert np.isfinite(profiles.filter(like="d").drop(columns="encoder").to_numpy()).all()
+    assert found.table("predict-queries")["query"].tolist() == ["new"]
