@@ -37,6 +37,12 @@ import rich_click as click
     "--variation", type=float, help="How far a gene's effect is from its module's; 0 for not."
 )
 @click.option(
+    "--nuclei",
+    metavar="EXPERIMENT",
+    help="Compose fields of nuclei of this experiment's negative controls (default: U2OS, "
+    "BBBC039).",
+)
+@click.option(
     "--side",
     type=click.Choice(["images", "regulation"]),
     default="images",
@@ -56,22 +62,27 @@ def simulate(
     directory: str,
     preset: str,
     workers: int | None,
+    nuclei: str | None,
     side: str,
     shuffle_link: bool,
     **options: Any,
 ) -> None:
     """Make a screen with planted effects in DIRECTORY, ready to run.
 
-    Fields are composed of real nuclei (BBBC039, CC0). Effects act on the nuclei's size, texture,
-    spots, density, elongation and brightness; genes of one module of a protein network do nearly
-    the same, and null genes do nothing. The network's interactions and expression are tables
-    beside the images. truth/genes.csv says which gene does what, and how much, truth/modules.csv
-    who belongs together. With --side regulation --genes are the genes with a perturbation.
+    Fields are composed of real nuclei (BBBC039, CC0, or of yours). Effects act on the nuclei's
+    size, texture, spots, density, elongation and brightness; genes of one module of a protein
+    network do nearly the same, and null genes do nothing. The network's interactions and
+    expression are tables beside the images. truth/genes.csv says which gene does what, and how
+    much, truth/modules.csv who belongs together. With --side regulation --genes are the genes
+    with a perturbation.
     """
     from i2r.simulation import PRESETS, write_screen
+    from i2r.simulation.samples import sample_nuclei
 
     given = {name: value for name, value in options.items() if value is not None}
     if side == "regulation":
+        if nuclei:
+            raise click.UsageError("--nuclei is an option of --side images.")
         _simulate_regulation(directory, given, shuffle_link=shuffle_link)
         return
     if "genes" in given:
@@ -81,7 +92,12 @@ def simulate(
         # Fewer genes make fewer modules, of two genes at least.
         most = max(0, design.genes - design.null_genes) // 2
         design = design._replace(modules=min(design.modules, most) if most > 1 else 0)
-    genes = write_screen(directory, design, workers=workers or len(os.sched_getaffinity(0)))
+    genes = write_screen(
+        directory,
+        design,
+        workers=workers or len(os.sched_getaffinity(0)),
+        nuclei=sample_nuclei(nuclei, seed=design.seed) if nuclei else None,
+    )
     n_wells = design.plates * (design.genes + design.n_controls)
     modules = f" in {design.modules} modules" if design.modules else ""
     click.echo(

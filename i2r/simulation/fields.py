@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from i2r.simulation.nuclei import NO_EFFECT, PATCH_PX, Phenotype, draw_nucleus
+from i2r.simulation.nuclei import NO_EFFECT, PATCH_PX, Nuclei, Phenotype, draw_nucleus
 
 NUCLEI_PER_PX = 117 / (520 * 696)
 """Nuclei per pixel of area: the mean of BBBC039's training images."""
@@ -51,6 +51,7 @@ def compose_field(
     shape: tuple[int, int],
     phenotype: Phenotype = NO_EFFECT,
     surroundings: Surroundings = IDEAL,
+    nuclei: Nuclei | None = None,
 ) -> npt.NDArray[np.uint16]:
     """Compose a field of real nuclei.
 
@@ -64,6 +65,8 @@ def compose_field(
         What the perturbation does.
     surroundings
         What the plate and the position do.
+    nuclei
+        What is composed; default: the nuclei that ship with i2r.
 
     Returns
     -------
@@ -75,7 +78,7 @@ def compose_field(
     image = np.zeros((shape[0] + PATCH_PX, shape[1] + PATCH_PX), dtype=np.float32)
     # Half a patch of margin on each side: nuclei there are cut by the border.
     for y, x in _place_centres(random, shape, density):
-        patch = draw_nucleus(random, phenotype, size=surroundings.size)
+        patch = draw_nucleus(random, phenotype, size=surroundings.size, nuclei=nuclei)
         here = image[y : y + PATCH_PX, x : x + PATCH_PX]
         np.maximum(here, patch, out=here)
     half = PATCH_PX // 2

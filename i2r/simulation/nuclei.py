@@ -11,7 +11,10 @@ from scipy import ndimage
 PIXEL_SIZE_UM = 0.65
 """Edge of a pixel of the nuclei that ship with i2r (BBBC039, 20x)."""
 
-# A nucleus is drawn on a square of this edge: 48 px, turned by 45 degrees and half as large again.
+CROP_PX = 48
+"""Edge of the crops of nuclei that fields are composed of."""
+
+# A nucleus is drawn on a square of this edge: a crop, turned by 45 degrees and half as large again.
 PATCH_PX = 96
 # What is finer than this is texture, what is coarser is the nucleus's shape and shading.
 TEXTURE_SIGMA_PX = 2.0
@@ -20,7 +23,7 @@ FOCUS_SIGMA_PX, FOCUS_HEIGHT = 1.3, 0.8
 
 
 class Nuclei(NamedTuple):
-    """The nuclei that ship with i2r; source and licence are in ``data/README.md``.
+    """Nuclei to draw; source and licence of those that ship with i2r are in ``data/README.md``.
 
     Attributes
     ----------
@@ -75,7 +78,11 @@ def load_nuclei() -> Nuclei:
 
 
 def draw_nucleus(
-    random: np.random.Generator, phenotype: Phenotype = NO_EFFECT, *, size: float = 1.0
+    random: np.random.Generator,
+    phenotype: Phenotype = NO_EFFECT,
+    *,
+    size: float = 1.0,
+    nuclei: Nuclei | None = None,
 ) -> npt.NDArray[np.float32]:
     """Draw one nucleus: a real one, turned at random, with the phenotype.
 
@@ -88,13 +95,15 @@ def draw_nucleus(
         What was done to it; its density plays no part.
     size
         A further factor on the diameter, for what is no effect.
+    nuclei
+        What is drawn from; default: those that ship with i2r.
 
     Returns
     -------
     ndarray of float32, shape (96, 96)
         Counts above the background, 0 outside the nucleus, which is in the centre.
     """
-    nuclei = load_nuclei()
+    nuclei = nuclei or load_nuclei()
     which = int(random.integers(len(nuclei.peaks)))
     angle, brightness = random.uniform(0, 2 * np.pi), np.exp(0.05 * random.standard_normal())
     peak = nuclei.peaks[which] * brightness * phenotype.brightness

@@ -21,13 +21,15 @@ from i2r.simulation.designs import (
 from i2r.simulation.effects import KINDS, make_phenotype
 from i2r.simulation.fields import compose_field
 from i2r.simulation.networks import LINE, plan_network
-from i2r.simulation.nuclei import PIXEL_SIZE_UM
+from i2r.simulation.nuclei import PIXEL_SIZE_UM, Nuclei
 from i2r.simulation.regulation import describe_modules
 from i2r.store import files
 from i2r.types import parse_well
 
 
-def write_screen(url: str, design: ScreenDesign, *, workers: int = 1) -> pd.DataFrame:
+def write_screen(
+    url: str, design: ScreenDesign, *, workers: int = 1, nuclei: Nuclei | None = None
+) -> pd.DataFrame:
     """Write a simulated screen.
 
     Parameters
@@ -39,6 +41,8 @@ def write_screen(url: str, design: ScreenDesign, *, workers: int = 1) -> pd.Data
         What to simulate.
     workers
         Processes that draw wells; the result is the same for any number.
+    nuclei
+        What fields are composed of; default: the nuclei that ship with i2r.
 
     Returns
     -------
@@ -58,7 +62,7 @@ def write_screen(url: str, design: ScreenDesign, *, workers: int = 1) -> pd.Data
             f"{url}: not empty (found {', '.join(sorted(found)[:3])}). Name a new folder."
         )
     layout, genes = plan_layout(design), plan_genes(design)
-    write_well = partial(_write_well, url, design, genes.set_index("gene"))
+    write_well = partial(_write_well, url, design, genes.set_index("gene"), nuclei)
     wells = list(layout.itertuples(index=False, name=None))
     if workers > 1:
         # A fresh interpreter: threads of this one do not survive a fork.
@@ -136,7 +140,11 @@ def describe_pipeline(design: ScreenDesign) -> dict[str, Any]:
 
 
 def _write_well(
-    url: str, design: ScreenDesign, genes: pd.DataFrame, row: tuple[str, str, str, str, str]
+    url: str,
+    design: ScreenDesign,
+    genes: pd.DataFrame,
+    nuclei: Nuclei | None,
+    row: tuple[str, str, str, str, str],
 ) -> None:
     """Write the fields of one well, whose random stream depends on nothing but its place."""
     import tifffile
@@ -154,6 +162,7 @@ def _write_well(
             shape=(design.field_px, design.field_px),
             phenotype=phenotype,
             surroundings=surroundings,
+            nuclei=nuclei,
         )
         buffer = io.BytesIO()
         tifffile.imwrite(buffer, image)
