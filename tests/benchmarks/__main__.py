@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 NAMES = [
-    "kernels", "features", "crops", "loader", "conversion", "chain", "mapping", "genes", "regulation", "screens",
+    "kernels", "features", "crops", "loader", "conversion", "chain", "mapping", "genes", "regulation", "recovery", "screens",
     "nulls", "scale", "scaling", "backpressure", "packing", "encoders",
 ] + (["segmenter", "bbbc013", "steiner"] if "I2R_DATA" in os.environ else [])  # fmt: skip
 
