@@ -13,7 +13,8 @@ from i2r.store.tables import read_table_with_metadata
 
 TITLE = "Interactome"
 ORDER = 72
-WIDTH, HEIGHT, MARGIN = 1000, 700, 20
+# The margin has room for half a name.
+WIDTH, HEIGHT, MARGIN = 1000, 700, 40
 # A picture of more genes shows nothing but lines, and makes the page slow.
 MOST_DRAWN = 300
 GENES = ("gene", "terminal", "degree", "prize", "change", "frequency", "frequency_random")
