@@ -127,6 +127,24 @@ class ReportSource:
         url = self.experiment.table_url(name)
         return tables.read_table(url) if files.exists(url) else None
 
+    def list_reduced(
+        self, verb: str, names: Mapping[str, str]
+    ) -> Iterator[tuple[str, pd.DataFrame]]:
+        """Give tables that last units made and that figures draw from, those that have rows.
+
+        Parameters
+        ----------
+        verb
+            Of the stages.
+        names
+            What a table shows, by the end of its name.
+        """
+        for stage in self.stages_of(verb):
+            for name, words in names.items():
+                table = self.reduced_table(stage.title, f"{stage.title}-{name}")
+                if table is not None and len(table):
+                    yield f"{stage.title} {words}", table
+
     def part(self, name: str, key: str) -> pd.DataFrame:
         """Read one well's part of a stage's table."""
         return tables.read_table(self.experiment.part_url(name, key))

@@ -82,6 +82,14 @@ def test_every_section_is_there_and_its_numbers_are_files(experiment: Path) -> N
     maps = pd.read_csv(experiment / "report" / "plates" / "plate-maps.csv")
     assert len(maps) == 36
     assert maps["Nuclei"].sum() > 0
+    for section, name in (
+        ("embeddings", "embed-map-of-wells"),
+        ("embeddings", "embed-numbers-of-clusters"),
+        ("encoders", "train-confusion-matrix"),
+        ("genes", "genes-silhouette-by-number-of-clusters"),
+        ("mapping", "map-genes-found-among-the-best-k"),
+    ):
+        assert len(pd.read_csv(experiment / "report" / section / f"{name}.csv")), name
     steps = pd.read_csv(experiment / "report" / "accounting" / "nuclei-crop.csv")
     losses = steps.loc[steps["kind"] == "loss", "count"].sum()
     assert steps["count"].iloc[0] - losses == steps["count"].iloc[-1]

@@ -150,8 +150,5 @@ def choose_colours(values: pd.Series) -> dict[str, str]:
 
 def list_tables(source: ReportSource) -> Iterator[tuple[str, pd.DataFrame]]:
     """Give the wells' places and the curves of the numbers of clusters."""
-    for stage in source.stages_of("embed"):
-        for name, words in (("umap", "map of wells"), ("curves", "numbers of clusters")):
-            table = source.reduced_table(stage.title, f"{stage.title}-{name}")
-            if table is not None and len(table):
-                yield f"{stage.title} {words}", table
+    shown = {"umap": "map of wells", "curves": "numbers of clusters"}
+    yield from source.list_reduced("embed", shown)

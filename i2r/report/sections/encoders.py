@@ -34,13 +34,9 @@ def draw(source: ReportSource) -> str | None:
 
 def list_tables(source: ReportSource) -> Iterator[tuple[str, pd.DataFrame]]:
     """Give the numbers behind curves and matrices, and the nuclei that are shown."""
-    named = (("epochs", "epochs"), ("confusion", "confusion matrix"), ("surest", "surest nuclei"))
-    for stage in source.stages_of("train"):
-        for name, words in named:
-            table = source.reduced_table(stage.title, f"{stage.title}-{name}")
-            if table is not None and len(table):
-                plain = [column for column in table if not isinstance(table[column].iloc[0], LISTS)]
-                yield f"{stage.title} {words}", table[plain]
+    shown = {"epochs": "epochs", "confusion": "confusion matrix", "surest": "surest nuclei"}
+    for words, table in source.list_reduced("train", shown):
+        yield words, table[[name for name in table if not isinstance(table[name].iloc[0], LISTS)]]
 
 
 def _draw_stage(source: ReportSource, stage: StageRecord) -> dict[str, Any] | None:

@@ -1,6 +1,6 @@
 """Regulatory gene embeddings: clusters and their gene sets, quality of links, stability."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -24,6 +24,12 @@ def draw(source: ReportSource) -> str | None:
     """Show every stage that embedded the genes of a network."""
     drawn = [part for stage in source.stages_of("genes") for part in _draw_stage(source, stage)]
     return Markup("").join(drawn) if drawn else None
+
+
+def list_tables(source: ReportSource) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Give the genes' clusters and the silhouettes of all numbers of clusters."""
+    shown = {"clusters": "clusters of genes", "curves": "silhouette by number of clusters"}
+    yield from source.list_reduced("genes", shown)
 
 
 def _draw_stage(source: ReportSource, stage: StageRecord) -> list[Markup]:

@@ -12,7 +12,7 @@ from i2r.report.source import ReportSource, StageRecord
 from i2r.store.tables import read_table_with_metadata
 
 TITLE = "Interactome"
-ORDER = 72
+ORDER = 35
 # The margin has room for half a name.
 WIDTH, HEIGHT, MARGIN = 1000, 700, 40
 # A picture of more genes shows nothing but lines, and makes the page slow.

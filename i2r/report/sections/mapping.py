@@ -1,5 +1,7 @@
 """The map from perturbations to regulatory genes: top-k curves, nulls, ranks of genes."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import pandas as pd
 from markupsafe import Markup
@@ -17,6 +19,11 @@ def draw(source: ReportSource) -> str | None:
     """Show every map that is complete."""
     drawn = [part for stage in source.stages_of("map") for part in _draw_stage(source, stage)]
     return Markup("").join(drawn) if drawn else None
+
+
+def list_tables(source: ReportSource) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Give the top-k curves of all methods."""
+    yield from source.list_reduced("map", {"curves": "genes found among the best k"})
 
 
 def _draw_stage(source: ReportSource, stage: StageRecord) -> list[Markup]:
