@@ -12,7 +12,7 @@ import pytest
 import tifffile
 
 from i2r.errors import InputError
-from i2r.pipeline.spec import Pipeline, load_pipeline
+from i2r.pipeline.spec import Pipeline, load_pipeline, parse_pipeline
 from i2r.stages.convert import Convert
 from i2r.store.experiment import open_experiment
 from i2r.testing import draw_field
@@ -200,3 +200,36 @@ def test_a_source_without_functions_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="names 0 illumination functions of BR00117035/DNA"):
         run_here(pipeline, tmp_path / "e")
     assert not (tmp_path / "e").exists()
+
+
+def test_a_real_jump_field_is_divided_by_the_function_of_its_table(tmp_path: Path) -> None:
+    if DATA is None:
+        pytest.skip("the real field is not here (I2R_DATA)")
+    name = "JUMP_BR00117006_r01c01f01p01-ch5sk1fk1fl1.tiff"
+    field = Path(DATA) / "cellpainting_fields" / name
+    pixels = tifffile.imread(field)
+    function = np.linspace(1, 2, pixels.size).reshape(pixels.shape)
+    np.save(tmp_path / "BR00117006_IllumDNA.npy", function)
+    (tmp_path / "load_data.csv").write_text(
+        "Metadata_Plate,Metadata_Well,Metadata_Site,FileName_OrigDNA,PathName_OrigDNA,"
+        f"FileName_IllumDNA\nBR00117006,A01,1,{name},{field.parent},BR00117006_IllumDNA.npy\n"
+    )
+    (tmp_path / "layout.csv").write_text("well,perturbation,role\nA01,BFP,negative_control\n")
+    pipeline = parse_pipeline(
+        {
+            "stages": [
+                {
+                    "stage": "convert",
+                    "source": str(tmp_path / "load_data.csv"),
+                    "layout": str(tmp_path / "layout.csv"),
+                    "pixel_size_um": 0.598,
+                },
+                {"stage": "illuminate", "method": "given"},
+            ]
+        },
+        where="test",
+    )
+    assert run_here(pipeline, tmp_path / "e").exit_code == 0
+    plate = open_experiment(str(tmp_path / "e")).plates["BR00117006"]
+    corrected = plate.images("A01", after=["illuminate"]).compute()
+    np.testing.assert_allclose(corrected[0, 0], pixels / function, atol=0.51)
