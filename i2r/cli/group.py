@@ -114,6 +114,7 @@ def _stage_lines() -> dict[str, str]:
 
 
 click.rich_click.TEXT_MARKUP = "rich"
+click.rich_click.TEXT_PARAGRAPH_LINEBREAKS = "\n\n"
 click.rich_click.COMMAND_GROUPS = {
     "i2r": [
         {"name": "Experiments", "commands": list(COMMANDS)},

@@ -186,3 +186,8 @@ def test_a_file_is_replaced_only_after_a_question(
     monkeypatch.setattr("rich_click.confirm", lambda *_, **__: False)
     with pytest.raises(InputError, match="kept as it is"):
         confirm_overwriting(target, yes=False)
+
+
+def test_help_keeps_paragraphs_apart() -> None:
+    lines = [line.strip() for line in i2r("predict", "--help").splitlines()]
+    assert lines[lines.index("Runs after: map, genes.") - 1] == ""
