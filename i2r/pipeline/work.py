@@ -19,6 +19,9 @@ from i2r.store.traffic import Traffic, measure_traffic
 if TYPE_CHECKING:
     from dask.delayed import Delayed
 
+# Libraries that a unit itself imports take their number of threads from here; torch from both.
+_READ_ON_IMPORT = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+
 
 @dataclass(frozen=True, slots=True)
 class Work:
@@ -75,17 +78,17 @@ def limit_threads(threads: int) -> Iterator[None]:
     torch = sys.modules.get("torch")
     if torch is not None and torch.get_num_threads() != threads:
         torch.set_num_threads(threads)
-    # A library that the unit itself imports takes its number of threads from here.
-    before = os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = str(threads)
+    before = {name: os.environ.get(name) for name in _READ_ON_IMPORT}
+    os.environ.update(dict.fromkeys(_READ_ON_IMPORT, str(threads)))
     try:
         with _find_threadpools(len(sys.modules)).limit(limits=threads):
             yield
     finally:
-        if before is None:
-            os.environ.pop("OMP_NUM_THREADS", None)
-        else:
-            os.environ["OMP_NUM_THREADS"] = before
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 @lru_cache(maxsize=1)

@@ -77,16 +77,20 @@ from i2r.pipeline.work import Work, run_units
 def count():
     import torch
     return {"threads": torch.get_num_threads()}
-before = os.environ.get("OMP_NUM_THREADS")
+before = dict(os.environ)
 numbers = [run_units([Work("u", delayed(count)(), n)])[0].result["threads"] for n in (int(sys.argv[1]), 1, 2)]
-assert os.environ.get("OMP_NUM_THREADS") == before
+assert os.environ == before
 print(numbers)
 """
 
 
+@pytest.mark.parametrize("of_worker", [{}, {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}])
 @pytest.mark.parametrize("threads", [1, 2])
-def test_torch_has_the_units_threads_even_if_the_unit_imports_it(threads: int) -> None:
-    environment = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"}
+def test_torch_has_the_units_threads_even_if_the_unit_imports_it(
+    threads: int, of_worker: dict[str, str]
+) -> None:
+    environment = {k: v for k, v in os.environ.items() if not k.endswith("_NUM_THREADS")}
+    environment |= of_worker
     done = subprocess.run(
         [sys.executable, "-c", CHILD, str(threads)],
         capture_output=True,
