@@ -69,9 +69,6 @@ def simulate_screen(folder: str) -> None:
     # Written last.
     if files.exists(os.path.join(folder, "pipeline.yaml")):
         return
-    # Images are written first: alone they are what a run left that was stopped there.
-    if files.list_folder(folder) == ["images"]:
-        files.remove_tree(folder, "images")
     say(f"simulating a screen with planted truth in {folder}")
     write_screen(folder, PRESETS["smoke"], workers=len(os.sched_getaffinity(0)))
 

@@ -26,6 +26,8 @@ from i2r.simulation.regulation import describe_modules
 from i2r.store import files
 from i2r.types import parse_well
 
+DESIGN = "design.json"
+
 
 def write_screen(
     url: str, design: ScreenDesign, *, workers: int = 1, nuclei: Nuclei | None = None
@@ -35,8 +37,9 @@ def write_screen(
     Parameters
     ----------
     url
-        An empty or new folder: gets ``images/PLATE/WELL_sFIELD_DNA.tif``, ``layout.csv``,
-        ``pipeline.yaml`` and ``truth/genes.csv``; with modules also what `write_network` writes.
+        An empty or new folder, or one where writing the same design was stopped: gets
+        ``design.json``, ``images/PLATE/WELL_sFIELD_DNA.tif``, ``layout.csv``, ``truth/genes.csv``,
+        with modules also what `write_network` writes, and last ``pipeline.yaml``.
     design
         What to simulate.
     workers
@@ -57,10 +60,14 @@ def write_screen(
     design.check()
     url = files.normalise_url(url)
     found = files.list_folder(url)
-    if found:
+    described, described_url = json.dumps(design._asdict()).encode(), files.join_url(url, DESIGN)
+    # What is there of the same design is written again, the same.
+    is_unfinished = DESIGN in found and "pipeline.yaml" not in found
+    if found and not (is_unfinished and files.read_bytes(described_url) == described):
         raise InputError(
             f"{url}: not empty (found {', '.join(sorted(found)[:3])}). Name a new folder."
         )
+    files.write_bytes(described_url, described)
     layout, genes = plan_layout(design), plan_genes(design)
     write_well = partial(_write_well, url, design, genes.set_index("gene"), nuclei)
     wells = list(layout.itertuples(index=False, name=None))

@@ -224,6 +224,23 @@ def test_a_folder_with_anything_in_it_is_refused(tmp_path: Path) -> None:
         write_screen(str(tmp_path), TINY)
 
 
+def test_a_screen_that_was_stopped_is_finished_and_another_one_is_not_mixed_in(
+    tmp_path: Path,
+) -> None:
+    write_screen(str(tmp_path / "whole"), TINY)
+    expected = contents(tmp_path / "whole")
+    (tmp_path / "whole" / "pipeline.yaml").unlink()
+    (image, *_) = (tmp_path / "whole" / "images").rglob("*.tif")
+    image.unlink()
+    with pytest.raises(InputError, match=r"not empty \(found design.json"):
+        write_screen(str(tmp_path / "whole"), TINY._replace(seed=1))
+    assert not image.exists()
+    write_screen(str(tmp_path / "whole"), TINY)
+    assert contents(tmp_path / "whole") == expected
+    with pytest.raises(InputError, match="not empty"):
+        write_screen(str(tmp_path / "whole"), TINY)
+
+
 def test_presets_can_be_made() -> None:
     for design in PRESETS.values():
         design.check()
