@@ -38,6 +38,15 @@ def test_importing_brings_in_nothing_heavy(cropped_original: Path) -> None:
     assert not imported_by(code) & heavy
 
 
+def test_configuring_stages_brings_in_nothing_that_only_units_need() -> None:
+    code = (
+        "from i2r.stages.base import find_stage, list_verbs\nfor v in list_verbs(): find_stage(v)"
+    )
+    found = imported_by(code)
+    assert "xarray" in found, "stages were imported"
+    assert not {"torch", "matplotlib", "distributed", "skimage", "sklearn", "h5py"} & found
+
+
 def test_opening_computes_and_reads_no_pixel(
     cropped_original: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

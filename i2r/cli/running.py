@@ -22,24 +22,9 @@ if TYPE_CHECKING:
     from i2r.pipeline.spec import Pipeline
 
 
-def execute(
-    pipeline: "Pipeline",
-    experiment: str,
-    *,
-    cluster: str | None,
-    style: Any,
-    yes: bool,
-    strict: bool,
-    only: set[str] | None = None,
-    retry: bool = False,
-) -> None:
-    """Run a pipeline, print how it ended, and leave with its exit code."""
-    sys.exit(
-        run_and_tell(
-            pipeline, experiment, cluster=cluster, style=style, yes=yes, strict=strict, only=only,
-            retry=retry,
-        )
-    )  # fmt: skip
+def execute(pipeline: "Pipeline", experiment: str, **options: Any) -> None:
+    """Run a pipeline as `run_and_tell` does, and leave with its exit code."""
+    sys.exit(run_and_tell(pipeline, experiment, **options))
 
 
 def run_and_tell(

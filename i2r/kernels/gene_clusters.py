@@ -17,7 +17,6 @@ import numpy as np
 import numpy.typing as npt
 from scipy.cluster.hierarchy import cut_tree, linkage
 from scipy.spatial.distance import squareform
-from sklearn.metrics import calinski_harabasz_score, silhouette_samples
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -91,6 +90,8 @@ def measure_silhouettes(distance: Floats, labels: npt.ArrayLike) -> Floats:
     labels
         Shape (n,): with one cluster in all, or one for every row, every silhouette is 0.
     """
+    from sklearn.metrics import silhouette_samples
+
     if not 2 <= len(np.unique(np.asarray(labels))) < len(distance):
         return np.zeros(len(distance))
     silhouettes: Floats = silhouette_samples(distance, labels, metric="precomputed")
@@ -102,6 +103,8 @@ def measure_variance_ratio(rows: Floats, labels: npt.ArrayLike) -> float:
 
     Not a number for one cluster in all, or one for every row; 1 where clusters have no spread.
     """
+    from sklearn.metrics import calinski_harabasz_score
+
     n_clusters = len(np.unique(np.asarray(labels)))
     if not 2 <= n_clusters < len(rows):
         return float("nan")

@@ -15,6 +15,21 @@ LIMIT = 6.0
 """Standardised values are cut here: debris and merged nuclei have no more say than this."""
 
 
+def invert_spread(
+    mean: npt.NDArray[np.float64], spread: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """Give what centred features are multiplied by, (feature,): 0 where there is no spread.
+
+    Parameters
+    ----------
+    mean, spread
+        Shape (feature,): mean and standard deviation of control nuclei. Rounding leaves a little
+        spread in constants: below a millionth of the mean it counts as none.
+    """
+    usable = spread > 1e-6 * (np.abs(mean) + 1e-12)
+    return np.divide(1.0, spread, out=np.zeros_like(spread), where=usable)
+
+
 def standardise_wells(
     features: npt.NDArray[np.floating],
     start: npt.NDArray[np.intp],
@@ -64,9 +79,7 @@ def standardise_wells(
             mean = (whole[1] - total[well]) / n
             variance = (whole[2] - square[well]) / n - mean**2
             scale = np.sqrt(np.maximum(variance, 0))
-            # Rounding leaves a little variance in constants.
-            usable = scale > 1e-6 * (np.abs(mean + origin) + 1e-12)
-            factor = np.divide(1.0, scale, out=np.zeros(d), where=usable)
+            factor = invert_spread(mean + origin, scale)
             rows = values[start[well] : start[well + 1]] - (origin + mean)
             out[start[well] : start[well + 1]] = np.clip(rows * factor, -limit, limit)
     return out

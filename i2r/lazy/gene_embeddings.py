@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from sklearn.metrics import adjusted_mutual_info_score, adjusted_rand_score
 
 from i2r.kernels import gene_clusters as clusters
 from i2r.kernels.classification import measure_area_under_curve
@@ -287,6 +286,8 @@ def compare_seeds(parts: Sequence[pd.DataFrame], seeds: Sequence[int], number: i
         neighbour_overlap (mean share of the ten nearest genes in common), rank_spread (over the
         pair, see `i2r.kernels.gene_clusters.measure_rank_spread`).
     """
+    from sklearn.metrics import adjusted_mutual_info_score, adjusted_rand_score
+
     rows = [p[[n for n in p if str(n).startswith("e")]].to_numpy(dtype=float) for p in parts]
     cuts = [
         clusters.cluster_rows(clusters.measure_cosine_distance(r), [min(number, len(r))])[0]

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from i2r.errors import I2RError
-from i2r.kernels.standardisation import LIMIT
+from i2r.kernels.standardisation import LIMIT, invert_spread
 
 Floats = npt.NDArray[np.float64]
 
@@ -116,9 +116,7 @@ def relate_features(
         )
     values = nuclei[list(names)].to_numpy(dtype=float)
     whole = np.isfinite(values).all(axis=1)
-    usable = spread > 1e-6 * (np.abs(mean) + 1e-12)
-    factor = np.divide(1.0, spread, out=np.zeros_like(spread), where=usable)
-    standard = np.clip((values[whole] - mean) * factor, -LIMIT, LIMIT)
+    standard = np.clip((values[whole] - mean) * invert_spread(mean, spread), -LIMIT, LIMIT)
     table = nuclei.loc[whole, ["query", "gene", "encoder", "n_nuclei"]].reset_index(drop=True)
     table = pd.concat([table, pd.DataFrame(standard, columns=list(names))], axis=1)
     grouped = table.groupby(["query", "gene", "encoder"], sort=False)

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from multiprocessing import get_context
+from queue import Empty
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -110,7 +111,7 @@ def run_together(device: str, n: int, seconds: float) -> Packing:
     while len(found) < n:
         try:
             found.append(results.get(timeout=1.0))
-        except Exception as error:  # queue.Empty, which the context's queue does not name
+        except Empty as error:
             failed = [p.exitcode for p in processes if p.exitcode not in (None, 0)]
             if failed:
                 for process in processes:

@@ -18,7 +18,9 @@ _MOST, _LEAST = 300, 20
 
 
 def sample_nuclei(url: str, *, seed: int = 0) -> Nuclei:
-    """Draw nuclei of an experiment's negative controls, as even over wells as can be.
+    """Draw nuclei of an experiment's negative controls, or of all its wells where none are done.
+
+    Every well gives about as many.
 
     Parameters
     ----------

@@ -8,6 +8,7 @@ import os
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -36,6 +37,28 @@ def write_layout(data: Path, target: Path) -> None:
     ).to_csv(target, index=False)
 
 
+def run_stages(data: Path, folder: Path, *stages: dict[str, Any] | str) -> str:
+    """Convert and segment the plate, run the other stages, and give the experiment's URL."""
+    write_layout(data, folder / "layout.csv")
+    convert = {
+        "stage": "convert",
+        "source": str(data / "images"),
+        "layout": str(folder / "layout.csv"),
+        "pattern": PATTERN,
+        "channels": {"2": "DNA", "1": "GFP"},
+        "plate": "BBBC013",
+        "pixel_size_um": 1.3,
+    }
+    pipeline = parse_pipeline(
+        {"seed": 1, "stages": [convert, "segment", *stages]}, where="benchmark"
+    )
+    url = str(folder / "experiment")
+    summary = run_pipeline(pipeline, url, cluster=ClusterSpec(), style="plain")
+    if summary.exit_code:
+        raise RuntimeError(f"the run ended with {summary.failed or summary.stopped}")
+    return url
+
+
 def screen_plate(data: Path, folder: Path, *, draws: int = 20) -> dict[str, pd.DataFrame]:
     """Run the plate from TIFF files to rankings.
 
@@ -53,35 +76,18 @@ def screen_plate(data: Path, folder: Path, *, draws: int = 20) -> dict[str, pd.D
     dict
         The rankings ``gfp`` and ``dna``.
     """
-    write_layout(data, folder / "layout.csv")
     screen = {"stage": "screen", "n_folds": 3, "control_draws": draws}
     crop = {"stage": "crop", "min_area_um2": 80}
-    content = {
-        "seed": 1,
-        "stages": [
-            {
-                "stage": "convert",
-                "source": str(data / "images"),
-                "layout": str(folder / "layout.csv"),
-                "pattern": PATTERN,
-                "channels": {"2": "DNA", "1": "GFP"},
-                "plate": "BBBC013",
-                "pixel_size_um": 1.3,
-            },
-            "segment",
+    experiment = open_experiment(
+        run_stages(
+            data,
+            folder,
             {**crop, "name": "crop-gfp", "mask": False},
             {**crop, "name": "crop-dna"},
             {**screen, "name": "screen-gfp", "needs": ["crop-gfp"], "channels": ["GFP"]},
             {**screen, "name": "screen-dna", "needs": ["crop-dna"], "scale": "nucleus"},
-        ],
-    }
-    pipeline = parse_pipeline(content, where="benchmark")
-    summary = run_pipeline(
-        pipeline, str(folder / "experiment"), cluster=ClusterSpec(), style="plain"
+        )
     )
-    if summary.exit_code:
-        raise RuntimeError(f"the run ended with {summary.failed or summary.stopped}")
-    experiment = open_experiment(str(folder / "experiment"))
     return {name: experiment.table(f"screen-{name}") for name in ("gfp", "dna")}
 
 
@@ -100,33 +106,15 @@ def screen_doses(data: Path, folder: Path) -> Path:
     Path
         The experiment.
     """
-    write_layout(data, folder / "layout.csv")
-    content = {
-        "seed": 1,
-        "stages": [
-            {
-                "stage": "convert",
-                "source": str(data / "images"),
-                "layout": str(folder / "layout.csv"),
-                "pattern": PATTERN,
-                "channels": {"2": "DNA", "1": "GFP"},
-                "plate": "BBBC013",
-                "pixel_size_um": 1.3,
-            },
-            "segment",
-            {"stage": "crop", "min_area_um2": 80},
-            {"stage": "features", "channels": ["DNA", "GFP"]},
-            {"stage": "screen", "method": "fast", "n_folds": 3},
-            "report",
-        ],
-    }
-    pipeline = parse_pipeline(content, where="benchmark")
-    summary = run_pipeline(
-        pipeline, str(folder / "experiment"), cluster=ClusterSpec(), style="plain"
+    url = run_stages(
+        data,
+        folder,
+        {"stage": "crop", "min_area_um2": 80},
+        {"stage": "features", "channels": ["DNA", "GFP"]},
+        {"stage": "screen", "method": "fast", "n_folds": 3},
+        "report",
     )
-    if summary.exit_code:
-        raise RuntimeError(f"the run ended with {summary.failed or summary.stopped}")
-    return folder / "experiment"
+    return Path(url)
 
 
 def measure_doses(ranking: pd.DataFrame) -> pd.DataFrame:
