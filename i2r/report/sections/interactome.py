@@ -18,6 +18,7 @@ WIDTH, HEIGHT, MARGIN = 1000, 700, 40
 # A picture of more genes shows nothing but lines, and makes the page slow.
 MOST_DRAWN = 300
 GENES = ("gene", "terminal", "degree", "prize", "change", "frequency", "frequency_random")
+HEADINGS = {"frequency_random": "frequency, random", "lower_bound": "lower bound"}
 
 
 def draw(source: ReportSource) -> str | None:
@@ -38,7 +39,8 @@ def _describe(source: ReportSource, stage: StageRecord) -> dict[str, Any] | None
         return None
     shown = genes[[name for name in GENES if name in genes]]
     shown = shown.assign(terminal=["target" if yes else "" for yes in genes["terminal"]])
-    parts = [table(shown.sort_values("degree", ascending=False), "Genes of the network: degree, "
+    shown = shown.sort_values("degree", ascending=False).rename(columns=HEADINGS)
+    parts = [table(shown, "Genes of the network: degree, "
                    "prize, log fold change of the line, share of runs with noisy costs and with "
                    "random targets in which the gene is in the tree.")]  # fmt: skip
     solved: dict[str, Any] = {}
@@ -49,7 +51,8 @@ def _describe(source: ReportSource, stage: StageRecord) -> dict[str, Any] | None
             "pruning": "What every step of pruning left.",
             "dropped": "Symbols that were left out (the first 200), and why.",
         }
-        parts.append(table(sweep.assign(chosen=["chosen" if c else "" for c in sweep["chosen"]]),
+        marked = sweep.assign(chosen=["chosen" if c else "" for c in sweep["chosen"]])
+        parts.append(table(marked.rename(columns=HEADINGS),
                            "The sweep: value is the cost of the tree and the prizes left out; no "
                            "tree has less than the lower bound."))  # fmt: skip
         parts += _draw_curves(source, stage)
