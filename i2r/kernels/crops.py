@@ -1,4 +1,4 @@
-"""From measured nuclei to tiles of one size: which are kept, cutting them out, scaling them.
+"""From measured nuclei to tiles of one size: which are kept, and cutting them out.
 
 The rules and the placement in the tile are those of the published image pipeline (Image2Reg,
 Paysan et al. 2025, Cell Systems 16): every rule is inclusive, and a
@@ -202,54 +202,3 @@ def _copy_windows(
                 target = crops[i, c, y - origin[i, 0], x0 - origin[i, 1] : x1 - origin[i, 1]]
                 for x in range(source.size):
                     target[x] = source[x]
-
-
-def scale_per_nucleus(crops: npt.NDArray[np.number]) -> npt.NDArray[np.uint8]:
-    """Stretch every tile to 0-255 between its own smallest and largest pixel, per channel.
-
-    As published: ``(pixel - min) / (max - min) * 255``, truncated. The smallest pixel of a masked
-    crop is the padding, so this is the intensity relative to the nucleus's brightest pixel; the
-    absolute amount of DNA is lost.
-
-    Parameters
-    ----------
-    crops : (nucleus, c, y, x) uint8, uint16 or float
-        Without NaN and infinity.
-
-    Returns
-    -------
-    (nucleus, c, y, x) uint8
-        A constant tile becomes 0.
-
-    Raises
-    ------
-    ValueError
-        If the array does not have four axes, or a pixel is NaN or infinite.
-    """
-    if crops.ndim != 4:
-        raise ValueError(f"scale crops: found {crops.shape}, expected (nucleus, c, y, x).")
-    if np.issubdtype(crops.dtype, np.floating) and not np.isfinite(crops).all():
-        raise ValueError("scale crops: a pixel is NaN or infinite, expected finite intensities.")
-    scaled = np.zeros(crops.shape, dtype=np.uint8)
-    if crops.size:
-        tiles = np.ascontiguousarray(crops).reshape(-1, crops.shape[2] * crops.shape[3])
-        _scale_tiles(tiles, scaled.reshape(tiles.shape))
-    return scaled
-
-
-@numba.njit(cache=True, nogil=True)
-def _scale_tiles(tiles: npt.NDArray[np.number], scaled: npt.NDArray[np.uint8]) -> None:
-    """Min-max scaling in double precision, in the order of operations of the formula."""
-    for i in range(tiles.shape[0]):
-        tile = tiles[i]
-        low = tile[0]
-        high = tile[0]
-        for k in range(tile.size):
-            low = min(low, tile[k])
-            high = max(high, tile[k])
-        if low == high:
-            continue
-        base = np.float64(low)
-        span = np.float64(high) - base
-        for k in range(tile.size):
-            scaled[i, k] = np.uint8((np.float64(tile[k]) - base) / span * 255.0)

@@ -4,12 +4,8 @@ A field is scaled to 8 bit and framed once; every window is then a copy of a par
 are those of the published image pipeline (Image2Reg, Paysan et al. 2025, Cell Systems 16).
 """
 
-from typing import Any, Literal
-
 import numpy as np
 import numpy.typing as npt
-
-RegionScale = Literal["published", "range"]
 
 LOW_PERCENT, HIGH_PERCENT = 0.1, 99.9
 """Percentiles of the field that decide on its scale."""
@@ -44,25 +40,21 @@ def find_percentiles(
     return low + (at - below) * (high - low)
 
 
-def scale_field(
-    plane: npt.NDArray[np.unsignedinteger], *, scale: RegionScale = "published"
-) -> npt.NDArray[np.uint8]:
-    """Scale one channel of a field to 8 bit by its percentiles.
+def scale_field(plane: npt.NDArray[np.unsignedinteger]) -> npt.NDArray[np.uint8]:
+    """Scale one channel of a field to 8 bit by its percentiles, as published.
+
+    With a and b the percentiles `LOW_PERCENT` and `HIGH_PERCENT`: (I - a) / b, which leaves a
+    bright background's field dim; a field without any pixel over 255 stays as it is.
 
     Parameters
     ----------
     plane : (y, x) uint8 or uint16
         At least one pixel.
-    scale : {"published", "range"}
-        With a and b the percentiles `LOW_PERCENT` and `HIGH_PERCENT`: ``published`` takes
-        (I - a) / b, which leaves a bright background's field dim, and leaves a field without any
-        pixel over 255 as it is; ``range`` takes (I - a) / (b - a) always, so that fields of
-        different background are alike.
 
     Returns
     -------
     (y, x) uint8
-        Clipped to 0 and 1, times 255, truncated. 0 where the divisor is 0.
+        Clipped to 0 and 1, times 255, truncated.
 
     Raises
     ------
@@ -75,12 +67,11 @@ def scale_field(
             "(y, x) with at least one pixel."
         )
     brightest = int(plane.max())
-    if scale == "published" and brightest <= 255:
+    if brightest <= 255:
         return plane.astype(np.uint8)
     low, high = find_percentiles(plane, (LOW_PERCENT, HIGH_PERCENT))
-    divisor = high if scale == "published" else high - low
     levels = np.arange(brightest + 1, dtype=np.float64)
-    scaled = np.clip((levels - low) / divisor, 0, 1) if divisor > 0 else 0 * levels
+    scaled = np.clip((levels - low) / high, 0, 1) if high > 0 else 0 * levels
     return (scaled * 255).astype(np.uint8)[plane]
 
 
@@ -152,40 +143,3 @@ def place_windows(
     """
     starts = np.stack([centroid_y_px, centroid_x_px], axis=1).astype(np.int64)
     return starts // 2 if halved else starts
-
-
-def cut_windows(
-    framed: npt.NDArray[Any], places: npt.NDArray[np.integer], *, size_px: int
-) -> npt.NDArray[Any]:
-    """Cut windows out of a framed field.
-
-    Parameters
-    ----------
-    framed : (c, y, x)
-        From `frame_field`, one for each channel.
-    places : (n, 2)
-        From `place_windows`.
-    size_px : int
-        Edge of a window in pixels of the framed field: half of it for a halved one.
-
-    Returns
-    -------
-    (n, c, size_px, size_px)
-        Copies.
-
-    Raises
-    ------
-    ValueError
-        If a window leaves the framed field.
-    """
-    limits = np.array(framed.shape[1:]) - size_px
-    if places.size and ((places < 0) | (places > limits)).any():
-        wrong = places[((places < 0) | (places > limits)).any(axis=1)][0]
-        raise ValueError(
-            f"cut windows: one of {size_px} px starts at {tuple(wrong.tolist())}, expected 0 to "
-            f"{tuple(limits.tolist())}. Give centroids inside the field."
-        )
-    windows = np.empty((len(places), len(framed), size_px, size_px), dtype=framed.dtype)
-    for window, (y, x) in zip(windows, places, strict=True):
-        window[:] = framed[:, y : y + size_px, x : x + size_px]
-    return windows

@@ -122,7 +122,7 @@ def assert_whole_shards(
     region
         What a task is about to write, one slice with start and stop per axis.
     shape, shards
-        Of the array; see `task_shape`.
+        Of the array.
 
     Raises
     ------
@@ -146,11 +146,6 @@ def open_array(url: str) -> "zarr.Array[Any]":
     import zarr  # 0.4 s, and writing never needs it
 
     return zarr.open_array(files.local_path(url) if files.is_local(url) else url, mode="r")
-
-
-def task_shape(array: "zarr.Array[Any]") -> tuple[int, ...]:
-    """Give the shape that one task reads or writes at once: the shard, or else the chunk."""
-    return array.shards or array.chunks
 
 
 def read_array(

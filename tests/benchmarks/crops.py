@@ -1,4 +1,4 @@
-"""The crop store against one TIFF per nucleus: written, streamed back, drawn at random.
+"""The crop store against one TIFF per nucleus: written, and streamed back.
 
 ``python -m tests.benchmarks.crops`` prints rates and bars, of one thread and warm files. The two
 ways take turns, so that a busy machine slows both; ratios are medians over the rounds.
@@ -8,7 +8,6 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,15 +17,11 @@ import tifffile
 from i2r.kernels.crops import cut_crops
 from i2r.kernels.nuclei import measure_nuclei
 from i2r.store.arrays import read_array
-from i2r.store.minibatches import stream_crops, stream_minibatches
-from i2r.store.regions import RegionReader, RegionView
-from i2r.store.write import write_crops, write_image
+from i2r.store.write import write_crops
 from tests.benchmarks.kernels import Bar, print_bars, simulate_field
 
 # As many as nine fields of a well of U2OS hold.
 PER_WELL = 1000
-N_WELLS = 4
-BATCH = 64
 
 
 def make_crops() -> npt.NDArray[np.uint16]:
@@ -90,16 +85,6 @@ def print_crops(folder: Path) -> list[Bar]:
         print(f"{name + ', nuclei/s':24} {ours:10,.0f} {theirs:10,.0f} {ratio:7.1f}")
     n_ours, n_theirs = count_files(shard), count_files(files)
     print(f"{'files per well':24} {n_ours:10,} {n_theirs:10,} {n_theirs / n_ours:7.1f}")
-    urls = [str(folder / f"well-{well}") for well in range(N_WELLS)]
-    for url in urls:
-        write_crops(url, crops)
-    streaming, drawing, _ = rate_in_turns(
-        lambda: sum(len(part) for _, part in stream_crops(urls)),
-        lambda: sum(len(b.crops) for b in stream_minibatches(urls, batch_size=BATCH, seed=0)),
-        n=N_WELLS * PER_WELL,
-    )
-    print(f"{'wells in turn, nuclei/s':24} {streaming:10,.0f}")
-    print(f"{f'minibatches of {BATCH}, /s':24} {drawing:10,.0f}")
     return [
         Bar("crops: written, times TIFF files", written[2], 8),
         Bar("crops: streamed, times TIFF files", streamed[2], 20),
@@ -107,38 +92,11 @@ def print_crops(folder: Path) -> list[Bar]:
     ]
 
 
-def read_epoch(reader: RegionReader) -> int:
-    """Cut every window once, in random minibatches."""
-    return sum(len(windows) for _, windows in reader.stream(batch_size=BATCH, seed=0))
-
-
-def print_regions(folder: Path, *, n_fields: int = 8, n_nuclei: int = 60) -> list[Bar]:
-    """Print the windows of one epoch, and how often fields were decoded for them."""
-    random = np.random.default_rng(0)
-    urls = [str(folder / f"field-{field}") for field in range(n_fields)]
-    for seed, url in enumerate(urls):
-        write_image(url, simulate_field(seed=seed)[0][None], channels=["DNA"])
-    fields = np.repeat(np.arange(n_fields), n_nuclei)
-    y, x = random.uniform(0, 1079, (2, fields.size))
-    decoded = 0.0
-    for halved in (True, False):
-        view = RegionView((0,), halved=halved)
-        reader = RegionReader(urls, fields, y, x, view=view)
-        first, second = (fields.size / _time(partial(read_epoch, reader)) for _ in range(2))
-        decoded = max(decoded, reader.n_decoded / n_fields)
-        print(
-            f"regions of {view.window_px} px: {first:,.0f}/s in the first epoch, {second:,.0f}/s "
-            f"from memory; {reader.n_decoded} fields decoded for {2 * fields.size} windows, "
-            f"{view.count_field_bytes((1080, 1080)) / 2**20:.1f} MiB each"
-        )
-    return [Bar("regions: epochs per decoded field (two epochs)", 2 / decoded, 1)]
-
-
 def main() -> None:
     """Print everything, the bars at the end."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        print_bars(print_crops(folder) + print_regions(folder))
+        print_bars(print_crops(folder))
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from skimage.io import imread
 from skimage.measure import regionprops_table
 from skimage.segmentation import watershed
 
-from i2r.kernels.crops import cut_crops, scale_per_nucleus, select_nuclei
+from i2r.kernels.crops import cut_crops, select_nuclei
 from i2r.kernels.metrics import SegmentationScore, combine_scores, score_segmentation
 from i2r.kernels.nuclei import measure_nuclei
 from i2r.kernels.quality import measure_quality
@@ -209,14 +209,12 @@ def print_times(rounds: int = 15) -> list[Bar]:
     kept = select_nuclei(measured, size_px=64) == 0
     bbox = np.stack([measured[f"bbox_{edge}"] for edge in ("y0", "x0", "y1", "x1")], axis=1)[kept]
     ids = measured["label"][kept]
-    crops = cut_crops(planes, labels, label_ids=ids, bbox=bbox)
     per_second: dict[str, Callable[[], object]] = {
         "measure": lambda: measure_nuclei(labels, planes),
         "crop, masked": lambda: cut_crops(planes, labels, label_ids=ids, bbox=bbox),
         "crop, surroundings": lambda: cut_crops(
             planes, labels, label_ids=ids, bbox=bbox, masked=False
         ),
-        "scale to uint8": lambda: scale_per_nucleus(crops),
     }
     for name, function in per_second.items():
         function()

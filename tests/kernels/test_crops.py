@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from i2r.kernels.crops import REASONS, Reason, cut_crops, scale_per_nucleus, select_nuclei
+from i2r.kernels.crops import REASONS, Reason, cut_crops, select_nuclei
 from i2r.kernels.nuclei import measure_nuclei
 
 BBOX = ("bbox_y0", "bbox_x0", "bbox_y1", "bbox_x1")
@@ -125,25 +125,3 @@ def test_without_rules_only_the_crop_size_excludes() -> None:
     assert select_nuclei(wild, size_px=63).tolist() == [Reason.TOO_LARGE_FOR_CROP]
     empty = {name: values[:0] for name, values in wild.items()}
     assert select_nuclei(empty).shape == (0,)
-
-
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
-def test_scaling_equals_the_published_formula(dtype: type[np.generic]) -> None:
-    crops = np.random.default_rng(0).integers(3, 251, (5, 2, 16, 16)).astype(dtype)
-    crops[1, 0] = 7
-    scaled = scale_per_nucleus(crops)
-    assert scaled.dtype == np.uint8
-    for i in range(5):
-        for c in range(2):
-            tile = crops[i, c].astype(np.float64)
-            span = tile.max() - tile.min()
-            expected = (tile - tile.min()) / span * 255 if span else tile * 0
-            np.testing.assert_array_equal(scaled[i, c], expected.astype(np.uint8))
-
-
-def test_scaling_keeps_empty_arrays_and_refuses_what_is_not_finite() -> None:
-    assert scale_per_nucleus(np.zeros((0, 2, 8, 8), dtype=np.uint16)).shape == (0, 2, 8, 8)
-    with pytest.raises(ValueError, match="NaN or infinite"):
-        scale_per_nucleus(np.full((1, 1, 4, 4), np.nan))
-    with pytest.raises(ValueError, match="expected \\(nucleus, c, y, x\\)"):
-        scale_per_nucleus(np.zeros((4, 4)))

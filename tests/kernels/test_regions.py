@@ -6,7 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from i2r.kernels.regions import (
-    cut_windows,
     find_percentiles,
     frame_field,
     place_windows,
@@ -25,23 +24,20 @@ def test_percentiles_equal_numpy(seed: int, n: int, dtype: type[np.unsignedinteg
     )
 
 
-def test_scaling_follows_the_formulas() -> None:
+def test_scaling_follows_the_formula() -> None:
     plane = np.random.default_rng(0).gamma(2, 700, (80, 90)).astype(np.uint16)
     low, high = np.percentile(plane, (0.1, 99.9))
-    for scale, divisor in (("published", high), ("range", high - low)):
-        expected = (np.clip((plane - low) / divisor, 0, 1) * 255).astype(np.uint8)
-        np.testing.assert_array_equal(scale_field(plane, scale=scale), expected)
-    assert scale_field(plane, scale="range").max() == 255
+    expected = (np.clip((plane - low) / high, 0, 1) * 255).astype(np.uint8)
+    np.testing.assert_array_equal(scale_field(plane), expected)
 
 
 @pytest.mark.parametrize("value", [0, 200, 300, 65535])
 def test_constant_fields_and_dark_fields(value: int) -> None:
     plane = np.full((5, 6), value, np.uint16)
-    published, ranged = scale_field(plane), scale_field(plane, scale="range")
+    scaled = scale_field(plane)
     # A field without any pixel over 255 is taken for one of 8 bit; else nothing is above its low.
-    assert set(published.ravel().tolist()) == {value if value <= 255 else 0}
-    assert set(ranged.ravel().tolist()) == {0}
-    assert published.dtype == ranged.dtype == np.uint8
+    assert set(scaled.ravel().tolist()) == {value if value <= 255 else 0}
+    assert scaled.dtype == np.uint8
 
 
 def test_a_window_has_its_nucleus_in_the_middle_and_the_frame_around_the_field() -> None:
@@ -54,7 +50,7 @@ def test_a_window_has_its_nucleus_in_the_middle_and_the_frame_around_the_field()
     fill = int(np.percentile(plane, 1))
     assert set(framed[:16].ravel().tolist()) == {fill}
     places = place_windows(np.array([10.9, 49.0]), np.array([20.2, 69.4]))
-    windows = cut_windows(framed[None], places, size_px=32)[:, 0]
+    windows = np.stack([framed[y : y + 32, x : x + 32] for y, x in places])
     assert windows.shape == (2, 32, 32)
     assert windows[0, 16, 16] == 250
     assert windows[1, 16, 16] == 251
@@ -72,7 +68,8 @@ def test_a_halved_window_is_the_mean_of_two_by_two_pixels(shape: tuple[int, int]
     full = frame_field(scaled, size_px=32)
     half = frame_field(scaled, size_px=32, halved=True)
     assert half.shape == tuple((n + 32 + 1) // 2 for n in shape)
-    windows = cut_windows(half[None], place_windows(y, x, halved=True), size_px=16)[:, 0]
+    starts = place_windows(y, x, halved=True)
+    windows = [half[row : row + 16, column : column + 16] for row, column in starts]
     even = place_windows(y, x) // 2 * 2
     for window, (row, column) in zip(windows, even, strict=True):
         fine = full[row : row + 32, column : column + 32].astype(float)
@@ -81,14 +78,11 @@ def test_a_halved_window_is_the_mean_of_two_by_two_pixels(shape: tuple[int, int]
 
 
 def test_no_nuclei_and_wrong_input() -> None:
-    framed = np.zeros((2, 40, 40), np.uint8)
-    none = np.empty(0)
-    assert cut_windows(framed, place_windows(none, none), size_px=32).shape == (0, 2, 32, 32)
-    with pytest.raises(ValueError, match="centroids inside the field"):
-        cut_windows(framed, np.array([[9, 0]]), size_px=32)
+    framed = np.zeros((40, 40), np.uint8)
+    assert place_windows(np.empty(0), np.empty(0)).shape == (0, 2)
     with pytest.raises(ValueError, match="at least one pixel"):
         scale_field(np.zeros((0, 4), np.uint16))
     with pytest.raises(ValueError, match="expected even"):
-        frame_field(framed[0], size_px=31)
+        frame_field(framed, size_px=31)
     with pytest.raises(ValueError, match="a multiple of 4"):
-        frame_field(framed[0], size_px=30, halved=True)
+        frame_field(framed, size_px=30, halved=True)
