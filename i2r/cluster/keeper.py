@@ -41,7 +41,6 @@ class JobKeeper:
         )
         self._submitted: dict[str, tuple[str, float]] = {}
         self._failures: Counter[str] = Counter()
-        self.n_resubmitted = 0
 
     @property
     def given_up(self) -> list[str]:
@@ -101,7 +100,6 @@ class JobKeeper:
         for name in set(lost) - set(again):
             self._cluster.worker_spec.pop(name, None)
         if again:
-            self.n_resubmitted += len(again)
             self._cluster.scale(len(self._cluster.worker_spec))
         return again
 

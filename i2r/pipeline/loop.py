@@ -1,7 +1,7 @@
 """The run loop: submits ready units in a bounded window and records what becomes of each."""
 
 import time
-from collections import Counter, defaultdict, deque
+from collections import Counter, deque
 from collections.abc import Collection, Mapping
 from itertools import count
 from typing import Any, NamedTuple
@@ -85,13 +85,11 @@ class RunLoop:
         self.graph, self.executor, self.writer, self.progress = graph, executor, writer, progress
         self.experiment: Experiment = graph.experiment
         self._eligible = eligible
-        self._ran_keys = set[str]()
         self._ready: dict[str, deque[Unit]] = {s.title: deque() for s in graph.stages}
         self._flying: dict[int, list[Unit]] = {}
         self._in_window: Counter[Group] = Counter()
         self._handles = count(1)
         self._cost_s: dict[str, float] = {}
-        self._results: dict[str, dict[str, Any]] = defaultdict(dict)
         self._ran: Counter[str] = Counter()
         self._timings = Timings(executor.slots("cpu") + executor.slots("gpu"))
         # A unit whose worker died may be the one that kills. It runs again when nothing else does,
