@@ -252,7 +252,7 @@ def enrich_clusters(
     -------
     DataFrame
         One row per cluster and set with an overlap, best first within a cluster and collection:
-        cluster, collection, gene_set, size, overlap, odds_ratio, pvalue, fdr, genes, universe.
+        cluster, collection, gene_set, size, overlap, odds_ratio, p_value, fdr, genes, universe.
     """
     universe = set(described["gene"].astype(str))
     rows = []
@@ -272,7 +272,7 @@ def enrich_clusters(
                         len(universe),
                     )
                 )  # fmt: skip
-    columns = ["cluster", "collection", "gene_set", "size", "overlap", "odds_ratio", "pvalue"]
+    columns = ["cluster", "collection", "gene_set", "size", "overlap", "odds_ratio", "p_value"]
     return pd.DataFrame(rows, columns=[*columns, "fdr", "genes", "universe"])
 
 

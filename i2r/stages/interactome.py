@@ -96,7 +96,7 @@ class Interactome(Stage):
     seed: int = Field(0, ge=0, description="Seed of noise and search (default: the pipeline's)")
 
     reads: ClassVar[Mapping[str, bool]] = {}
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     uses_layout: ClassVar[bool] = False
 
     @property

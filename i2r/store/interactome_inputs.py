@@ -56,7 +56,7 @@ class Pruned(NamedTuple):
     expression: pd.DataFrame
 
 
-_EXPRESSION = ("gene", "log_fold_change", "t", "p", "fdr", "prize")
+_EXPRESSION = ("gene", "log_fold_change", "t", "p_value", "fdr", "prize")
 # From one gene in twenty to none, evenly on a logarithmic scale.
 _QUANTILES = (0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9995, 0.9998, 1.0)
 

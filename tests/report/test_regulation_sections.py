@@ -54,7 +54,7 @@ def test_sections_show_what_the_tables_say(experiment: Experiment) -> None:
         assert f'<section id="{anchor}">' in content
     clusters = experiment.table("genes-clusters")
     assert content.count(": cluster ") == len(clusters)
-    best = experiment.table("genes-enrichment").nsmallest(1, "pvalue")["gene_set"].iloc[0]
+    best = experiment.table("genes-enrichment").nsmallest(1, "p_value")["gene_set"].iloc[0]
     assert best in content
     score = experiment.table("map-scores").iloc[0]
     assert f"p = {score['p_permutation']:.2g}" in content

@@ -67,7 +67,7 @@ def test_the_planted_module_connects_its_targets(tmp_path: Path) -> None:
     assert sweep["chosen"].sum() == 1
     assert (sweep["value"] <= 2 * sweep["lower_bound"] * (1 + 1e-9)).all()
     expression = experiment.table("interactome-expression").set_index("gene")
-    assert list(expression.columns) == ["log_fold_change", "t", "p", "fdr", "prize"]
+    assert list(expression.columns) == ["log_fold_change", "t", "p_value", "fdr", "prize"]
     assert len(expression) == 68
     assert (expression.loc[MODULE, "fdr"] < 0.01).all()
     assert (expression.loc[["M0", "M4"], "prize"] == 1).all()

@@ -124,7 +124,7 @@ def _list_clusters(clusters: pd.DataFrame, enrichment: pd.DataFrame | None) -> M
         best = ""
         if enrichment is not None and len(enrichment):
             found = enrichment[(enrichment["cluster"] == cluster) & (enrichment["fdr"] <= FDR)]
-            found = found.sort_values(["pvalue", "gene_set"]).head(3)
+            found = found.sort_values(["p_value", "gene_set"]).head(3)
             best = "; ".join(
                 f"{row.gene_set} ({row.overlap} of {row.size}, FDR {row.fdr:.1g})"
                 for row in found.itertuples()
