@@ -1,6 +1,6 @@
 """From new perturbation embeddings to ranked genes, with a confidence and the right to abstain."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,6 +32,7 @@ def predict_genes(
     queries: Queries,
     *,
     correct: bool,
+    uncalled: Collection[str] = (),
     p_map: float,
     level: float,
     alpha: float,
@@ -43,12 +44,15 @@ def predict_genes(
 
     A query is answered when two nulls are beaten: the map as a whole finds left-out genes better
     than maps with shuffled links (``p_map``), and the training genes that this query resembles
-    agree on a place among the regulatory embeddings better than randomly assigned ones do.
+    agree on a place among the regulatory embeddings better than randomly assigned ones do. A query
+    of which a screen says that it does nothing is not answered either.
 
     Parameters
     ----------
     problem, configurations, correct
         As for the map; the ranks of left-out genes are what confidence is calibrated on.
+    uncalled
+        Queries that a screen does not call.
     p_map
         Permutation p-value of the map; NaN (no permutations) abstains from everything.
     level
@@ -97,7 +101,7 @@ def predict_genes(
         p_query = measure_agreement(weights[kept], products[kept], own_products, random, draws)
         answer = _answer(
             problem, scores, calibration[kept], gene=gene, level=level, alpha=alpha, p_map=p_map,
-            p_query=p_query,
+            p_query=p_query, is_called=name not in uncalled,
         )  # fmt: skip
         rows.append({"query": name, "gene": gene, **answer, "left_out": own is not None})
         if not answer["reason"]:
@@ -221,6 +225,7 @@ def _answer(
     alpha: float,
     p_map: float,
     p_query: float,
+    is_called: bool,
 ) -> dict[str, Any]:
     """Decide on one query."""
     n = len(problem.candidates)
@@ -229,6 +234,8 @@ def _answer(
         reasons.append(f"the map finds genes no better than shuffled links (p = {p_map:.2g})")
     if not p_query <= alpha:
         reasons.append(f"the genes it resembles do not agree (p = {p_query:.2g})")
+    if not is_called:
+        reasons.append("the screen does not call it")
     size = n if reasons else ranking.conformal_size(calibration, n, level)
     known = gene in problem.candidates
     rank = (

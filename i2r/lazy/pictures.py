@@ -15,6 +15,7 @@ from i2r.lazy.datasets import Arrays
 from i2r.lazy.encoders import embed_nuclei
 from i2r.lazy.features import PLACE, measure_features
 from i2r.lazy.nuclei import Place, crop_fields, measure_fields
+from i2r.lazy.profiles import Aggregate
 
 
 class Picture(NamedTuple):
@@ -60,6 +61,7 @@ def embed_pictures(
     channels: Sequence[str],
     pixel_size_um: float,
     rules: CropRules,
+    aggregate: Aggregate | None,
 ) -> Delayed:
     """Embed the nuclei of pictures and average them, by every encoder.
 
@@ -75,11 +77,14 @@ def embed_pictures(
         Edge of a pixel.
     rules
         How nuclei are chosen and cut.
+    aggregate
+        Nuclei to a profile; None leaves them apart.
 
     Returns
     -------
     Delayed
         Of a DataFrame with a row per encoder: encoder, n_nuclei, d0, d1, ...; NaN without nuclei.
+        Nuclei that are left apart have a row each, with n_nuclei 1.
         It raises `I2RError` where an encoder sees a channel that the pictures lack.
     """
     names = list(encoders)
@@ -91,7 +96,7 @@ def embed_pictures(
                 encoder, cropped, nuclei, picture.image, channels=list(channels), where=picture.name
             )
             found[place].append(embed_nuclei(encoder, arrays, where=picture.name))
-    return delayed(_average)(found, names)
+    return delayed(_tabulate)(found, names, aggregate)
 
 
 def measure_pictures(
@@ -195,18 +200,27 @@ def _gather(
     return PictureArrays(crops[:, seen], 0 * numbers, numbers, names, fields, places, window)
 
 
-def _average(found: Sequence[Sequence[np.ndarray]], names: Sequence[str]) -> pd.DataFrame:
-    """Average over the nuclei of all pictures."""
+def _tabulate(
+    found: Sequence[Sequence[np.ndarray]], names: Sequence[str], aggregate: Aggregate | None
+) -> pd.DataFrame:
+    """Put the nuclei of all pictures together, and average them where that is wanted."""
     together = [np.concatenate(parts) for parts in found]
-    means = np.stack(
-        [
-            rows.mean(axis=0, dtype=np.float64) if len(rows) else np.full(rows.shape[1], np.nan)
-            for rows in together
-        ]
-    )
-    table = pd.DataFrame(means, columns=[f"d{i}" for i in range(means.shape[1])])
-    table.insert(0, "n_nuclei", [len(rows) for rows in together])
-    table.insert(0, "encoder", list(names))
+    counts = np.array([len(rows) for rows in together])
+    if aggregate is None:
+        values = np.concatenate(together)
+        encoders, n_nuclei = np.repeat(list(names), counts), np.ones(len(values), dtype=int)
+    else:
+        average = np.mean if aggregate == "mean" else np.median
+        values = np.stack(
+            [
+                average(rows.astype(np.float64), axis=0) if len(rows) else rows.sum(axis=0) * np.nan
+                for rows in together
+            ]
+        )
+        encoders, n_nuclei = np.array(list(names)), counts
+    table = pd.DataFrame(values, columns=[f"d{i}" for i in range(values.shape[1])])
+    table.insert(0, "n_nuclei", n_nuclei)
+    table.insert(0, "encoder", encoders)
     return table
 
 

@@ -8,7 +8,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from i2r.errors import I2RError
+from i2r.kernels.profiles import Transform
 from i2r.kernels.standardisation import LIMIT, invert_spread
+from i2r.lazy.profiles import Aggregate
 
 Floats = npt.NDArray[np.float64]
 
@@ -123,6 +125,35 @@ def relate_features(
     profiles = grouped[list(names)].mean()
     profiles.insert(0, "n_nuclei", grouped["n_nuclei"].sum())
     return profiles.reset_index()
+
+
+def correct_embeddings(
+    profiles: pd.DataFrame,
+    names: Sequence[str],
+    transforms: Mapping[str, Transform],
+    *,
+    aggregate: Aggregate,
+) -> pd.DataFrame:
+    """Correct embeddings as a plate's are, and average those of nuclei.
+
+    Parameters
+    ----------
+    profiles
+        query, gene, encoder, n_nuclei and numbers: a row per query and encoder, or several.
+    names
+        Columns that are corrected.
+    transforms
+        By encoder, what its control nuclei said.
+    aggregate
+        Rows of a query and encoder to one.
+    """
+    columns, parts = list(names), []
+    for (query, gene, encoder), rows in profiles.groupby(["query", "gene", "encoder"], sort=False):
+        values = pd.DataFrame(transforms[encoder].apply(rows[columns]), columns=columns)
+        described = {"query": query, "gene": gene, "encoder": encoder}
+        own = pd.DataFrame({**described, "n_nuclei": rows["n_nuclei"].sum()}, index=[0])
+        parts.append(pd.concat([own, values.agg([aggregate]).reset_index(drop=True)], axis=1))
+    return pd.concat(parts, ignore_index=True)
 
 
 def shift_embeddings(

@@ -1,4 +1,4 @@
 """Stages: one module per verb, found by its path."""
 
-NO_STAGES = ("base", "pictures")
+NO_STAGES = ("answers", "base", "pictures", "references")
 """Modules beside the stages."""

@@ -95,6 +95,7 @@ class Genes(Stage):
     )
     seed: int = Field(0, ge=0, description="First seed (default: the pipeline's)")
 
+    version: ClassVar[int] = 2
     reads: ClassVar[Mapping[str, bool]] = {"interactome": False}
     layout_columns: ClassVar[tuple[str, ...]] = ("gene", "role")
 
@@ -114,17 +115,12 @@ class Genes(Stage):
     @property
     def embed_stage(self) -> str:
         """The name of the embed stage whose clusters are labels; empty for none."""
-        if not self._clusters_wells or self.label_stage:
-            return self.label_stage if self._clusters_wells else ""
-        # The network's stage comes first where one is read.
-        names = self.needs[0 if self.network else 1 :]
-        return names[-1] if names else ""
+        return (self.label_stage or self.needed("embed")) if self._clusters_wells else ""
 
     @property
     def network_stage(self) -> str:
         """The name of the stage that made the network; empty where a file is given."""
-        names = [name for name in self.needs if name != self.embed_stage]
-        return "" if self.network or not names else names[0]
+        return "" if self.network else self.needed("interactome")
 
     def check(self, experiment: Experiment) -> list[str]:
         """Refuse options that lack their file, and files that can't be read."""

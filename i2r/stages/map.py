@@ -64,8 +64,9 @@ class Map(Stage):
     )
     profiles: Literal["embed", "features"] = Field(
         "embed",
-        description="What perturbation embeddings are where there is no table: means of an embed "
-        "stage's nuclei, or of chromatin features relative to the plate's controls",
+        description="What perturbation embeddings are where there is no table: profiles of an "
+        "embed stage, corrected if that stage corrects them, or means of chromatin features "
+        "relative to the plate's controls",
     )
     grid: Literal["chosen", "plain"] = Field(
         "chosen",
@@ -82,7 +83,7 @@ class Map(Stage):
     k_max: int = Field(50, ge=1, description="Largest k of the top-k curves")
     seed: int = Field(0, ge=0, description="Seed of shuffled links (default: the pipeline's)")
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     reads: ClassVar[Mapping[str, bool]] = {"genes": True, "embed": False}
     layout_columns: ClassVar[tuple[str, ...]] = ("gene", "role")
 
@@ -98,8 +99,8 @@ class Map(Stage):
 
     def check(self, experiment: Experiment) -> list[str]:
         """Refuse to run without perturbation embeddings, or with a table that can't be read."""
-        if self.signatures or len(self.needs) > 1:
-            return check_signatures(self.title, self.signatures)
+        if self.signatures or self.needed(self.profiles):
+            return self.list_lacking("genes") + check_signatures(self.title, self.signatures)
         return [
             f"stage {self.title!r}: no perturbation embeddings. Add a stage {self.profiles!r} "
             "before it, or set 'signatures'."
@@ -152,8 +153,9 @@ class Map(Stage):
             return {"profiles": "table", "stage": "", "encoders": {}}
         encoders = {}
         if isinstance(inputs.wells, signatures.TreatedWells):
-            encoders = {"": next(iter(inputs.wells.urls), ""), **inputs.wells.left_out}
-        return {"profiles": self.profiles, "stage": self.needs[1], "encoders": encoders}
+            encoders = {"": next(iter(inputs.wells.encoders), ""), **inputs.wells.left_out}
+        stage = self.needed(self.profiles)
+        return {"profiles": self.profiles, "stage": stage, "encoders": encoders}
 
     def finish(self, experiment: Experiment, keys: Sequence[str]) -> Delayed:
         """Compare with the null and write all tables."""
@@ -187,14 +189,14 @@ def check_signatures(title: str, url: str) -> list[str]:
 
 def locate_inputs(experiment: Experiment, stage: Map) -> Inputs:
     """Say where the embeddings of both sides are."""
-    genes = stage.needs[0]
+    genes, profiles = stage.needed("genes"), stage.needed(stage.profiles)
     urls = experiment.table_url(genes), experiment.table_url(f"{genes}-heldout"), stage.signatures
     if stage.signatures:
         return Inputs(*urls, None)
     if stage.profiles == "embed":
-        return Inputs(*urls, signatures.list_treated_wells(experiment, stage.needs[1]))
+        return Inputs(*urls, signatures.list_treated_wells(experiment, profiles))
     named = signatures.name_treated_wells(experiment)
-    return Inputs(*urls, list_feature_wells(experiment, stage.needs[1], named))
+    return Inputs(*urls, list_feature_wells(experiment, profiles, named))
 
 
 def read_problem(inputs: Inputs) -> judging.Problem:

@@ -14,7 +14,6 @@ from dask.delayed import Delayed
 
 from i2r.errors import FieldError, I2RError, InputError
 from i2r.lazy.pictures import CropRules, Picture, embed_pictures, measure_pictures
-from i2r.lazy.queries import relate_features, shift_embeddings
 from i2r.readers.images import read_plane, read_shape
 from i2r.readers.masks import find_mask, read_mask
 from i2r.stages.base import find_stage
@@ -22,21 +21,29 @@ from i2r.stages.crop import Crop
 from i2r.stages.embed import Embed, digest_file, open_encoder
 from i2r.stages.features import Features
 from i2r.stages.segment import Segment
-from i2r.store import feature_profiles, files, signatures, tables
+from i2r.store import files, tables
+from i2r.store.arrays import read_array
 from i2r.store.experiment import Experiment
+from i2r.store.illumination import correct_image, find_functions
 from i2r.store.plate import Plate
-
-NEW_CONTROLS, OWN_CONTROLS = "control images", "the experiment's controls"
-Reference = feature_profiles.FeatureWells | dict[str, list[str]]
 
 
 class Chain(NamedTuple):
-    """The stages that a map's images went through, and a plate of them."""
+    """The stages that a map's images went through, and a plate of them.
+
+    Attributes
+    ----------
+    segment, crop, profile, plate
+        The stages, the last being what the map learned from, and the plate.
+    functions
+        By channel: URLs of the illumination functions that all plates were divided by.
+    """
 
     segment: Segment
     crop: Crop
     profile: Embed | Features
     plate: Plate
+    functions: Mapping[str, Sequence[str]]
 
 
 def open_chain(experiment: Experiment, map_stage: str, *, has_masks: bool) -> Chain:
@@ -48,15 +55,17 @@ def open_chain(experiment: Experiment, map_stage: str, *, has_masks: bool) -> Ch
         If the map learned from a table, or its nuclei came with masks and there are none now.
     """
     entries = (experiment.last_pipeline() or {}).get("stages", [])
-    stages = {s.title: s for s in (find_stage(e["stage"]).model_validate(e) for e in entries)}
+    listed = [find_stage(entry["stage"]).model_validate(entry) for entry in entries]
+    verbs = {stage.title: stage.stage for stage in listed}
+    stages = {stage.title: stage.with_needs(stage.needs, verbs) for stage in listed}
     learned = stages[map_stage]
     if learned.model_dump()["signatures"]:
         raise InputError(
             f"stage {map_stage!r} learned from a table, so images can't be turned into what it "
             "knows. Set 'queries', or map from a stage 'embed' or 'features'."
         )
-    profile = stages[learned.needs[1]]
-    segment, crop = (stages[name] for name in profile.needs[-2:])
+    profile = stages[learned.needed(learned.model_dump()["profiles"])]
+    segment, crop = stages[profile.needed("segment")], stages[profile.needed("crop")]
     assert isinstance(segment, Segment)
     assert isinstance(crop, Crop)
     assert isinstance(profile, Embed | Features)
@@ -65,7 +74,11 @@ def open_chain(experiment: Experiment, map_stage: str, *, has_masks: bool) -> Ch
             f"stage {segment.title!r} took masks that were made elsewhere, so new images need some "
             "too. Set 'masks'."
         )
-    return Chain(segment, crop, profile, next(iter(experiment.plates.values())))
+    functions: dict[str, list[str]] = {}
+    for name, plate in experiment.plates.items():
+        for index, url in find_functions(experiment, name, segment.needs).items():
+            functions.setdefault(plate.channels[index], []).append(url)
+    return Chain(segment, crop, profile, next(iter(experiment.plates.values())), functions)
 
 
 def profile_pictures(
@@ -77,6 +90,7 @@ def profile_pictures(
     pages: Mapping[str, int],
     masks: str,
     encoders: Sequence[str],
+    are_controls: bool,
     url: str,
 ) -> Delayed:
     """Cut and describe the nuclei of some pictures as a map's were, and write their profiles.
@@ -95,6 +109,8 @@ def profile_pictures(
         Folder of label images; '' segments the pictures.
     encoders
         Names of the encoders, where profiles are embeddings.
+    are_controls
+        Whether others are compared with these.
     url
         Where the table is written: query, gene, encoder, n_nuclei and numbers.
 
@@ -109,11 +125,18 @@ def profile_pictures(
             f"{where}: pages {', '.join(pages)}, expected one of {chain.segment.channel!r}, which "
             "is segmented. Add it to 'pages', or set 'masks'."
         )
+    functions = {
+        place: delayed(average_functions)(chain.functions[channel])
+        for place, channel in enumerate(pages)
+        if channel in chain.functions
+    }
     excluded, pictures, problems = dict[str, str](), list[Picture](), list[str]()
     for file in found:
         name = file.path.rpartition("/")[2]
         try:
-            pictures.append(open_picture(file.path, name, chain, pages, masks=masks))
+            pictures.append(
+                open_picture(file.path, name, chain, pages, masks=masks, functions=functions)
+            )
         except FieldError as error:
             problems.append(str(error))
             excluded[name] = str(error).partition(": ")[0]
@@ -129,7 +152,11 @@ def profile_pictures(
             name: delayed(open_encoder)(models[name], digest_file(models[name]), profile.channels)
             for name in encoders
         }
-        table = embed_pictures(pictures, opened, **options)
+        corrects = profile.correction != "none"
+        # What a correction learns from is single nuclei, and a median is one of corrected ones.
+        apart = corrects and (are_controls or profile.aggregate == "median")
+        aggregate = None if apart else profile.aggregate
+        table = embed_pictures(pictures, opened, aggregate=aggregate, **options)
     else:
         missing = [channel for channel in profile.channels if channel not in pages]
         if missing:
@@ -151,7 +178,13 @@ def profile_pictures(
 
 
 def open_picture(
-    url: str, name: str, chain: Chain, pages: Mapping[str, int], *, masks: str
+    url: str,
+    name: str,
+    chain: Chain,
+    pages: Mapping[str, int],
+    *,
+    masks: str,
+    functions: Mapping[int, Delayed],
 ) -> Picture:
     """Check a picture's header and open it and its labels lazily."""
     headers = {read_shape(url, page) for page in pages.values()}
@@ -163,8 +196,15 @@ def open_picture(
             f"dtype: {name} is {dtype}, the experiment's images are {chain.plate.dtype}. "
             "Export it at that depth."
         )
+    if functions and shape != chain.plate.shape[1:]:
+        raise FieldError(
+            f"shape: {name} is {shape}, the experiment's illumination functions are "
+            f"{chain.plate.shape[1:]}. Export whole fields, or set 'illumination' to 'none'."
+        )
     image = da.from_delayed(
-        delayed(read_pages)(url, tuple(pages.values())), (1, len(pages), *shape), dtype=dtype
+        delayed(read_pages)(url, tuple(pages.values()), functions),
+        (1, len(pages), *shape),
+        dtype=dtype,
     )
     if not masks:
         channel = list(pages).index(chain.segment.channel)
@@ -179,9 +219,16 @@ def open_picture(
     return Picture(name, image, plane[None])
 
 
-def read_pages(url: str, pages: Sequence[int]) -> np.ndarray:
-    """Read pages of a picture as a field of channels, shape (1, c, y, x)."""
-    return np.stack([read_plane(url, page=page) for page in pages])[None]
+def average_functions(urls: Sequence[str]) -> np.ndarray:
+    """Average illumination functions, shape (y, x), float32; one is in memory at a time."""
+    total = sum(read_array(url).astype(np.float64) for url in urls)
+    return np.asarray(total / len(urls), dtype=np.float32)
+
+
+def read_pages(url: str, pages: Sequence[int], functions: Mapping[int, np.ndarray]) -> np.ndarray:
+    """Read pages of a picture as a field of channels, (1, c, y, x), divided by their functions."""
+    image = np.stack([read_plane(url, page=page) for page in pages])
+    return correct_image(image, functions)[None]
 
 
 def write_picture_profiles(
@@ -202,54 +249,3 @@ def write_picture_profiles(
 def list_encoders(made_by: Mapping[str, Any]) -> list[str]:
     """List the encoders that a map learned from; the name of a single one is empty."""
     return sorted(set(made_by["encoders"].values())) or [""]
-
-
-def list_controls(experiment: Experiment, made_by: Mapping[str, Any]) -> Reference:
-    """List the experiment's own control wells: their features, or embeddings by encoder."""
-    stage = made_by["stage"]
-    wells = feature_profiles.list_feature_wells(experiment, stage, {})
-    if made_by["profiles"] == "features":
-        return wells
-    layout = experiment.layout_by_key
-    done = layout.index.isin(list(experiment.ledger.done_keys(stage)))
-    keys = layout.index[done & (layout["role"] == feature_profiles.CONTROLS)]
-    return {
-        encoder: [experiment.embeddings_url(stage, str(k), encoder=encoder) for k in keys]
-        for encoder in list_encoders(made_by)
-    }
-
-
-def relate_profiles(
-    table: pd.DataFrame,
-    names: Sequence[str],
-    controls: str,
-    reference: Reference | None,
-    *,
-    where: str,
-) -> tuple[pd.DataFrame, str]:
-    """Relate new images to controls as the map's wells were; say to which."""
-    if isinstance(reference, dict):
-        own = {
-            encoder: signatures.average_wells(urls, ["controls"] * len(urls)).values[0]
-            for encoder, urls in reference.items()
-        }
-        means = pd.DataFrame(np.stack(list(own.values())), columns=list(names))
-        means.insert(0, "encoder", list(own))
-        new = tables.read_table(controls)
-        return shift_embeddings(table, names, controls=new, reference=means), NEW_CONTROLS
-    is_features = "d0" not in table
-    if not is_features:
-        return table, "nothing"
-    if reference is not None:
-        standard, compared = feature_profiles.measure_standard(reference), OWN_CONTROLS
-    else:
-        nuclei = tables.read_table(controls)
-        kept = [
-            str(name) for name in nuclei if name not in ("query", "gene", "encoder", "n_nuclei")
-        ]
-        standard = feature_profiles.make_standard(nuclei[kept].to_numpy(), kept, where="controls")
-        compared = NEW_CONTROLS
-    order = [standard.names.index(name) for name in names if name in standard.names]
-    return relate_features(
-        table, names, mean=standard.mean[order], spread=standard.spread[order], where=where
-    ), compared

@@ -3,34 +3,25 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
-import numpy as np
+import pandas as pd
 from dask import delayed
 from dask.delayed import Delayed
 from pydantic import Field
 
 from i2r.errors import I2RError, InputError
-from i2r.kernels.mapping import Configuration
-from i2r.lazy.gene_mapping import extend_candidates, pose_problem
-from i2r.lazy.gene_prediction import predict_genes
-from i2r.lazy.queries import arrange_profiles
 from i2r.readers.masks import find_mask
 from i2r.readers.pictures import group_pictures
+from i2r.stages.answers import read_origin, write_predictions, write_profiles
 from i2r.stages.base import FINISH, WHOLE, Group, Stage, seed_sequence
-from i2r.stages.pictures import (
-    Reference,
-    list_controls,
-    list_encoders,
-    open_chain,
-    profile_pictures,
-    relate_profiles,
-)
-from i2r.store import feature_profiles, files, tables
+from i2r.stages.pictures import Chain, list_encoders, open_chain, profile_pictures
+from i2r.stages.references import list_controls
+from i2r.store import feature_profiles, files
 from i2r.store.experiment import Experiment
 from i2r.store.gene_tables import digest_files, read_vectors
-from i2r.store.queries import QueryWells, average_queries, read_queries
+from i2r.store.queries import QueryWells, read_queries
 
 # Options that only the last unit uses: changing them embeds no picture anew.
-OF_FINISH = ("candidates", "level", "alpha", "permutations", "top", "seed")
+OF_FINISH = ("candidates", "uncalled", "level", "alpha", "permutations", "top", "seed")
 IMAGES, CONTROLS = "images/", "controls"
 
 # Pixels this much larger or smaller show nuclei as the map's encoder or features know them.
@@ -49,9 +40,10 @@ class Predict(Stage):
 
     Each query gets its genes ranked, with the calibrated probability that the true one is at a
     place or before it and the set that holds it with the probability 'level', or no answer: where
-    the map finds left-out genes no better than shuffled links do, or the genes that a query
-    resembles do not agree. A query of a gene that the map learned from, such as a folder with the
-    name of one, is answered by a map without that gene.
+    the map finds left-out genes no better than shuffled links do, the genes that a query resembles
+    do not agree, or the experiment's screen does not call the perturbation. A query of a gene that
+    the map learned from, such as a folder with the name of one, is answered by a map without that
+    gene.
 
     Example: i2r predict EXPERIMENT --images new/ --controls new-controls/, then i2r table
     EXPERIMENT predict, and predict-queries for one row per query.
@@ -83,6 +75,11 @@ class Predict(Stage):
     pixel_size_um: float | None = Field(
         None, gt=0, description="Edge of a pixel of the new images (default: the experiment's)"
     )
+    illumination: Literal["experiment", "none"] = Field(
+        "experiment",
+        description="Divide new images by the experiment's illumination functions, averaged over "
+        "plates, where its own images were; or take them as they are",
+    )
     queries: str = Field(
         "",
         description="Table of embeddings to ask about: query, gene (optional) and numbers",
@@ -90,6 +87,10 @@ class Predict(Stage):
     )
     by: Literal["perturbation", "well"] = Field(
         "perturbation", description="A query of the experiment is a perturbation, or a well"
+    )
+    uncalled: Literal["abstain", "answer"] = Field(
+        "abstain",
+        description="What to say of a perturbation that the experiment's screen does not call",
     )
     candidates: str = Field(
         "",
@@ -103,14 +104,21 @@ class Predict(Stage):
     top: int = Field(50, ge=1, description="Candidates listed per query")
     seed: int = Field(0, ge=0, description="Seed of shuffled links (default: the pipeline's)")
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     reads: ClassVar[Mapping[str, bool]] = {
         "map": True,
         "genes": True,
         "embed": False,
         "features": False,
+        "screen": False,
     }
     layout_columns: ClassVar[tuple[str, ...]] = ("perturbation", "gene", "role", "dose")
+
+    @property
+    def wanted(self) -> Mapping[str, bool]:
+        """A screen, where its perturbations are the queries."""
+        asked = self.queries or self.images
+        return {verb: must for verb, must in self.reads.items() if verb != "screen" or not asked}
 
     @property
     def worker_group(self) -> Group:
@@ -122,14 +130,14 @@ class Predict(Stage):
     def check(self, experiment: Experiment) -> list[str]:
         """Refuse to run without queries, or with tables and images that can't be used."""
         where = f"stage {self.title!r}"
-        problems = []
+        problems = self.list_lacking("map", "genes")
         if self.queries and self.images:
             problems.append(
                 f"{where}: found 'queries' and 'images', expected one. Give the other as ''."
             )
         if (self.masks or self.controls) and not self.images:
             problems.append(f"{where}: 'masks' and 'controls' belong to 'images'. Set it.")
-        if not self.queries and not self.images and len(self.needs) < 3:
+        if not self.queries and not self.images and not self.needed("embed", "features"):
             problems.append(
                 f"{where}: nothing to predict. Set 'images' or 'queries', or add a stage 'embed'."
             )
@@ -171,9 +179,13 @@ class Predict(Stage):
             )
         entries = (experiment.last_pipeline() or {}).get("stages", [])
         if any(entry["stage"] == "illuminate" for entry in entries):
+            corrected = "new images are divided by the experiment's illumination functions"
             notes.append(
-                f"{self.title}: the experiment's images were corrected for their illumination, new "
-                "ones are taken as they are."
+                f"{self.title}: {corrected}, as images of its microscope. Set 'illumination' to "
+                "'none' if they are of another."
+                if self.illumination == "experiment"
+                else f"{self.title}: the experiment's images were corrected for their "
+                "illumination, new ones are taken as they are."
             )
         return notes
 
@@ -235,61 +247,83 @@ class Predict(Stage):
     def build(self, experiment: Experiment, key: str) -> Delayed:
         """Profile the pictures of one folder, or all queries that need no pictures."""
         url = experiment.part_url(f"{self.title}-profiles", key)
-        made_by = read_origin(experiment, self.needs[0])
+        made_by = read_origin(experiment, self.needed("map"))
         if key != WHOLE:
+            chain = self._open_chain(experiment)
             return profile_pictures(
                 experiment,
-                open_chain(experiment, self.needs[0], has_masks=bool(self.masks)),
+                chain if self.illumination == "experiment" else chain._replace(functions={}),
                 self._list_pictures(key),
                 where=key.removeprefix(IMAGES),
                 pages=self.pages,
                 masks=self.masks,
                 encoders=list_encoders(made_by),
+                are_controls=key == CONTROLS,
                 url=url,
             )
         wells = None if self.queries else self._list_wells(experiment, made_by)
         return delayed(write_profiles)(self.queries, wells, url=url)
 
+    def _open_chain(self, experiment: Experiment) -> Chain:
+        """Find the stages that the map's images went through."""
+        return open_chain(experiment, self.needed("map"), has_masks=bool(self.masks))
+
     def _list_wells(self, experiment: Experiment, made_by: Mapping[str, Any]) -> QueryWells:
         """List the wells of the experiment that are asked about."""
-        stage = made_by["stage"] or self.needs[2]
+        stage = made_by["stage"] or self.needed("embed")
         layout = experiment.layout_by_key
         done = layout.index.isin(list(experiment.ledger.done_keys(stage)))
         asked = layout[layout["role"].isin(["treated", "positive_control"]) & done]
-        names = asked.index if self.by == "well" else asked["condition"]
-        by_key = {str(key): str(name) for key, name in zip(asked.index, names, strict=True)}
+        by_key = self._name_wells(asked)
         genes = asked["gene"].fillna("").astype(str).str.upper()
         features = None
         if made_by["profiles"] == "features":
             features = feature_profiles.list_feature_wells(experiment, stage, by_key)
         return QueryWells(
-            tuple(by_key.values()),
+            by_key,
             dict(zip(by_key.values(), genes, strict=True)),
-            {
-                encoder: tuple(
-                    experiment.embeddings_url(stage, key, encoder=encoder) for key in by_key
-                )
-                for encoder in list_encoders(made_by)
-            },
+            "" if features else experiment.table_url(stage),
+            tuple(list_encoders(made_by)),
             features,
         )
 
+    def _name_wells(self, wells: pd.DataFrame) -> dict[str, str]:
+        """Name the query of every well, by unit key."""
+        names = wells.index if self.by == "well" else wells["condition"]
+        return {str(key): str(name) for key, name in zip(wells.index, names, strict=True)}
+
+    def _read_calls(self, experiment: Experiment) -> dict[str, bool]:
+        """Read by query whether the screen calls its perturbation; empty without a screen."""
+        screen = self.needed("screen")
+        if self.queries or self.images or not experiment.ledger.is_merged(screen):
+            return {}
+        ranking = experiment.table(screen).query("kind != 'control_draw'")
+        called = dict(zip(ranking["condition"], ranking["impactful"].astype(bool), strict=True))
+        layout = experiment.layout_by_key
+        conditions = layout["condition"]
+        return {
+            name: called[conditions[key]]
+            for key, name in self._name_wells(layout).items()
+            if conditions[key] in called
+        }
+
     def finish(self, experiment: Experiment, keys: Sequence[str]) -> Delayed:
         """Answer all queries."""
-        map_stage, genes = self.needs[:2]
+        map_stage, genes = self.needed("map"), self.needed("genes")
         parts = {key: experiment.part_url(f"{self.title}-profiles", key) for key in keys}
         controls = parts.pop(CONTROLS, "")
         if self.controls and not controls:
             raise I2RError(f"{self.title}: the control images could not be used. See 'i2r errors'.")
         reference = None
-        made_by = read_origin(experiment, map_stage)
-        if self.images and (made_by["profiles"] == "features") != bool(controls):
-            reference = list_controls(experiment, made_by)
+        if self.images:
+            encoders = list_encoders(read_origin(experiment, map_stage))
+            reference = list_controls(experiment, self._open_chain(experiment), encoders)
         return delayed(write_predictions)(
             self.model_dump(exclude={"needs", "name", "stage"}),
             profiles=list(parts.values()),
             controls=controls,
             reference=reference,
+            calls=self._read_calls(experiment),
             sources={
                 "inputs": experiment.table_url(f"{map_stage}-inputs"),
                 "scores": experiment.table_url(f"{map_stage}-scores"),
@@ -311,82 +345,3 @@ def _find_pictures(source: str) -> dict[str, list[files.FoundFile]]:
         return group_pictures(source)
     except InputError:
         return {}
-
-
-def read_origin(experiment: Experiment, map_stage: str) -> dict[str, Any]:
-    """Read what a map learned from: profiles, stage, encoders by gene."""
-    _, metadata = tables.read_table_with_metadata(experiment.table_url(f"{map_stage}-inputs"))
-    return metadata
-
-
-def write_profiles(queries: str, wells: QueryWells | None, *, url: str) -> dict[str, Any]:
-    """Write the profiles of queries that are a table, or wells of the experiment."""
-    tables.write_table(url, read_queries(queries) if wells is None else average_queries(wells))
-    return {}
-
-
-def write_predictions(
-    options: Mapping[str, Any],
-    *,
-    profiles: Sequence[str],
-    controls: str,
-    reference: Reference | None,
-    sources: Mapping[str, str],
-    seed: np.random.SeedSequence,
-    urls: tuple[str, str],
-) -> dict[str, Any]:
-    """Answer all queries and write the answers."""
-    inputs, metadata = tables.read_table_with_metadata(sources["inputs"])
-    regulatory = tables.read_table(sources["regulatory"])
-    further = None
-    if options["candidates"]:
-        features = read_vectors(options["candidates"])
-        network = regulatory["gene"].astype(str).str.upper().tolist()
-        further = extend_candidates(features.genes, features.values, network)
-    names = [name for name in inputs if name != "gene"]
-    genes = inputs["gene"].drop_duplicates().tolist()
-    x = inputs[names].to_numpy(dtype=float)
-    problem = pose_problem(
-        genes,
-        x if len(x) == len(genes) else x.reshape(len(genes), len(genes), -1),
-        regulatory,
-        tables.read_table(sources["held_out"]),
-        names=names,
-        further=further,
-    )
-    table = tables.concatenate([tables.read_table(url) for url in profiles])
-    compared = ""
-    if options["images"]:
-        # A folder with the name of a gene holds images of that gene.
-        symbols = table["query"].str.rpartition("/")[2].str.upper()
-        table["gene"] = symbols.where(symbols.isin(problem.candidates), "")
-        table, compared = relate_profiles(
-            table, names, controls, reference, where=options["images"]
-        )
-    queries = arrange_profiles(
-        table,
-        names,
-        encoders=metadata["encoders"],
-        genes=problem.genes,
-        where=options["images"] or options["queries"] or "the experiment",
-    )
-    answers = predict_genes(
-        problem,
-        [Configuration(*values) for values in metadata["configurations"]],
-        queries,
-        correct=bool(metadata["correct"]),
-        p_map=float(tables.read_table(sources["scores"])["p_permutation"].iloc[0]),
-        level=options["level"],
-        alpha=options["alpha"],
-        draws=options["permutations"],
-        top=options["top"],
-        seed=seed,
-    )
-    counts = table.drop_duplicates("query").set_index("query")["n_nuclei"].astype(float)
-    described = answers.queries.assign(
-        n_nuclei=answers.queries["query"].map(counts), compared_with=compared
-    )
-    tables.write_table(urls[1], described)
-    tables.write_table(urls[0], answers.ranked)
-    abstained = int((answers.queries["answer"] == "abstained").sum())
-    return {"queries": len(answers.queries), "abstained": abstained}

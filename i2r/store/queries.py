@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from i2r.errors import InputError
+from i2r.store import tables
 from i2r.store.feature_profiles import FeatureWells, average_features
 from i2r.store.gene_tables import read_frame
 from i2r.store.signatures import average_wells
@@ -16,19 +17,22 @@ class QueryWells(NamedTuple):
 
     Attributes
     ----------
-    names : tuple of str
-        The query of each well.
+    names : dict
+        By well, ``PLATE/B03``, its query.
     genes : dict
-        The gene of each query, '' for none.
-    urls : dict
-        By encoder, the embeddings of each well.
+        By query, its gene, '' for none.
+    table : str
+        URL of the embed stage's table of wells; empty where profiles are of features.
+    encoders : tuple of str
+        Whose profiles are wanted.
     features : FeatureWells or None
         The same wells and controls, where profiles are of features.
     """
 
-    names: tuple[str, ...]
+    names: dict[str, str]
     genes: dict[str, str]
-    urls: dict[str, tuple[str, ...]]
+    table: str
+    encoders: tuple[str, ...]
     features: FeatureWells | None
 
 
@@ -64,12 +68,13 @@ def read_queries(url: str) -> pd.DataFrame:
 
 def average_queries(wells: QueryWells) -> pd.DataFrame:
     """Average the nuclei of every query's wells; columns as those of `read_queries`."""
+    table = tables.read_table(wells.table) if wells.table else pd.DataFrame()
     parts = []
-    for encoder, urls in wells.urls.items():
+    for encoder in wells.encoders:
         if wells.features is not None:
             found = average_features(wells.features)
         else:
-            found = average_wells(urls, wells.names)
+            found = average_wells(table, wells.names, encoder=encoder)
         described = {"query": found.genes, "gene": [wells.genes[name] for name in found.genes]}
         part = pd.DataFrame({**described, "encoder": encoder, "n_nuclei": np.nan})
         parts.append(pd.concat([part, pd.DataFrame(found.values, columns=found.names)], axis=1))

@@ -1,14 +1,20 @@
-"""Gene perturbation embeddings, the image side: means over the nuclei of each gene's wells."""
+"""Gene perturbation embeddings, the image side: profiles of wells, averaged by gene.
 
+The profiles are those of an embed stage's table of wells: its 'aggregate' and 'correction' count.
+"""
+
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from i2r.errors import InputError
-from i2r.store.arrays import read_array
+from i2r.store import tables
 from i2r.store.experiment import Experiment
 from i2r.store.gene_tables import GeneVectors
+from i2r.types import unit_key
 
 
 class TreatedWells(NamedTuple):
@@ -16,16 +22,19 @@ class TreatedWells(NamedTuple):
 
     Attributes
     ----------
-    genes : tuple of str
-        The gene of each well, upper case.
-    urls : dict
-        By encoder, the embeddings of every well; the name of a single encoder is empty.
+    table : str
+        URL of the embed stage's table of wells.
+    genes : dict
+        By well, ``PLATE/B03``, its gene, upper case.
+    encoders : tuple of str
+        Names of the encoders; that of a single one is empty.
     left_out : dict
         By gene, the encoder that never saw it.
     """
 
-    genes: tuple[str, ...]
-    urls: dict[str, tuple[str, ...]]
+    table: str
+    genes: dict[str, str]
+    encoders: tuple[str, ...]
     left_out: dict[str, str]
 
 
@@ -84,54 +93,56 @@ def list_treated_wells(experiment: Experiment, embed: str) -> TreatedWells:
         for name in encoders
         if (label := name.partition("/without-")[2]) in gene_of
     }
-    urls = {
-        name: tuple(experiment.embeddings_url(embed, str(key), encoder=name) for key in wells.index)
-        for name in encoders
-    }
-    return TreatedWells(tuple(str(gene).upper() for gene in wells["gene"]), urls, left_out)
+    genes = {str(key): str(gene).upper() for key, gene in wells["gene"].items()}
+    return TreatedWells(experiment.table_url(embed), genes, tuple(encoders), left_out)
 
 
 def average_genes(wells: TreatedWells) -> SeenVectors:
-    """Average the nuclei of each gene over its wells; genes without a nucleus are left out.
+    """Average the wells of each gene by their nuclei; genes without a nucleus are left out.
 
     Raises
     ------
     InputError
         If no gene has a nucleus.
     """
-    by_encoder = {name: average_wells(urls, wells.genes) for name, urls in wells.urls.items()}
-    if not by_encoder:
+    if not wells.encoders:
         raise InputError("no embedded well has a gene. Fill the column 'gene' of the layout.")
-    first = next(iter(by_encoder.values()))
+    table = tables.read_table(wells.table)
+    by_encoder = {name: average_wells(table, wells.genes, encoder=name) for name in wells.encoders}
+    default = wells.encoders[0]
+    first = by_encoder[default]
     if len(by_encoder) == 1:
         return SeenVectors(first)
-    default = next(iter(by_encoder))
     without = [by_encoder[wells.left_out.get(gene, default)].values for gene in first.genes]
     return SeenVectors(first, np.stack(without))
 
 
-def average_wells(
-    urls: tuple[str, ...] | list[str], names: tuple[str, ...] | list[str]
-) -> GeneVectors:
-    """Average the nuclei of wells that have a name in common.
+def average_wells(table: pd.DataFrame, names: Mapping[str, str], *, encoder: str) -> GeneVectors:
+    """Average the profiles of wells that have a name in common, each by its nuclei.
+
+    Parameters
+    ----------
+    table
+        An embed stage's table of wells: encoder, plate, well, n_nuclei, e0, ...
+    names
+        By well, ``PLATE/B03``; wells without a name, or without a nucleus, are left out.
+    encoder
+        Whose profiles.
 
     Raises
     ------
     InputError
-        If no well has a nucleus.
+        If no well with a name has a nucleus.
     """
-    sums: dict[str, npt.NDArray[np.float64]] = {}
-    counts: dict[str, int] = {}
-    for url, name in zip(urls, names, strict=True):
-        rows = read_array(url)
-        if len(rows):
-            total = rows.sum(axis=0, dtype=np.float64)
-            sums[name] = sums[name] + total if name in sums else total
-            counts[name] = counts.get(name, 0) + len(rows)
-    if not sums:
+    rows = table[(table["encoder"] == encoder) & (table["n_nuclei"] > 0)]
+    columns = [name for name in rows if str(name)[:1] == "e" and str(name)[1:].isdigit()]
+    keys = [unit_key(plate, well) for plate, well in zip(rows["plate"], rows["well"], strict=True)]
+    own = np.array([names.get(key, "") for key in keys], dtype=object)
+    known = sorted({name for name in own if name})
+    if not known:
         raise InputError(
             "no well with a gene has an embedded nucleus. See the reasons in the table of 'crop'."
         )
-    known = sorted(sums)
-    values = np.stack([sums[name] / counts[name] for name in known])
-    return GeneVectors(known, values, [f"d{i}" for i in range(values.shape[1])])
+    values, counts = rows[columns].to_numpy(dtype=float), rows["n_nuclei"].to_numpy(dtype=float)
+    means = [np.average(values[own == name], axis=0, weights=counts[own == name]) for name in known]
+    return GeneVectors(known, np.stack(means), [f"d{i}" for i in range(len(columns))])

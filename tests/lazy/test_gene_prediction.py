@@ -27,11 +27,11 @@ def pose(x: np.ndarray) -> Problem:
     return pose_problem(names[:GENES], x, regulatory)
 
 
-def answer(problem: Problem, queries: Queries, *, correct: bool = False) -> Answers:
-    options: dict[str, Any] = {"level": 0.9, "alpha": 1.0, "draws": 19, "top": CANDIDATES}
+def answer(problem: Problem, queries: Queries, **given: Any) -> Answers:
+    options = {"correct": False, "level": 0.9, "alpha": 1.0, "draws": 19, "top": CANDIDATES}
     return predict_genes(
-        problem, CONFIGURATIONS, queries, correct=correct, p_map=0.01,
-        seed=np.random.SeedSequence(0), **options,
+        problem, CONFIGURATIONS, queries, p_map=0.01, seed=np.random.SeedSequence(0),
+        **(options | given),
     )  # fmt: skip
 
 
@@ -60,6 +60,19 @@ def test_a_known_gene_is_judged_by_the_encoder_that_never_saw_it(correct: bool) 
     chosen = select_nested(CONFIGURATIONS, inverses, problem.link).chosen
     scores = score_selected(CONFIGURATIONS, inverses, problem.link, chosen, correct=correct)
     np.testing.assert_array_equal(found, rank_truth(scores, problem.link.truth))
+
+
+def test_what_a_screen_does_not_call_is_not_answered() -> None:
+    random = np.random.default_rng(3)
+    problem = pose(random.standard_normal((GENES, DIMS)))
+    queries = Queries(["a", "b"], ["", ""], random.standard_normal((2, DIMS)))
+    found = answer(problem, queries, uncalled={"b"})
+    assert found.queries["answer"].tolist() == ["ranked", "abstained"]
+    assert found.queries["reason"].tolist() == ["", "the screen does not call it"]
+    assert found.queries["set_size"].tolist()[1] == CANDIDATES
+    assert set(found.ranked["query"]) == {"a"}
+    # What is said of the first does not depend on it.
+    pd.testing.assert_frame_equal(answer(problem, queries).queries.iloc[:1], found.queries.iloc[:1])
 
 
 def test_profiles_are_arranged_by_column_and_encoder() -> None:

@@ -14,7 +14,10 @@ from i2r.models.weights import encode_encoder
 from i2r.pipeline.loop import Summary
 from i2r.pipeline.run import load_last_pipeline, with_stage
 from i2r.pipeline.spec import parse_pipeline, parse_stage
+from i2r.stages.pictures import open_chain
+from i2r.stages.references import list_controls, relate_profiles
 from i2r.store.experiment import Experiment, open_experiment
+from i2r.store.tables import read_table
 from i2r.testing import draw_field, name_wells
 from tests.conftest import Cli, run_here
 
@@ -43,7 +46,11 @@ def write_pictures(folder: Path, gene: str | None, *, brightness: float = 1.0) -
 
 
 def write_experiment(
-    folder: Path, *last: dict[str, Any], profiles: str, perturbed: int = PERTURBED
+    folder: Path,
+    *last: dict[str, Any],
+    profiles: str,
+    perturbed: int = PERTURBED,
+    first: dict[str, Any] | None = None,
 ) -> Path:
     """Run a plate of genes on the circle from images to the map."""
     (folder / "images").mkdir(parents=True)
@@ -67,6 +74,7 @@ def write_experiment(
             "layout": str(folder / "layout.csv"), "channels": {"channel": "DNA"},
             "pattern": r"(?P<well>[A-H]\d\d)\.tif$", "plate": "P1",
         },
+        *([first] if first else []),
         {"stage": "segment"},
         {"stage": "crop", "size_px": 32, "min_area_um2": 60.0},
         *last,
@@ -208,8 +216,8 @@ def test_what_fails_in_a_unit_is_one_line(experiment: Path, tmp_path: Path) -> N
     assert "pages GFP, expected one of 'DNA'" in entry.error
 
 
-def test_new_images_are_embedded_as_the_wells_were(tmp_path: Path) -> None:
-    """The fields of a well as new images: the same profile as the well's, and moved by controls."""
+def test_new_images_are_embedded_and_corrected_as_the_wells_were(tmp_path: Path) -> None:
+    """The fields of a well as new images: the same profile as the well's, however corrected."""
     settings = EncoderSettings(
         embedding_dim=8, widths=(4, 8), high=(30000.0,), nucleus_px=32, window_px=64, region_px=32,
         view="nucleus+region",
@@ -217,27 +225,76 @@ def test_new_images_are_embedded_as_the_wells_were(tmp_path: Path) -> None:
     weights = tmp_path / "encoder.pt"
     weights.write_bytes(encode_encoder(build_encoder(settings, seed=1).eval()))
     embed = {"stage": "embed", "encoder": str(weights), "umap": False}
-    url = write_experiment(tmp_path / "x", embed, profiles="embed")
-    well = "A09"
+    url = write_experiment(tmp_path / "x", embed, profiles="embed", perturbed=9)
     new, controls = tmp_path / "new", tmp_path / "untreated"
-    for folder, wells in ((new, [well]), (controls, name_wells(CONTROL_WELLS))):
+    for folder, wells in ((new, ["A09"]), (controls, name_wells(CONTROL_WELLS))):
         folder.mkdir()
         for name in wells:
             shutil.copy(tmp_path / "x" / "images" / f"{name}.tif", folder)
-    _, found = predict(url, by="well")
-    from i2r.store.tables import read_table
-
-    wells = read_table(found.part_url("predict-profiles", "experiment")).set_index("query")
-    summary, found = predict(url, images=str(new), controls=str(controls))
-    assert summary.exit_code == 0
-    own = read_table(found.part_url("predict-profiles", "images/new"))
     numbers = [f"d{i}" for i in range(8)]
-    np.testing.assert_allclose(
-        own[numbers].to_numpy()[0], wells.loc[f"P1/{well}", numbers], rtol=1e-5
-    )
-    # The same controls on both sides: nothing moves, and the answer is the well's.
-    row = found.table("predict-queries").iloc[0]
-    assert row["compared_with"] == "control images"
+    for correction, aggregate, without in (
+        ("none", "mean", "nothing"),
+        ("standardize-to-controls", "mean", "the experiment's controls"),
+        ("sphering", "median", "the experiment's controls"),
+    ):
+        pipeline = load_last_pipeline(open_experiment(str(url)))
+        options = {**embed, "correction": correction, "aggregate": aggregate}
+        run_here(with_stage(pipeline, parse_stage(options, where="test"), where="test"), url)
+        found = open_experiment(str(url))
+        wells = found.table("embed").set_index("well")
+        well = wells.loc["A09", [f"e{i}" for i in range(8)]].to_numpy(dtype=float)
+        # The map learns from the corrected profiles.
+        inputs = found.table("map-inputs").set_index("gene")
+        pair = wells[wells["gene"] == wells.loc["A09", "gene"]]
+        rows = pair[[f"e{i}" for i in range(8)]].to_numpy(dtype=float)
+        expected = np.average(rows, axis=0, weights=pair["n_nuclei"])
+        np.testing.assert_allclose(inputs.loc[wells.loc["A09", "gene"], numbers], expected)
+        # Controls of the same images change nothing; without any the experiment's are taken.
+        for given, compared in ((str(controls), "control images"), ("", without)):
+            summary, found = predict(url, images=str(new), controls=given)
+            assert summary.exit_code == 0
+            assert found.table("predict-queries")["compared_with"].tolist() == [compared]
+            own = read_table(found.part_url("predict-profiles", "images/new"))
+            part = found.part_url("predict-profiles", "controls")
+            chain = open_chain(found, "map", has_masks=False)
+            related, _ = relate_profiles(
+                own, numbers, read_table(part) if given else None,
+                list_controls(found, chain, [""]), where="test",
+            )  # fmt: skip
+            assert related["n_nuclei"].tolist() == [wells.loc["A09", "n_nuclei"]]
+            np.testing.assert_allclose(related[numbers].to_numpy()[0], well, rtol=1e-3, atol=1e-4)
+
+
+def test_new_images_are_divided_by_the_experiments_illumination(tmp_path: Path, cli: Cli) -> None:
+    url = write_experiment(
+        tmp_path / "x", {"stage": "features"}, profiles="features", perturbed=9,
+        first={"stage": "illuminate"},
+    )  # fmt: skip
+    new = tmp_path / "new"
+    new.mkdir()
+    shutil.copy(tmp_path / "x" / "images" / "A09.tif", new)
+    code, said = cli("predict", url, "--images", new, "--cluster", "none")
+    assert code == 0, said
+    assert "divided by the experiment's illumination functions" in " ".join(said.split())
+    found = open_experiment(str(url))
+    well = found.table("features").query("well == 'A09'")
+    names = [n for n in read_table(found.part_url("predict-profiles", "images/new")) if n in well]
+    assert len(names) > 20
+
+    def measure() -> np.ndarray:
+        part = read_table(open_experiment(str(url)).part_url("predict-profiles", "images/new"))
+        return part[names].to_numpy(dtype=float)
+
+    np.testing.assert_allclose(measure(), well[names].to_numpy(dtype=float), rtol=1e-5)
+    summary, _ = predict(url, images=str(new), illumination="none")
+    assert summary.exit_code == 0
+    assert measure().shape[0] != len(well) or not np.allclose(measure(), well[names], rtol=1e-5)
+    tifffile.imwrite(new / "A09.tif", tifffile.imread(new / "A09.tif")[:100])
+    summary, found = predict(url, images=str(new))
+    (entry,) = [e for e in found.ledger.entries("predict") if e.key != "*"]
+    assert "A09.tif is (100, 160), the experiment's illumination functions are" in entry.error
+    summary, _ = predict(url, images=str(new), illumination="none")
+    assert summary.exit_code == 0
 
 
 @pytest.mark.slow
@@ -259,8 +316,6 @@ def test_an_encoder_without_each_gene_answers_wells_and_new_images(tmp_path: Pat
     write_pictures(tmp_path / "new", "G05")
     summary, found = predict(url, images=str(tmp_path / "new"))
     assert summary.exit_code == 0
-    from i2r.store.tables import read_table
-
     profiles = read_table(found.part_url("predict-profiles", "images/new"))
     assert profiles["encoder"].tolist() == [
         f"nucleus/without-{gene}" for gene in sorted(ranks.index)

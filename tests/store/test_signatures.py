@@ -10,47 +10,46 @@ from i2r.errors import InputError
 from i2r.store.experiment import Experiment
 from i2r.store.ledger import LedgerWriter
 from i2r.store.signatures import TreatedWells, average_genes, average_wells, list_treated_wells
-from i2r.store.write import write_embeddings
+from i2r.store.tables import write_table
 
 
-def write(folder: Path, name: str, rows: list[list[float]]) -> str:
-    url = str(folder / name)
-    values = np.array(rows, dtype=np.float32).reshape(-1, 2)
-    write_embeddings(url, values, attributes={"crops": "crop"})
-    return url
+def tabulate(encoder: str, rows: list[tuple[str, int, float, float]]) -> pd.DataFrame:
+    """Make rows of an embed stage's table of wells."""
+    table = pd.DataFrame(rows, columns=["well", "n_nuclei", "e0", "e1"])
+    return table.assign(encoder=encoder, plate="P1")
 
 
-def test_nuclei_weigh_alike_over_the_wells_of_a_gene(tmp_path: Path) -> None:
-    urls = [
-        write(tmp_path, "a", [[1, 1], [3, 3]]),
-        write(tmp_path, "b", [[8, 8]]),
-        write(tmp_path, "c", []),
-        write(tmp_path, "d", [[5, 6]]),
-    ]
-    found = average_wells(urls, ["JUN", "JUN", "FOS", "ATF4"])
+def test_nuclei_weigh_alike_over_the_wells_of_a_gene() -> None:
+    wells = tabulate("", [("A01", 2, 2, 2), ("A02", 1, 8, 8), ("A03", 0, np.nan, np.nan),
+                          ("A04", 1, 5, 6), ("A05", 9, 1, 1)])  # fmt: skip
+    names = {"P1/A01": "JUN", "P1/A02": "JUN", "P1/A03": "FOS", "P1/A04": "ATF4"}
+    found = average_wells(wells, names, encoder="")
     assert found.genes == ["ATF4", "JUN"]
     np.testing.assert_allclose(found.values, [[5, 6], [4, 4]])
     with pytest.raises(InputError, match="no well with a gene"):
-        average_wells(urls[2:3], ["FOS"])
+        average_wells(wells, {"P1/A03": "FOS"}, encoder="")
 
 
 def test_a_gene_is_seen_by_the_encoder_that_never_saw_it(tmp_path: Path) -> None:
-    one = [write(tmp_path / "1", name, [[1, i]]) for i, name in enumerate("abc")]
-    two = [write(tmp_path / "2", name, [[2, i]]) for i, name in enumerate("abc")]
-    wells = TreatedWells(
-        ("A", "B", "C"),
-        {"nucleus/without-A": tuple(one), "nucleus/without-B": tuple(two)},
-        {"A": "nucleus/without-A", "B": "nucleus/without-B"},
-    )
-    seen = average_genes(wells)
+    wells = ["A01", "A02", "A03"]
+    parts = [
+        tabulate(f"nucleus/without-{gene}", [(well, 1, e, i) for i, well in enumerate(wells)])
+        for e, gene in ((1, "A"), (2, "B"))
+    ]
+    url = str(tmp_path / "wells.parquet")
+    write_table(url, pd.concat(parts))
+    encoders = ("nucleus/without-A", "nucleus/without-B")
+    genes = {"P1/A01": "A", "P1/A02": "B", "P1/A03": "C"}
+    asked = TreatedWells(url, genes, encoders, {"A": encoders[0], "B": encoders[1]})
+    seen = average_genes(asked)
     assert seen.without is not None
     assert seen.without.shape == (3, 3, 2)
     np.testing.assert_array_equal(seen.without[:, 0, 0], [1, 2, 1])
     np.testing.assert_array_equal(seen.vectors.values[:, 0], 1)
-    single = average_genes(TreatedWells(wells.genes, {"": tuple(one)}, {}))
+    single = average_genes(TreatedWells(url, genes, encoders[:1], {}))
     assert single.without is None
     with pytest.raises(InputError, match="column 'gene'"):
-        average_genes(TreatedWells((), {}, {}))
+        average_genes(TreatedWells(url, {}, (), {}))
 
 
 def test_treated_wells_are_found_with_the_encoders_that_the_ledger_names(tmp_path: Path) -> None:
@@ -78,10 +77,9 @@ def test_treated_wells_are_found_with_the_encoders_that_the_ledger_names(tmp_pat
         writer.write("each", key, "done", "x", result={"nuclei": 1, "encoders": names})
     writer.close()
     one = list_treated_wells(experiment, "embed")
-    assert one.genes == ("JUN", "JUN", "FOS")
-    assert one.urls[""][0] == experiment.embeddings_url("embed", "P1/A02")
-    assert one.left_out == {}
+    assert one.genes == {"P1/A02": "JUN", "P1/A03": "JUN", "P1/A04": "FOS"}
+    assert one.table == experiment.table_url("embed")
+    assert (one.encoders, one.left_out) == (("",), {})
     each = list_treated_wells(experiment, "each")
-    assert sorted(each.urls) == ["nucleus/without-FOS-1", "nucleus/without-JUN-1"]
+    assert each.encoders == ("nucleus/without-FOS-1", "nucleus/without-JUN-1")
     assert each.left_out == {"FOS": "nucleus/without-FOS-1", "JUN": "nucleus/without-JUN-1"}
-    assert all(len(urls) == 3 for urls in each.urls.values())

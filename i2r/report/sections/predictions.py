@@ -9,6 +9,7 @@ from i2r.report.source import ReportSource, StageRecord
 TITLE = "Predicted genes"
 ORDER = 38
 BEST = 5
+UNCALLED = {True: " (not called by the screen)", False: ""}
 
 
 def draw(source: ReportSource) -> str | None:
@@ -58,7 +59,7 @@ def _list_queries(queries: pd.DataFrame, ranked: pd.DataFrame, level: float) -> 
     places = ranked[ranked["place"] == BEST].set_index("query")["confidence"]
     table = pd.DataFrame(
         {
-            "query": queries["query"],
+            "query": queries["query"] + queries["impactful"].eq(False).map(UNCALLED).fillna(""),
             f"best {BEST} genes": [
                 best.get(str(query), f"none: {reason}")
                 for query, reason in zip(queries["query"], queries["reason"], strict=True)

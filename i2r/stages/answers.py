@@ -1,0 +1,106 @@
+"""What a unit of `i2r.stages.predict` does on a worker: profiles of queries, and their answers.
+
+This is no stage.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from i2r.kernels.mapping import Configuration
+from i2r.lazy.gene_mapping import extend_candidates, pose_problem
+from i2r.lazy.gene_prediction import predict_genes
+from i2r.lazy.queries import arrange_profiles
+from i2r.stages.references import Reference, relate_profiles
+from i2r.store import tables
+from i2r.store.experiment import Experiment
+from i2r.store.gene_tables import read_vectors
+from i2r.store.queries import QueryWells, average_queries, read_queries
+
+
+def read_origin(experiment: Experiment, map_stage: str) -> dict[str, Any]:
+    """Read what a map learned from: profiles, stage, encoders by gene."""
+    _, metadata = tables.read_table_with_metadata(experiment.table_url(f"{map_stage}-inputs"))
+    return metadata
+
+
+def write_profiles(queries: str, wells: QueryWells | None, *, url: str) -> dict[str, Any]:
+    """Write the profiles of queries that are a table, or wells of the experiment."""
+    tables.write_table(url, read_queries(queries) if wells is None else average_queries(wells))
+    return {}
+
+
+def write_predictions(
+    options: Mapping[str, Any],
+    *,
+    profiles: Sequence[str],
+    controls: str,
+    reference: Reference | None,
+    calls: Mapping[str, bool],
+    sources: Mapping[str, str],
+    seed: np.random.SeedSequence,
+    urls: tuple[str, str],
+) -> dict[str, Any]:
+    """Answer all queries and write the answers."""
+    inputs, metadata = tables.read_table_with_metadata(sources["inputs"])
+    regulatory = tables.read_table(sources["regulatory"])
+    further = None
+    if options["candidates"]:
+        features = read_vectors(options["candidates"])
+        network = regulatory["gene"].astype(str).str.upper().tolist()
+        further = extend_candidates(features.genes, features.values, network)
+    names = [name for name in inputs if name != "gene"]
+    genes = inputs["gene"].drop_duplicates().tolist()
+    x = inputs[names].to_numpy(dtype=float)
+    problem = pose_problem(
+        genes,
+        x if len(x) == len(genes) else x.reshape(len(genes), len(genes), -1),
+        regulatory,
+        tables.read_table(sources["held_out"]),
+        names=names,
+        further=further,
+    )
+    table = tables.concatenate([tables.read_table(url) for url in profiles])
+    compared = ""
+    if reference is not None:
+        # A folder with the name of a gene holds images of that gene.
+        symbols = table["query"].str.rpartition("/")[2].str.upper()
+        table["gene"] = symbols.where(symbols.isin(problem.candidates), "")
+        new = tables.read_table(controls) if controls else None
+        table, compared = relate_profiles(table, names, new, reference, where=options["images"])
+    queries = arrange_profiles(
+        table,
+        names,
+        encoders=metadata["encoders"],
+        genes=problem.genes,
+        where=options["images"] or options["queries"] or "the experiment",
+    )
+    answers = predict_genes(
+        problem,
+        [Configuration(*values) for values in metadata["configurations"]],
+        queries,
+        correct=bool(metadata["correct"]),
+        uncalled=[]
+        if options["uncalled"] == "answer"
+        else [q for q, yes in calls.items() if not yes],
+        p_map=float(tables.read_table(sources["scores"])["p_permutation"].iloc[0]),
+        level=options["level"],
+        alpha=options["alpha"],
+        draws=options["permutations"],
+        top=options["top"],
+        seed=seed,
+    )
+    counts = table.drop_duplicates("query").set_index("query")["n_nuclei"].astype(float)
+    names_of = answers.queries["query"]
+    described = answers.queries.assign(
+        n_nuclei=names_of.map(counts),
+        compared_with=compared,
+        # Missing where no screen was asked.
+        impactful=pd.array([calls.get(name) for name in names_of], dtype="boolean"),
+    )
+    tables.write_table(urls[1], described)
+    tables.write_table(urls[0], answers.ranked)
+    abstained = int((answers.queries["answer"] == "abstained").sum())
+    return {"queries": len(answers.queries), "abstained": abstained}
