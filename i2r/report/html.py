@@ -41,7 +41,12 @@ def fill(text: str, **values: Any) -> Markup:
 
 
 def table(
-    frame: pd.DataFrame, caption: str, *, bars: Collection[str] = (), scores: Collection[str] = ()
+    frame: pd.DataFrame,
+    caption: str,
+    *,
+    bars: Collection[str] = (),
+    whole: float | None = None,
+    scores: Collection[str] = (),
 ) -> Markup:
     """Make a table that readers can sort by clicking on a heading.
 
@@ -53,12 +58,14 @@ def table(
     caption
         What the rows are, and the units of the columns.
     bars
-        Numeric columns with a bar behind each value, as long as its share of the largest.
+        Numeric columns with a bar behind each value.
+    whole
+        The value of a full bar; default: the largest of the column.
     scores
         Numeric columns that are written with `score`.
     """
     numeric = [bool(pd.api.types.is_numeric_dtype(frame[name])) for name in frame]
-    largest = {name: float(frame[name].max()) for name in bars if len(frame)}
+    full = {name: float(frame[name].max()) if whole is None else whole for name in bars}
     widths = [
         0 if is_number else min(MIN_WIDTH, _longest(frame[name]))
         for name, is_number in zip(frame.columns, numeric, strict=True)
@@ -66,7 +73,7 @@ def table(
     write = {name: score if name in scores else number for name in frame}
     rows = [
         [
-            (write[name](value), value, _share(value, largest.get(name)))
+            (write[name](value), value, _share(value, full.get(name)))
             if is_number
             else (value, "", None)
             for name, value, is_number in zip(frame.columns, row, numeric, strict=True)
@@ -84,11 +91,11 @@ def _longest(cells: pd.Series) -> int:
     return max((len(str(cell)) for cell in cells), default=0)
 
 
-def _share(value: Any, largest: float | None) -> float | None:
-    """Give a value's part of the largest in percent; None for columns without bars."""
-    if largest is None or not largest > 0 or not value > 0:
+def _share(value: Any, full: float | None) -> float | None:
+    """Give a value's part of a full bar in percent; None for columns without bars."""
+    if full is None or not full > 0 or not value > 0:
         return None
-    return round(100 * float(value) / largest, 1)
+    return round(100 * float(value) / full, 1)
 
 
 def number(value: float | int | None, digits: int = 3) -> str:

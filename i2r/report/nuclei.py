@@ -1,7 +1,7 @@
 """Which nuclei stand for a condition, and their crops."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,19 +10,9 @@ import pandas as pd
 from i2r.report.source import NEGATIVE_CONTROL, ReportSource, StageRecord
 
 
-class Chosen(NamedTuple):
-    """Some nuclei of one condition."""
-
-    keys: list[str]
-    # plate, well, field, label, reason, crop: as in the crop stage's table.
-    rows: pd.DataFrame
-    # Shape (nucleus, c, y, x).
-    crops: npt.NDArray[Any]
-
-
 def choose_nuclei(
     source: ReportSource, crop: StageRecord, condition: str, count: int
-) -> Chosen | None:
+) -> pd.DataFrame | None:
     """Choose nuclei evenly over a condition's wells and over the crops of each well.
 
     The choice depends on nothing but the crops: the same report shows the same nuclei.
@@ -38,8 +28,8 @@ def choose_nuclei(
 
     Returns
     -------
-    Chosen or None
-        None where the condition has no crops.
+    DataFrame or None
+        Rows of the crop stage's table by the well's key; None where the condition has no crops.
     """
     results = source.results(crop.title)
     of_condition = source.wells.index[source.wells["condition"] == condition]
@@ -49,16 +39,21 @@ def choose_nuclei(
     wells = [wells[i] for i in spread(len(wells), count)]
     shares = [len(part) for part in np.array_split(np.arange(count), len(wells))]
     # What a well with few nuclei can't give, the following ones give if they can.
-    missing, keys, tables, crops = 0, [], [], []
+    missing, taken = 0, {}
     for key, share in zip(wells, shares, strict=True):
         table = source.part(crop.title, key)
         table = table[table["crop"] >= 0]
-        taken = table.iloc[spread(len(table), share + missing)]
-        missing += share - len(taken)
-        keys += [key] * len(taken)
-        tables.append(taken)
-        crops.append(source.crops(crop.title, key, taken["crop"].tolist()))
-    return Chosen(keys, pd.concat(tables, ignore_index=True), np.concatenate(crops))
+        taken[key] = table.iloc[spread(len(table), share + missing)]
+        missing += share - len(taken[key])
+    return pd.concat(taken).droplevel(1)
+
+
+def read_crops(source: ReportSource, crop: StageRecord, chosen: pd.DataFrame) -> npt.NDArray[Any]:
+    """Read the crops of chosen nuclei in their order, shape (nucleus, c, y, x)."""
+    wells = chosen.groupby(level=0, sort=False)["crop"]
+    return np.concatenate(
+        [source.crops(crop.title, str(key), indices.tolist()) for key, indices in wells]
+    )
 
 
 def spread(length: int, count: int) -> list[int]:

@@ -69,6 +69,7 @@ def draw_worst_fields(
     page = html.render(
         "page.html",
         heading="Segmentation: the worst fields",
+        description="",
         url="/".join(truth.split("/")[-2:]),
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         sections=[("worst", f"The {len(fields)} fields with the lowest mean F1", body)],

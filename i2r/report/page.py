@@ -67,6 +67,7 @@ def make_page(source: ReportSource, *, heading: str = "", now: datetime | None =
     content = html.render(
         "page.html",
         heading=heading or source.experiment.url.rpartition("/")[2],
+        description=source.description,
         url=files.without_secrets(source.experiment.url),
         made=(now or datetime.now(UTC)).strftime("%Y-%m-%d %H:%M UTC"),
         sections=sections,

@@ -68,6 +68,24 @@ def place_on(limits: tuple[float, float], pixels: tuple[float, float]) -> Callab
     return place
 
 
+def choose_bar(width_um: float) -> tuple[float, float]:
+    """Choose a scale bar for a picture: 1, 2 or 5 times a power of ten, up to a quarter of it.
+
+    Parameters
+    ----------
+    width_um
+        Of the picture, above 0.
+
+    Returns
+    -------
+    length_um, percent : float
+        The bar's length, and its share of the picture's width.
+    """
+    power = 10.0 ** np.floor(np.log10(width_um / 4))
+    length = power * max(step for step in (1, 2, 5) if step * power <= width_um / 4)
+    return float(length), float(100 * length / width_um)
+
+
 def score_limits(scores: Iterable[float]) -> tuple[float, float]:
     """Choose the range of an axis of scores: 0.4 to 1, wider where scores are lower."""
     known = [value for value in scores if np.isfinite(value)]

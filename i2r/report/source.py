@@ -62,6 +62,12 @@ class ReportSource:
         records = [json.loads(files.read_bytes(files.join_url(folder, name))) for name in names]
         return [hide_secrets(record) for record in records]
 
+    @cached_property
+    def description(self) -> str:
+        """What the last pipeline says of itself in a line; empty where it says nothing."""
+        last = self.runs[-1] if self.runs else {}
+        return str(last.get("pipeline", {}).get("description") or "")
+
     def stages_of(self, verb: str) -> list[StageRecord]:
         """List the stages of one verb, such as all 'crop' stages."""
         return [stage for stage in self.stages if stage.verb == verb]
@@ -166,6 +172,12 @@ class ReportSource:
         """The names of all channels, in the order of the first plate that has them."""
         named = [name for plate in self.experiment.plates.values() for name in plate.channels]
         return list(dict.fromkeys(named))
+
+    @cached_property
+    def pixel_size_um(self) -> float:
+        """The edge of a pixel in microns; NaN where plates differ or none is known."""
+        sizes = {plate.pixel_size_um for plate in self.experiment.plates.values()}
+        return sizes.pop() if len(sizes) == 1 else float("nan")
 
     def image(self, key: str, field: str) -> npt.NDArray[Any]:
         """Read a field's image, shape (c, y, x)."""

@@ -37,7 +37,13 @@ def test_without_crops_the_number_of_nuclei_counts() -> None:
     assert choose_wells(counts.iloc[:0], CONDITIONS) == {}
 
 
-def test_names_never_cover_each_other_and_the_first_have_precedence() -> None:
+def test_names_cover_neither_names_nor_marks_and_the_first_have_precedence() -> None:
     places = {"long name": (0.0, 0.0), "near": (20.0, 5.0), "above": (20.0, 30.0)}
-    assert choose_labels(places, ["long name", "near", "above"]) == {"long name", "above"}
-    assert choose_labels(places, ["near", "long name", "above"]) == {"near", "above"}
+    first = choose_labels(places, ["long name", "near", "above"], width=300)
+    # The mark of "near" is where "long name" would be written, and left of it is no room.
+    assert first == {"near": "start", "above": "start"}
+    places = {name: (x + 100, y) for name, (x, y) in places.items()}
+    assert choose_labels(places, ["long name", "near", "above"], width=300) == {
+        "long name": "end", "near": "start", "above": "start",
+    }  # fmt: skip
+    assert choose_labels(places, ["near", "above"], width=140) == {"above": "end"}

@@ -90,6 +90,9 @@ def test_every_section_is_there_and_its_numbers_are_files(experiment: Path) -> N
         ("mapping", "map-genes-found-among-the-best-k"),
     ):
         assert len(pd.read_csv(experiment / "report" / section / f"{name}.csv")), name
+    for folder in (experiment / "report").iterdir():
+        kinds = {path.suffix for path in folder.iterdir()}
+        assert ".csv" in kinds or not kinds & {".svg", ".png"}, "figures without their numbers"
     steps = pd.read_csv(experiment / "report" / "accounting" / "nuclei-crop.csv")
     losses = steps.loc[steps["kind"] == "loss", "count"].sum()
     assert steps["count"].iloc[0] - losses == steps["count"].iloc[-1]

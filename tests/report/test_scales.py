@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
-from i2r.report.scales import ColourScale, find_ticks, place_on, score_limits
+from i2r.report.scales import ColourScale, choose_bar, find_ticks, place_on, score_limits
 
 
 def test_colours_get_lighter_with_the_value() -> None:
@@ -24,6 +24,13 @@ def test_scales_of_nothing_or_one_value_have_a_range(values: list[float]) -> Non
 
 def test_one_odd_well_does_not_hide_the_others() -> None:
     assert ColourScale([*np.linspace(0, 1, 300), 1e6]).high < 2
+
+
+@pytest.mark.parametrize(
+    ("width_um", "length_um"), [(156, 20), (200, 50), (624, 100), (40, 10), (39.9, 5), (3.9, 0.5)]
+)
+def test_scale_bars_are_round_and_up_to_a_quarter(width_um: float, length_um: float) -> None:
+    assert choose_bar(width_um) == pytest.approx((length_um, 100 * length_um / width_um))
 
 
 def test_places_are_linear() -> None:

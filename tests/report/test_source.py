@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from i2r.report.nuclei import choose_nuclei, rank_for_gallery, spread
+from i2r.report.nuclei import choose_nuclei, rank_for_gallery, read_crops, spread
 from i2r.report.screens import list_screens
 from i2r.report.sections.accounting import make_waterfall
 from i2r.report.source import NEGATIVE_CONTROL, ReportSource, hide_secrets
@@ -46,14 +46,14 @@ def test_nuclei_are_chosen_evenly_over_wells(source: ReportSource) -> None:
     crop = source.stages_of("crop")[1]
     chosen = choose_nuclei(source, crop, NEGATIVE_CONTROL, 6)
     assert chosen is not None
-    assert chosen.keys == ["P1/A01"] * 3 + ["P1/A02"] * 3
+    assert chosen.index.tolist() == ["P1/A01"] * 3 + ["P1/A02"] * 3
     # Eight crops per well: the middles of thirds of them.
-    assert chosen.rows["crop"].tolist() == [1, 4, 6] * 2
+    assert chosen["crop"].tolist() == [1, 4, 6] * 2
     whole = source.crops(crop.title, "P1/A01", range(8))
-    assert (chosen.crops[:3] == whole[[1, 4, 6]]).all()
+    assert (read_crops(source, crop, chosen)[:3] == whole[[1, 4, 6]]).all()
     again = choose_nuclei(source, crop, NEGATIVE_CONTROL, 6)
     assert again is not None
-    pd.testing.assert_frame_equal(again.rows, chosen.rows)
+    pd.testing.assert_frame_equal(again, chosen)
 
 
 def test_no_nuclei_are_chosen_where_there_are_none(source: ReportSource) -> None:
@@ -64,7 +64,7 @@ def test_no_nuclei_are_chosen_where_there_are_none(source: ReportSource) -> None
 def test_more_nuclei_than_there_are(source: ReportSource) -> None:
     chosen = choose_nuclei(source, source.stages_of("crop")[0], "known", 500)
     assert chosen is not None
-    assert len(chosen.crops) == 8
+    assert len(chosen) == 8
 
 
 @pytest.mark.parametrize("length", [0, 1, 5, 100])

@@ -11,6 +11,8 @@ from i2r.report.source import ReportSource, StageRecord
 
 TITLE = "Accounting"
 ORDER = 60
+# Of a step, its bar at full length, a letter of its name, and its count and share.
+ROW_PX, BAR_PX, LETTER_PX, COUNT_PX = 24, 560, 7, 130
 MINUS = "\N{MINUS SIGN}"
 
 
@@ -27,7 +29,13 @@ class Step(NamedTuple):
 
 def draw(source: ReportSource) -> str | None:
     """Show a waterfall of fields, and one of nuclei per crop stage."""
-    falls = _list_falls(source)
+    falls = [
+        {
+            "title": title, "steps": steps, "unexplained": unexplained, "row": ROW_PX,
+            "left": COUNT_PX + LETTER_PX * max(len(step.name) for step in steps), "bar": BAR_PX,
+        }
+        for title, steps, unexplained in _list_falls(source)
+    ]  # fmt: skip
     return render("accounting.html", falls=falls) if falls else None
 
 

@@ -1,7 +1,10 @@
 """Two screens of the same conditions side by side: networks against the fast screen."""
 
+from collections.abc import Iterator
 from itertools import combinations
 from typing import Any
+
+import pandas as pd
 
 from i2r.report import html
 from i2r.report.scales import find_ticks, place_on, score_limits
@@ -12,29 +15,43 @@ TITLE = "Comparison"
 ORDER = 31
 EDGE, LEFT, TOP = 380, 48, 12
 MIN_CONDITIONS = 3
+COMPARED = ("score", "rank", "p_value", "impactful")
 
 
 def draw(source: ReportSource) -> str | None:
     """Show every pair of screens with different methods."""
-    pairs = [
-        _compare(one, two)
-        for one, two in combinations(list_screens(source), 2)
-        if one.statistics["method"] != two.statistics["method"]
-    ]
-    shown = [pair for pair in pairs if pair is not None]
+    shown = [_draw_pair(one, two, both) for one, two, both in _list_pairs(source)]
     return html.render("comparison.html", pairs=shown) if shown else None
 
 
-def _compare(one: ScreenResult, two: ScreenResult) -> dict[str, Any] | None:
+def list_tables(source: ReportSource) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Give the scores of the conditions that both screens of a pair have, with both verdicts."""
+    for one, two, both in _list_pairs(source):
+        names = {
+            f"{column}_{side}": f"{column.replace('_', ' ')} in {screen.stage.title}"
+            for column in COMPARED
+            for side, screen in (("x", one), ("y", two))
+        }
+        yield f"{one.stage.title} and {two.stage.title}", both.rename(columns=names)
+
+
+def _list_pairs(
+    source: ReportSource,
+) -> Iterator[tuple[ScreenResult, ScreenResult, pd.DataFrame]]:
+    """Give pairs of screens with different methods, and the conditions that both scored."""
+    for one, two in combinations(list_screens(source), 2):
+        columns = ["condition", *COMPARED]
+        both = (
+            one.conditions[columns]
+            .merge(two.conditions[columns], on="condition")
+            .dropna(subset=["score_x", "score_y"])
+        )
+        if one.statistics["method"] != two.statistics["method"] and len(both) >= MIN_CONDITIONS:
+            yield one, two, both
+
+
+def _draw_pair(one: ScreenResult, two: ScreenResult, both: pd.DataFrame) -> dict[str, Any]:
     """Place the conditions that both screens scored."""
-    columns = ["condition", "score", "rank", "impactful", "p_value"]
-    both = (
-        one.conditions[columns]
-        .merge(two.conditions[columns], on="condition")
-        .dropna(subset=["score_x", "score_y"])
-    )
-    if len(both) < MIN_CONDITIONS:
-        return None
     limits = score_limits([*both["score_x"], *both["score_y"]])
     x = place_on(limits, (LEFT, LEFT + EDGE))
     y = place_on(limits, (TOP + EDGE, TOP))

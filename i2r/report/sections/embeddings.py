@@ -11,7 +11,7 @@ from i2r.report.scales import find_ticks, place_on
 from i2r.report.source import NEGATIVE_CONTROL, ReportSource, StageRecord
 
 TITLE = "Embeddings"
-ORDER = 46
+ORDER = 34
 # Encoders of a stage that are shown; more of them say little more.
 MAX_ENCODERS = 3
 # Colours that can be told apart (Okabe and Ito, 2008).
@@ -67,7 +67,8 @@ def _list_classes(reproducibility: pd.DataFrame, clusters: pd.DataFrame) -> str:
         "p_value_controls": "p, controls", "precision_others": "mAP, others",
         "null_mean_others": "by chance ", "p_value_others": "p, others",
     }  # fmt: skip
-    listed = merged.sort_values(["cluster", "order"], kind="stable")[list(columns)]
+    merged = merged.sort_values(["cluster", "order"], kind="stable")
+    listed = merged[list(columns)].assign(cluster=merged["cluster"] + 1)
     return html.table(
         listed.rename(columns=columns),
         "Do the wells of a condition find each other? Mean average precision (mAP) with which each "

@@ -13,7 +13,7 @@ from i2r.report.scales import find_ticks, place_on
 from i2r.report.source import ReportSource, StageRecord
 
 TITLE = "Encoders"
-ORDER = 44
+ORDER = 33
 # Held-out nuclei that are shown of each class, and classes at most.
 MAX_SHOWN, MAX_CLASSES = 8, 24
 # Above this the names beside a matrix could not be read.

@@ -7,15 +7,18 @@ import pandas as pd
 from markupsafe import Markup
 
 from i2r.report import html
-from i2r.report.lines import COLOURS, Line, draw_lines
+from i2r.report.lines import Line, draw_lines
 from i2r.report.scales import place_on
+from i2r.report.sections.embeddings import choose_colours
 from i2r.report.source import ReportSource, StageRecord
 
 TITLE = "Regulatory genes"
 ORDER = 36
 SIZE_PX, LABELS, MEMBERS = 520, 40, 14
 # Room for a letter and a line of text.
-LETTER_PX, LINE_PX = 6.8, 11.0
+LETTER_PX, LINE_PX = 6.8, 9.0
+# Half a mark, and from its middle to its name.
+MARK_PX, GAP_PX = 3.6, 5.0
 # Gene sets are named from here on.
 FDR = 0.05
 
@@ -71,49 +74,72 @@ def _draw_map(embedding: pd.DataFrame, clusters: pd.DataFrame) -> Markup:
         places = np.pad(places, ((0, 0), (0, 2 - places.shape[1])))
     by_gene = clusters.set_index("gene")
     spans = [(float(v.min()), float(v.max() if np.ptp(v) > 0 else v.min() + 1)) for v in places.T]
-    x = place_on(spans[0], (16, SIZE_PX - 70))
-    y = place_on(spans[1], (SIZE_PX - 16, 16))
+    x = place_on(spans[0], (36, SIZE_PX - 16))
+    y = place_on(spans[1], (SIZE_PX - 36, 16))
     at = {
         gene: (x(float(a)), y(float(b)))
         for gene, (a, b) in zip(embedding["gene"], places, strict=True)
     }
-    named = choose_labels(at, list(clusters.nlargest(LABELS, "degree")["gene"]))
-    points = []
-    for gene in embedding["gene"]:
-        cluster = int(by_gene.loc[gene, "cluster"])
-        points.append(
-            {
-                "x": at[gene][0], "y": at[gene][1], "colour": COLOURS[cluster % len(COLOURS)],
-                "title": f"{gene}: cluster {cluster + 1}", "label": gene if gene in named else "",
-            }
-        )  # fmt: skip
-    share = float((singular[:2] ** 2).sum() / max((singular**2).sum(), 1e-300))
+    named = choose_labels(at, list(clusters.nlargest(LABELS, "degree")["gene"]), width=SIZE_PX)
+    numbers = by_gene.loc[embedding["gene"], "cluster"].astype(int) + 1
+    # Numbers of one length, so that the colours' order is theirs.
+    words = {number: f"{number:{len(str(numbers.max()))}d}" for number in sorted(set(numbers))}
+    colours = choose_colours(pd.Series(words.values(), dtype=str))
+    points = [
+        {
+            "x": at[gene][0], "y": at[gene][1], "colour": colours[words[number]],
+            "title": f"{gene}: cluster {number}", "label": gene if gene in named else "",
+            "anchor": named.get(gene, ""),
+        }
+        for gene, number in numbers.items()
+    ]  # fmt: skip
+    shares = [float(v) for v in singular[:2] ** 2 / max((singular**2).sum(), 1e-300)] + [0.0]
     return html.render(
         "scatter.html", points=points, size=SIZE_PX,
-        caption=f"Genes by the first two principal components of their embeddings ({share:.0%} of "
-        f"the variance), coloured by cluster; of the {LABELS} with most links those are named that "
-        "have room, others appear when you point at them.",
+        legend=[(number, colours[word]) for number, word in words.items()],
+        x_title=f"first principal component, {shares[0]:.0%} of the variance",
+        y_title=f"second, {shares[1]:.0%}",
+        caption="Genes by the first two principal components of their embeddings, coloured by "
+        f"cluster; of the {LABELS} with most links those are named that have room, others when "
+        "you point at them.",
     )  # fmt: skip
 
 
-def choose_labels(places: Mapping[str, tuple[float, float]], names: Sequence[str]) -> set[str]:
-    """Choose the names that can be written beside their marks without covering each other.
+def choose_labels(
+    places: Mapping[str, tuple[float, float]], names: Sequence[str], *, width: float
+) -> dict[str, str]:
+    """Choose the names that can be written beside their marks without covering anything.
 
     Parameters
     ----------
     places
-        Of the marks, in units of the drawing.
+        Of all marks, in units of the drawing.
     names
         Names to write, the most important first.
+    width
+        Of the drawing.
+
+    Returns
+    -------
+    dict
+        Names that neither cover another name nor another mark, with the end of the text that is
+        at the mark, ``start`` or ``end``: right of the mark if there is room, or left of it.
     """
     taken: list[tuple[float, float, float]] = []
-    chosen = set()
+    chosen = {}
     for name in names:
         x, y = places[name]
-        end = x + 6 + LETTER_PX * len(name)
-        if all(abs(y - other) > LINE_PX or end < left or x > right for left, right, other in taken):
-            taken.append((x, end, y))
-            chosen.add(name)
+        marks = [(a - MARK_PX, a + MARK_PX, b) for n, (a, b) in places.items() if n != name]
+        length = GAP_PX + LETTER_PX * len(name)
+        for anchor, low, high in (("start", x + MARK_PX, x + length), ("end", x - length, x)):
+            is_free = low >= 0 and high <= width and all(
+                abs(y - other) > LINE_PX or high < left or low > right
+                for left, right, other in (*taken, *marks)
+            )  # fmt: skip
+            if is_free:
+                taken.append((low, high, y))
+                chosen[name] = anchor
+                break
     return chosen
 
 

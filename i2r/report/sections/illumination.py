@@ -25,13 +25,14 @@ PICTURES = """
 <img src="{{ shown.after }}" alt="{{ shown.words }} after correction">
 </div>
 <figcaption>Median field, {{ shown.words }}: before (left) and after correction (right), of
-{{ shown.n_fields|plural("field") }}. Unevenness (largest over smallest)
+{{ shown.n_fields|plural("field") }}. Unevenness (99th over 1st percentile)
 {{ shown.uneven_before|number }} before, {{ shown.uneven_after|number }} after.</figcaption>
 </figure>
 {% endfor %}
 </div>
 <p class="muted">Each picture is the median over all fields of a plate, every field relative to its
-own median; black is 0.4, white 1.6 of it. An even light is an even grey; cells do not show.</p>
+own median; black is 0.4, white 1.6 of it. An even light is an even grey;
+where fields are many, cells do not show.</p>
 """
 
 

@@ -18,7 +18,11 @@ WIDTH, HEIGHT, MARGIN = 1000, 700, 40
 # A picture of more genes shows nothing but lines, and makes the page slow.
 MOST_DRAWN = 300
 GENES = ("gene", "terminal", "degree", "prize", "change", "frequency", "frequency_random")
-HEADINGS = {"frequency_random": "frequency, random", "lower_bound": "lower bound"}
+HEADINGS = {
+    "terminal": "target",
+    "frequency_random": "frequency, random",
+    "lower_bound": "lower bound",
+}
 
 
 def draw(source: ReportSource) -> str | None:
@@ -38,7 +42,7 @@ def _describe(source: ReportSource, stage: StageRecord) -> dict[str, Any] | None
     if genes is None or edges is None:
         return None
     shown = genes[[name for name in GENES if name in genes]]
-    shown = shown.assign(terminal=["target" if yes else "" for yes in genes["terminal"]])
+    shown = shown.assign(terminal=["yes" if yes else "" for yes in genes["terminal"]])
     shown = shown.sort_values("degree", ascending=False).rename(columns=HEADINGS)
     parts = [table(shown, "Genes of the network: degree, "
                    "prize, log fold change of the line, share of runs with noisy costs and with "
@@ -53,8 +57,10 @@ def _describe(source: ReportSource, stage: StageRecord) -> dict[str, Any] | None
         }
         marked = sweep.assign(chosen=["chosen" if c else "" for c in sweep["chosen"]])
         parts.append(table(marked.rename(columns=HEADINGS),
-                           "The sweep: value is the cost of the tree and the prizes left out; no "
-                           "tree has less than the lower bound."))  # fmt: skip
+                           "The sweep over beta, the weight of the prizes: genes, interactions and "
+                           "targets of each tree, and its leaves, genes with one interaction; "
+                           "value is the cost of the tree and the prizes left out, and no tree "
+                           "has less than the lower bound."))  # fmt: skip
         parts += _draw_curves(source, stage)
         for name, caption in captions.items():
             found = source.reduced_table(stage.title, f"{stage.title}-{name}")

@@ -26,6 +26,17 @@ def list_tables(source: ReportSource) -> Iterator[tuple[str, pd.DataFrame]]:
     yield from source.list_reduced("map", {"curves": "genes found among the best k"})
 
 
+def list_findings(source: ReportSource) -> Iterator[tuple[str, Markup]]:
+    """Give the verdict on every map that is complete, by the stage's title."""
+    for stage in source.stages_of("map"):
+        scores, hubs = (
+            source.reduced_table(stage.title, f"{stage.title}{name}")
+            for name in ("-scores", "-hubs")
+        )
+        if scores is not None and hubs is not None:
+            yield stage.title, _judge(scores.iloc[0], hubs)
+
+
 def _draw_stage(source: ReportSource, stage: StageRecord) -> list[Markup]:
     """Draw one map: verdict, curves, scores of the methods, genes."""
     genes, curves, scores, hubs = (
@@ -47,9 +58,10 @@ def _draw_stage(source: ReportSource, stage: StageRecord) -> list[Markup]:
         html.fill("<h3>{{ title }}</h3>", title=stage.title),
         _judge(scores.iloc[0], hubs),
         draw_lines(
-            lines, x_title="k", y_title="genes found among the best k",
+            lines, x_title="k, candidates looked at",
+            y_title="share of genes among the best k",
             caption="Every gene is left out in turn, and all genes of the network are ranked. "
-            "Bands: "
+            "Dashed: chance. Bands: "
             "95 % interval over genes of the map, and range of 95 % of shuffled links. Methods "
             "whose "
             "options were chosen on these very predictions, as published, are too good; see below.",

@@ -4,6 +4,7 @@ from collections import Counter
 
 from i2r.report.html import plural, render, score
 from i2r.report.screens import ScreenResult, list_screens
+from i2r.report.sections import mapping, predictions
 from i2r.report.source import ReportSource
 
 TITLE = "Overview"
@@ -20,6 +21,7 @@ def draw(source: ReportSource) -> str:
         cards=_count(source),
         stages=source.stages,
         findings=[_describe(screen) for screen in screens],
+        answers=[*mapping.list_findings(source), *predictions.list_findings(source)],
         warnings=[(headline, _shorten(cases)) for headline, cases in _warn(source, screens)],
     )
 

@@ -40,8 +40,9 @@ def draw(source: ReportSource) -> str | None:
         f"{MIN_WELLS} wells are left out."
     )
     return html.table(
-        worst, words, bars=("rows", "columns", "edge"), scores=("rows", "columns", "edge", "p")
-    )
+        worst, words, bars=("rows", "columns", "edge"), whole=1.0,
+        scores=("rows", "columns", "edge", "p"),
+    )  # fmt: skip
 
 
 def measure_positions(

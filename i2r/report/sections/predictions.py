@@ -1,5 +1,7 @@
 """Predicted genes: what was answered, how sure it is, and what was not answered and why."""
 
+from collections.abc import Iterator
+
 import pandas as pd
 from markupsafe import Markup
 
@@ -18,6 +20,14 @@ def draw(source: ReportSource) -> str | None:
     return Markup("").join(drawn) if drawn else None
 
 
+def list_findings(source: ReportSource) -> Iterator[tuple[str, Markup]]:
+    """Say of every stage how many queries it answered, by the stage's title."""
+    for stage in source.stages_of("predict"):
+        if source.table(stage.title) is not None:
+            queries = source.experiment.table(f"{stage.title}-queries")
+            yield stage.title, _count_answers(queries, float(stage.options.get("level", 0.9)))
+
+
 def _draw_stage(source: ReportSource, stage: StageRecord) -> list[Markup]:
     """Draw one stage: counts, then one row per query."""
     ranked = source.table(stage.title)
@@ -25,26 +35,28 @@ def _draw_stage(source: ReportSource, stage: StageRecord) -> list[Markup]:
         return []
     queries = source.experiment.table(f"{stage.title}-queries")
     level = float(stage.options.get("level", 0.9))
-    answered = queries["answer"] == "ranked"
-    known = queries["rank_true"].notna()
     return [
         html.fill("<h3>{{ title }}</h3>", title=stage.title),
-        html.fill(
-            "<p>Answered: {{ answered }} of {{ queries|plural('query', 'queries') }}; for the "
-            "others an "
-            "answer would be no better than that of shuffled links. "
-            "{% if known %}The true gene is known for {{ known }}{% if left_out %} ({{ "
-            "left_out }} of them left "
-            "out of the map for their own query){% endif %}; the {{ level }} sets hold it in "
-            "{{ held }}, "
-            "where nothing is answered the set being all genes.{% endif %}</p>",
-            answered=int(answered.sum()), queries=len(queries),
-            known=int(known.sum()), left_out=int(queries["left_out"].sum()),
-            level=f"{level:.0%}",
-            held=f"{queries.loc[known, 'in_set'].mean():.0%}" if known.any() else "",
-        ),
+        _count_answers(queries, level),
         _list_queries(queries, ranked, level),
-    ]  # fmt: skip
+    ]
+
+
+def _count_answers(queries: pd.DataFrame, level: float) -> Markup:
+    """Say how many queries were answered, and how often the sets hold a gene that is known."""
+    answered = queries["answer"] == "ranked"
+    known = queries["rank_true"].notna()
+    return html.fill(
+        "<p>Answered: {{ answered }} of {{ queries|plural('query', 'queries') }}; for the others "
+        "an answer would be no better than that of shuffled links. "
+        "{% if known %}The true gene is known for {{ known }}{% if left_out %} ({{ left_out }} of "
+        "them left out of the map for their own query){% endif %}; the {{ level }} sets hold it "
+        "in {{ held }}, where nothing is answered the set being all genes.{% endif %}</p>",
+        answered=int(answered.sum()), queries=len(queries),
+        known=int(known.sum()), left_out=int(queries["left_out"].sum()),
+        level=f"{level:.0%}",
+        held=f"{queries.loc[known, 'in_set'].mean():.0%}" if known.any() else "",
+    )  # fmt: skip
 
 
 def _list_queries(queries: pd.DataFrame, ranked: pd.DataFrame, level: float) -> Markup:
@@ -79,7 +91,8 @@ def _list_queries(queries: pd.DataFrame, ranked: pd.DataFrame, level: float) -> 
         f"Queries and the genes ranked first. The probability that the true gene is among the "
         "first "
         f"{BEST}, and the set that holds it with {level:.0%} probability, are calibrated on genes "
-        "left out of the map. p: whether the genes that a query resembles agree on a place."
+        "left out of the map. p: whether the genes that a query resembles agree on a place. Its "
+        "rank: of the true gene; a dash where it is not among the candidates."
         + (f" New images are compared with {', '.join(sorted(compared))}." if compared else ""),
         scores=(f"probability among {BEST}",),
     )

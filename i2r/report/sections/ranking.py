@@ -38,9 +38,11 @@ def _draw_screen(screen: ScreenResult) -> dict[str, Any]:
         "change": "change", "n_folds": "folds", "n_wells": "wells", "n_nuclei": "nuclei",
         "note": "note",
     }  # fmt: skip
+    moved = "feature and change: what moved most, in standard deviations of the null; "
     if not ranking["feature"].astype(bool).any():
         columns.pop("feature")
         columns.pop("change")
+        moved = ""
     if not ranking["gene"].astype(bool).any():
         columns.pop("gene")
     if not ranking["note"].astype(bool).any():
@@ -59,9 +61,8 @@ def _draw_screen(screen: ScreenResult) -> dict[str, Any]:
             listed,
             f"All conditions of '{screen.stage.title}'. Score: mean held-out balanced accuracy "
             "over folds (0.5 is guessing, 1 is perfect), with its interval when wells are drawn "
-            "anew; spread: standard deviation of the folds; AUC: area under the ROC curve; feature "
-            "and change: what moved most, in standard deviations of the null; nuclei: held-out "
-            "nuclei of the condition over folds.",
+            "anew; spread: standard deviation of the folds; AUC: area under the ROC curve; "
+            f"{moved}nuclei: held-out nuclei of the condition over folds.",
             scores=("score", "95 % from", "to", "spread", "AUC", "change"),
         ),
         "left_out": html.table(
@@ -114,6 +115,7 @@ def _place_rows(
     null_y = TOP + len(rows) * height + 20
     return {
         "rows": drawn, "named": is_named, "words": words,
+        "has_positive": "positive_control" in set(rows["kind"]),
         "radius": 5 if is_named else 2, "width": WIDTH, "left": left,
         "right": WIDTH - RIGHT, "top": TOP, "bottom": round(null_y + 14, 1),
         "height": round(null_y + 52, 1), "null_y": round(null_y, 1),
@@ -145,7 +147,7 @@ def _list_doses(ranking: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
 
 def _place_doses(name: str, rows: pd.DataFrame, screen: ScreenResult) -> dict[str, Any]:
     """Place the scores of one perturbation by dose; doses over more than a decade on a log axis."""
-    width, height, left, right, top, bottom = 320, 210, 44, 310, 12, 168
+    width, height, left, right, top, bottom = 320, 210, 54, 310, 12, 168
     doses = rows["dose"].to_numpy()
     is_log = doses.min() > 0 and doses.max() / doses.min() > 20
     # On a log axis positions are the logarithms of doses.

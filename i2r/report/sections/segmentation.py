@@ -1,6 +1,7 @@
 """A few fields with the outlines of their nuclei."""
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ from i2r.report.images import (
     shrink,
     to_grey,
 )
+from i2r.report.scales import choose_bar
 from i2r.report.source import NEGATIVE_CONTROL, ReportSource, StageRecord
 
 TITLE = "Segmentation"
@@ -27,37 +29,68 @@ MAX_FIELDS = 4
 BLUE, ORANGE = (0, 200, 255), (255, 150, 0)
 
 
+class Example(NamedTuple):
+    """A field that is shown: what it stands for, and how many nuclei and crops it has."""
+
+    words: str
+    key: str
+    field: str
+    n_nuclei: int
+    # Labels that have a crop.
+    cropped: list[int]
+
+
 def draw(source: ReportSource) -> str | None:
     """Show the best, a typical and the worst field of every segmentation."""
     shown = []
+    for segment, crop, examples in _list_examples(source):
+        channel = _channel_of(source, segment)
+        window = _find_window(source, [example.key for example in examples], channel)
+        shown.append(
+            {
+                "stage": segment,
+                "channel": source.channels[channel],
+                "fields": [
+                    _draw_field(source, segment, example, channel, window) for example in examples
+                ],
+                "crop": crop,
+                "window": window,
+            }
+        )
+    return render("segmentation.html", stages=shown) if shown else None
+
+
+def list_tables(source: ReportSource) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Give the fields that are shown, and their counts."""
+    for segment, crop, examples in _list_examples(source):
+        table = source.wells.loc[[e.key for e in examples], ["plate", "well", "condition"]]
+        table = table.reset_index(drop=True)
+        table.insert(0, "shown as", [e.words for e in examples])
+        table.insert(3, "field", [e.field for e in examples])
+        table["nuclei"] = [e.n_nuclei for e in examples]
+        if crop is not None:
+            table["crops"] = [len(example.cropped) for example in examples]
+        yield f"{segment.title} fields shown", table
+
+
+def _list_examples(
+    source: ReportSource,
+) -> Iterator[tuple[StageRecord, StageRecord | None, list[Example]]]:
+    """Choose the fields of every segmentation that is shown, and find the stage that crops it."""
     segments = source.stages_of("segment")[:MAX_STAGES]
     for segment in segments:
         crop = next(
             (c for c in source.stages_of("crop") if source.upstream(c, "segment") == segment), None
         )
         counts = _count_nuclei(source, segment, crop)
-        chosen = choose_wells(counts, source.wells["condition"])
-        examples = [(words, key) for key, words in chosen.items()][: MAX_FIELDS // len(segments)]
-        if not examples:
-            continue
-        channel = _channel_of(source, segment)
-        window = _find_window(source, examples, channel)
-        fields = [
-            drawn
-            for words, key in examples
-            if (drawn := _draw_field(source, segment, crop, key, words, channel, window))
+        wells = choose_wells(counts, source.wells["condition"])
+        examples = [
+            _choose_field(source, segment, crop, key, words)
+            for key, words in list(wells.items())[: MAX_FIELDS // len(segments)]
+            if _usable_fields(source, key)
         ]
-        if fields:
-            shown.append(
-                {
-                    "stage": segment,
-                    "channel": source.channels[channel],
-                    "fields": fields,
-                    "crop": crop,
-                    "window": window,
-                }
-            )
-    return render("segmentation.html", stages=shown) if shown else None
+        if examples:
+            yield segment, crop, examples
 
 
 def choose_wells(counts: pd.DataFrame, conditions: pd.Series) -> dict[str, str]:
@@ -122,12 +155,10 @@ def _channel_of(source: ReportSource, segment: StageRecord) -> int:
     return source.channels.index(name) if name in source.channels else 0
 
 
-def _find_window(source: ReportSource, examples: list[tuple[str, str]], channel: int) -> Window:
+def _find_window(source: ReportSource, examples: list[str], channel: int) -> Window:
     """Choose the contrast from one field of a negative control, or else of the first example."""
     controls = source.wells.index[source.wells["condition"] == NEGATIVE_CONTROL]
-    segmented = [key for _, key in examples]
-    candidates = [*controls, *segmented]
-    for key in candidates:
+    for key in [*controls, *examples]:
         fields = _usable_fields(source, key)
         if fields:
             return find_window(source.image(key, fields[0])[channel])
@@ -141,38 +172,41 @@ def _usable_fields(source: ReportSource, key: str) -> list[str]:
     return source.experiment.fields(key, [stage.title for stage in source.stages])
 
 
-def _draw_field(
-    source: ReportSource, segment: StageRecord, crop: StageRecord | None, key: str, words: str,
-    channel: int, window: Window,
-) -> dict[str, Any] | None:  # fmt: skip
-    """Draw one field: the image, and a layer with outlines."""
+def _choose_field(
+    source: ReportSource, segment: StageRecord, crop: StageRecord | None, key: str, words: str
+) -> Example:
+    """Choose the field of a well that stands as the well does among wells."""
     fields = _usable_fields(source, key)
-    if not fields:
-        return None
     nuclei = source.part(segment.title, key)
     counts = nuclei.groupby("field").size().reindex(fields, fill_value=0)
-    n_crops = pd.Series(
-        {field: len(_cropped_labels(source, crop, key, field, nuclei)) for field in fields}
-    )
+    cropped = {field: _cropped_labels(source, crop, key, field, nuclei) for field in fields}
+    n_crops = pd.Series({field: len(labels) for field, labels in cropped.items()})
     measure = counts if "nuclei" in words else n_crops / counts.clip(lower=1)
     order = measure.sort_values(kind="stable")
     place = {"worst": 0, "fewest nuclei": 0, "best": -1, "most nuclei": -1}
     field = str(order.index[place.get(words, len(order) // 2)])
-    plane = source.image(key, field)[channel]
-    labels = source.labels(segment.title, key, field)
+    return Example(words, key, field, int(counts[field]), cropped[field])
+
+
+def _draw_field(
+    source: ReportSource, segment: StageRecord, example: Example, channel: int, window: Window
+) -> dict[str, Any]:
+    """Draw one field: the image, and a layer with outlines."""
+    plane = source.image(example.key, example.field)[channel]
+    labels = source.labels(segment.title, example.key, example.field)
     factor = -(-max(plane.shape) // FIELD_PX)
-    is_cropped = _cropped_labels(source, crop, key, field, nuclei)
     small = labels[factor // 2 :: factor, factor // 2 :: factor]
     image = to_grey(shrink(plane, factor), window)
     small = small[: image.shape[0], : image.shape[1]]
     edges = find_outlines(small)
-    classes = np.where(edges, np.where(np.isin(small, is_cropped), 1, 2), 0).astype(np.uint8)
+    classes = np.where(edges, np.where(np.isin(small, example.cropped), 1, 2), 0)
+    width_um = plane.shape[1] * source.experiment.locate(example.key)[0].pixel_size_um
     return {
-        "key": key, "field": field, "words": words, "n_nuclei": int(counts[field]),
-        "n_crops": len(is_cropped), "factor": factor,
-        "condition": source.wells.at[key, "condition"],
-        "image": png_uri(image), "outlines": overlay_uri(classes, [BLUE, ORANGE]),
-        "width_um": plane.shape[1] * source.experiment.locate(key)[0].pixel_size_um,
+        "key": example.key, "field": example.field, "words": example.words,
+        "n_nuclei": example.n_nuclei, "n_crops": len(example.cropped), "factor": factor,
+        "condition": source.wells.at[example.key, "condition"],
+        "image": png_uri(image), "outlines": overlay_uri(classes.astype(np.uint8), [BLUE, ORANGE]),
+        "width_um": width_um, "bar": choose_bar(width_um) if width_um > 0 else None,
     }  # fmt: skip
 
 
