@@ -15,7 +15,9 @@ from i2r.report.html import read_text
 _SVG = re.compile(r"<svg\b(?P<head>[^>]*)>(?P<body>.*?)</svg>", re.S)
 _PICTURE = re.compile(r'<img\b[^>]*?src="data:image/png;base64,(?P<data>[^"]+)"[^>]*>', re.S)
 _NAME = re.compile(r'(?:aria-label|alt)="([^"]*)"')
-_TABLE = re.compile(r'<table class="sortable">.*?</table>', re.S)
+_TABLE = re.compile(
+    r'(<table class="sortable">.*?</table>)(?:\s*</div>\s*<figcaption>(?P<name>[^<.:;?(]*))?', re.S
+)
 # The rules of the style sheet that reach into drawings.
 _RULES = re.compile(r"^(?:text|\.[\w-]+|svg)[^{]*\{[^}]*\}", re.M)
 # As long as file systems and people take easily, without the number in front.
@@ -66,10 +68,17 @@ def list_files(
             elif kind == "png":
                 data = b64decode(match["data"])
             else:
-                data = _write_table(match[0])
-            named = _NAME.search(match[0].partition(">")[0])
-            words = named[1] if named else "table"
+                data = _write_table(match[1])
+            words = _name(match, kind)
             yield File(f"{anchor}/{number:02d}-{_plain(words)}.{kind}", data)
+
+
+def _name(match: re.Match[str], kind: str) -> str:
+    """Say what a figure or table shows: its description, or how its caption begins."""
+    if kind == "csv":
+        return match["name"] or "table"
+    described = _NAME.search(match[0].partition(">")[0])
+    return described[1] if described else "figure"
 
 
 def _plain(words: str) -> str:

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from i2r.report.sections.genes import choose_labels
+from i2r.report.labels import choose_labels
 from i2r.report.sections.segmentation import choose_wells
 from i2r.report.source import NEGATIVE_CONTROL
 

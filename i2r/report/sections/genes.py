@@ -1,12 +1,13 @@
 """Regulatory gene embeddings: clusters and their gene sets, quality of links, stability."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
 from i2r.report import html
+from i2r.report.labels import choose_labels
 from i2r.report.lines import Line, draw_lines
 from i2r.report.scales import place_on
 from i2r.report.sections.embeddings import choose_colours
@@ -15,10 +16,6 @@ from i2r.report.source import ReportSource, StageRecord
 TITLE = "Regulatory genes"
 ORDER = 36
 SIZE_PX, LABELS, MEMBERS = 520, 40, 14
-# Room for a letter and a line of text.
-LETTER_PX, LINE_PX = 6.8, 9.0
-# Half a mark, and from its middle to its name.
-MARK_PX, GAP_PX = 3.6, 5.0
 # Gene sets are named from here on.
 FDR = 0.05
 
@@ -103,44 +100,6 @@ def _draw_map(embedding: pd.DataFrame, clusters: pd.DataFrame) -> Markup:
         f"cluster; of the {LABELS} with most links those are named that have room, others when "
         "you point at them.",
     )  # fmt: skip
-
-
-def choose_labels(
-    places: Mapping[str, tuple[float, float]], names: Sequence[str], *, width: float
-) -> dict[str, str]:
-    """Choose the names that can be written beside their marks without covering anything.
-
-    Parameters
-    ----------
-    places
-        Of all marks, in units of the drawing.
-    names
-        Names to write, the most important first.
-    width
-        Of the drawing.
-
-    Returns
-    -------
-    dict
-        Names that neither cover another name nor another mark, with the end of the text that is
-        at the mark, ``start`` or ``end``: right of the mark if there is room, or left of it.
-    """
-    taken: list[tuple[float, float, float]] = []
-    chosen = {}
-    for name in names:
-        x, y = places[name]
-        marks = [(a - MARK_PX, a + MARK_PX, b) for n, (a, b) in places.items() if n != name]
-        length = GAP_PX + LETTER_PX * len(name)
-        for anchor, low, high in (("start", x + MARK_PX, x + length), ("end", x - length, x)):
-            is_free = low >= 0 and high <= width and all(
-                abs(y - other) > LINE_PX or high < left or low > right
-                for left, right, other in (*taken, *marks)
-            )  # fmt: skip
-            if is_free:
-                taken.append((low, high, y))
-                chosen[name] = anchor
-                break
-    return chosen
 
 
 def _list_clusters(clusters: pd.DataFrame, enrichment: pd.DataFrame | None) -> Markup:

@@ -7,6 +7,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from i2r.report.html import render, table
+from i2r.report.labels import choose_labels
 from i2r.report.lines import Line, draw_lines
 from i2r.report.source import ReportSource, StageRecord
 from i2r.store.tables import read_table_with_metadata
@@ -124,6 +125,8 @@ def _lay_out(genes: pd.DataFrame, edges: pd.DataFrame) -> dict[str, Any]:
     room = np.array([WIDTH - 2 * MARGIN, HEIGHT - 2 * MARGIN])
     at = np.round(MARGIN + (places - low) / spread * room, 1)
     where = dict(zip(genes["gene"], at.tolist(), strict=True))
+    targets = genes.loc[genes["terminal"].astype(bool)].sort_values("degree", ascending=False)
+    named = choose_labels(where, list(targets["gene"]), width=WIDTH)
     in_tree = edges["in_tree"] if "in_tree" in edges else [False] * len(edges)
     return {
         "edges": [
@@ -132,6 +135,7 @@ def _lay_out(genes: pd.DataFrame, edges: pd.DataFrame) -> dict[str, Any]:
         ] if len(edges) else [],
         "genes": [
             {"name": name, "x": where[name][0], "y": where[name][1], "target": bool(terminal),
+             "anchor": named.get(name, ""),
              "r": round(2.5 + 0.8 * float(np.sqrt(degree)), 1), "degree": int(degree)}
             for name, terminal, degree in zip(
                 genes["gene"], genes["terminal"], genes["degree"], strict=True)

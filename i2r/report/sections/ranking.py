@@ -1,6 +1,7 @@
 """Every condition by its score, against draws of control wells; scores by dose."""
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
@@ -26,6 +27,19 @@ def draw(source: ReportSource) -> str | None:
     """Show ranking plot, dose curves and table of every screen."""
     shown = [_draw_screen(screen) for screen in list_screens(source)]
     return html.render("ranking.html", screens=shown) if shown else None
+
+
+def list_tables(source: ReportSource) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Give the scores of every fold and of the draws of control wells, and of every dose."""
+    for screen in list_screens(source):
+        title, ranking = screen.stage.title, screen.ranking
+        folds = [(name, score) for name, scores in screen.folds.items() for score in scores]
+        yield f"{title} folds", pd.DataFrame(folds, columns=["condition", "score"])
+        yield f"{title} control draws", screen.null.rename("score").to_frame()
+        doses = [rows for _, rows in _list_doses(ranking)]
+        if doses:
+            shown = ["perturbation", "dose", "score", "ci_low", "ci_high", "kind"]
+            yield f"{title} scores by dose", pd.concat(doses)[shown]
 
 
 def _draw_screen(screen: ScreenResult) -> dict[str, Any]:
