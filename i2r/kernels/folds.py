@@ -121,34 +121,63 @@ def split_parts(
     folds = deal_groups(
         group_names, class_names, n_folds=min(n_folds, n_groups), seed=seed, blocks=block_names
     )
-    parts = np.full(group_names.size, TRAIN, dtype="<U10")
-    parts[folds == fold] = TEST
-    rest = folds != fold
-    for name in np.unique(class_names):
-        own = rest & (class_names == name)
-        if np.unique(group_names[own]).size < 2:
-            rest[own] = False
-    n_rest = np.unique(group_names[rest]).size
-    if n_rest >= 2:
-        inner = deal_groups(
-            group_names[rest],
-            class_names[rest],
-            n_folds=min(VALIDATION_FOLDS, n_rest),
-            seed=seed,
-            blocks=None if block_names is None else block_names[rest],
-        )
-        parts[np.flatnonzero(rest)[inner == 0]] = VALIDATION
-        # A class that none of these is of would have no say in when to stop.
-        for name in np.unique(class_names[rest]):
-            own = np.flatnonzero(rest & (class_names == name))
-            if not (parts[own] == VALIDATION).any():
-                taken = group_names[own][np.argmin(inner[class_names[rest] == name])]
-                parts[rest & (group_names == taken)] = VALIDATION
+    parts = split_rest(group_names, class_names, folds == fold, seed=seed, blocks=block_names)
     for name in np.unique(class_names):
         own = class_names == name
         for taken in (VALIDATION, TEST):
             if not (own & (parts == TRAIN)).any():
                 parts[own & (parts == taken)] = TRAIN
+    return parts
+
+
+def split_rest(
+    groups: npt.ArrayLike,
+    classes: npt.ArrayLike,
+    is_test: npt.ArrayLike,
+    *,
+    seed: Seed,
+    blocks: npt.ArrayLike | None = None,
+) -> Part:
+    """Split what is not tested into training and validation, groups whole.
+
+    Parameters
+    ----------
+    groups, classes, seed, blocks
+        See `deal_groups`.
+    is_test
+        Shape (n,), bool: what tests.
+
+    Returns
+    -------
+    ndarray of str, shape (n,)
+        ``test`` where told so; of the others a fifth is ``validation``, with something of every
+        class that has two groups or more among them; a class of one group is ``train``.
+    """
+    group_names, class_names = np.asarray(groups).astype(str), np.asarray(classes).astype(str)
+    block_names = None if blocks is None else np.asarray(blocks)
+    rest = ~np.asarray(is_test, dtype=bool)
+    parts = np.where(rest, TRAIN, TEST).astype("<U10")
+    for name in np.unique(class_names):
+        own = rest & (class_names == name)
+        if np.unique(group_names[own]).size < 2:
+            rest[own] = False
+    n_rest = np.unique(group_names[rest]).size
+    if n_rest < 2:
+        return parts
+    inner = deal_groups(
+        group_names[rest],
+        class_names[rest],
+        n_folds=min(VALIDATION_FOLDS, n_rest),
+        seed=seed,
+        blocks=None if block_names is None else block_names[rest],
+    )
+    parts[np.flatnonzero(rest)[inner == 0]] = VALIDATION
+    # A class that none of these is of would have no say in when to stop.
+    for name in np.unique(class_names[rest]):
+        own = np.flatnonzero(rest & (class_names == name))
+        if not (parts[own] == VALIDATION).any():
+            taken = group_names[own][np.argmin(inner[class_names[rest] == name])]
+            parts[rest & (group_names == taken)] = VALIDATION
     return parts
 
 

@@ -102,14 +102,15 @@ class ScreenResult(NamedTuple):
     def setup(self) -> str:
         """Describe the screen's input in a line."""
         options: Mapping[str, Any] = self.stage.options
-        parts = [
-            {"fast": "linear heads on " + ", ".join(self.stage.needs[-1:])}.get(
-                str(options.get("method")), "networks on crops"
-            )
-        ]
+        method = options.get("method")
+        words = {
+            "fast": "linear heads on " + ", ".join(self.stage.needs[-1:]),
+            "published": f"the published ResNets on {options.get('view')}",
+        }
+        parts = [words.get(str(method), "networks on crops")]
         if options.get("split_by", "well") != "well":
             parts.append(f"split by {options['split_by']}")
-        if options.get("method") == "fast":
+        if method == "fast":
             return "; ".join(parts)
         if options.get("channels"):
             parts.append("channels " + ", ".join(map(str, options["channels"])))
@@ -119,7 +120,8 @@ class ScreenResult(NamedTuple):
             )
             parts.append(f"crops of '{self.crop.title}'{mask}")
         if options.get("scale"):
-            parts.append(f"scaled per {options['scale']}")
+            scale = "nucleus" if method == "published" else options["scale"]
+            parts.append(f"scaled per {scale}")
         return "; ".join(parts)
 
 

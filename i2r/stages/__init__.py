@@ -1,4 +1,4 @@
 """Stages: one module per verb, found by its path."""
 
-NO_STAGES = ("answers", "base", "pictures", "references")
+NO_STAGES = ("answers", "base", "comparisons", "pictures", "published", "references", "starts")
 """Modules beside the stages."""

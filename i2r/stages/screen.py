@@ -1,16 +1,14 @@
 """Score every perturbation: how well its nuclei can be told from the controls'."""
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from statistics import median
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import pandas as pd
 from dask import delayed
 from dask.delayed import Delayed
 from pydantic import Field
 
-from i2r.errors import I2RError
 from i2r.lazy.contrasts import (
     COMPARED,
     Contrast,
@@ -18,14 +16,16 @@ from i2r.lazy.contrasts import (
     ScreenPlan,
     describe_conditions,
     list_copied,
-    plan_contrasts,
 )
-from i2r.lazy.ranking import CallRule, Rule, describe_statistics, rank_conditions
+from i2r.lazy.ranking import Rule
 from i2r.lazy.screening import FastPlan, score_screen
 from i2r.lazy.training import FoldPlan, score_fold
 from i2r.stages.base import Group as Workers
 from i2r.stages.base import Stage, seed_sequence
-from i2r.store import files, tables
+from i2r.stages.comparisons import plan_screen, write_ranking
+from i2r.stages.published import build_published
+from i2r.stages.starts import explain_start, find_weights
+from i2r.store import files
 from i2r.store.experiment import Experiment
 from i2r.store.features import read_features, read_piece
 from i2r.store.pools import count_crops
@@ -48,20 +48,23 @@ class Screen(Stage):
 
     'cnn' trains a small network on the crops for every perturbation and fold. 'fast' fits linear
     heads to the table of 'features', or to embeddings, all at once, and tests the wells' mean
-    profiles: seconds for a screen, and more power where features show the effect.
+    profiles: seconds for a screen, and more power where features show the effect. 'published' is
+    the network of Image2Reg for every perturbation and fold: two ResNet-18 on nucleus and region,
+    512 + 512 features to an embedding of 512, Adam 1e-5, weight decay 5e-4, batches of 32, class
+    weights, mirrored images, patience 5 on the balanced accuracy of validation wells.
     """
 
     stage: Literal["screen"] = "screen"
-    method: Literal["cnn", "fast"] = Field(
+    method: Literal["cnn", "fast", "published"] = Field(
         "cnn",
-        description="A network for every perturbation and fold, or linear heads on features or "
-        "embeddings",
+        description="A small network for every perturbation and fold, linear heads on features or "
+        "embeddings, or the published network",
     )
     channels: tuple[str, ...] = Field(("DNA",), description="Channels that the network sees")
     scale: Literal["plate", "nucleus"] = Field(
         "plate",
         description="Scaling of crops: 'plate' keeps intensities, 'nucleus' stretches each to "
-        "8 bit as published, which discards absolute intensity",
+        "8 bit as published, which discards absolute intensity; 'published' always does",
     )
     split_by: Group = Field(
         "well",
@@ -87,6 +90,30 @@ class Screen(Stage):
     top: int = Field(41, ge=1, description="Perturbations that 'impactful: top' takes")
     passes: float = Field(8.0, gt=0, description="Times each treated nucleus is seen in training")
     max_steps: int = Field(600, ge=1, description="Most minibatches of a training")
+    view: Literal["nucleus+region", "nucleus", "region"] = Field(
+        "nucleus+region", description="What the network of 'published' is shown"
+    )
+    weights: str | None = Field(
+        None,
+        description="File of weights of a ResNet-18 that 'published' starts from",
+        json_schema_extra={"path": True},
+    )
+    imagenet: bool = Field(
+        True,
+        description="Without 'weights' start 'published' from ImageNet's, downloaded once (47 MB) "
+        "where there is a network; otherwise from random ones",
+    )
+    input_px: int = Field(
+        224, ge=32, description="Edge that 'published' resizes nuclei and regions to"
+    )
+    halve_regions: bool = Field(
+        False,
+        description="Cut the regions of 'published' from fields of half size: a quarter of the "
+        "memory",
+    )
+    max_epochs: int = Field(
+        300, ge=1, description="Most passes of 'published' over the training nuclei"
+    )
     seed: int = Field(
         0, ge=0, description="Seed of folds, draws and trainings (default: the pipeline's)"
     )
@@ -98,13 +125,15 @@ class Screen(Stage):
 
     @property
     def wanted(self) -> Mapping[str, bool]:
-        """Crops for networks, features or embeddings for heads."""
+        """Crops for networks, and places for the published; features or embeddings for heads."""
+        if self.method == "published":
+            return {"segment": True, "crop": True}
         return self.reads if self.method == "cnn" else {"features": False, "embed": False}
 
     @property
     def worker_group(self) -> Workers:
         """Only networks want GPUs."""
-        return "gpu" if self.method == "cnn" else "cpu"
+        return "cpu" if self.method == "fast" else "gpu"
 
     def check(self, experiment: Experiment) -> list[str]:
         """Refuse what is not there, and layouts with too few controls."""
@@ -114,8 +143,15 @@ class Screen(Stage):
             f"{', '.join(plate.channels)}. Set 'channels'."
             for plate in experiment.plates.values()
             for channel in self.channels
-            if self.method == "cnn" and channel not in plate.channels
+            if self.method != "fast" and channel not in plate.channels
         ]
+        if self.method == "published":
+            problems += self.list_lacking("segment", "crop")
+            if self.weights and not files.exists(self.weights):
+                problems.append(
+                    f"{self.weights}: no such file, expected weights. Name another, or leave "
+                    "'weights' out."
+                )
         if self.method == "fast" and not self.needed(*self.wanted):
             problems.append(
                 f"{where}: 'fast' needs a stage 'features' or 'embed' before it. Add one, or take "
@@ -139,13 +175,19 @@ class Screen(Stage):
             problems.append(f"{where}: no perturbation can be compared ({reasons}).")
         return problems
 
+    def notes(self, experiment: Experiment) -> list[str]:
+        """Say where ResNets start from nothing."""
+        if self.method != "published":
+            return []
+        return explain_start(self.title, self.weights, imagenet=self.imagenet)
+
     # ------------------------------------------------------------------ units
 
     def plan(self, experiment: Experiment) -> ScreenPlan:
         """List what is compared, and what is not, with the fold of every well."""
-        return _plan(
-            _Layout(experiment.layout_by_key), self.split_by, self.n_folds, self.control_draws,
-            self.seed, self.method == "fast",
+        return plan_screen(
+            experiment.layout_by_key, self.split_by, self.n_folds, self.control_draws, self.seed,
+            shared_controls=self.method == "fast",
         )  # fmt: skip
 
     def contrasts(self, experiment: Experiment) -> dict[str, Contrast]:
@@ -175,11 +217,15 @@ class Screen(Stage):
         if self.method == "fast":
             return self.whole_layout(experiment)
         contrast = self.contrasts(experiment)[key.rpartition("/")[0]]
-        return [contrast.keys, contrast.fields, contrast.is_treated, contrast.folds]
+        compared = [contrast.keys, contrast.fields, contrast.is_treated, contrast.folds]
+        return [*compared, self.outside(experiment)]
 
     def outside(self, experiment: Experiment) -> object:
-        """Nothing: its tables are those of the layout."""
-        return []
+        """Give the stamp of the weights that a published network starts from."""
+        if self.method != "published":
+            return []
+        weights = find_weights(self.weights, imagenet=self.imagenet)
+        return [weights, *files.stat(weights)] if weights else []
 
     def _compared_wells(self, experiment: Experiment) -> list[str]:
         return sorted({key for c in self.contrasts(experiment).values() for key in c.keys})
@@ -190,6 +236,8 @@ class Screen(Stage):
             return self._build_fast(experiment)
         condition, _, fold = key.rpartition("/")
         contrast = self.contrasts(experiment)[condition]
+        if self.method == "published":
+            return build_published(self, experiment, contrast, int(fold))
         crop = self.needed("crop")
         usable = [
             piece
@@ -207,7 +255,7 @@ class Screen(Stage):
             fold=int(fold),
             channels=tuple(plate.channels.index(channel) for channel in self.channels),
         )
-        most = self._limit_nuclei(experiment, contrast)
+        most = self.limit_nuclei(experiment, contrast, by_field=self.split_by == "field")
         crops = [
             delayed(read_piece)(
                 url, channels=plan.channels,
@@ -236,11 +284,13 @@ class Screen(Stage):
             },
         )
 
-    def _limit_nuclei(self, experiment: Experiment, draw: Contrast) -> dict[str, int]:
-        """Give by plate the typical number of nuclei in the pieces that a draw copies."""
+    def limit_nuclei(
+        self, experiment: Experiment, draw: Contrast, *, by_field: bool
+    ) -> dict[str, int]:
+        """Give by plate how many nuclei the wells, or fields, that a draw copies typically have."""
         counts: dict[str, list[float]] = {}
         for key in list_copied(self.contrasts(experiment).values(), draw):
-            n_pieces = experiment.n_fields(key) if self.split_by == "field" else 1
+            n_pieces = experiment.n_fields(key) if by_field else 1
             found = count_crops(experiment, self.needed("crop"), key) / n_pieces
             counts.setdefault(_split(experiment, key)[0], []).append(found)
         return {plate: max(1, round(median(found))) for plate, found in counts.items()}
@@ -327,72 +377,6 @@ class Screen(Stage):
         return fields * 150 * len(self.channels) * 64 * 64
 
 
-class _Layout:
-    """The layout as a key of a cache: equal only to itself, which holds while a run lasts."""
-
-    def __init__(self, table: pd.DataFrame) -> None:
-        self.table = table
-
-    def __hash__(self) -> int:
-        return id(self.table)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Layout) and other.table is self.table
-
-
-@lru_cache(maxsize=8)
-def _plan(
-    layout: _Layout, split_by: Group, n_folds: int, n_draws: int, seed: int, shared: bool
-) -> ScreenPlan:
-    return plan_contrasts(
-        layout.table,
-        group=split_by,
-        n_folds=n_folds,
-        n_draws=n_draws,
-        seed=seed_sequence(seed, "screen", "folds"),
-        shared_controls=shared,
-    )
-
-
 def _split(experiment: Experiment, key: str) -> tuple[str, str]:
     record = experiment.wells[key]
     return record.plate, record.well
-
-
-def write_ranking(
-    parts: Mapping[str, Sequence[str]],
-    *,
-    described: pd.DataFrame,
-    folds: pd.DataFrame,
-    plan: ScreenPlan,
-    options: Screen,
-    urls: Mapping[str, str],
-) -> dict[str, Any]:
-    """Write the ranking, and all it came from."""
-    read = {
-        name: tables.concatenate([tables.read_table(url) for url in given if files.exists(url)])
-        for name, given in parts.items()
-    }
-    scores, tests = read["-scores"], read["-tests"]
-    if not scores["balanced_accuracy"].notna().any():
-        raise I2RError("no perturbation could be scored: there are too few nuclei everywhere.")
-    rule = CallRule(options.impactful, options.level, options.top)
-    ranking = rank_conditions(
-        scores, described, read["-calls"], tests,
-        rule=rule, n_independent=plan.n_independent, seed=options.seed,
-    )  # fmt: skip
-    statistics = describe_statistics(
-        ranking, tests, rule=rule, method=options.method, group=options.split_by,
-        repeats=plan.repeats, n_independent=plan.n_independent,
-    )  # fmt: skip
-    lacking = pd.DataFrame(columns=["what", "where", "reason"], dtype=str)
-    left_out = read["-left-out"] if len(read["-left-out"]) else lacking
-    notes = [("condition", name, note) for name, note in plan.notes.items()]
-    noted = pd.DataFrame(notes, columns=["what", "where", "reason"], dtype=str)
-    made = {
-        "": ranking, "-folds": folds, "-scores": scores, "-calls": read["-calls"],
-        "-statistics": statistics, "-left-out": tables.concatenate([left_out, noted]),
-    }  # fmt: skip
-    for name, table in made.items():
-        tables.write_table(urls[name], table)
-    return {}

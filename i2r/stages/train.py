@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -10,10 +10,11 @@ from dask import delayed
 from dask.delayed import Delayed
 from pydantic import Field, field_validator
 
-from i2r.errors import I2RError, InputError
+from i2r.errors import I2RError
 from i2r.lazy.encoder_training import Files, TrainPlan, train_unit
 from i2r.stages.base import Group, Stage, seed_sequence
-from i2r.store import files, tables
+from i2r.stages.starts import explain_start, find_weights, import_encoder
+from i2r.store import files
 from i2r.store.encoders import (
     TABLES,
     merge_tables_there,
@@ -25,6 +26,7 @@ from i2r.store.encoders import (
 from i2r.store.experiment import Experiment
 from i2r.store.nuclei import CONTROL, list_classes
 from i2r.store.pools import PoolPlan, Window, count_crops, plan_pool, read_pool
+from i2r.store.pretrained import read_weights
 from i2r.store.regions import RegionView
 
 Architecture = Literal["small", "resnet18"]
@@ -62,6 +64,11 @@ class Train(Stage):
         None,
         description="File of weights: of a ResNet-18 to start from, or the encoder to import",
         json_schema_extra={"path": True},
+    )
+    imagenet: bool = Field(
+        True,
+        description="Without 'weights' start a ResNet-18 from ImageNet's, downloaded once (47 MB) "
+        "where there is a network; otherwise from random ones",
     )
     classes: tuple[str, ...] = Field(
         (), description="Classes, controls aside (default: what the screen calls impactful)"
@@ -164,11 +171,8 @@ class Train(Stage):
     def notes(self, experiment: Experiment) -> list[str]:
         """Say that a ResNet starts from nothing, and that folds by field leak."""
         notes = []
-        if self.architecture == "resnet18" and self.weights is None and self.method == "train":
-            notes.append(
-                f"stage {self.title!r}: no 'weights', so ResNets start from random ones; the "
-                "published start from ImageNet's."
-            )
+        if self.architecture == "resnet18" and self.method == "train":
+            notes += explain_start(self.title, self.weights, imagenet=self.imagenet)
         if self.split_by == "field":
             notes.append(
                 f"stage {self.title!r}: folds by field leak, wells are in training and test; the "
@@ -200,7 +204,13 @@ class Train(Stage):
 
     def outside(self, experiment: Experiment) -> object:
         """Give the stamp of the weights."""
-        return list(files.stat(self.weights)) if self.weights else []
+        weights = self._find_weights()
+        return list(files.stat(weights)) if weights else []
+
+    def _find_weights(self) -> str | None:
+        """Give the file that ResNets start from, or the encoder to import; None for none."""
+        wanted = self.imagenet and self.architecture == "resnet18" and self.method == "train"
+        return find_weights(self.weights, imagenet=wanted)
 
     def build(self, experiment: Experiment, key: str) -> Delayed:
         """Train one encoder, or import one."""
@@ -248,18 +258,19 @@ class Train(Stage):
             n_surest=self.surest_nuclei,
         )
         checkpoint = f"{url}.{self._stamp(experiment, key)}.checkpoint"
+        weights = self._find_weights()
         trained = train_unit(
             plan,
             Files(
                 read=read_pool,
-                load_weights=partial(read_optional, self.weights),
+                load_weights=partial(read_weights, weights),
                 load=partial(read_optional, checkpoint),
                 save=partial(write_checkpoint, checkpoint),
             ),
             split_seed=seed_sequence(self.seed, self.title, "folds"),
             seed=seed_sequence(self.seed, self.title, key),
         )
-        start = self.weights or "drawn from the seed"
+        start = weights or "drawn from the seed"
         return delayed(write_trained)(
             trained,
             described={**described, "start": start, "note": "; ".join(notes)},
@@ -372,27 +383,3 @@ TRAINING = (
     "optimizer", "learning_rate", "decay", "weight_decay", "batch_size", "max_epochs", "patience",
     "augmentation",
 )  # fmt: skip
-
-
-def import_encoder(
-    weights: str, url: str, *, channels: tuple[str, ...], unit: str, part_url: str
-) -> dict[str, Any]:
-    """Take over an encoder that exists.
-
-    Raises
-    ------
-    InputError
-        If the file is none.
-    """
-    from i2r.models.weights import decode_encoder, encode_encoder
-
-    try:
-        encoder = decode_encoder(files.read_bytes(weights), channels=channels)
-    except ValueError as error:
-        raise InputError(
-            f"{weights}: {error}. Name an encoder of i2r or torchvision's ResNet-18 weights."
-        ) from error
-    written = files.write_bytes(url, encode_encoder(encoder))
-    row = {"unit": unit, "view": encoder.settings.view, "start": weights, "note": "imported"}
-    tables.write_table(part_url, pd.DataFrame([row]))
-    return {"bytes_out": written, "trained": True}

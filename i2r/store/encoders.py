@@ -61,11 +61,16 @@ def write_trained(
         table: pd.DataFrame = getattr(trained, name)
         named = {key: [described[key]] * len(table) for key in ("view", "fold", "without")}
         tables.write_table(part_urls[name], pd.concat([pd.DataFrame(named), table], axis=1))
+    remove_checkpoints(url)
+    return {"nuclei": int(trained.summary["n_train"]), "bytes_out": written, "trained": True}
+
+
+def remove_checkpoints(url: str) -> None:
+    """Remove all checkpoints of the training that makes the model at that URL."""
     folder, _, own = url.rpartition("/")
     for name in files.list_folder(folder):
         if name.startswith(f"{own}.") and name.endswith(".checkpoint"):
             files.remove_file(f"{folder}/{name}")
-    return {"nuclei": int(trained.summary["n_train"]), "bytes_out": written, "trained": True}
 
 
 def skip_unit(described: Mapping[str, Any], *, note: str, url: str) -> dict[str, Any]:

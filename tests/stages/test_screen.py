@@ -120,10 +120,10 @@ def test_draws_wait_for_what_they_copy_and_take_no_more_nuclei(tmp_path: Path) -
     draws = [c for c in contrasts.values() if c.kind == "control_draw" and c.shape == "1+1"]
     assert draws
     for draw in draws:
-        assert screen._limit_nuclei(experiment, draw) == {"P1": 50}, "the median"
+        assert screen.limit_nuclei(experiment, draw, by_field=False) == {"P1": 50}, "the median"
         used = set(screen.used_keys(experiment, f"{draw.condition}/0", screen))
         assert used == {*draw.keys, *copied}
-    assert screen._limit_nuclei(experiment, contrasts["b"]) == {}
+    assert screen.limit_nuclei(experiment, contrasts["b"], by_field=False) == {}
 
 
 def test_too_few_controls_are_refused() -> None:

@@ -423,7 +423,7 @@ def test_a_start_from_random_weights_and_leaking_folds_are_said(
     plate: PlateFiles, tmp_path: Path
 ) -> None:
     said: list[str] = []
-    given = pipeline(plate, architecture="resnet18", split_by="field")
+    given = pipeline(plate, architecture="resnet18", split_by="field", imagenet=False)
     prepare(given, str(tmp_path / "e"), say=said.append)
     assert any("ResNets start from random ones" in line for line in said)
     assert any("folds by field leak" in line for line in said)

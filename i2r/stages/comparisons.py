@@ -1,0 +1,95 @@
+"""What a screen compares, planned once per run, and what its last unit writes."""
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from i2r.errors import I2RError
+from i2r.lazy.contrasts import Group, ScreenPlan, plan_contrasts
+from i2r.lazy.ranking import CallRule, describe_statistics, rank_conditions
+from i2r.stages.base import seed_sequence
+from i2r.store import files, tables
+
+if TYPE_CHECKING:
+    from i2r.stages.screen import Screen
+
+
+class _Layout:
+    """The layout as a key of a cache: equal only to itself, which holds while a run lasts."""
+
+    def __init__(self, table: pd.DataFrame) -> None:
+        self.table = table
+
+    def __hash__(self) -> int:
+        return id(self.table)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Layout) and other.table is self.table
+
+
+def plan_screen(
+    layout: pd.DataFrame,
+    split_by: Group,
+    n_folds: int,
+    n_draws: int,
+    seed: int,
+    *,
+    shared_controls: bool,
+) -> ScreenPlan:
+    """Plan a screen; see `i2r.lazy.contrasts.plan_contrasts`. Asked for again, it is there."""
+    return _plan(_Layout(layout), split_by, n_folds, n_draws, seed, shared_controls)
+
+
+@lru_cache(maxsize=8)
+def _plan(
+    layout: _Layout, split_by: Group, n_folds: int, n_draws: int, seed: int, shared: bool
+) -> ScreenPlan:
+    return plan_contrasts(
+        layout.table,
+        group=split_by,
+        n_folds=n_folds,
+        n_draws=n_draws,
+        seed=seed_sequence(seed, "screen", "folds"),
+        shared_controls=shared,
+    )
+
+
+def write_ranking(
+    parts: Mapping[str, Sequence[str]],
+    *,
+    described: pd.DataFrame,
+    folds: pd.DataFrame,
+    plan: ScreenPlan,
+    options: "Screen",
+    urls: Mapping[str, str],
+) -> dict[str, Any]:
+    """Write the ranking, and all it came from."""
+    read = {
+        name: tables.concatenate([tables.read_table(url) for url in given if files.exists(url)])
+        for name, given in parts.items()
+    }
+    scores, tests = read["-scores"], read["-tests"]
+    if not scores["balanced_accuracy"].notna().any():
+        raise I2RError("no perturbation could be scored: there are too few nuclei everywhere.")
+    rule = CallRule(options.impactful, options.level, options.top)
+    ranking = rank_conditions(
+        scores, described, read["-calls"], tests,
+        rule=rule, n_independent=plan.n_independent, seed=options.seed,
+    )  # fmt: skip
+    statistics = describe_statistics(
+        ranking, tests, rule=rule, method=options.method, group=options.split_by,
+        repeats=plan.repeats, n_independent=plan.n_independent,
+    )  # fmt: skip
+    lacking = pd.DataFrame(columns=["what", "where", "reason"], dtype=str)
+    left_out = read["-left-out"] if len(read["-left-out"]) else lacking
+    notes = [("condition", name, note) for name, note in plan.notes.items()]
+    noted = pd.DataFrame(notes, columns=["what", "where", "reason"], dtype=str)
+    made = {
+        "": ranking, "-folds": folds, "-scores": scores, "-calls": read["-calls"],
+        "-statistics": statistics, "-left-out": tables.concatenate([left_out, noted]),
+    }  # fmt: skip
+    for name, table in made.items():
+        tables.write_table(urls[name], table)
+    return {}
