@@ -38,6 +38,9 @@ def _print_results(summary: Summary, experiment: Experiment) -> None:
         click.echo(f"{sum(summary.ran.values())} units in {format_seconds(summary.seconds)}: {ran}")
     else:
         click.echo("nothing to do: everything is up to date")
+    for title in summary.ran:
+        for note in (experiment.ledger.result(title, "*") or {}).get("notes", ()):
+            click.echo(f"{title}: {note}")
     _print_counts(experiment)
     for title in _rankings(experiment):
         _print_ranking(experiment, title)

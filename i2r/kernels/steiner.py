@@ -126,6 +126,6 @@ def _check(
         if bad.any():
             at = int(np.argmax(bad))
             raise ValueError(f"{name}: entry {at} is {values[at]}, expected 0 or more")
-    if root is not None and not 0 <= root < len(prize):
+    if root is not None and not (root == int(root) and 0 <= root < len(prize)):
         raise ValueError(f"root: {root}, expected a vertex, 0 to {len(prize) - 1}")
     return np.ascontiguousarray(given, dtype=np.int32), cost, prize

@@ -280,8 +280,42 @@ def write_network_of(
     ends = zip(pruned.genes, pruned.terminal, strict=True)
     lost = [(g, "target: not in the tree") for g, yes in ends if yes and g not in graph]
     left = pd.DataFrame(lost, columns=["symbol", "reason"], dtype=str)
-    tables.write_table(urls["-dropped"], tables.concatenate([pruned.dropped, left]))
-    return {"beta": beta, **solved, "genes": len(graph), "edges": graph.number_of_edges()}
+    dropped = tables.concatenate([pruned.dropped, left])
+    tables.write_table(urls["-dropped"], dropped)
+    notes = note_losses(dropped, len(options["targets"]))
+    counts = {"genes": len(graph), "edges": graph.number_of_edges()}
+    return {"beta": beta, **solved, **counts, "notes": notes}
+
+
+def note_losses(dropped: pd.DataFrame, n_targets: int) -> list[str]:
+    """Say in one line each what is missing that a user may have counted on.
+
+    Parameters
+    ----------
+    dropped
+        Everything left out: symbol, reason.
+    n_targets
+        How many targets there were.
+    """
+    lost = dropped[dropped["reason"].str.startswith("target: ")]
+    named = [
+        f"{row.symbol} ({row.reason.removeprefix('target: ')})" for row in lost.head(5).itertuples()
+    ]
+    twice = dropped.loc[dropped["reason"] == "listed again with a higher cost", "symbol"]
+    unknown = dropped.loc[dropped["reason"] == "expression is missing", "symbol"]
+    more = f" and {len(lost) - 5} others" if len(lost) > 5 else ""
+    notes = [
+        (lost, f"{len(lost)} of {n_targets} targets not in the network: {', '.join(named)}{more}"),
+        (twice, f"{len(twice)} interactions listed with two costs, such as {_first(twice)}: the "
+         "lower one counts"),
+        (unknown, f"{len(unknown)} genes lack the expression of a line, such as {_first(unknown)}: "
+         "they have no prize"),
+    ]  # fmt: skip
+    return [text for rows, text in notes if len(rows)]
+
+
+def _first(names: "pd.Series[str]") -> str:
+    return str(names.iloc[0]) if len(names) else ""
 
 
 def _induce(pruned: Pruned, result: PCSTResult, prizes: np.ndarray) -> "nx.Graph":

@@ -69,7 +69,7 @@ def read_interactions(url: str, symbols: Mapping[str, str] | None = None) -> Int
         first, second = table["first"].iloc[row], table["second"].iloc[row]
         raise InputError(
             f"interactions {url} row {row + 2}: {first} - {second} has the cost "
-            f"{table['cost'].iloc[row]!r}, expected 0 or more. Correct it, or drop the row."
+            f"{table['cost'].iloc[row]}, expected 0 or more. Correct it, or drop the row."
         )
     ends = table[["first", "second"]].apply(lambda names: names.astype(str).str.strip().str.upper())
     ends = ends.map(lambda name: translate(name, symbols))

@@ -154,6 +154,7 @@ def test_the_same_seed_gives_the_same_tree() -> None:
         ({"costs": [1.0]}, "costs and prizes: shapes"),
         ({"edges": [[0.5, 1], [1, 2]]}, "expected \\(m, 2\\) integers"),
         ({"root": 3}, "root: 3, expected a vertex, 0 to 2"),
+        ({"root": 0.5}, "root: 0.5, expected a vertex"),
     ],
 )
 def test_what_is_no_problem_is_refused(change: dict[str, object], message: str) -> None:

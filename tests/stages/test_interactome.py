@@ -17,7 +17,7 @@ from i2r.store.experiment import Experiment, open_experiment
 from i2r.store.interactions import read_interactions, read_panel, read_symbols
 from i2r.store.interactome_inputs import prepare_interactome
 from i2r.testing import digest_experiment
-from tests.conftest import run_here
+from tests.conftest import Cli, run_here
 from tests.stages.profiled import lay_out, screen_features, write_features
 
 MODULE = [f"M{i}" for i in range(8)]
@@ -84,12 +84,23 @@ def test_the_planted_module_connects_its_targets(tmp_path: Path) -> None:
     assert ("LOST", "target: no interaction below the cost cut") in reasons
 
 
-def test_a_target_in_another_part_of_the_network_is_named(tmp_path: Path) -> None:
+def test_a_target_in_another_part_of_the_network_is_named(tmp_path: Path, cli: Cli) -> None:
     options = write_tables(tmp_path)
     with (tmp_path / "ppi.txt").open("a", encoding="utf-8") as table:
         table.write("FAR\tAWAY\t0.1\n")
-    del options["expression"]
-    experiment = run_network({**options, "targets": ["M0", "M4", "FAR"]}, tmp_path / "e")
+    names = [text for name in ("M0", "M4", "FAR", "NOBODY") for text in ("--targets", name)]
+    code, said = cli(
+        "interactome", tmp_path / "e", "--interactions", options["interactions"], *names,
+        "--hub-quantile", 1.0, "--beta-last", 2.0, "--noise-runs", 1, "--cluster", "none",
+    )  # fmt: skip
+    assert code == 0, said
+    said = " ".join(said.split())
+    assert (
+        "interactome: 2 of 4 targets not in the network: NOBODY (not in the interactions), " in said
+    )
+    assert "FAR (not in the largest part)" in said
+    assert "interactions listed with two costs, such as M0 - M1: the lower one counts" in said
+    experiment = open_experiment(str(tmp_path / "e"))
     dropped = experiment.table("interactome-dropped").set_index("symbol")["reason"]
     assert dropped["FAR"] == "target: not in the largest part"
     assert "FAR" not in experiment.network("interactome")
@@ -218,8 +229,8 @@ def test_what_cannot_work_is_said_in_one_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("protein1\tprotein2\tcost\nA\tB\t0.5\nA\tC\t-0.1\n", r"row 3: A - C has the cost np.float64\(-0.1\)|row 3: A - C has the cost -0.1"),
-        ("protein1\tprotein2\tcost\nA\tB\tx\n", "row 2: A - B has the cost 'x', expected 0 or more"),
+        ("protein1\tprotein2\tcost\nA\tB\t0.5\nA\tC\t-0.1\n", r"row 3: A - C has the cost -0.1"),
+        ("protein1\tprotein2\tcost\nA\tB\tx\n", "row 2: A - B has the cost x, expected 0 or more"),
         ("a\tb\n1\t2\n", "expected protein1, protein2 and cost"),
     ],
 )  # fmt: skip
