@@ -64,7 +64,8 @@ def rank_conditions(
     described
         One row per condition; those without scores keep their place at the end.
     calls
-        One row per condition and held-out well: condition, is_treated, n_nuclei, n_called.
+        One row per condition and held-out well: condition, plate, well, is_treated, n_nuclei,
+        n_called.
     tests
         One row per tested condition (see `i2r.lazy.screening.FastScores`); empty where the
         p-value is that of the score among draws of controls.
@@ -83,7 +84,7 @@ def rank_conditions(
         and ci_high (95 %, wells drawn anew), auc, p_value, fdr (Benjamini-Hochberg, over the
         conditions of one kind), impactful, n_folds, n_wells, n_nuclei (held-out treated nuclei
         over all folds), feature and change (what moved most, in standard deviations of the null;
-        features only), position_calls (see `i2r.lazy.screening`), shape (how its wells lie, see
+        features only), position_calls (see `compare_positions`), shape (how its wells lie, see
         `i2r.kernels.nulls.name_shape`), note.
     """
     scored = scores.groupby("condition").agg(
@@ -97,13 +98,12 @@ def rank_conditions(
     )
     ranking = described.merge(scored, on="condition", how="left")
     ranking = ranking.merge(_list_intervals(calls, seed), on="condition", how="left")
-    columns = ["condition", "p_value", "feature", "change", "position_calls"]
+    columns = ["condition", "p_value", "feature", "change"]
     extra = tests[columns] if len(tests) else pd.DataFrame(columns=columns)
     ranking = ranking.merge(
-        extra.astype({"p_value": float, "change": float, "position_calls": float}),
-        on="condition",
-        how="left",
+        extra.astype({"p_value": float, "change": float}), on="condition", how="left"
     )
+    ranking["position_calls"] = ranking["condition"].map(compare_positions(calls)).astype(float)
     ranking["feature"] = [name if isinstance(name, str) else "" for name in ranking["feature"]]
     is_draw = ranking["kind"] == "control_draw"
     if not len(tests):
@@ -123,6 +123,36 @@ def rank_conditions(
     ranking.insert(0, "rank", np.where(counts, counts.cumsum(), 0))
     ranking["impactful"] = _call(ranking, rule)
     return ranking[ORDER]
+
+
+def compare_positions(calls: pd.DataFrame) -> dict[str, float]:
+    """Compare control wells at a condition's positions with other control wells.
+
+    A condition that sits at the same place on several plates may be called for its place. The
+    control wells at this place on others of its plates are the test set that tells: they hold
+    nothing, and are held out like all.
+
+    Parameters
+    ----------
+    calls
+        One row per condition and held-out well: condition, well, is_treated, n_nuclei, n_called.
+
+    Returns
+    -------
+    dict
+        By condition: the share of nuclei called treated in control wells at its positions, minus
+        that share in its other control wells; near 0 where position plays no part. Only
+        conditions with nuclei in both: where all plates have one layout there are none.
+    """
+    found = {}
+    for condition, rows in calls.groupby("condition", sort=False):
+        treated = rows["is_treated"].astype(bool)
+        here = rows["well"].isin(rows.loc[treated, "well"])
+        sums = rows[~treated].groupby(here[~treated])[["n_called", "n_nuclei"]].sum()
+        if len(sums) == 2 and (sums["n_nuclei"] > 0).all():
+            shares = sums["n_called"] / sums["n_nuclei"]
+            found[str(condition)] = float(shares[True] - shares[False])
+    return found
 
 
 def _sum_noise(n_nuclei: "pd.Series[int]") -> float:

@@ -1,6 +1,6 @@
 """The fast screen: features of all nuclei in, scores, calls and tests of all perturbations out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -70,7 +70,7 @@ class FastScores(NamedTuple):
         n_called.
     tests
         One row per condition: condition, p_value, statistic, feature, change, n_draws,
-        n_independent, position_calls.
+        n_independent.
     left_out
         What was not used, and why: what, where, reason.
     """
@@ -124,7 +124,6 @@ def _score_screen(
     nuclei, left_out = _gather(wells, plan, is_control)
     scores, calls = _score_heads(nuclei, plan, is_control)
     tests = _test_profiles(nuclei, plan, is_control, n_draws=n_draws, seed=seed)
-    tests["position_calls"] = tests["condition"].map(_compare_positions(calls, plan))
     return FastScores(scores, calls, tests, left_out)
 
 
@@ -352,26 +351,3 @@ def _average_wells(
             n = int(per_plate[plan.plates[well]])
             means[well] *= (n - 1) / n
     return means
-
-
-def _compare_positions(calls: pd.DataFrame, plan: FastPlan) -> Mapping[str, float]:
-    """Compare control wells at a condition's positions with other control wells.
-
-    Returns
-    -------
-    mapping
-        By condition: the share of nuclei called treated in held-out control wells that are, on
-        other plates, where the condition is, minus that share in all other control wells. Only
-        conditions with such wells.
-    """
-    at: dict[str, set[str]] = {}
-    for condition, position in zip(plan.conditions, plan.positions, strict=True):
-        at.setdefault(condition, set()).add(position)
-    found = {}
-    for condition, rows in calls[~calls["is_treated"]].groupby("condition"):
-        here = rows["well"].isin(at.get(str(condition), set()))
-        sums = rows.groupby(here)[["n_called", "n_nuclei"]].sum()
-        if len(sums) == 2:
-            shares = sums["n_called"] / sums["n_nuclei"].clip(lower=1)
-            found[str(condition)] = float(shares[True] - shares[False])
-    return found

@@ -170,7 +170,7 @@ def measure_speed() -> None:
     )
 
 
-def measure_images(genes: int, workers: int) -> None:
+def measure_images(genes: int, workers: int, seed: int) -> None:
     """Simulate a screen from images, run the whole chain in fast mode, compare with the truth."""
     from i2r.cluster import ClusterSpec, WorkerGroup
     from i2r.pipeline.run import run_pipeline
@@ -179,7 +179,7 @@ def measure_images(genes: int, workers: int) -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         design = PRESETS["screen"]._replace(
-            genes=genes, null_genes=genes // 2, modules=0, strength=1.0
+            genes=genes, null_genes=genes // 2, modules=0, strength=1.0, seed=seed
         )
         began, busy = time.perf_counter(), _count_busy()
         truth = write_screen(f"{folder}/screen", design, workers=workers)
@@ -231,13 +231,16 @@ def main() -> None:
     parser.add_argument(
         "--images", type=int, default=0, metavar="GENES", help="a screen of images too"
     )
+    parser.add_argument(
+        "--seeds", type=int, default=1, help="so many screens of images, one after another"
+    )
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
     measure_calibration("shuffled", options.screens)
     measure_calibration("sister", options.screens)
     measure_speed()
-    if options.images:
-        measure_images(options.images, options.workers)
+    for seed in range(options.seeds if options.images else 0):
+        measure_images(options.images, options.workers, seed)
 
 
 if __name__ == "__main__":

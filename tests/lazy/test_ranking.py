@@ -6,7 +6,12 @@ import pytest
 from scipy import stats
 
 from i2r.lazy.contrasts import DRAW
-from i2r.lazy.ranking import CallRule, describe_statistics, rank_conditions
+from i2r.lazy.ranking import (
+    CallRule,
+    compare_positions,
+    describe_statistics,
+    rank_conditions,
+)
 from tests.benchmarks.nulls import rank_screen, simulate_wells
 
 NULLS = {"1+1": [0.45, 0.5, 0.52, 0.55], "1+1+1": [0.49, 0.5, 0.5, 0.51]}
@@ -63,6 +68,22 @@ def test_the_statistics_name_the_commonest_shape_and_how_many_there_are() -> Non
     assert row["n_shapes"] == 2
     assert (row["n_draws"], row["n_drawn_wells"]) in ((4, 2), (4, 3))
     assert row["smallest_counted"] == pytest.approx(1 / 5)
+
+
+def test_control_wells_at_a_condition_s_positions_are_a_test_set_of_their_own() -> None:
+    rows = [
+        ("a", "P1", "A01", True, 10, 9), ("a", "P2", "A01", True, 10, 8),
+        ("a", "P3", "A05", True, 10, 7), ("a", "P3", "A01", False, 8, 6), ("a", "P1", "A05", False, 2, 1),
+        ("a", "P1", "A07", False, 30, 3), ("a", "P2", "A07", False, 10, 1),
+        ("sister", "P1", "A02", True, 10, 9), ("sister", "P2", "A02", True, 10, 9),
+        ("sister", "P1", "A07", False, 10, 1),
+        ("empty", "P1", "A03", True, 9, 1), ("empty", "P2", "A03", False, 0, 0),
+        ("empty", "P2", "A07", False, 9, 1),
+    ]  # fmt: skip
+    names = ["condition", "plate", "well", "is_treated", "n_nuclei", "n_called"]
+    found = compare_positions(pd.DataFrame(rows, columns=names))
+    assert found == {"a": pytest.approx(7 / 10 - 4 / 40)}, "the others have no such wells"
+    assert compare_positions(pd.DataFrame(columns=names)) == {}
 
 
 @pytest.mark.slow

@@ -215,6 +215,27 @@ def test_a_toxic_gene_is_tested_against_controls_of_as_few_nuclei(tmp_path: Path
     assert row["change"] < -3
 
 
+def test_a_gene_called_for_its_place_is_told_by_the_controls_there(tmp_path: Path) -> None:
+    """A01 is bright on every plate; G00 is there on two, a control on the third."""
+    rest = [*GENES[2:], *["ctrl"] * 10]
+    layout = lay_out(
+        {
+            "P1": ["G00", "G01", *rest],
+            "P2": ["G00", "G01", *rest],
+            "P3": ["ctrl", "G00", "G01", *rest],
+        }
+    )
+    experiment = write_features(tmp_path, layout)
+    for plate in ("P1", "P2", "P3"):
+        url = experiment.part_url("features", f"{plate}/A01")
+        table = tables.read_table(url)
+        tables.write_table(url, table.assign(area_um2=table["area_um2"] + np.float32(2)))
+    ranking = screen_features(experiment)[""].set_index("condition")
+    assert ranking.loc["G00", "score"] > 0.65
+    assert ranking.loc["G00", "position_calls"] > 0.3
+    assert abs(ranking["position_calls"].drop("G00")).median() < 0.2
+
+
 @pytest.mark.parametrize(("rule", "expected"), [("top", 2), ("knee", 3)])
 def test_other_rules_call_by_score(rule: str, expected: int, tmp_path: Path) -> None:
     layout = shuffled([*GENES, *["ctrl"] * 10], plates=4)

@@ -49,14 +49,22 @@ def _draw_screen(screen: ScreenResult) -> dict[str, Any]:
         "rank": "rank", "condition": "condition", "gene": "gene", "kind": "kind", "score": "score",
         "ci_low": "95 % from", "ci_high": "to", "spread": "spread", "auc": "AUC",
         "p_value": "p", "fdr": "FDR", "impactful": "impactful", "feature": "feature",
-        "change": "change", "n_folds": "folds", "n_wells": "wells", "n_nuclei": "nuclei",
-        "note": "note",
+        "change": "change", "position_calls": "at its place", "n_folds": "folds",
+        "n_wells": "wells", "n_nuclei": "nuclei", "note": "note",
     }  # fmt: skip
     moved = "feature and change: what moved most, in standard deviations of the null; "
     if not ranking["feature"].astype(bool).any():
         columns.pop("feature")
         columns.pop("change")
         moved = ""
+    place = (
+        "at its place: share called treated of control wells at the condition's positions on "
+        "other plates, minus that of its other control wells (well above 0: it may be called for "
+        "its place); "
+    )
+    if not ranking["position_calls"].notna().any():
+        columns.pop("position_calls")
+        place = ""
     if not ranking["gene"].astype(bool).any():
         columns.pop("gene")
     if not ranking["note"].astype(bool).any():
@@ -76,8 +84,8 @@ def _draw_screen(screen: ScreenResult) -> dict[str, Any]:
             f"All conditions of '{screen.stage.title}'. Score: mean held-out balanced accuracy "
             "over folds (0.5 is guessing, 1 is perfect), with its interval when wells are drawn "
             "anew; spread: standard deviation of the folds; AUC: area under the ROC curve; "
-            f"{moved}nuclei: held-out nuclei of the condition over folds.",
-            scores=("score", "95 % from", "to", "spread", "AUC", "change"),
+            f"{moved}{place}nuclei: held-out nuclei of the condition over folds.",
+            scores=("score", "95 % from", "to", "spread", "AUC", "change", "at its place"),
         ),
         "left_out": html.table(
             screen.left_out, f"What '{screen.stage.title}' did not use, or not compare."
