@@ -91,6 +91,41 @@ def open_dataset(plan: Hashable, read: Read, *, device: str) -> Dataset:
     return open_cache(share_memory()).get((plan, device), make)
 
 
+class _Kept(NamedTuple):
+    """An array in the cache."""
+
+    values: np.ndarray
+
+    @property
+    def n_bytes(self) -> int:
+        """The memory it takes."""
+        return self.values.nbytes
+
+
+def open_crops(well: Hashable, read: Callable[[], np.ndarray]) -> np.ndarray:
+    """Give the crops of a well, from this process' memory where a unit before read them.
+
+    Controls are compared with many conditions, and a condition has as many units as folds.
+
+    Parameters
+    ----------
+    well
+        Which crops, the version of what is on disk included.
+    read
+        Reads them.
+
+    Returns
+    -------
+    ndarray
+        Read-only: others have it too.
+    """
+    from i2r.models.pools import open_cache
+
+    kept = open_cache(share_memory()).get(well, lambda: _Kept(read()))
+    kept.values.setflags(write=False)
+    return kept.values
+
+
 def make_pool(arrays: Arrays) -> "NucleusPool":
     """Make tensors of what was read, in the memory that it is in."""
     import torch

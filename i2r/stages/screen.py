@@ -1,6 +1,7 @@
 """Score every perturbation: how well its nuclei can be told from the controls'."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from statistics import median
 from typing import ClassVar, Literal
 
@@ -17,6 +18,7 @@ from i2r.lazy.contrasts import (
     describe_conditions,
     list_copied,
 )
+from i2r.lazy.datasets import open_crops
 from i2r.lazy.ranking import Rule
 from i2r.lazy.screening import FastPlan, score_screen
 from i2r.lazy.training import FoldPlan, score_fold
@@ -27,7 +29,8 @@ from i2r.stages.published import build_published
 from i2r.stages.starts import explain_start, find_weights
 from i2r.store import files
 from i2r.store.experiment import Experiment
-from i2r.store.features import read_features, read_piece
+from i2r.store.features import choose_crops, read_features
+from i2r.store.nuclei import read_channels
 from i2r.store.pools import count_crops
 from i2r.store.scores import write_fast, write_scores
 
@@ -239,12 +242,14 @@ class Screen(Stage):
         if self.method == "published":
             return build_published(self, experiment, contrast, int(fold))
         crop = self.needed("crop")
+        found = {well: experiment.ledger.entry(crop, well) for well in contrast.keys}
+        stamps = {w: e.fingerprint for w, e in found.items() if e is not None and e.event == "done"}
         usable = [
             piece
             for piece in zip(
                 contrast.keys, contrast.fields, contrast.is_treated, contrast.folds, strict=True
             )
-            if experiment.ledger.result(crop, piece[0]) is not None
+            if piece[0] in stamps
         ]
         plate, _ = experiment.locate(contrast.keys[0])
         plan = FoldPlan(
@@ -257,8 +262,11 @@ class Screen(Stage):
         )
         most = self.limit_nuclei(experiment, contrast, by_field=self.split_by == "field")
         crops = [
-            delayed(read_piece)(
-                url, channels=plan.channels,
+            delayed(choose_crops)(
+                delayed(open_crops)(
+                    (url, plan.channels, stamps[well]),
+                    partial(read_channels, url, channels=plan.channels),
+                ),
                 part_url=experiment.part_url(crop, well), field=field,
                 most=most.get(_split(experiment, well)[0]) if treated else None,
                 seed=seed_sequence(self.seed, self.title, f"{condition}/{well}/{field}"),

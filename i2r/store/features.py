@@ -1,6 +1,5 @@
 """What is known of the nuclei of one well: their crops, features or embeddings."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -8,32 +7,29 @@ import numpy.typing as npt
 
 from i2r.store import files, tables
 from i2r.store.arrays import read_array
-from i2r.store.nuclei import read_channels
 
 PLACE = ("plate", "well", "field", "label", "crop")
 
 
-def read_piece(
-    url: str,
+def choose_crops(
+    crops: npt.NDArray[np.unsignedinteger[Any]],
     *,
-    channels: Sequence[int],
     part_url: str,
     field: str,
     most: int | None = None,
     seed: np.random.SeedSequence | None = None,
 ) -> npt.NDArray[np.unsignedinteger[Any]]:
-    """Read some channels of a well's crops, shape (nucleus, c, y, x).
+    """Choose of a well's crops, shape (nucleus, c, y, x), those that a comparison uses.
 
     Parameters
     ----------
-    url, channels
-        Where the crops are, and which of their channels.
+    crops
+        All of the well.
     part_url, field
         The well's part of the crop table, and the one field that is wanted; "" for all.
     most, seed
         The most nuclei wanted, drawn from the seed, in their order; None for all.
     """
-    crops = read_channels(url, channels=channels)
     if field:
         table = tables.read_table(part_url, columns=["field", "crop"])
         here = (table["field"] == field) & (table["crop"] >= 0)

@@ -1,6 +1,7 @@
 """The screen: who is compared with whom, and that no well is on both sides of a split."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -183,3 +184,30 @@ def test_scores_of_every_fold_are_kept(screened_original: Path) -> None:
         assert (rows["n_test_treated"] > 0).all()
         assert rows["n_test_treated"].sum() == ranking.loc[condition, "n_nuclei"]
         assert rows["n_test_treated"].sum() <= len(crops)
+
+
+def test_the_wells_of_a_condition_are_read_once_for_all_its_folds(
+    cropped: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import i2r.stages.screen as module
+
+    read, seen = module.read_channels, []
+
+    def note(url: str, **options: Any) -> np.ndarray:
+        seen.append(url)
+        return read(url, **options)
+
+    monkeypatch.setattr(module, "read_channels", note)
+    experiment = open_experiment(str(cropped))
+    screen = Screen(n_folds=2, control_draws=0, max_steps=2, needs=("crop",))
+    for key in ("active/0", "active/1", "inert/0"):
+        screen.build(experiment, key).compute(scheduler="sync")
+    contrasts = screen.contrasts(experiment)
+    wells = {*contrasts["active"].keys, *contrasts["inert"].keys}
+    assert sorted(seen) == sorted(experiment.crops_url("crop", key) for key in wells)
+    writer = LedgerWriter(experiment.ledger, 99)
+    for key in wells:
+        writer.write("crop", key, "done", "another", result={"nuclei": 1})
+    writer.close()
+    screen.build(open_experiment(str(cropped)), "active/0").compute(scheduler="sync")
+    assert len(seen) == len(wells) + len(contrasts["active"].keys), "cut anew, so read anew"
