@@ -191,9 +191,9 @@ def _fill_histogram(
             odd[np.int32((row[x + 1] - low) * scale)] += 1
         if width % 2:
             even[np.int32((row[width - 1] - low) * scale)] += 1
-    even += odd
-    even[n_bins - 1] += even[n_bins]
-    counts[:] = even[:n_bins]
+    for k in range(n_bins):
+        counts[k] = even[k] + odd[k]
+    counts[n_bins - 1] += even[n_bins] + odd[n_bins]
     return low, high
 
 
@@ -307,7 +307,9 @@ def _maximum_of_blocks(image: npt.NDArray[np.float32], block_px: int) -> npt.NDA
     )
     columns = np.empty(width, dtype=np.float32)
     for i in range(out.shape[0]):
-        columns[:] = image[i * block_px]
+        first = image[i * block_px]
+        for x in range(width):
+            columns[x] = first[x]
         for y in range(i * block_px + 1, min((i + 1) * block_px, height)):
             row = image[y]
             for x in range(width):

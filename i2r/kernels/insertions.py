@@ -186,7 +186,7 @@ def gather_prizes(net: Network, tree: Tree, least: float) -> float:
         else:
             _spread(net, tree, heap, v, 0.0, done, gain, came, came_edge)
     while heap.size[0]:
-        v = heap.item[0]
+        v = 0 + heap.item[0]  # of 64 bit
         distance = heap.key[v]
         if distance > highest:
             # What was paid so far is more than any prize can bring back at once.

@@ -23,7 +23,7 @@ def check_listed(
     Returns
     -------
     labels, label_ids, bbox
-        Contiguous: labels int32 or int64, the others int64.
+        Contiguous: labels int32 or int64, the others copies, int64.
 
     Raises
     ------
@@ -34,8 +34,9 @@ def check_listed(
         raise ValueError(
             f"nuclei: labels are {labels.dtype} of shape {labels.shape}, expected integers (y, x)."
         )
-    ids: npt.NDArray[np.int64] = np.asarray(label_ids, dtype=np.int64)
-    boxes: npt.NDArray[np.int64] = np.asarray(bbox, dtype=np.int64)
+    # Copies: columns of a table may be read-only, for which kernels would be compiled once more.
+    ids: npt.NDArray[np.int64] = np.array(label_ids, dtype=np.int64)
+    boxes: npt.NDArray[np.int64] = np.array(bbox, dtype=np.int64, order="C")
     if ids.ndim != 1 or boxes.shape != (ids.size, 4):
         raise ValueError(
             f"nuclei: labels are {ids.shape} and boxes {boxes.shape}, expected (n,) and (n, 4)."
@@ -49,7 +50,7 @@ def check_listed(
         )
     if labels.dtype != np.int32:
         labels = labels.astype(np.int64)  # two compiled versions instead of eight
-    return np.ascontiguousarray(labels), ids, np.ascontiguousarray(boxes)
+    return np.ascontiguousarray(labels), ids, boxes
 
 
 def check_finite(image: npt.NDArray[np.number]) -> None:

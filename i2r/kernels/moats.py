@@ -108,7 +108,7 @@ def grow_moats(
     queue, growing = _start_queue(sides, clusters)
     forest = np.empty(max(n - 1, 0), np.int64)
     while growing > (0 if root >= 0 else 1):
-        node = queue.item[0]
+        node = 0 + queue.item[0]  # of 64 bit
         time = max(time, queue.key[node])
         if node >= 2 * m + n:
             _stop(clusters, queue, node, node - 2 * m - n, clusters.ends[node - 2 * m - n])

@@ -48,8 +48,9 @@ def measure_neighbourhood(
     if radius_px <= 0:
         raise ValueError(f"neighbourhood: the radius is {radius_px} px, expected more than 0.")
     measured = _measure_neighbourhood(
-        np.asarray(centroid_y_px, dtype=np.float64),
-        np.asarray(centroid_x_px, dtype=np.float64),
+        # Copies: see `i2r.kernels.listed.check_listed`.
+        np.array(centroid_y_px, dtype=np.float64),
+        np.array(centroid_x_px, dtype=np.float64),
         shape[0],
         shape[1],
         float(radius_px),

@@ -141,7 +141,13 @@ def _find_label_runs(
         if n + width > ids.size:
             more_ids = np.empty(2 * ids.size + width, dtype=np.int64)
             more_runs = np.empty((3, more_ids.size), dtype=np.int32)
-            more_ids[:n], more_runs[:, :n] = ids[:n], runs[:, :n]
+            for k in range(n):
+                more_ids[k] = ids[k]
+                more_runs[0, k], more_runs[1, k], more_runs[2, k] = (
+                    runs[0, k],
+                    runs[1, k],
+                    runs[2, k],
+                )
             ids, runs = more_ids, more_runs
         before, after, target = row[: width - 1], row[1:], differs[1:width]
         for k in range(after.size):

@@ -238,7 +238,9 @@ def _trace_outline(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
                     seen[right_y, right_x] = True
                 if n == sides.shape[0]:
                     longer = np.empty((2 * n, 4), dtype=np.int64)
-                    longer[:n] = sides
+                    for k in range(n):
+                        for part in range(4):
+                            longer[k, part] = sides[k, part]
                     sides = longer
                 sides[n, 0], sides[n, 1] = 2 * y - 1 + dy, 2 * x - 1 + dx
                 sides[n, 2], sides[n, 3] = left_y, left_x
@@ -270,7 +272,9 @@ def _resample_outline(outline: npt.NDArray[np.float64]) -> npt.NDArray[np.float6
         while length[k + 1] <= at:
             k += 1
         part = (at - length[k]) / (length[k + 1] - length[k])
-        places[place] = outline[k] + part * (outline[(k + 1) % n] - outline[k])
+        after = outline[(k + 1) % n]
+        places[place, 0] = outline[k, 0] + part * (after[0] - outline[k, 0])
+        places[place, 1] = outline[k, 1] + part * (after[1] - outline[k, 1])
     return places
 
 

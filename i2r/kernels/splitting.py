@@ -190,8 +190,9 @@ def _weigh_landscape(
     top, left = y[0], x0.min()
     height, width = landscape.shape
     smoothed = np.empty((height, width), dtype=np.float32)
-    window = brightness[top : top + height, left : left + width]
-    smooth_rows(window, weights, np.float32(0), False, smoothed)
+    # As whole images are, in memory and type: what is compiled for them serves here too.
+    window = brightness[top : top + height, left : left + width].copy()
+    smooth_rows(window, weights, np.float32(0), bool(height < 0), smoothed)
     total = 0.0
     for run in range(y.size):
         for x in range(x0[run] - left, x1[run] - left):

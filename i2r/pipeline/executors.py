@@ -3,7 +3,8 @@
 import queue
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from types import TracebackType
@@ -14,6 +15,7 @@ import psutil
 from i2r.cluster import AnyCluster, Group, JobClusterSpec
 from i2r.errors import I2RError, InputError
 from i2r.pipeline.startup import Say, start_cluster
+from i2r.stages.rehearsal import deal_rehearsals, rehearse
 from i2r.store import files
 
 if TYPE_CHECKING:
@@ -82,6 +84,9 @@ class InProcess:
         """Run the function now."""
         self._finished.append(Finished(handle, function(argument, "this process"), None))
 
+    def rehearse(self, verbs: Sequence[str]) -> None:
+        """Nothing: one process compiles what it needs when it needs it."""
+
     def wait(self, timeout_s: float) -> list[Finished]:
         """Return what has run."""
         finished, self._finished = self._finished, []
@@ -112,6 +117,7 @@ class OnCluster:
     def __init__(self, spec: AnyCluster, *, say: Say = lambda line: None) -> None:
         self._queue: queue.SimpleQueue[Finished] = queue.SimpleQueue()
         self._futures: dict[int, Future] = {}
+        self._rehearsals: list[Future] = []
         self._spec = spec
         with ExitStack() as stack:
             self._client, self._keeper = start_cluster(spec, stack, say=say)
@@ -208,6 +214,34 @@ class OnCluster:
         except (Exception, CancelledError) as error:
             self._queue.put(Finished(handle, None, error))
 
+    def rehearse(self, verbs: Sequence[str]) -> None:
+        """Have the CPU workers of every machine compile kernels, each a part of them.
+
+        Nobody waits for that: a unit that comes first compiles for itself. Workers of jobs come
+        when the batch system lets them, so nothing can be dealt out among them.
+        """
+        if isinstance(self._spec, JobClusterSpec):
+            return
+        workers = self._client.scheduler_info(n_workers=-1)["workers"]
+        by_host = defaultdict[str, list[str]](list)
+        for address, worker in workers.items():
+            if worker["resources"].get(_RESOURCE["cpu"], 0):
+                by_host[worker["host"]].append(address)
+        for addresses in by_host.values():
+            for address, part in zip(
+                addresses, deal_rehearsals(verbs, len(addresses)), strict=True
+            ):
+                if part:
+                    future = self._client.submit(
+                        rehearse,
+                        part,
+                        key=f"rehearsal-{address}",
+                        pure=False,
+                        workers=[address],
+                        resources={_RESOURCE["cpu"]: 1},
+                    )
+                    self._rehearsals.append(future)
+
     def ask_all(self, function: Callable[..., Any], argument: object) -> tuple[Any, ...]:
         """Call ``function(argument, worker)``, with Dask's worker, on all of them."""
         answers = self._client.run(_on_worker_itself, function, argument)
@@ -264,7 +298,7 @@ class OnCluster:
     def close(self) -> None:
         """Cancel what runs, close the client and stop the workers that were started here."""
         if self._client.status == "running":
-            self._client.cancel(list(self._futures.values()), force=True)
+            self._client.cancel([*self._futures.values(), *self._rehearsals], force=True)
         self._stack.close()
 
 

@@ -21,6 +21,7 @@ from i2r.pipeline.states import fold_ledger
 from i2r.pipeline.units import UnitGraph
 from i2r.stages.base import FINISH, Stage
 from i2r.stages.convert import Convert
+from i2r.stages.rehearsal import choose_rehearsals
 from i2r.store import files
 from i2r.store.experiment import Experiment, check_target, has_experiment, open_experiment
 from i2r.store.layout import empty_layout, empty_sources
@@ -150,6 +151,7 @@ def run_pipeline(
                 if wants_gpu and not executor.slots("gpu"):
                     say("no GPU worker: GPU stages run on the CPU workers")
                 experiment.save_description()
+                executor.rehearse(choose_rehearsals(s for s in pipeline.stages if preview[s.title]))
                 run = experiment.ledger.last_run + 1
                 with ExitStack() as stack:
                     if performance_report:

@@ -1,4 +1,13 @@
 """Stages: one module per verb, found by its path."""
 
-NO_STAGES = ("answers", "base", "comparisons", "pictures", "published", "references", "starts")
+NO_STAGES = (
+    "answers",
+    "base",
+    "comparisons",
+    "pictures",
+    "published",
+    "references",
+    "rehearsal",
+    "starts",
+)
 """Modules beside the stages."""

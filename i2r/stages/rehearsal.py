@@ -1,0 +1,157 @@
+"""Kernels called once on a few pixels, so that they are compiled: no stage.
+
+Numba compiles a kernel when it is first called and keeps it on disk for all later runs. On the
+first run all workers of a machine would come to the same kernels at the same time and each compile
+all of them; so a run has every machine rehearse first, each of its workers another part.
+"""
+
+from collections.abc import Callable, Iterable
+from types import MappingProxyType
+
+import numpy as np
+import numpy.typing as npt
+
+from i2r.stages.base import Stage
+
+SIZE_PX = 64
+# Two nuclei that touch, so that they are split, one at the border, one by itself.
+_DISKS = ((20, 20, 8), (20, 33, 8), (45, 2, 6), (48, 45, 9))
+
+
+def draw_nuclei() -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.int32]]:
+    """Draw a field as cameras give it, 16 bit, and its label image; both (y, x)."""
+    y, x = np.mgrid[:SIZE_PX, :SIZE_PX]
+    image = 100.0 + (y + x) % 7
+    labels = np.zeros(image.shape, dtype=np.int32)
+    for label, (centre_y, centre_x, radius) in enumerate(_DISKS, start=1):
+        inside = (y - centre_y) ** 2 + (x - centre_x) ** 2 < radius**2
+        image += 1000 * inside
+        labels[inside] = label
+    return image.astype(np.uint16), labels
+
+
+def rehearse_quality() -> None:
+    """Measure a field."""
+    from i2r.kernels.quality import measure_quality
+
+    measure_quality(draw_nuclei()[0])
+
+
+def rehearse_illuminate() -> None:
+    """Estimate a function and divide by it."""
+    from i2r.kernels.illumination import bin_field, correct_plane
+
+    image, _ = draw_nuclei()
+    bin_field(image, block_px=4)
+    correct_plane(image, np.ones(image.shape, dtype=np.float32))
+
+
+def rehearse_segment() -> None:
+    """Segment a field by thresholds and measure its nuclei."""
+    from i2r.lazy.nuclei import Place, measure_block
+    from i2r.stages.segment import Segment
+
+    image, _ = draw_nuclei()
+    labels = Segment(channel="").segmenter(1.0)(image)
+    measure_block(
+        image[None, None],
+        labels[None],
+        place=Place("", ""),
+        fields=["1"],
+        channels=["1"],
+        pixel_size_um=1.0,
+    )
+
+
+def rehearse_crop() -> None:
+    """Cut crops of a field."""
+    from i2r.kernels.crops import cut_crops
+
+    image, labels = draw_nuclei()
+    ids, bbox = _list_nuclei(labels)
+    cut_crops(image[None], labels, label_ids=ids, bbox=bbox, size_px=32, masked=True)
+
+
+def rehearse_features() -> None:
+    """Measure the features of a field's nuclei."""
+    from i2r.kernels.chromatin import measure_chromatin
+    from i2r.kernels.moments import measure_hu_moments
+    from i2r.kernels.neighbourhood import measure_neighbourhood
+    from i2r.kernels.outlines import measure_outlines
+    from i2r.kernels.texture import measure_texture
+
+    image, labels = draw_nuclei()
+    ids, bbox = _list_nuclei(labels)
+    y, x = (bbox[:, :2] + bbox[:, 2:]).T / 2.0
+    measure_outlines(labels, label_ids=ids, bbox=bbox)
+    measure_hu_moments(labels, label_ids=ids, bbox=bbox)
+    measure_chromatin(image, labels, label_ids=ids, bbox=bbox)
+    measure_texture(image, labels, label_ids=ids, bbox=bbox, distances_px=[1])
+    measure_neighbourhood(y, x, shape=labels.shape, radius_px=10.0)
+
+
+def rehearse_interactome() -> None:
+    """Find a tree in a network of a few genes, and improve it."""
+    from i2r.kernels.steiner import solve_pcst
+
+    ring = np.arange(6)
+    edges = np.stack([ring, (ring + 1) % 6], axis=1)
+    solve_pcst(edges, np.ones(6), np.array([2.0, 0.0, 2.0, 0.0, 0.0, 2.0]))
+
+
+def _list_nuclei(
+    labels: npt.NDArray[np.int32],
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Give labels (n,) and bounding boxes (n, 4)."""
+    ids = np.arange(1, labels.max() + 1)
+    places = [np.argwhere(labels == label) for label in ids]
+    return ids, np.array([[*p.min(axis=0), *(p.max(axis=0) + 1)] for p in places])
+
+
+REHEARSALS: MappingProxyType[str, tuple[Callable[[], None], float]] = MappingProxyType(
+    {
+        "interactome": (rehearse_interactome, 30.0),
+        "features": (rehearse_features, 20.0),
+        "segment": (rehearse_segment, 14.0),
+        "quality": (rehearse_quality, 1.0),
+        "crop": (rehearse_crop, 1.0),
+        "illuminate": (rehearse_illuminate, 0.5),
+    }
+)
+"""By verb: what calls a stage's kernels, and about how many seconds they take to compile."""
+
+
+def choose_rehearsals(stages: Iterable[Stage]) -> list[str]:
+    """List the verbs of `REHEARSALS` among some stages; networks and masks need no threshold."""
+    verbs = {s.stage for s in stages if getattr(s, "method", "") not in ("unet", "import")}
+    return [verb for verb in REHEARSALS if verb in verbs]
+
+
+def deal_rehearsals(verbs: Iterable[str], hands: int) -> list[list[str]]:
+    """Deal stages out so that everybody has about as much to compile.
+
+    Parameters
+    ----------
+    verbs
+        Of stages in `REHEARSALS`.
+    hands
+        How many workers there are.
+
+    Returns
+    -------
+    list of list of str
+        One list for each, the longest compilations first.
+    """
+    dealt: list[list[str]] = [[] for _ in range(hands)]
+    seconds = [0.0] * hands
+    for verb in sorted(verbs, key=lambda verb: -REHEARSALS[verb][1]):
+        least = seconds.index(min(seconds))
+        dealt[least].append(verb)
+        seconds[least] += REHEARSALS[verb][1]
+    return dealt
+
+
+def rehearse(verbs: Iterable[str]) -> None:
+    """Call the kernels of some stages, which compiles those that no earlier run has."""
+    for verb in verbs:
+        REHEARSALS[verb][0]()
