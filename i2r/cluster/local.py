@@ -30,7 +30,9 @@ def count_gpus() -> int:
 
 def start_local(spec: ClusterSpec) -> Any:
     """Start a scheduler and Nannies on this machine, all on localhost."""
-    from distributed import Nanny, Scheduler, SpecCluster
+    from distributed import Scheduler, SpecCluster
+
+    from i2r.cluster.nannies import PatientNanny
 
     security = make_security(spec)
     n_gpus = count_gpus() if spec.gpu.n_workers == "auto" else 0
@@ -47,7 +49,7 @@ def start_local(spec: ClusterSpec) -> Any:
                 {"CPU": settings.nthreads, "GPU": 0} if group == "cpu" else {"CPU": 0, "GPU": 1}
             )
             workers[f"{group}-{index}"] = {
-                "cls": Nanny,
+                "cls": PatientNanny,
                 "options": {
                     "nthreads": settings.nthreads,
                     "memory_limit": limit,

@@ -1,0 +1,32 @@
+"""The end of workers on a busy machine."""
+
+import psutil
+import pytest
+from distributed import Nanny, Scheduler, SpecCluster
+
+from i2r.cluster.nannies import PatientNanny
+
+# No process is gone by then, so every kill runs out of time.
+AT_ONCE_S = 1e-4
+
+
+@pytest.mark.parametrize(("kind", "is_patient"), [(Nanny, False), (PatientNanny, True)])
+def test_a_worker_that_takes_its_time_to_die_is_waited_for(
+    kind: type[Nanny], is_patient: bool
+) -> None:
+    options = {"nthreads": 1, "host": "127.0.0.1", "dashboard_address": None}
+    scheduler = {
+        "cls": Scheduler,
+        "options": {"host": "127.0.0.1", "port": 0, "dashboard_address": "127.0.0.1:0"},
+    }
+    with SpecCluster(
+        workers={"a": {"cls": kind, "options": options}}, scheduler=scheduler, silence_logs=40
+    ) as cluster:
+        nanny = cluster.workers["a"]
+        pid = nanny.pid
+        if is_patient:
+            cluster.sync(nanny.kill, timeout=AT_ONCE_S)
+            assert not psutil.pid_exists(pid)
+        else:
+            with pytest.raises(TimeoutError):
+                cluster.sync(nanny.kill, timeout=AT_ONCE_S)
