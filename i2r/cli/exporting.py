@@ -97,6 +97,8 @@ def _export_network(experiment: "Experiment", target: Path, name: str | None, *,
 
 
 def _export_tables(experiment: "Experiment", target: Path, name: str | None, *, yes: bool) -> str:
+    from i2r.store.results import find_table
+
     if name is not None:
         table = experiment.layout if name == "layout" else experiment.table(name)
         confirm_overwriting(target, yes=yes)
@@ -104,7 +106,15 @@ def _export_tables(experiment: "Experiment", target: Path, name: str | None, *, 
         return f"{len(table):,} rows"
     if target.exists() and not target.is_dir():
         raise InputError(f"{target}: found a file, expected a folder for all tables. Name one.")
-    names = [*experiment.tables(), "layout"]
+    names, unfinished = ["layout"], []
+    for each in experiment.tables():
+        try:
+            find_table(experiment, each)
+            names.append(each)
+        except InputError:
+            unfinished.append(each)
+    if unfinished:
+        say(f"not complete, left out: {', '.join(unfinished)}")
     for each in (found for found in names if (target / f"{found}.csv").exists()):
         confirm_overwriting(target / f"{each}.csv", yes=yes)
     target.mkdir(exist_ok=True)

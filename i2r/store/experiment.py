@@ -16,10 +16,12 @@ from i2r.store.layout import conditions
 from i2r.store.ledger import Ledger
 from i2r.store.networks import read_network
 from i2r.store.plate import Plate
+from i2r.store.results import open_result, read_result
 from i2r.store.source_table import SourcesByKey
 from i2r.types import unit_key
 
 if TYPE_CHECKING:
+    import dask.dataframe as dd
     import networkx as nx
     import xarray
 
@@ -233,8 +235,8 @@ class Experiment:
     def table(self, name: str, *, columns: list[str] | None = None) -> pd.DataFrame:
         """Read a result table whole.
 
-        A stage's own table is read from its merged files where the stage is complete, otherwise
-        from the parts of the units that are done: never from what is half-written.
+        It is read from its merged files where the stage is complete, otherwise from the parts of
+        the units that are done: never from what is half-written.
 
         Parameters
         ----------
@@ -248,27 +250,11 @@ class Experiment:
         InputError
             If there is no such table.
         """
-        done = self.ledger.done_keys(name)
-        # Wells and plates that the layout does not list any more do not count.
-        done = [key for key in done if key in self.wells] or done
-        if done and not self.ledger.is_merged(name):
-            urls = [self.part_url(name, key) for key in done]
-            # Some stages have no table of their own before their last unit is done.
-            urls = urls if any(files.exists(url) for url in urls) else []
-        else:
-            folder = self.path("tables", name)
-            found = [n for n in files.list_folder(folder) if n.endswith(".parquet")]
-            listed = {self.table_url(name, plate) for plate in ("", *self.plates)}
-            urls = sorted(url for n in found if (url := files.join_url(folder, n)) in listed)
-        if not urls:
-            known = ", ".join(self.tables()) or "none yet"
-            raise InputError(f"{self.url}: no table {name!r}; there are: {known}.")
-        try:
-            return tables.concatenate([tables.read_table(url, columns=columns) for url in urls])
-        except FileNotFoundError as error:
-            raise InputError(
-                f"{self.url}: a part of the table {name!r} is missing. 'i2r validate' says which."
-            ) from error
+        return read_result(self, name, columns=columns)
+
+    def lazy_table(self, name: str, *, columns: list[str] | None = None) -> "dd.DataFrame":
+        """Open a result table as a dask dataframe, a partition per plate; see `table`."""
+        return open_result(self, name, columns=columns)
 
     def networks(self) -> list[str]:
         """List the networks there are."""

@@ -259,3 +259,17 @@ def test_networks_as_graphml(cli: Cli, cropped: Path, tmp_path: Path) -> None:
 def test_there_must_be_a_folder_to_write_in(cli: Cli, cropped: Path, tmp_path: Path) -> None:
     code, said = cli("export", cropped, "--format", "csv", "-o", tmp_path / "no" / "x")
     assert (code, "Make it first" in said) == (2, True)
+
+
+def test_a_table_that_is_not_complete_is_left_out_and_named(
+    cli: Cli, screened: Path, tmp_path: Path
+) -> None:
+    writer = LedgerWriter(open_experiment(str(screened)).ledger, 2)
+    writer.write("screen", "active/0", "done", "x")
+    writer.close()
+    code, output = cli("export", str(screened), "--format", "csv", "-o", str(tmp_path / "t"))
+    assert code == 0
+    assert "not complete, left out: screen" in output
+    names = {path.stem for path in (tmp_path / "t").iterdir()}
+    assert {"layout", "segment"} <= names
+    assert "screen" not in names

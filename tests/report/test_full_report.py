@@ -11,6 +11,7 @@ import yaml
 from i2r.pipeline.spec import load_pipeline
 from i2r.report.page import find_sections
 from i2r.simulation import PRESETS, write_screen
+from i2r.store.experiment import open_experiment
 from tests.conftest import run_here
 from tests.report.test_browser import BROWSER, browse, find_console_lines
 
@@ -96,6 +97,13 @@ def test_every_section_is_there_and_its_numbers_are_files(experiment: Path) -> N
     steps = pd.read_csv(experiment / "report" / "accounting" / "nuclei-crop.csv")
     losses = steps.loc[steps["kind"] == "loss", "count"].sum()
     assert steps["count"].iloc[0] - losses == steps["count"].iloc[-1]
+
+
+def test_every_table_that_is_listed_can_be_read(experiment: Path) -> None:
+    opened = open_experiment(str(experiment))
+    for name in opened.tables():
+        table = opened.table(name)
+        assert len(opened.lazy_table(name).compute(scheduler="sync")) == len(table)
 
 
 @pytest.mark.parametrize("width", WIDTHS)

@@ -1,0 +1,89 @@
+"""Result tables of an experiment: which files hold one, read whole or opened lazily."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from i2r.errors import InputError
+from i2r.store import files, tables
+
+if TYPE_CHECKING:
+    import dask.dataframe as dd
+
+    from i2r.store.experiment import Experiment
+
+
+def find_table(experiment: "Experiment", name: str) -> list[str]:
+    """List the files that hold a table, never one that is half-written.
+
+    Parameters
+    ----------
+    experiment
+        The experiment.
+    name
+        A stage's name, or the name of another table that it makes.
+
+    Returns
+    -------
+    list of str
+        The merged files, one per plate or one in all, where the stage is complete; otherwise the
+        parts of the units that are done, as of tables that are never merged.
+
+    Raises
+    ------
+    InputError
+        If there is no such table.
+    """
+    ledger = experiment.ledger
+    folder = experiment.path("tables", name)
+    found = [n for n in files.list_folder(folder) if n.endswith(".parquet")]
+    listed = {experiment.table_url(name, plate) for plate in ("", *experiment.plates)}
+    merged = sorted(url for n in found if (url := files.join_url(folder, n)) in listed)
+    done = ledger.done_keys(name)
+    is_own = bool(done)
+    if merged and (ledger.is_merged(name) or not is_own):
+        return merged
+    if not is_own:
+        # The stage that makes it is the one with the longest name that the table's begins with.
+        makers = [stage for stage in ledger.stages if name.startswith(f"{stage}-")]
+        keys = [ledger.done_keys(stage) for stage in sorted(makers, key=len, reverse=True)]
+        done = next(filter(None, keys), [])
+    # Wells and plates that the layout does not list any more do not count.
+    done = [key for key in done if key in experiment.wells] or done
+    urls = [experiment.part_url(name, key) for key in done]
+    # A part that is missing is an error where others are there; some stages make no such parts.
+    if not is_own:
+        urls = [url for url in urls if files.exists(url)]
+    if not any(map(files.exists, urls)):
+        known = ", ".join(experiment.tables()) or "none yet"
+        raise InputError(f"{experiment.url}: no table {name!r}; there are: {known}.")
+    return urls
+
+
+def read_result(
+    experiment: "Experiment", name: str, *, columns: Sequence[str] | None = None
+) -> pd.DataFrame:
+    """Read a table whole; see `find_table`."""
+    try:
+        parts = [tables.read_table(url, columns=columns) for url in find_table(experiment, name)]
+    except FileNotFoundError as error:
+        raise InputError(
+            f"{experiment.url}: a part of the table {name!r} is missing. 'i2r validate' says which."
+        ) from error
+    return tables.concatenate(parts)
+
+
+def open_result(
+    experiment: "Experiment", name: str, *, columns: Sequence[str] | None = None
+) -> "dd.DataFrame":
+    """Open a table without reading it, a partition per file; see `find_table`.
+
+    Only the first file that has rows is looked into, for the types of the columns.
+    """
+    import dask.dataframe as dd  # half a second
+
+    urls = find_table(experiment, name)
+    first = next((t for t in map(tables.read_table, urls) if len(t)), tables.read_table(urls[0]))
+    meta = first.iloc[:0] if columns is None else first.iloc[:0][list(columns)]
+    return dd.from_map(tables.read_table, urls, columns=columns, meta=meta)
