@@ -1,15 +1,17 @@
 """The command that starts an experiment: a pipeline and a layout to fill in."""
 
+import shlex
 from pathlib import Path
 
 import rich_click as click
 
+from i2r.cli.options import count_words
 from i2r.errors import InputError
 
 PIPELINE = """\
 # A pipeline for i2r: which stages run on your images, with which options.
 # 'i2r STAGE --help' lists a stage's options; paths are relative to this file.
-# Check what i2r finds:   i2r convert EXPERIMENT --dry-run ... or   i2r plan {name} EXPERIMENT
+# See what i2r finds:     i2r plan {name} EXPERIMENT
 # Run it, and resume it:  i2r run {name} EXPERIMENT
 seed: 0
 description: {description}
@@ -79,7 +81,7 @@ def init(
     )
     channels = sorted(images["channel"].unique())
     named = {name: "DNA" if len(channels) == 1 else name for name in channels}
-    target.mkdir(parents=True, exist_ok=True)
+    files.check_writable(str(target))
     wells = images[["plate", "well"]].drop_duplicates()
     wells.assign(perturbation="", gene="", dose="", role="").to_csv(layout, index=False)
     pattern_line = f"    pattern: {_quote(pattern)}\n" if pattern else ""
@@ -100,13 +102,15 @@ def init(
     )
     for note in notes:
         click.echo(f"note: {note}")
+    plates = count_words(images["plate"].nunique(), "plate")
+    run = shlex.join([str(pipeline), str(target / "experiment")])
     click.echo(
-        f"found {images['plate'].nunique()} plates, {len(wells)} wells, "
-        f"{len(images)} images, channels {', '.join(channels)}\n"
+        f"found {plates}, {count_words(len(wells), 'well')}, "
+        f"{count_words(len(images), 'image')}, channels {', '.join(channels)}\n"
         f"1. fill in {layout}: perturbation and role (treated, negative_control, ...) of wells\n"
         f"2. check {pipeline}: pixel size and channel names\n"
-        f"3. i2r plan {pipeline} {target / 'experiment'}\n"
-        f"4. i2r run {pipeline} {target / 'experiment'}"
+        f"3. i2r plan {run}\n"
+        f"4. i2r run {run}"
     )
 
 

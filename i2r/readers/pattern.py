@@ -7,6 +7,7 @@ from i2r.errors import InputError
 from i2r.readers import ReaderOptions, Sources, did_you_mean
 from i2r.readers.sheets import join_well
 from i2r.readers.sources import Found, build_sources
+from i2r.readers.suggestions import suggest_pattern
 from i2r.store import files
 
 GROUPS = ("plate", "well", "row", "column", "field", "channel", "z")
@@ -38,16 +39,18 @@ def scan(source: str, options: ReaderOptions) -> Sources:
     Raises
     ------
     InputError
-        If there is no pattern or it can't be read, if it matches nothing (with the three nearest
-        names), and for all that `build_sources` refuses.
+        If there is no pattern (with one that fits, if there is one) or it can't be read, if it
+        matches nothing (with the three nearest names), and for all that `build_sources` refuses.
     """
-    pattern = _compile(options.pattern)
     where = files.without_secrets(source)
+    if not options.pattern:
+        raise _no_pattern(where, source)
+    pattern = _compile(options.pattern)
     matches: dict[str, re.Match[str]] = {}
     others: list[str] = []
 
     def accept(path: str) -> bool:
-        match = pattern.search(path) if path.lower().endswith(SUFFIXES) else None
+        match = pattern.search(path) if _is_image(path) else None
         if match is None:
             others.append(path)
             return False
@@ -60,33 +63,29 @@ def scan(source: str, options: ReaderOptions) -> Sources:
         for file in files.find_files(base, accept)
     ]
     if not found:
-        raise _nothing_matches(where, pattern.pattern, others)
+        raise _nothing_matches(where, source, pattern.pattern, others)
     notes = [f"{len(others)} files ignored, for example {others[0]}"] if others else []
     return build_sources(found, options, where=source, notes=notes)
 
 
-def _compile(text: str | None) -> re.Pattern[str]:
+def _compile(text: str) -> re.Pattern[str]:
     """Compile the pattern and check the names of its groups."""
-    if not text:
-        raise InputError(
-            f"pattern: none given, expected a regular expression such as {_EXAMPLE}. Set 'pattern'."
-        )
     try:
         pattern = re.compile(text)
     except re.error as error:
         raise InputError(
-            f"pattern {text!r}: no regular expression ({error}). Write a point as '\\.'."
+            f"pattern '{text}': no regular expression ({error}). Write a point as '\\.'."
         ) from error
     for name in pattern.groupindex:
         if name not in GROUPS:
             raise InputError(
-                f"pattern {text!r}: found the group {name!r}, expected {', '.join(GROUPS)}."
+                f"pattern '{text}': found the group {name!r}, expected {', '.join(GROUPS)}."
                 f"{did_you_mean(name, GROUPS)}"
             )
     groups = set(pattern.groupindex)
     if "well" not in groups and not {"row", "column"} <= groups:
         raise InputError(
-            f"pattern {text!r}: found no well, expected the group 'well', or 'row' and 'column'. "
+            f"pattern '{text}': found no well, expected the group 'well', or 'row' and 'column'. "
             "Put (?P<well>...) around the well's name."
         )
     return pattern
@@ -105,16 +104,49 @@ def _name_file(match: re.Match[str], url: str, stat: files.Stat) -> Found:
     )
 
 
-def _nothing_matches(where: str, pattern: str, others: list[str]) -> InputError:
-    if not others:
+def _no_pattern(where: str, source: str) -> InputError:
+    """Say that a pattern is needed, and which one would read the files that are there."""
+    names = [file.path for file in files.find_files(files.normalise_url(source), _is_image)]
+    if not names:
+        return _nothing_there(where, source)
+    suggested = suggest_pattern(names)
+    fits = f"which fits all {len(names)} names" if suggested else "adapted to your names"
+    return InputError(
+        f"pattern: none given, expected a regular expression such as '{suggested or _EXAMPLE}', "
+        f"{fits} ({', '.join(names[:2])}, ...). Set 'pattern' (init: --pattern)."
+    )
+
+
+def _is_image(path: str) -> bool:
+    return path.lower().endswith(SUFFIXES)
+
+
+def _nothing_there(where: str, source: str) -> InputError:
+    """Say that a folder is missing, and which one is meant perhaps, or that it has no images."""
+    base = files.normalise_url(source).rstrip("/")
+    if files.exists(base):
         return InputError(
             f"{where}: found no files, expected a folder of images. Correct the source."
         )
+    parent, _, name = base.rpartition("/")
+    try:
+        beside = files.list_folder(parent)
+    except (OSError, InputError):  # nobody may look there: then there is nothing to suggest
+        beside = []
+    return InputError(
+        f"{where}: found no files, there is no such folder. Correct the source."
+        f"{did_you_mean(name, beside)}"
+    )
+
+
+def _nothing_matches(where: str, source: str, pattern: str, others: list[str]) -> InputError:
+    if not others:
+        return _nothing_there(where, source)
     # What is literal in the pattern is all that can resemble a name.
     literal = re.sub(r"\(\?P<\w+>|[\\()\[\]{}^$*+?|]", "", pattern)
-    images = [path for path in others if path.lower().endswith(SUFFIXES)] or others
+    images = [path for path in others if _is_image(path)] or others
     nearest = difflib.get_close_matches(literal, images[:_COMPARED], n=3, cutoff=0.0)
     return InputError(
-        f"{where}: the pattern {pattern!r} matches none of {len(others)} files; the nearest names "
+        f"{where}: the pattern '{pattern}' matches none of {len(others)} files; the nearest names "
         f"are {', '.join(map(repr, nearest))}. Correct the pattern."
     )

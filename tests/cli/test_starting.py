@@ -1,5 +1,6 @@
 """The newcomer's way: a folder of TIFFs, 'i2r init', a filled-in layout, a run, a report."""
 
+import shlex
 from pathlib import Path
 
 import pandas as pd
@@ -8,6 +9,7 @@ import yaml
 from click.testing import CliRunner
 
 from i2r.cli.group import i2r
+from i2r.errors import InputError
 from i2r.testing import write_plate
 
 PATTERN = r"(?P<plate>[^/]+)/(?P<well>[A-H]\d+)_s(?P<field>\d+)_(?P<channel>\w+)\.tif"
@@ -64,3 +66,21 @@ def test_init_touches_no_existing_file(tmp_path: Path) -> None:
     assert refused.exit_code == 1  # the command line's main turns it into one line and 2
     assert "exists already" in str(refused.exception)
     assert (folder / "layout.csv").read_text() == "mine"
+
+
+def test_init_prints_commands_that_a_shell_takes(tmp_path: Path) -> None:
+    plate = write_plate(tmp_path / "plate", wells=4, fields=1)
+    folder = tmp_path / "mein Screen"
+    said = CliRunner().invoke(i2r, ["init", str(folder), "--source", str(plate.load_data)]).output
+    command = next(line for line in said.splitlines() if line.startswith("4. ")).partition(" ")[2]
+    paths = [str(folder / "pipeline.yaml"), str(folder / "experiment")]
+    assert shlex.split(command) == ["i2r", "run", *paths]
+    assert said.startswith("found 1 plate, 4 wells, ")
+
+
+def test_init_where_nothing_can_be_written(tmp_path: Path) -> None:
+    plate = write_plate(tmp_path / "plate", wells=4, fields=1)
+    (tmp_path / "file").write_text("no folder")
+    arguments = ["init", str(tmp_path / "file" / "screen"), "--source", str(plate.load_data)]
+    with pytest.raises(InputError, match="can't be written"):
+        CliRunner().invoke(i2r, arguments, catch_exceptions=False)

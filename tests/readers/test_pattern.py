@@ -111,7 +111,7 @@ def test_pages_are_planes_when_names_have_none(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("pattern", "message"),
     [
-        (None, "none given"),
+        (None, "none given.* such as .* adapted to your names .*A01_s1_w2.tif"),
         ("(", "no regular expression"),
         (r"(?P<wel>\w+)", r"group 'wel'.*Did you mean 'well'\?"),
         (r"(?P<plate>\w+)", "found no well"),
@@ -128,7 +128,28 @@ def test_wrong_patterns_are_explained(tmp_path: Path, pattern: str | None, messa
 
 def test_nothing_there(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="found no files"):
-        scan(str(tmp_path / "missing"), ReaderOptions(pattern=WELL))
+        scan(str(tmp_path), ReaderOptions(pattern=WELL))
+    with pytest.raises(InputError, match="found no files, expected a folder of images"):
+        scan(str(tmp_path), ReaderOptions())
+
+
+@pytest.mark.parametrize("pattern", [WELL, None])
+def test_a_folder_that_is_not_there(tmp_path: Path, pattern: str | None) -> None:
+    (tmp_path / "Bilder für Zürich").mkdir()
+    with pytest.raises(InputError, match=r"no such folder.*Did you mean 'Bilder für Zürich'"):
+        scan(f"{tmp_path}/Bilder fur Zurich/", ReaderOptions(pattern=pattern))
+    with pytest.raises(InputError, match=r"no such folder\. Correct the source\.$"):
+        scan(f"{tmp_path}/other", ReaderOptions(pattern=pattern))
+
+
+def test_without_a_pattern_one_that_fits_is_suggested(tmp_path: Path) -> None:
+    touch(tmp_path, *(f"{w}_s{n}_w{c}.tif" for w in ("A1", "B12") for n in (1, 2) for c in (1, 2)))
+    with pytest.raises(InputError, match="fits all 8 names") as error:
+        scan(str(tmp_path), ReaderOptions())
+    suggested = str(error.value).split("'")[1]
+    images = scan(str(tmp_path), ReaderOptions(pattern=suggested)).images
+    assert images["well"].unique().tolist() == ["A01", "B12"]
+    assert len(images.drop_duplicates(["well", "field", "channel"])) == 8
 
 
 def test_names_that_are_no_wells_or_fields_are_listed(tmp_path: Path) -> None:

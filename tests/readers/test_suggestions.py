@@ -1,0 +1,64 @@
+"""Suggested patterns: what they read, and that there is none where names don't say enough."""
+
+import re
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from i2r.readers.suggestions import suggest_pattern
+from i2r.types import Well, parse_well
+
+NAMINGS: dict[str, Callable[[Well, int, int], str]] = {
+    "spaces": lambda w, f, c: f"Exp7 {w.row_name}{w.column} pos{f} {('DRAQ5', 'FKHR')[c]}.tif",
+    "metaxpress": lambda w, f, c: f"EXP_P7_{w.name}_s{f}_w{c + 1}.TIF",
+    "phenix": lambda w, f, c: f"r{w.row:02d}c{w.column:02d}f{f:02d}p01-ch{c + 1}sk1.tiff",
+    "row and column": lambda w, f, c: f"ch{c}_f{f}_{w.row_name}-{w.column:02d}.png",
+    "lower case": lambda w, f, c: f"scan_{w.name.lower()}_Field{f}_ch{c}.tif",
+    "plates": lambda w, f, c: f"plate {f}/{w.name}_{('dapi', 'gfp')[c]}.tif",
+}
+
+
+@pytest.mark.parametrize("naming", NAMINGS)
+@settings(max_examples=25)
+@given(
+    wells=st.lists(
+        st.builds(Well, st.integers(1, 16), st.integers(1, 24)), min_size=2, max_size=4, unique=True
+    ),
+    fields=st.lists(st.integers(1, 12), min_size=2, max_size=3, unique=True),
+)
+def test_every_plane_is_read_as_what_it_is(
+    naming: str, wells: list[Well], fields: list[int]
+) -> None:
+    planes = [(w, f, c) for w in wells for f in fields for c in (0, 1)]
+    paths = [NAMINGS[naming](*plane) for plane in planes]
+    pattern = re.compile(suggest_pattern(paths))
+    read = [match.groupdict() for path in paths if (match := pattern.search(path))]
+    assert len(read) == len(planes)
+    found = [parse_well(g.get("well") or f"{g['row']}{g['column']}") for g in read]
+    assert found == [well for well, _, _ in planes]
+    fields_read = [re.sub(r"\D", "", g.get("field") or g.get("plate") or "") for g in read]
+    assert [int(text) for text in fields_read] == [field for _, field, _ in planes]
+    stains = {(c, g["channel"]) for (_, _, c), g in zip(planes, read, strict=True)}
+    assert len(stains) == 2
+
+
+@pytest.mark.parametrize(
+    "paths",
+    [
+        [],
+        ["image.tif"],
+        ["A01.tif", "overview.tif"],
+        ["A01_x.tif", "A01_x.png"],
+        ["Z01.tif", "Z02.tif"],
+        ["A99.tif"],
+    ],
+)
+def test_no_suggestion_where_names_do_not_say(paths: list[str]) -> None:
+    assert suggest_pattern(paths) == ""
+
+
+def test_numbers_that_count_up_are_no_channels() -> None:
+    paths = [f"A{n:02d}_{5000 + n}.tif" for n in range(1, 20)]
+    assert suggest_pattern(paths) == r"(?P<well>[A-P]\d+)"
