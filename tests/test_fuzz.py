@@ -6,31 +6,42 @@ all: 600 by default, 10,000 in the project's CI (marker slow), and by hand as ma
     I2R_FUZZ=100000 python -m pytest -m slow tests/test_fuzz.py
 """
 
+import io
 import os
 import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import h5py
 import numpy as np
+import pandas as pd
 import pytest
 import tifffile
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from scipy.io import savemat
 
 from i2r.cluster import load_cluster
 from i2r.errors import I2RError
 from i2r.pipeline.spec import load_pipeline
-from i2r.readers import illumination, images, masks, sheets
+from i2r.readers import htd, illumination, images, masks, sheets
 from i2r.readers.loaddata import scan as scan_load_data
+from i2r.readers.omezarr import scan as scan_ome_zarr
 from i2r.readers.phenix import scan as scan_phenix
 from i2r.readers.samplesheet import scan as scan_samplesheet
 from i2r.readers.sources import ReaderOptions
+from i2r.stages.embed import load_encoder
+from i2r.store.cells import read_counts
 from i2r.store.experiment import open_experiment
-from i2r.store.gene_tables import read_gene_sets, read_labels, read_vectors
+from i2r.store.gctx import read_signatures
+from i2r.store.gene_tables import read_frame, read_gene_sets, read_labels, read_vectors
+from i2r.store.interactions import read_interactions, read_panel
 from i2r.store.layout import read_layout
 from i2r.store.ledger import Ledger
 from i2r.store.networks import read_network
+from i2r.store.queries import read_queries
+from i2r.store.tables import encode_table
 
 ALL = int(os.environ.get("I2R_FUZZ", "10000"))
 
@@ -64,6 +75,15 @@ GRAPHML = b"""<?xml version="1.0"?><graphml xmlns="http://graphml.graphdrawing.o
 <node id="A"/><node id="B"/><edge source="A" target="B"><data key="c">0.5</data></edge></graph></graphml>"""
 LEDGER = b'{"stage":"crop","key":"P1/A01","event":"done","fingerprint":"0","attempt":1}\n' * 3
 MARKER = b'{"format": "i2r", "version": 1}'
+HTD = (
+    b'"HTSInfoFile", Version 1.0\n"XWells", 2\n"YWells", 1\n"WellsSelection1", TRUE, FALSE\n"Sites", TRUE\n'
+    b'"XSites", 1\n"YSites", 1\n"SiteSelection1", TRUE\n"NWavelengths", 1\n"WaveName1", "DAPI"\n"EndFile"\n'
+)
+ZARR = (
+    b'{"zarr_format": 3, "node_type": "group", "attributes": {"ome": {"version": "0.5", "plate": {"columns": '
+    b'[{"name": "1"}], "rows": [{"name": "A"}], "wells": [{"path": "A/1", "rowIndex": 0, "columnIndex": 0}]}}}}'
+)
+MTX = b"%%MatrixMarket matrix coordinate integer general\n%\n2 2 2\n1 1 5\n2 2 7\n"
 
 
 def make_tiff(folder: Path) -> bytes:
@@ -76,6 +96,64 @@ def make_npy(folder: Path) -> bytes:
     path = folder / f"{uuid.uuid4().hex}.npy"
     np.save(path, np.ones((8, 9), dtype=np.float32))
     return path.read_bytes()
+
+
+def make_mat(folder: Path) -> bytes:
+    buffer = io.BytesIO()
+    savemat(buffer, {"Image": np.ones((8, 9))}, do_compression=True)
+    return buffer.getvalue()
+
+
+def make_gctx(folder: Path) -> bytes:
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
+        file["0/DATA/0/matrix"] = np.ones((2, 3), np.float32)
+        file["0/META/ROW/id"] = np.array([b"1", b"2", b"3"])
+        file["0/META/COL/pert_iname"] = np.array([b"TP53", b"MYC"])
+    return buffer.getvalue()
+
+
+def make_anndata(folder: Path) -> bytes:
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
+        file["X"] = np.ones((2, 3), np.float32)
+        file["var/_index"] = np.array([b"TP53", b"MYC", b"EGFR"])
+        file["var"].attrs["_index"] = "_index"
+    return buffer.getvalue()
+
+
+def make_sparse_anndata(folder: Path) -> bytes:
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
+        file["X/data"], file["X/indices"] = np.ones(4, np.float32), np.array([0, 2, 1, 2])
+        file["X/indptr"] = np.array([0, 2, 4])
+        file["X"].attrs.update({"encoding-type": "csr_matrix", "shape": np.array([2, 3])})
+        file["var/_index"] = np.array([b"TP53", b"MYC", b"EGFR"])
+        file["var"].attrs["_index"] = "_index"
+    return buffer.getvalue()
+
+
+def make_parquet(folder: Path) -> bytes:
+    return encode_table(pd.DataFrame({"gene": ["TP53", "MYC"], "e0": [0.5, 1.0]}))
+
+
+def make_encoder(folder: Path) -> bytes:
+    import torch
+
+    from i2r.models.ensemble import EncoderSettings, build_encoder
+    from i2r.models.weights import encode_encoder
+
+    torch.manual_seed(0)
+    return encode_encoder(build_encoder(EncoderSettings(widths=(2, 2), embedding_dim=2)))
+
+
+def read_10x(path: str) -> object:
+    Path(path).with_name("features.tsv").write_bytes(b"g1\tTP53\ng2\tMYC\n")
+    return read_counts(path)
+
+
+def scan_zarr(path: str) -> object:
+    return scan_ome_zarr(str(Path(path).parent), OPTIONS)
 
 
 def read_ledger(path: str) -> object:
@@ -121,6 +199,20 @@ TARGETS = {
     "gene sets": Target(read_gene_sets, "s.gmt", b"SET\tdescription\tTP53\tMYC\nOTHER\t\tEGFR\n"),
     "ledger": Target(read_ledger, "l.jsonl", LEDGER),
     "experiment": Target(read_marker, "experiment.json", MARKER),
+    "htd": Target(htd.read_settings, "p.HTD", HTD),
+    "ome-zarr": Target(scan_zarr, "zarr.json", ZARR),
+    "matlab": Target(lambda p: illumination.read_function(p, shape=(8, 9)), "f.mat", make_mat),
+    "matrix": Target(read_10x, "matrix.mtx", MTX),
+    "anndata": Target(read_counts, "c.h5ad", make_anndata),
+    "sparse anndata": Target(read_counts, "c.h5ad", make_sparse_anndata),
+    "signatures": Target(read_signatures, "s.gctx", make_gctx),
+    "interactions": Target(read_interactions, "i.csv", b"protein1,protein2,cost\nA,B,0.5\nB,C,1\n"),
+    "panel": Target(read_panel, "p.csv", b"line,TP53 (7157),MYC (4609)\nU2OS,1.5,2\nHELA,3,4\n"),
+    "queries": Target(read_queries, "q.csv", b"query,gene,e0,e1\nq1,TP53,0.1,2\nq2,,3,4\n"),
+    "parquet": Target(read_frame, "t.parquet", make_parquet),
+    "weights": Target(
+        lambda p: load_encoder(p, channels=("DNA",), device="cpu"), "w.pt", make_encoder
+    ),
 }
 
 # Pieces that parsers trip over: entities, references, huge numbers, other encodings.

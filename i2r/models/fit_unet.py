@@ -14,6 +14,7 @@ from torch import Tensor
 from i2r.models.cnn import choose_precision, mix_precision
 from i2r.models.examples import Example, draw_windows
 from i2r.models.maps import compress
+from i2r.models.saved import load_tensors
 from i2r.models.targets import make_targets, measure_loss
 from i2r.models.unet import WIDTHS, NucleusUNet
 
@@ -203,7 +204,7 @@ def _restore(
     settings: UNetSettings,
 ) -> int:
     """Put a checkpoint's state in place; returns how many steps were taken."""
-    state = torch.load(io.BytesIO(checkpoint), map_location="cpu", weights_only=True)
+    state = load_tensors(checkpoint)
     if state["settings"] != _comparable(settings):
         differing = [
             name

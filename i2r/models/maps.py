@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from i2r.models.cnn import Precision, choose_precision, mix_precision
+from i2r.models.saved import load_tensors
 from i2r.models.unet import OFFSET_UNIT_PX, NucleusUNet
 
 REFERENCE_PIXEL_UM = 0.52
@@ -127,7 +128,7 @@ def load_network(weights: bytes, *, device: torch.device | str = "cpu") -> Nucle
         If these are no weights of this network.
     """
     try:
-        state = torch.load(io.BytesIO(weights), map_location="cpu", weights_only=True)
+        state = load_tensors(weights)
         levels = sum(name.startswith("down.") and name.endswith("first.0.weight") for name in state)
         widths = tuple(int(state[f"down.{i}.first.0.weight"].shape[0]) for i in range(levels))
         network = NucleusUNet(widths)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from i2r.models.ensemble import Encoder, EncoderSettings, build_encoder
+from i2r.models.saved import load_tensors
 
 _KIND = "i2r encoder"
 VERSION = 1
@@ -23,7 +24,7 @@ def encode_state(state: Mapping[str, Any]) -> bytes:
 def decode_state(data: bytes) -> dict[str, Any]:
     """Read tensors and plain values, on the CPU.
 
-    Only weights are unpickled (``weights_only``): a file from a stranger can't run code.
+    See `i2r.models.saved.load_tensors`: a file from a stranger can't run code or fill the memory.
 
     Raises
     ------
@@ -31,7 +32,7 @@ def decode_state(data: bytes) -> dict[str, Any]:
         If the bytes are anything else.
     """
     try:
-        state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        state = load_tensors(data)
     except Exception as error:  # torch raises whatever its reader stumbles over
         raise ValueError("no file of weights that torch reads without running code") from error
     if not isinstance(state, Mapping):

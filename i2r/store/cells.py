@@ -3,6 +3,7 @@
 import io
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -76,25 +77,56 @@ def read_counts(
 
 def _read_10x(url: str) -> tuple[list[str], Counts]:
     """Read a matrix of genes by cells, and the genes' symbols (second column) beside it."""
-    from scipy.io import mminfo, mmread
-
     folder = files.parent_url(url)
     beside = [f"{stem}.tsv{end}" for stem in ("features", "genes") for end in ("", ".gz")]
     listed = next((f for n in beside if files.exists(f := files.join_url(folder, n))), "")
     if not listed:
         raise InputError(f"counts {url}: no features.tsv beside it. Keep the 10x folder together.")
     try:
-        data = _unpack(url)
-        n_rows, n_columns, n_entries, *_ = mminfo(io.BytesIO(data))
-        _check_size(url, (n_rows, n_columns), (n_entries, 3))
-        matrix = mmread(io.BytesIO(data))
+        matrix = _parse_matrix(_unpack(url), url)
     except FileNotFoundError as error:
         raise InputError(f"counts {url}: no such file. Give the path of one.") from error
-    except ValueError as error:
-        raise InputError(f"counts {url}: no matrix market file ({error}). Check it.") from error
+    except (ValueError, OverflowError) as error:
+        detail = str(error).splitlines()[0][:120]
+        raise InputError(f"counts {url}: no matrix market file ({detail}). Check it.") from error
     rows = [line.split("\t") for line in _unpack(listed).decode().splitlines() if line.strip()]
-    dense = matrix.toarray() if hasattr(matrix, "toarray") else matrix
-    return [row[min(1, len(row) - 1)] for row in rows], np.asarray(dense, dtype=np.float64).T
+    return [row[min(1, len(row) - 1)] for row in rows], matrix.T
+
+
+def _parse_matrix(data: bytes, url: str) -> Counts:
+    """Parse a matrix of coordinates as 10x writes it; SciPy's parser can crash on a damaged one.
+
+    Raises
+    ------
+    ValueError, OverflowError
+        If it is none.
+    """
+    from scipy.sparse import coo_matrix
+
+    stream = io.BytesIO(data)
+    words = stream.readline().lower().split()
+    if words[:3] != [b"%%matrixmarket", b"matrix", b"coordinate"] or words[4:] != [b"general"]:
+        raise ValueError("it does not begin with '%%MatrixMarket matrix coordinate ... general'")
+    line = stream.readline()
+    while line.startswith(b"%"):
+        line = stream.readline()
+    n_rows, n_columns, n_entries = map(int, line.split())
+    if min(n_rows, n_columns, n_entries) < 0:
+        raise ValueError(f"a size below 0 in {line.decode().strip()!r}")
+    _check_size(url, (n_rows, n_columns), (n_entries, 3))
+    if not n_entries:
+        return np.zeros((n_rows, n_columns))
+    types: dict[int, Any] = {0: np.int64, 1: np.int64, 2: np.float64}
+    table = pd.read_csv(stream, sep=r"\s+", header=None, usecols=list(types), dtype=types)
+    row, column, count = (table[name].to_numpy() for name in types)
+    inside = (row >= 1) & (row <= n_rows) & (column >= 1) & (column <= n_columns)
+    if len(table) != n_entries or not inside.all():
+        raise ValueError(
+            f"{len(table)} entries, {int((~inside).sum())} of them outside the matrix, expected "
+            f"{n_entries} in {n_rows} x {n_columns}"
+        )
+    dense: Counts = coo_matrix((count, (row - 1, column - 1)), shape=(n_rows, n_columns)).toarray()
+    return dense
 
 
 def _check_size(url: str, *shapes: Sequence[int]) -> None:
@@ -134,10 +166,17 @@ def _read_anndata(url: str) -> tuple[list[str], Counts]:
                 return names, np.asarray(x[:], dtype=np.float64)
             kind = csc_matrix if x.attrs["encoding-type"] == "csc_matrix" else csr_matrix
             stored = (x["data"][:], x["indices"][:], x["indptr"][:])
-            return names, np.asarray(kind(stored, shape=x.attrs["shape"]).toarray(), np.float64)
+            matrix = kind(stored, shape=x.attrs["shape"])
+            # Compiled code would write beyond the array where an index is out of range.
+            matrix.check_format(full_check=True)
+            return names, np.asarray(matrix.toarray(), np.float64)
     except FileNotFoundError as error:
         raise InputError(f"counts {url}: no such file. Give the path of one.") from error
-    except (OSError, KeyError, ValueError) as error:
+    except InputError:
+        raise
+    except Exception as error:  # a damaged file may end anywhere in HDF5's reader
+        detail = (str(error) or type(error).__name__).splitlines()[0][:120]
         raise InputError(
-            f"counts {url}: no readable AnnData file ({error}). Write it with anndata 0.8 or newer."
+            f"counts {url}: no readable AnnData file ({detail}). Write it with anndata 0.8 or "
+            "newer."
         ) from error

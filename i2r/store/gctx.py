@@ -66,8 +66,11 @@ def read_signatures(
             genes, means = _average(matrix, perturbed, chosen, block_bytes)
     except FileNotFoundError as error:
         raise InputError(f"{url}: no such file. Give the path of one.") from error
-    except (OSError, KeyError, ValueError) as error:
-        raise InputError(f"{url}: no readable GCTX file ({error}). Export it again.") from error
+    except InputError:
+        raise
+    except Exception as error:  # a damaged file may end anywhere in HDF5's reader
+        detail = (str(error) or type(error).__name__).splitlines()[0][:120]
+        raise InputError(f"{url}: no readable GCTX file ({detail}). Export it again.") from error
     if not np.isfinite(means).all():
         raise InputError(
             f"{url}: {int((~np.isfinite(means)).sum())} means are no finite numbers, expected "

@@ -52,7 +52,9 @@ def read_queries(url: str) -> pd.DataFrame:
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
         raise InputError(f"{url}: query {repeated[0]!r} comes twice. Give one row per query.")
-    genes = table["gene"].fillna("") if "gene" in table else pd.Series([""] * len(table))
+    genes = (
+        table["gene"].astype(object).fillna("") if "gene" in table else pd.Series([""] * len(table))
+    )
     columns = [name for name in table if name not in ("query", "perturbation", "gene")]
     numbers = table[columns].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=float)
     if not np.isfinite(numbers).all() or not columns or not names:

@@ -6,10 +6,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from i2r.errors import InputError
 from i2r.store import files
+
+# No table is larger than this machine's memory.
+MEMORY_BYTES = psutil.virtual_memory().total
 
 
 def write_table(url: str, table: pd.DataFrame, *, metadata: Mapping[str, Any] | None = None) -> int:
@@ -80,8 +85,36 @@ def _read_arrow(url: str, *, columns: list[str] | None = None) -> pa.Table:
     started is aborted now and then ("terminate called without an active exception").
     """
     with pq.ParquetFile(pa.BufferReader(files.read_bytes(url)), pre_buffer=False) as file:
+        _check_size(file, columns, url)
         table = file.read(columns=columns, use_threads=False)
     return table.select(columns) if columns is not None else table
+
+
+def _check_size(file: pq.ParquetFile, columns: Sequence[str] | None, url: str) -> None:
+    """Refuse a table that takes more memory than there is: repeated values pack into nothing.
+
+    Raises
+    ------
+    InputError
+        If what the file says of its rows and types adds up to that much.
+    """
+    fields = [f for f in file.schema_arrow if columns is None or f.name in columns]
+    widths = [_width_bytes(field.type) for field in fields]
+    n_bytes = file.metadata.num_rows * sum(widths)
+    if n_bytes > MEMORY_BYTES:
+        raise InputError(
+            f"{url}: {file.metadata.num_rows} rows of {len(fields)} columns take "
+            f"{n_bytes / 2**30:.3g} GiB, this machine has {MEMORY_BYTES / 2**30:.3g}. Check it, or "
+            "cut it into several."
+        )
+
+
+def _width_bytes(kind: pa.DataType) -> int:
+    """Give the memory of one value; of text that of a pointer to it."""
+    try:
+        return max(1, int(kind.bit_width) // 8)
+    except ValueError:  # has no fixed width
+        return 8
 
 
 def merge_tables(merges: Mapping[str, Sequence[str]]) -> None:

@@ -67,14 +67,43 @@ def test_what_is_no_count_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "header", ["coordinate real general\n10000000 10000000 1", "coordinate real general\n2 2 9000000000",
-               "array real general\n900000 900000"],
+    "header", ["coordinate real general\n10000000 10000000 1", "coordinate real general\n2 2 9000000000"]
 )  # fmt: skip
 def test_a_matrix_that_declares_more_than_there_is_memory(header: str, tmp_path: Path) -> None:
     (tmp_path / "features.tsv").write_text("g\tA\n")
     (tmp_path / "matrix.mtx").write_text(f"%%MatrixMarket matrix {header}\n1 1 1\n")
     with pytest.raises(InputError, match=r"GiB as numbers, expected 32 at most\. Give a sample"):
         read_counts(str(tmp_path / "matrix.mtx"))
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        ("array real general\n2 1\n1\n2\n", "does not begin with"),
+        ("coordinate integer symmetric\n1 1 1\n1 1 5\n", "does not begin with"),
+        ("coordinate integer general\n1 2 1\n2 1 5\n", "1 entries, 1 of them outside the matrix"),
+        ("coordinate integer general\n1 2 1\n0 1 5\n", "1 entries, 1 of them outside the matrix"),
+        ("coordinate integer general\n1 2 2\n1 1 5\n", "expected 2 in 1 x 2"),
+        ("coordinate integer general\n1 -2 1\n1 1 5\n", "a size below 0"),
+        ("coordinate integer general\n1 2 1\n1 1\n", "no matrix market file"),
+        ("coordinate integer general\n1 2 1\n1 99999999999999999999 1\n", "no matrix market file"),
+    ],
+)
+def test_a_damaged_matrix_is_one_line(content: str, found: str, tmp_path: Path) -> None:
+    (tmp_path / "features.tsv").write_text("g\tA\n")
+    (tmp_path / "matrix.mtx").write_text(f"%%MatrixMarket matrix {content}")
+    with pytest.raises(InputError, match=found) as caught:
+        read_counts(str(tmp_path / "matrix.mtx"))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_matrix_without_entries_holds_no_counts(tmp_path: Path) -> None:
+    (tmp_path / "features.tsv").write_text("g\tA\n")
+    (tmp_path / "matrix.mtx").write_text(
+        "%%MatrixMarket matrix coordinate integer general\n%x\n1 3 0\n"
+    )
+    genes, counts, _ = read_counts(str(tmp_path / "matrix.mtx"))
+    assert (genes, counts.tolist()) == (["A"], [[0.0], [0.0], [0.0]])
 
 
 @pytest.mark.parametrize("kind", ["dense", "csr"])
@@ -92,4 +121,16 @@ def test_an_anndata_file_that_declares_more_than_there_is_memory(kind: str, tmp_
             group.create_dataset("data", **size | {"shape": (10**12,), "chunks": (64,)})
     assert (tmp_path / "x.h5ad").stat().st_size < 10**5
     with pytest.raises(InputError, match="GiB as numbers, expected 32 at most"):
+        read_counts(str(tmp_path / "x.h5ad"))
+
+
+def test_a_sparse_matrix_with_an_index_out_of_range_is_refused(tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "x.h5ad", "w") as file:
+        file["X/data"], file["X/indices"] = np.ones(2), np.array([0, 10**7])
+        file["X/indptr"] = np.array([0, 2])
+        file["X"].attrs.update({"encoding-type": "csr_matrix", "shape": np.array([1, 2])})
+        file["var/_index"] = np.array([b"TP53", b"MYC"])
+        file["var"].attrs["_index"] = "_index"
+    with pytest.raises(InputError, match="no readable AnnData file"):
         read_counts(str(tmp_path / "x.h5ad"))

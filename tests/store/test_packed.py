@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,7 +16,7 @@ from scipy.io import savemat
 from i2r.errors import InputError
 from i2r.readers.illumination import read_function
 from i2r.readers.sheets import read_sheet
-from i2r.store import packed
+from i2r.store import packed, tables
 from i2r.store.cells import read_counts
 from i2r.store.gene_tables import read_frame, read_gene_sets
 
@@ -93,3 +94,17 @@ def test_a_matlab_file_is_bounded(tmp_path: Path, bound: None) -> None:
     savemat(small, {"Image": np.ones((8, 9))}, do_compression=True)
     path.write_bytes(small.getvalue())
     assert read_function(str(path), shape=(8, 9)).shape == (8, 9)
+
+
+def test_a_table_of_repeated_values_is_bounded_by_the_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, n_rows = str(tmp_path / "t.parquet"), HUGE // 32
+    tables.write_table(url, pd.DataFrame({"a": np.zeros(n_rows), "b": np.int32(1)}))
+    assert Path(url).stat().st_size < HUGE / 100
+    monkeypatch.setattr(tables, "MEMORY_BYTES", 12 * n_rows)
+    assert len(read_frame(url)) == n_rows
+    monkeypatch.setattr(tables, "MEMORY_BYTES", 12 * n_rows - 1)
+    with pytest.raises(InputError, match=f"{n_rows} rows of 2 columns take .* GiB, this machine"):
+        read_frame(url)
+    assert tables.read_table(url, columns=["b"])["b"].sum() == n_rows
