@@ -188,6 +188,7 @@ def _train(
         "p_value": (1 + int((null >= accuracy).sum())) / (1 + len(null))
         if len(rows[TEST])
         else np.nan,
+        "note": _note_absent(plan, labels[rows[TEST]]),
     }
     predictions = _list_predictions(plan, data, rows[TEST], labels, found[TEST])
     return Trained(
@@ -304,6 +305,13 @@ def _list_splits(plan: TrainPlan, data: Dataset, parts: np.ndarray) -> pd.DataFr
     counted.insert(0, "well", [key.rpartition("/")[2] for key in keys])
     counted.insert(0, "plate", plates)
     return counted
+
+
+def _note_absent(plan: TrainPlan, tested: np.ndarray) -> str:
+    """Name the classes of which nothing is tested, so that the accuracy is that of the others."""
+    counts = np.bincount(tested, minlength=len(plan.classes))
+    absent = [name for name, n in zip(plan.classes, counts, strict=True) if n == 0]
+    return f"no test nuclei of {', '.join(absent)}" if absent else ""
 
 
 def _list_predictions(

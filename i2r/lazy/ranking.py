@@ -108,7 +108,8 @@ def rank_conditions(
     is_draw = ranking["kind"] == "control_draw"
     if not len(tests):
         ranking["p_value"] = _compare_with_draws(ranking, is_draw, n_independent)
-    ranking.loc[is_draw, "p_value"] = np.nan
+    # What could not be held out has no score, and is not called by the one well that it has.
+    ranking.loc[is_draw | ranking["score"].isna(), "p_value"] = np.nan
     ranking["fdr"] = np.nan
     for kind in ("treated", "positive_control"):
         of_kind = ranking["kind"] == kind

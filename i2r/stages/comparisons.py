@@ -84,7 +84,11 @@ def write_ranking(
     )  # fmt: skip
     lacking = pd.DataFrame(columns=["what", "where", "reason"], dtype=str)
     left_out = read["-left-out"] if len(read["-left-out"]) else lacking
-    notes = [("condition", name, note) for name, note in plan.notes.items()]
+    unscored = ranking[ranking["score"].isna() & ~ranking["condition"].isin(plan.notes)]
+    notes = [
+        ("condition", name, note)
+        for name, note in [*plan.notes.items(), *unscored[["condition", "note"]].to_numpy()]
+    ]
     noted = pd.DataFrame(notes, columns=["what", "where", "reason"], dtype=str)
     made = {
         "": ranking, "-folds": folds, "-scores": scores, "-calls": read["-calls"],

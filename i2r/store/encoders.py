@@ -49,14 +49,17 @@ def write_trained(
     trained
         From the training.
     described
-        More columns of its row; view, fold and without come in all tables.
+        More columns of its row; view, fold and without come in all tables. Its ``note`` and that of
+        the training are joined.
     url
         Where the encoder goes.
     part_urls
         Where its parts go, by table; '' is the stage's own.
     """
     written = files.write_bytes(url, trained.encoder)
-    tables.write_table(part_urls[""], pd.DataFrame([{**described, **trained.summary}]))
+    notes = (str(row.get("note", "")) for row in (described, trained.summary))
+    joined = {"note": "; ".join(note for note in notes if note)}
+    tables.write_table(part_urls[""], pd.DataFrame([{**described, **trained.summary, **joined}]))
     for name in TABLES:
         table: pd.DataFrame = getattr(trained, name)
         named = {key: [described[key]] * len(table) for key in ("view", "fold", "without")}

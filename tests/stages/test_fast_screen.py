@@ -142,12 +142,17 @@ def test_batches_come_from_the_layout(tmp_path: Path) -> None:
 def test_wrong_genes_are_listed_with_reasons_and_never_dropped(tmp_path: Path) -> None:
     layout = lay_out(
         {
-            "P1": ["a", "once", "few", "empty", *["ctrl"] * 8],
-            "P2": ["a", "few", "empty", "far", *["ctrl"] * 8],
+            "P1": ["a", "once", "few", "empty", "half", *["ctrl"] * 8],
+            "P2": ["a", "few", "empty", "far", "half", *["ctrl"] * 8],
             "P3": ["far", "far", "a"],
         }
     )
     experiment = write_features(tmp_path, layout, n_nuclei={"few": 1, "empty": 0})
+    # Of 'half' one well is without nuclei and the other far from everything.
+    for well, rows in (("P1/A05", slice(0)), ("P2/A05", slice(None))):
+        url = experiment.part_url("features", well)
+        table = tables.read_table(url).iloc[rows]
+        tables.write_table(url, table.assign(area_um2=table["area_um2"] + np.float32(20)))
     found = screen_features(experiment)
     ranking = found[""].set_index("condition")
     assert {"a", "once", "few", "empty", "far"} <= set(ranking.index)
@@ -158,10 +163,13 @@ def test_wrong_genes_are_listed_with_reasons_and_never_dropped(tmp_path: Path) -
     )
     assert "1 of 3 wells left out" in ranking.loc["a", "note"]
     assert ranking.loc["a", "score"] == ranking.loc["a", "score"]
-    assert "a fold has no nuclei of one kind" in ranking.loc["empty", "note"]
+    for name in ("empty", "half"):
+        assert "a fold has no nuclei of one kind" in ranking.loc[name, "note"]
+        assert np.isnan(ranking.loc[name, ["score", "p_value", "fdr"]].astype(float)).all()
+        assert not ranking.loc[name, "impactful"]
     assert ranking.loc["few", "n_nuclei"] == 2
     left_out = found["-left-out"]
-    assert {"once", "far", "a"} <= set(left_out["where"])
+    assert {"once", "far", "a", "empty", "half"} <= set(left_out["where"])
     assert (
         "no nuclei" in left_out.loc[left_out["where"].isin(["P1/A04", "P2/A03"]), "reason"].tolist()
     )

@@ -377,11 +377,19 @@ def test_a_class_without_nuclei_is_listed_and_one_alone_is_an_error(
     own_plate: Any, tmp_path: Path
 ) -> None:
     plate = own_plate(wells=8, empty_wells=("A04", "A08"))
-    experiment = run_done(pipeline(plate, classes=["active", "inert"]), tmp_path / "e")
+    given = pipeline(plate, classes=["active", "inert"], n_folds=4)
+    experiment = run_done(given, tmp_path / "e")
     table = experiment.table("train")
     assert (table["n_classes"] == 2).all()
     assert "wells without nuclei: P1/A04, P1/A08" in table["note"][0]
     assert "classes without two wells or without nuclei: inert" in table["note"][0]
+    splits = experiment.table("train-splits")
+    for fold, note in table.set_index("fold")["note"].items():
+        tested = set(splits[(splits["fold"] == fold) & (splits["part"] == "test")]["class"])
+        lacking = [name for name in (CONTROL, "active") if name not in tested]
+        assert note.count("no test nuclei of") == bool(lacking)
+        assert note.endswith(", ".join(lacking))
+    assert table["note"].str.contains("no test nuclei of active").sum() == 2, "of two wells"
     summary = run_here(pipeline(plate, classes=["inert"]), tmp_path / "e")
     assert summary.exit_code == 3
     assert "1 class(es) with nuclei" in summary.failed[0].error
