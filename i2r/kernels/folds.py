@@ -181,6 +181,45 @@ def split_rest(
     return parts
 
 
+def validate_fields(
+    parts: Part, classes: npt.ArrayLike, fields: npt.ArrayLike, *, seed: Seed
+) -> Part:
+    """Let fields validate for classes that could spare no group.
+
+    A class with one well beside the tested ones has none to validate. Early stopping would listen
+    to the other classes alone, in a screen of two wells per gene to nothing but the controls. So a
+    fifth of the fields of its training wells validate, as in the published splits: who has seen
+    their wells knows them better than it should, which is no harm to what is tested.
+
+    Parameters
+    ----------
+    parts, classes, fields
+        Shape (n,): from `split_rest` or `split_parts`, by member; fields are unique over wells.
+    seed
+        Seed of the choice.
+
+    Returns
+    -------
+    ndarray of str, shape (n,)
+        New parts. A class of one field is trained on; where that leaves validation members of one
+        class alone, they are trained on too, since an epoch that calls everything by that class
+        would be the best.
+    """
+    class_names, names = np.asarray(classes).astype(str), np.asarray(fields).astype(str)
+    made = parts.copy()
+    for name in np.unique(class_names[parts == TRAIN]):
+        own = class_names == name
+        here = np.unique(names[own & (parts == TRAIN)])
+        if (own & (parts == VALIDATION)).any() or here.size < 2:
+            continue
+        n_taken = max(1, here.size // VALIDATION_FOLDS)
+        taken = np.random.default_rng(seed).permutation(here)[:n_taken]
+        made[own & (parts == TRAIN) & np.isin(names, taken)] = VALIDATION
+    if np.unique(class_names[made == VALIDATION]).size < 2:
+        made[made == VALIDATION] = TRAIN
+    return made
+
+
 class Confusion(NamedTuple):
     """How often members of each class were taken for which.
 

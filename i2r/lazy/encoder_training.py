@@ -17,6 +17,7 @@ from i2r.kernels.folds import (
     count_confusions,
     permute_groups,
     split_parts,
+    validate_fields,
 )
 from i2r.lazy.datasets import Dataset, Read, open_dataset
 
@@ -213,9 +214,9 @@ def _split(
     of_well = np.array([numbers.get(label, -1) for label in plan.labels], dtype=np.int64)
     labels = of_well[data.wells]
     used = np.flatnonzero(labels >= 0)
+    fields = np.char.add(np.char.add(np.array(plan.wells), "/")[data.wells], data.names)
     if plan.group == "field":
-        names = np.char.add(np.char.add(np.array(plan.wells), "/")[data.wells], data.names)
-        members, of_nucleus = np.unique(names[used], return_inverse=True)
+        members, of_nucleus = np.unique(fields[used], return_inverse=True)
         first = np.zeros(members.size, dtype=np.intp)
         first[of_nucleus] = used
         wells, groups = data.wells[first], members
@@ -239,6 +240,7 @@ def _split(
         seed=seed,
         blocks=np.array(plan.plates)[wells],
     )[of_nucleus]
+    parts[used] = validate_fields(parts[used], labels[used], fields[used], seed=seed)
     return labels, parts
 
 

@@ -2,7 +2,7 @@
 
 Hyper-parameters are those of Paysan, Radhakrishnan, Zhang, Shivashankar and Uhler, "Image2Reg",
 Cell Systems 16, 2025. What is held out is the screen's to say; where the published screen drew
-validation fields, this one takes whole wells wherever both classes can spare one.
+validation fields, this one takes whole wells of each class that can spare one.
 """
 
 from collections.abc import Hashable, Mapping
@@ -14,7 +14,7 @@ from dask.delayed import Delayed
 
 from i2r.errors import I2RError
 from i2r.kernels.classification import score_probabilities
-from i2r.kernels.folds import TRAIN, VALIDATION, split_rest
+from i2r.kernels.folds import TRAIN, VALIDATION, split_rest, validate_fields
 from i2r.lazy.datasets import Dataset, open_dataset
 from i2r.lazy.encoder_training import Files
 
@@ -111,7 +111,8 @@ def _train_and_score(
         names = ("balanced_accuracy", "sensitivity", "specificity", "auc")
         lacking = {**dict.fromkeys(names, np.nan), **numbers, "n_epochs": 0, "best_epoch": 0}
         return {**lacking, "note": "a fold has no nuclei of one kind", "calls": []}
-    parts = split_training(groups, _name_fields(plan, data), is_treated, is_test, seed=seed)
+    parts = split_rest(groups, is_treated, is_test, seed=seed)
+    parts = validate_fields(parts, is_treated, _name_fields(plan, data), seed=seed)
     labels = is_treated.astype(np.int64)
     weights = files.load_weights()
     settings = EncoderSettings.from_plain({**PUBLISHED_NETWORK, **plan.settings})
@@ -157,40 +158,6 @@ def _find_held_out(plan: EnsemblePlan, data: Dataset) -> tuple[np.ndarray, np.nd
     names = _name_fields(plan, data) if plan.by_field else np.array(plan.wells)[data.wells]
     tested = [name for name, fold in plan.folds if fold == plan.fold]
     return names, np.isin(names, tested)
-
-
-def split_training(
-    groups: np.ndarray,
-    fields: np.ndarray,
-    is_treated: np.ndarray,
-    is_test: np.ndarray,
-    *,
-    seed: np.random.SeedSequence,
-) -> np.ndarray:
-    """Take validation nuclei from those that are not tested.
-
-    Parameters
-    ----------
-    groups, fields
-        Shape (nucleus,): what is held out together, and the field of each.
-    is_treated, is_test
-        Shape (nucleus,), bool.
-    seed
-        Of the choice.
-
-    Returns
-    -------
-    ndarray of str, shape (nucleus,)
-        See `i2r.kernels.folds.split_rest`. Where one of the two classes has a single group to
-        train on, fields validate in place of groups, as published; where it has a single field,
-        nothing validates, since early stopping on one class alone would choose the epoch that
-        calls everything by it.
-    """
-    for names in (groups, fields):
-        parts = split_rest(names, is_treated, is_test, seed=seed)
-        if np.unique(is_treated[parts == VALIDATION]).size == 2:
-            return parts
-    return np.where(parts == VALIDATION, TRAIN, parts)
 
 
 def _count_calls(

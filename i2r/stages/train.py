@@ -49,7 +49,8 @@ class Train(Stage):
     all of the layout; each with two wells or more, and the negative controls, of which about as
     many nuclei are used as the largest class has. An encoder is trained for each fold, or for
     each class without that class. The weights of the epoch with the best balanced accuracy on
-    validation wells are kept. Several 'views' compare what encoders see of a nucleus.
+    validation wells are kept (on fields, for a class that has one well beside the tested ones).
+    Several 'views' compare what encoders see of a nucleus.
 
     The published recipe (Paysan et al., Cell Systems 2025) is in pipelines/image2reg.yaml. The
     defaults here take a small network at the crops' own resolution, a higher rate that falls,
@@ -120,6 +121,7 @@ class Train(Stage):
     )
     seed: int = Field(0, ge=0, description="Seed of folds and trainings (default: the pipeline's)")
 
+    version: ClassVar[int] = 2
     reads: ClassVar[Mapping[str, bool]] = {"screen": False, "segment": True, "crop": True}
     group: ClassVar[Group] = "gpu"
     layout_columns: ClassVar[tuple[str, ...]] = ("perturbation", "gene", "dose", "role")

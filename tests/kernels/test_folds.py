@@ -14,6 +14,8 @@ from i2r.kernels.folds import (
     deal_groups,
     permute_groups,
     split_parts,
+    split_rest,
+    validate_fields,
 )  # fmt: skip
 
 
@@ -124,3 +126,34 @@ def test_permuted_wells_give_chance_and_more_spread_than_permuted_nuclei() -> No
     assert null.std() > 0.08, "nuclei as units would give 0.5 / sqrt(1200) = 0.014"
     np.testing.assert_array_equal(null, permute_groups(counts, classes, n_draws=500, seed=1))
     assert np.isnan(permute_groups(np.zeros((3, 2)), [0, 1, 1], n_draws=2, seed=0)).all()
+
+
+def draw_nuclei(treated_wells: int, fields: int, n: int = 5) -> tuple[np.ndarray, ...]:
+    """Give wells, fields and class of nuclei: eight control wells and some treated ones."""
+    wells = [f"P1/A{w:02d}" for w in range(8)] + [f"P1/B{w:02d}" for w in range(treated_wells)]
+    names = np.repeat([f"{w}/{f}" for w in wells for f in range(fields)], n)
+    groups = np.array([name.rpartition("/")[0] for name in names])
+    return groups, names, np.char.startswith(groups, "P1/B")
+
+
+@pytest.mark.parametrize(("wells", "whole"), [(4, True), (3, True), (2, False)])
+def test_fields_validate_for_a_class_that_can_spare_no_well(wells: int, whole: bool) -> None:
+    groups, fields, treated = draw_nuclei(wells, fields=4)
+    is_test = np.isin(groups, ["P1/A00", "P1/A01", "P1/B00"])
+    by_well = split_rest(groups, treated, is_test, seed=3)
+    parts = validate_fields(by_well, treated, fields, seed=3)
+    assert ((parts == TEST) == is_test).all()
+    assert (parts[~treated] == by_well[~treated]).all(), "the controls can"
+    for part in (TRAIN, VALIDATION):
+        assert set(treated[parts == part]) == {True, False}
+    for names in (groups[~treated | whole], fields):
+        chosen = parts[~treated | whole] if names is not fields else parts
+        assert not set(names[chosen == TRAIN]) & set(names[chosen == VALIDATION])
+
+
+def test_validation_of_one_class_alone_is_none() -> None:
+    groups, fields, treated = draw_nuclei(2, fields=1)
+    is_test = np.isin(groups, ["P1/A00", "P1/B00"])
+    by_well = split_rest(groups, treated, is_test, seed=3)
+    assert set(treated[by_well == VALIDATION]) == {False}
+    assert set(validate_fields(by_well, treated, fields, seed=3)) == {TRAIN, TEST}
