@@ -3,6 +3,7 @@
 import gzip
 import io
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -96,6 +97,39 @@ def test_the_whole_published_layout_needs_only_the_images(tmp_path: Path) -> Non
     assert layout.loc[layout["role"] == "treated", "gene"].nunique() == 193
     keys = set(layout["plate"] + "/" + layout["well"])
     assert set(quality.exclude) <= keys
+
+
+def test_the_regulation_side_is_one_edit_away_and_has_the_published_settings(
+    tmp_path: Path,
+) -> None:
+    """Take the '#' away, as the file says, and compare with the publication."""
+    text = (PIPELINES / "image2reg.yaml").read_text()
+    head, _, rest = text.partition("Take the '#' away:\n")
+    (tmp_path / "p.yaml").write_text(f"{head}\n" + re.sub(r"^  # ", "  ", rest, flags=re.M))
+    pipeline = load_pipeline(str(tmp_path / "p.yaml"))
+    verbs = [stage.stage for stage in pipeline.stages]
+    assert verbs[-5:] == ["interactome", "genes", "map", "predict", "report"]
+    options = {stage.title: stage.model_dump() for stage in pipeline.stages}
+    for title, expected in {
+        "crop": {"mask": True, "size_px": 64, "exclude_border": False},
+        "interactome": {
+            "method": "steiner", "min_genes": 8000, "min_cells": 10, "max_cost": 0.594,
+            "hub_quantile": 0.999, "edge_cost": "spearman", "beta_step": 0.1, "beta_last": 9.9,
+            "noise_runs": 0, "logarithm": False, "targets": (),
+        },
+        "genes": {
+            "method": "autoencoder", "settings": "published", "edge_weight": 1,
+            "feature_weight": 0, "class_weight": 1, "labels": "clusters", "label_clusters": 10,
+            "seeds": 1, "clusters": 8,
+        },
+        "map": {"grid": "plain", "published_grid": True, "hubs": "keep", "k_max": 50},
+        "embed-without": {"aggregate": "mean", "correction": "none", "class_by": "gene"},
+    }.items():  # fmt: skip
+        assert {name: options[title][name] for name in expected} == expected, title
+    pixel_um2 = options["convert"]["pixel_size_um"] ** 2
+    limits = [options["crop"][name] / pixel_um2 for name in
+              ("min_area_um2", "max_area_um2", "max_bbox_um2")]  # fmt: skip
+    assert limits == pytest.approx([400, 4000, 4000], rel=1e-3)
 
 
 # ------------------------------------------------------------------------------- JUMP-CP
