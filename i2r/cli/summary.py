@@ -36,7 +36,7 @@ def _print_results(summary: Summary, experiment: Experiment) -> None:
     if summary.ran:
         ran = ", ".join(f"{title} {number}" for title, number in summary.ran.items())
         click.echo(f"{sum(summary.ran.values())} units in {format_seconds(summary.seconds)}: {ran}")
-    else:
+    elif not summary.failed and not summary.blocked:
         click.echo("nothing to do: everything is up to date")
     for title in summary.ran:
         for note in (experiment.ledger.result(title, "*") or {}).get("notes", ()):

@@ -48,8 +48,9 @@ def read_vectors(url: str) -> GeneVectors:
     Parameters
     ----------
     url
-        A table with the column ``gene`` and columns of numbers; or signatures of the Connectivity
-        Map, see `i2r.store.gctx.read_signatures`.
+        A table with the column ``gene`` and columns of numbers, or with genes in a first column
+        without a name, as pandas and R write an index; or signatures of the Connectivity Map, see
+        `i2r.store.gctx.read_signatures`.
 
     Raises
     ------
@@ -64,6 +65,9 @@ def read_vectors(url: str) -> GeneVectors:
 
 def gather_vectors(table: pd.DataFrame, *, where: str) -> GeneVectors:
     """Make vectors of a table; see `read_vectors`."""
+    first = table.columns[0] if len(table.columns) else ""
+    if str(first) == "Unnamed: 0" and not pd.api.types.is_numeric_dtype(table[first]):
+        table = table.rename(columns={first: "gene"})
     if "gene" not in table:
         raise InputError(
             f"{where}: no column 'gene', found {', '.join(map(str, table.columns[:5]))}. Name the "

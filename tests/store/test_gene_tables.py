@@ -26,6 +26,8 @@ def test_vectors_are_averaged_per_gene_whatever_the_format(tmp_path: Path) -> No
     (tmp_path / "c.csv.gz").write_bytes(gzip.compress(rows.encode()))
     frame = pd.DataFrame({"gene": ["JUN", "TP53"], "e0": [2.0, 5], "e1": [3.0, 6], "n_wells": 4})
     frame.to_parquet(tmp_path / "d.parquet")
+    # As pandas writes an index, and so published embeddings come.
+    urls.append(write(tmp_path / "e.csv", rows.replace("gene,", ",", 1)))
     for url in [*urls, str(tmp_path / "c.csv.gz"), str(tmp_path / "d.parquet")]:
         vectors = read_vectors(url)
         assert vectors.genes == ["JUN", "TP53"]
