@@ -17,6 +17,8 @@ from i2r.lazy.queries import Queries
 Floats = npt.NDArray[np.float64]
 # Shuffled links that are multiplied at a time.
 _AT_ONCE = 25
+# Queries and genes that a summary names.
+SHOWN, NEAREST = 8, 3
 
 
 class Answers(NamedTuple):
@@ -109,6 +111,24 @@ def predict_genes(
     return Answers(
         pd.DataFrame(rows), pd.concat(ranked, ignore_index=True) if ranked else _list_nothing()
     )
+
+
+def describe_answers(answers: Answers, *, level: float) -> list[str]:
+    """Say in a few lines what was answered: how many queries, and the first `SHOWN` of them."""
+    queries = answers.queries
+    n_answered = int((queries["answer"] == "ranked").sum())
+    lines = [f"{n_answered} of {len(queries)} queries answered"]
+    for row in queries.head(SHOWN).itertuples():
+        if row.reason:
+            lines.append(f"{row.query}: no answer, {row.reason}")
+            continue
+        own = answers.ranked[answers.ranked["query"] == row.query]
+        best = own.loc[own["place"] <= NEAREST, "candidate"]
+        lines.append(
+            f"{row.query}: nearest {', '.join(best)}; {row.set_size} of {row.n_candidates} genes "
+            f"make the {level:.0%} set"
+        )
+    return lines
 
 
 def measure_agreement(

@@ -11,7 +11,7 @@ import pandas as pd
 
 from i2r.kernels.mapping import Configuration
 from i2r.lazy.gene_mapping import extend_candidates, pose_problem
-from i2r.lazy.gene_prediction import predict_genes
+from i2r.lazy.gene_prediction import describe_answers, predict_genes
 from i2r.lazy.queries import arrange_profiles
 from i2r.stages.references import Reference, relate_profiles
 from i2r.store import tables
@@ -103,4 +103,5 @@ def write_predictions(
     tables.write_table(urls[1], described)
     tables.write_table(urls[0], answers.ranked)
     abstained = int((answers.queries["answer"] == "abstained").sum())
-    return {"queries": len(answers.queries), "abstained": abstained}
+    notes = describe_answers(answers, level=options["level"])
+    return {"queries": len(answers.queries), "abstained": abstained, "notes": notes}

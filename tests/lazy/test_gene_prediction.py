@@ -11,7 +11,7 @@ from i2r.kernels.mapping import Configuration, invert_kernels
 from i2r.kernels.ranking import rank_truth
 from i2r.kernels.selection import score_selected, select_nested
 from i2r.lazy.gene_mapping import Problem, pose_problem
-from i2r.lazy.gene_prediction import Answers, predict_genes
+from i2r.lazy.gene_prediction import Answers, describe_answers, predict_genes
 from i2r.lazy.queries import Queries, arrange_profiles
 
 GENES, CANDIDATES, DIMS = 12, 30, 5
@@ -71,6 +71,10 @@ def test_what_a_screen_does_not_call_is_not_answered() -> None:
     assert found.queries["reason"].tolist() == ["", "the screen does not call it"]
     assert found.queries["set_size"].tolist()[1] == CANDIDATES
     assert set(found.ranked["query"]) == {"a"}
+    lines = describe_answers(found, level=0.9)
+    assert lines[0] == "1 of 2 queries answered"
+    assert lines[1].startswith(f"a: nearest {found.queries['best'].iloc[0]}, ")
+    assert lines[2] == "b: no answer, the screen does not call it"
     # What is said of the first does not depend on it.
     pd.testing.assert_frame_equal(answer(problem, queries).queries.iloc[:1], found.queries.iloc[:1])
 

@@ -118,6 +118,7 @@ def test_one_command_ranks_genes_for_new_images(experiment: Path, tmp_path: Path
     assert code == 0, said
     found = open_experiment(str(experiment))
     queries = found.table("predict-queries").set_index("query")
+    assert "predict: unknown: nearest " + queries.loc["unknown", "best"] in said
     assert queries.loc["unknown", "gene"] == ""
     assert not queries.loc["unknown", "left_out"]
     assert queries.loc[seen.lower(), "gene"] == seen
