@@ -3,14 +3,24 @@
 import math
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 from rich.console import Console
 from rich.table import Table
 
-from i2r.cli.options import confirm_overwriting, get_voice, json_option, print_json, yes_option
+from i2r.cli.options import (
+    confirm_overwriting,
+    count_words,
+    get_voice,
+    json_option,
+    print_json,
+    yes_option,
+)
 from i2r.errors import InputError
+
+if TYPE_CHECKING:
+    from i2r.store.experiment import Experiment
 
 
 def _complete_table(context: click.Context, _: click.Parameter, begun: str) -> list[str]:
@@ -73,9 +83,9 @@ def errors(experiment: str, show_traceback: bool, as_json: bool) -> None:
     """
     from i2r.store.experiment import open_experiment
 
-    ledger = open_experiment(experiment).ledger
+    opened = open_experiment(experiment)
     found: list[dict[str, Any]] = []
-    for entry in sorted(ledger.entries(), key=lambda e: (e.stage, e.key)):
+    for entry in sorted(opened.ledger.entries(), key=lambda e: (e.stage, e.key)):
         unit = {"stage": entry.stage, "key": entry.key}
         if entry.event in ("failed", "blocked"):
             more = {"worker": entry.worker, "attempt": entry.attempt, "traceback": entry.traceback}
@@ -83,13 +93,15 @@ def errors(experiment: str, show_traceback: bool, as_json: bool) -> None:
         excluded = entry.result.get("excluded", {}) if entry.event == "done" else {}
         for field, reason in excluded.items():
             found.append({**unit, "event": "excluded", "field": field, "error": reason})
+    _add_messages(opened, [line for line in found if line["event"] == "excluded"])
     if as_json:
         print_json(found)
         sys.exit(3 if found else 0)
     for line in found:
         place = f"{line['stage']} {line['key']}"
         if line["event"] == "excluded":
-            click.echo(f"{place} field {line['field']}: excluded: {line['error']}")
+            more = f": {line['message']}" if line["message"] else ""
+            click.echo(f"{place} field {line['field']}: excluded: {line['error']}{more}")
             continue
         where = f" on {line['worker']}, attempt {line['attempt']}" if line["worker"] else ""
         click.echo(f"{place}: {line['event']}{where}: {line['error']}")
@@ -98,6 +110,23 @@ def errors(experiment: str, show_traceback: bool, as_json: bool) -> None:
     if not found:
         click.echo("no failed units, no excluded fields")
     sys.exit(3 if found else 0)
+
+
+def _add_messages(experiment: "Experiment", excluded: list[dict[str, Any]]) -> None:
+    """Add what the stages' tables say of excluded fields: which file, and what is wrong with it."""
+    told: dict[tuple[str, str, str], str] = {}
+    for stage in {line["stage"] for line in excluded}:
+        try:
+            table = experiment.table(stage)
+        except InputError:  # the unit that was to merge it failed
+            continue
+        if "message" in table.columns:
+            rows = table[table["message"] != ""]
+            keys = rows["plate"] + "/" + rows["well"]
+            for key, field, message in zip(keys, rows["field"], rows["message"], strict=True):
+                told[stage, key, field] = message
+    for line in excluded:
+        line["message"] = told.get((line["stage"], line["key"], line["field"]), "")
 
 
 @click.command()
@@ -144,10 +173,9 @@ def validate(experiment: str, against_source: bool, sample: int | None, as_json:
     else:
         for line in [*problems, *missing, *([compared] if compared else [])]:
             click.echo(line)
-        click.echo(
-            f"{len(opened.plates)} plates, {wells} wells, {fields} fields: "
-            f"{len(problems) or 'no'} problems"
-        )
+        sizes = ((len(opened.plates), "plate"), (wells, "well"), (fields, "field"))
+        problem = count_words(len(problems), "problem") if problems else "no problems"
+        click.echo(f"{', '.join(count_words(*size) for size in sizes)}: {problem}")
     sys.exit(2 if problems else 3 if missing else 0)
 
 

@@ -6,8 +6,9 @@ import rich_click as click
 from rich.console import Console
 from rich.table import Table
 
-from i2r.cli.options import print_json, say
+from i2r.cli.options import count_words, print_json, say
 from i2r.cluster import AnyCluster, ClusterSpec, planned_workers
+from i2r.pipeline.changes import find_other_plates, list_changed_options
 from i2r.pipeline.run import prepare, preview_units
 from i2r.pipeline.spec import Pipeline
 from i2r.stages.base import FINISH
@@ -31,10 +32,13 @@ def print_plan(
     Console().print(table)
     written = sum(row["bytes_out"] for row in plan["stages"])
     click.echo(
-        f"{plan['plates']} plates, {plan['wells']} wells, {plan['fields']} fields; "
-        f"{plan['workers']} workers of {format_bytes(plan['worker_bytes'])}; "
+        f"{count_words(plan['plates'], 'plate')}, {count_words(plan['wells'], 'well')}, "
+        f"{count_words(plan['fields'], 'field')}; "
+        f"{count_words(plan['workers'], 'worker')} of {format_bytes(plan['worker_bytes'])}; "
         f"about {format_bytes(written)} to write"
     )
+    for line in plan["changes"]:
+        click.echo(line)
     for row in plan["stages"]:
         if not row["fits"]:
             click.echo(
@@ -48,8 +52,9 @@ def describe_plan(pipeline: Pipeline, url: str, cluster: AnyCluster) -> dict[str
     Returns
     -------
     dict
-        Counts of plates, wells, fields and workers, ``worker_bytes``, and for each of the
-        ``stages`` its units, bytes, and whether its largest unit fits into a worker.
+        Counts of plates, wells, fields and workers, ``worker_bytes``, for each of the
+        ``stages`` its units, bytes, and whether its largest unit fits into a worker, and
+        ``changes``: what differs from the last run.
     """
     experiment = prepare(pipeline, url, say=say)
     preview = preview_units(pipeline, experiment)
@@ -70,7 +75,13 @@ def describe_plan(pipeline: Pipeline, url: str, cluster: AnyCluster) -> dict[str
                 "fits": peak <= memory,
             }
         )
+    options = list_changed_options(pipeline, experiment)
+    others = find_other_plates(experiment)
     return {
+        "changes": [
+            *([others] if others else []),
+            *(f"changed since the last run: {title}: {how}" for title, how in options.items()),
+        ],
         "plates": len(experiment.plates),
         "wells": len(experiment.layout),
         "fields": int(experiment.layout["n_fields"].sum()),

@@ -1,5 +1,6 @@
 """How a run ended: a short table of what was found, and where the report is."""
 
+import shlex
 from collections import Counter
 
 import numpy as np
@@ -7,7 +8,7 @@ import rich_click as click
 from rich.console import Console
 from rich.table import Table
 
-from i2r.cli.options import get_voice
+from i2r.cli.options import count_words, get_voice
 from i2r.cli.planning import format_seconds
 from i2r.errors import InputError
 from i2r.pipeline.loop import Summary
@@ -52,23 +53,28 @@ def _print_troubles(summary: Summary, url: str) -> None:
         for unit in units[:3]:
             click.echo(f"{word}: {unit.name}: {unit.error}")
         if len(units) > 3:
-            click.echo(f"... {len(units)} units {word}; see 'i2r errors {url}'")
+            see = shlex.join(["i2r", "errors", url])
+            click.echo(f"... {len(units)} units {word}; see '{see}'")
     if summary.excluded:
         number = sum(map(len, summary.excluded.values()))
         reasons = Counter(r for fields in summary.excluded.values() for r in fields.values())
         listed = ", ".join(f"{n} {reason}" for reason, n in reasons.items())
-        click.echo(f"{number} fields excluded ({listed}); see 'i2r errors {url}'")
+        see = shlex.join(["i2r", "errors", url])
+        click.echo(f"{count_words(number, 'field')} excluded ({listed}); see '{see}'")
 
 
 def _print_counts(experiment: Experiment) -> None:
     """Print wells, fields and nuclei, from what the units said of themselves."""
     totals: dict[str, Counter[str]] = {}
+    reasons: dict[str, Counter[str]] = {}
     for entry in experiment.ledger.entries():
         if entry.event == "done":
             counts = totals.setdefault(entry.stage, Counter())
             counts["fields"] += int(entry.result.get("fields", 0))
             counts["nuclei"] += int(entry.result.get("nuclei", 0))
-            counts["left out"] += sum(entry.result.get("left_out", {}).values())
+            left_out = entry.result.get("left_out", {})
+            counts["left out"] += sum(left_out.values())
+            reasons.setdefault(entry.stage, Counter()).update(left_out)
     table = Table(box=None, pad_edge=False)
     for name in ("stage", "fields", "nuclei", "left out"):
         table.add_column(name, justify="left" if name == "stage" else "right")
@@ -78,6 +84,22 @@ def _print_counts(experiment: Experiment) -> None:
             table.add_row(title, *(f"{value:,}" if value else "" for value in values))
     if table.rows:
         Console().print(table)
+    for title, counts in totals.items():
+        _explain_left_out(title, counts["nuclei"], reasons[title])
+
+
+def _explain_left_out(title: str, kept: int, reasons: Counter[str]) -> None:
+    """Say why nuclei were left out, and what to look at where it is most of them."""
+    left_out = reasons.total()
+    if not left_out:
+        return
+    listed = ", ".join(f"{n:,} {r.replace('_', ' ')}" for r, n in reasons.most_common() if n)
+    click.echo(f"{title} left out {left_out:,} of {kept + left_out:,} nuclei: {listed}")
+    if left_out > kept:
+        click.echo(
+            f"{title}: most nuclei are left out. Does 'pixel_size_um' fit the images, and do the "
+            f"limits of '{title}' fit the cells?"
+        )
 
 
 def _rankings(experiment: Experiment) -> list[str]:
@@ -97,7 +119,8 @@ def _print_ranking(experiment: Experiment, title: str) -> None:
     """Print the top of a ranking, with the null beside it."""
     ranking = experiment.table(title)
     null = ranking[ranking["kind"] == "control_draw"]["score"]
-    shown = ranking[ranking["kind"] != "control_draw"].head(SHOWN)
+    tested = ranking[ranking["kind"] != "control_draw"]
+    unscored, tested = tested[tested["score"].isna()], tested[tested["score"].notna()]
     table = Table(
         title=f"{title}: best told apart from the controls (balanced accuracy, 0.5 = not at all)",
         title_justify="left",
@@ -106,7 +129,7 @@ def _print_ranking(experiment: Experiment, title: str) -> None:
     )
     for name in ("rank", "perturbation", "score", "± folds", "p", "FDR", "wells", "nuclei"):
         table.add_column(name, justify="left" if name == "perturbation" else "right")
-    for row in shown.itertuples():
+    for row in tested.head(SHOWN).itertuples():
         table.add_row(
             str(row.rank),
             str(row.condition),
@@ -117,10 +140,13 @@ def _print_ranking(experiment: Experiment, title: str) -> None:
             str(row.n_wells),
             f"{row.n_nuclei:,}",
         )
-    Console().print(table)
-    tested = ranking[(ranking["kind"] != "control_draw") & ranking["score"].notna()]
+    if len(tested):
+        Console().print(table)
+    for row in unscored.head(SHOWN).itertuples():
+        click.echo(f"{title}: no score for {row.condition}: {row.note}")
     called = int(tested["impactful"].astype(bool).sum())
-    click.echo(f"{called} of {len(tested)} impactful: see 'i2r table {experiment.url} {title}'")
+    see = shlex.join(["i2r", "table", experiment.url, title])
+    click.echo(f"{called} of {len(tested)} impactful: see '{see}'")
     if len(null):
         click.echo(
             f"{len(null)} draws of control wells against the others: "

@@ -13,6 +13,7 @@ from typing import Any
 
 from i2r.cluster import AnyCluster, ClusterSpec
 from i2r.errors import DiskFullError, InputError, join_problems
+from i2r.pipeline.changes import find_other_plates, list_changed_options
 from i2r.pipeline.executors import Executor, open_executor
 from i2r.pipeline.loop import RunLoop, Summary
 from i2r.pipeline.progress import Progress, Style
@@ -136,7 +137,7 @@ def run_pipeline(
     if not pending:
         return _nothing_to_do(pipeline, experiment, only)
     if not retry:
-        ask_before_replacing(experiment, preview, confirm)
+        ask_before_replacing(pipeline, experiment, preview, confirm)
     files.check_writable(url)
     try:
         with RunLock(url, command=command):
@@ -169,24 +170,34 @@ def run_pipeline(
 
 
 def ask_before_replacing(
-    experiment: Experiment, preview: Mapping[str, Collection[str]], confirm: Callable[[str], bool]
+    pipeline: Pipeline,
+    experiment: Experiment,
+    preview: Mapping[str, Collection[str]],
+    confirm: Callable[[str], bool],
 ) -> None:
-    """Ask whether results that other options or inputs gave may be replaced.
+    """Ask whether results that other options or inputs gave, or other plates, may be replaced.
 
     Raises
     ------
     InputError
         If the answer is no; nothing was changed.
     """
-    replaced = [
-        f"{stage}:{key}"
+    others = find_other_plates(experiment)
+    if others and not confirm(others):
+        raise InputError("nothing was changed.")
+    replaced = {
+        stage: number
         for stage, keys in preview.items()
-        for key in keys
-        if key != FINISH and experiment.ledger.result(stage, key) is not None
-    ]
+        if (number := sum(experiment.ledger.result(stage, k) is not None for k in keys
+                          if k != FINISH))
+    }  # fmt: skip
+    changes = list_changed_options(pipeline, experiment) if replaced else {}
+    named = "; ".join(
+        f"{stage}: {changes[stage]}" if stage in changes else stage for stage in sorted(replaced)
+    )
     if replaced and not confirm(
-        f"{len(replaced)} results were made with other options or inputs and will be replaced "
-        f"({', '.join(sorted({name.split(':')[0] for name in replaced}))})."
+        f"{sum(replaced.values())} results were made with other options or inputs and will be "
+        f"replaced ({named})."
     ):
         raise InputError("nothing was changed.")
 

@@ -60,9 +60,11 @@ def test_changed_results_are_replaced_only_with_yes(
     code, said = cli("run", pipeline, cropped, *HERE)
     assert code == 2, said
     assert (
-        "8 results were made with other options or inputs and will be replaced (crop). Give --yes"
-        in said
-    )
+        "8 results were made with other options or inputs and will be replaced "
+        "(crop: mask was true, is false). Give --yes"
+    ) in said
+    code, said = cli("plan", pipeline, cropped, "--cluster", "none")
+    assert "changed since the last run: crop: mask was true, is false" in said
     code, said = cli("run", pipeline, cropped, *HERE, "--yes")
     assert code == 0, said
     assert "crop 9" in said
@@ -124,10 +126,11 @@ def test_bad_fields_are_exit_code_3_and_strictly_2(
     assert not (tmp_path / "e").exists()
     code, said = cli("run", pipeline, tmp_path / "e", *HERE)
     assert code == 3, said
-    assert "1 fields excluded (1 truncated)" in said
+    assert "1 field excluded (1 truncated)" in said
     code, said = cli("errors", tmp_path / "e")
     assert code == 3
-    assert "convert P1/A02 field 1: excluded: truncated" in said
+    assert "convert P1/A02 field 1: excluded: truncated: " in said
+    assert f"{plate.source}/P1/A02_s1_DNA.tif can't be decoded" in said
     code, said = cli("validate", tmp_path / "e")
     assert code == 0, said
 
@@ -140,7 +143,8 @@ def test_plan_shows_everything_and_writes_nothing(
 ) -> None:
     code, said = cli("plan", pipeline, tmp_path / "absent", "--cluster", "none")
     assert code == 0, said
-    assert "1 plates, 8 wells, 16 fields" in said
+    assert "1 plate, 8 wells, 16 fields" in said
+    assert "changed" not in said
     rows = {line.split()[0]: line.split()[1:3] for line in said.splitlines() if line.strip()}
     assert rows["convert"] == rows["crop"] == ["9", "9"]
     assert not (tmp_path / "absent").exists()
@@ -189,7 +193,7 @@ def test_tables_are_listed_printed_and_written(cli: Cli, cropped: Path, tmp_path
 
 def test_validate_names_what_is_missing(cli: Cli, cropped: Path) -> None:
     code, said = cli("validate", cropped)
-    assert (code, said) == (0, "1 plates, 8 wells, 16 fields: no problems\n")
+    assert (code, said) == (0, "1 plate, 8 wells, 16 fields: no problems\n")
     (cropped / "plates/P1.ome.zarr/A/3/2/0/c/0/0/0").unlink()
     document = cropped / "plates/P1.ome.zarr/A/4/1/0/zarr.json"
     document.write_bytes(document.read_bytes()[:50])

@@ -106,7 +106,7 @@ def test_quiet_says_only_what_failed(
     (plate.source / "P1" / "A02_s1_DNA.tif").write_bytes(b"")
     code, said = cli(*command, "-q", "--yes")
     assert code == 3
-    assert said.splitlines()[-1].startswith("1 fields excluded (1 truncated); see 'i2r errors")
+    assert said.splitlines()[-1].startswith("1 field excluded (1 truncated); see 'i2r errors")
 
 
 def test_verbose_shows_where_an_error_comes_from(cli: Cli, tmp_path: Path) -> None:

@@ -203,7 +203,8 @@ def test_results_are_replaced_only_after_asking(plate: PlateFiles, cropped: Path
     with pytest.raises(InputError, match="nothing was changed"):
         run_here(short_pipeline(plate, crop={"mask": False}), cropped, confirm=refuse)
     assert questions == [
-        "8 results were made with other options or inputs and will be replaced (crop)."
+        "8 results were made with other options or inputs and will be replaced "
+        "(crop: mask was true, is false)."
     ]
     assert snapshot(str(cropped)) == before
 
