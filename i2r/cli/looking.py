@@ -100,8 +100,8 @@ def errors(experiment: str, show_traceback: bool, as_json: bool) -> None:
     for line in found:
         place = f"{line['stage']} {line['key']}"
         if line["event"] == "excluded":
-            more = f": {line['message']}" if line["message"] else ""
-            click.echo(f"{place} field {line['field']}: excluded: {line['error']}{more}")
+            why = f"{line['error']}: {line['message']}" if line["message"] else line["error"]
+            click.echo(f"{place} field {line['field']}: excluded: {why}")
             continue
         where = f" on {line['worker']}, attempt {line['attempt']}" if line["worker"] else ""
         click.echo(f"{place}: {line['event']}{where}: {line['error']}")
@@ -123,8 +123,8 @@ def _add_messages(experiment: "Experiment", excluded: list[dict[str, Any]]) -> N
         if "message" in table.columns:
             rows = table[table["message"] != ""]
             keys = rows["plate"] + "/" + rows["well"]
-            for key, field, message in zip(keys, rows["field"], rows["message"], strict=True):
-                told[stage, key, field] = message
+            for key, field, text in zip(keys, rows["field"], rows["message"], strict=True):
+                told[stage, str(key), str(field)] = str(text)
     for line in excluded:
         line["message"] = told.get((line["stage"], line["key"], line["field"]), "")
 

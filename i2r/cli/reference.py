@@ -10,7 +10,7 @@ import rich_click as click
 from pydantic.fields import FieldInfo
 
 from i2r.cli.group import COMMANDS
-from i2r.stages.base import Stage, find_stage, list_verbs
+from i2r.stages.base import Stage, find_stage, list_own_verbs
 
 TARGET = Path(__file__).parents[1] / "docs" / "reference.md"
 _HEAD = """\
@@ -26,7 +26,7 @@ _COMMON = ("name", "needs", "threads")
 def write_reference() -> str:
     """Write the whole reference as Markdown."""
     parts = [_HEAD, "\n## Stages\n", _describe_common()]
-    parts += [_describe_stage(find_stage(verb)) for verb in list_verbs()]
+    parts += [_describe_stage(find_stage(verb)) for verb in list_own_verbs()]
     parts.append("\n## Commands\n")
     for name, (module, line) in COMMANDS.items():
         parts.append(

@@ -256,9 +256,14 @@ def seed_sequence(seed: int, stage_name: str, key: str) -> np.random.SeedSequenc
 
 def list_verbs() -> list[str]:
     """List the verbs of all stages, without importing any of them."""
+    installed = (point.name for point in entry_points(group="i2r.stages"))
+    return sorted([*list_own_verbs(), *installed])
+
+
+def list_own_verbs() -> list[str]:
+    """List the verbs of the stages that ship with i2r, whatever else is installed."""
     package = importlib.import_module("i2r.stages")
-    own = [m.name for m in pkgutil.iter_modules(package.__path__) if m.name not in NO_STAGES]
-    return sorted([*own, *(point.name for point in entry_points(group="i2r.stages"))])
+    return sorted(m.name for m in pkgutil.iter_modules(package.__path__) if m.name not in NO_STAGES)
 
 
 def find_stage(verb: str) -> type[Stage]:

@@ -50,7 +50,8 @@ def read_table(url: str) -> pd.DataFrame:
     Parameters
     ----------
     url
-        CSV, or TSV by its name, in UTF-8; also compressed with gzip.
+        CSV, or TSV by its name, in UTF-8; also compressed with gzip. A header with semicolons
+        and no comma is one of a spreadsheet whose language writes 0,5 for a half.
 
     Raises
     ------
@@ -65,7 +66,11 @@ def read_table(url: str) -> pd.DataFrame:
     try:
         if data.startswith(b"\x1f\x8b"):
             data = gzip.decompress(data)
-        table = _parse_table(data.decode("utf-8-sig"), separator)
+        text = data.decode("utf-8-sig")
+        header = text.lstrip().partition("\n")[0]
+        if separator == "," and ";" in header and "," not in header:
+            separator = ";"
+        table = _parse_table(text, separator)
     except (UnicodeDecodeError, csv.Error, OSError, EOFError, zlib.error) as error:
         raise InputError(
             f"layout {url}: no CSV table in UTF-8 ({str(error).splitlines()[0]}). "
