@@ -67,6 +67,7 @@ def test_sections_show_what_the_tables_say(experiment: Experiment) -> None:
     assert "&lt;b&gt;evil&lt;/b&gt;" in content
     answered = (experiment.table("predict-queries")["answer"] == "ranked").sum()
     assert f"Answered: {answered} of 16 queries" in content
+    assert ("were answered, and the" in content) == (answered > 0)
 
 
 def test_sections_are_silent_without_their_stages(experiment: Experiment) -> None:

@@ -48,14 +48,15 @@ def _count_answers(queries: pd.DataFrame, level: float) -> Markup:
     known = queries["rank_true"].notna()
     return html.fill(
         "<p>Answered: {{ answered }} of {{ queries|plural('query', 'queries') }}; for the others "
-        "an answer would be no better than that of shuffled links. "
+        "an answer would be no better than that of shuffled links, or the screen calls no effect. "
         "{% if known %}The true gene is known for {{ known }}{% if left_out %} ({{ left_out }} of "
-        "them left out of the map for their own query){% endif %}; the {{ level }} sets hold it "
-        "in {{ held }}, where nothing is answered the set being all genes.{% endif %}</p>",
+        "them left out of the map for their own query){% endif %}{% if both %}; {{ both }} of "
+        "these were answered, and the {{ level }} sets hold the gene in {{ held }} of them"
+        "{% endif %}.{% endif %}</p>",
         answered=int(answered.sum()), queries=len(queries),
         known=int(known.sum()), left_out=int(queries["left_out"].sum()),
-        level=f"{level:.0%}",
-        held=f"{queries.loc[known, 'in_set'].mean():.0%}" if known.any() else "",
+        both=int((known & answered).sum()), level=f"{level:.0%}",
+        held=f"{queries.loc[known & answered, 'in_set'].mean():.0%}",
     )  # fmt: skip
 
 
