@@ -3,7 +3,6 @@
 import io
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -116,16 +115,17 @@ def _parse_matrix(data: bytes, url: str) -> Counts:
     _check_size(url, (n_rows, n_columns), (n_entries, 3))
     if not n_entries:
         return np.zeros((n_rows, n_columns))
-    types: dict[int, Any] = {0: np.int64, 1: np.int64, 2: np.float64}
-    table = pd.read_csv(stream, sep=r"\s+", header=None, usecols=list(types), dtype=types)
-    row, column, count = (table[name].to_numpy() for name in types)
+    table = pd.read_csv(stream, sep=r"\s+", header=None, usecols=[0, 1, 2], dtype=np.float64)
+    row, column, count = table.to_numpy().T
     inside = (row >= 1) & (row <= n_rows) & (column >= 1) & (column <= n_columns)
+    inside &= (row == np.floor(row)) & (column == np.floor(column))
     if len(table) != n_entries or not inside.all():
         raise ValueError(
             f"{len(table)} entries, {int((~inside).sum())} of them outside the matrix, expected "
             f"{n_entries} in {n_rows} x {n_columns}"
         )
-    dense: Counts = coo_matrix((count, (row - 1, column - 1)), shape=(n_rows, n_columns)).toarray()
+    places = (row.astype(np.int64) - 1, column.astype(np.int64) - 1)
+    dense: Counts = coo_matrix((count, places), shape=(n_rows, n_columns)).toarray()
     return dense
 
 

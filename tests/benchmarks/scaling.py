@@ -6,7 +6,8 @@ same lazy graphs of the same units on the same workers with ``client.compute``, 
 writes the same files but keeps no ledger, checks nothing and can't be resumed. Bare processes, each
 with its share of the wells and without scheduler or client, are what the machine itself allows.
 They take turns, in another order every time, and the best of each counts: other work on the machine
-only adds.
+only adds. Beside the seconds stands what all processes together used of the cores, and two probes say
+what two processes can gain here at all: a loop that touches no memory, and copies of memory.
 """
 
 import argparse
@@ -21,6 +22,10 @@ from functools import partial
 from multiprocessing import get_context
 from multiprocessing.pool import Pool
 from pathlib import Path
+
+import numba
+import numpy as np
+import psutil
 
 from i2r.cluster import ClusterSpec, WorkerGroup
 from i2r.pipeline.run import prepare, run_pipeline
@@ -88,6 +93,37 @@ def time_bare(pipeline: Pipeline, url: Path, pool: Pool, number: int) -> float:
     return time.perf_counter() - started
 
 
+@numba.njit
+def spin(number: int) -> int:
+    """Compute with registers alone: multiply and add so many times."""
+    value = 1
+    for _ in range(number):
+        value = (value * 1103515245 + 12345) % 2147483648
+    return value
+
+
+def copy_memory(number: int) -> None:
+    """Copy 64 MiB so many times, far more than caches hold."""
+    source = np.ones(2**23)
+    target = np.empty_like(source)
+    for _ in range(number):
+        np.copyto(target, source)
+
+
+def time_probe(probe: Callable[[int], object], work: int, pool: Pool, number: int) -> float:
+    """Time a fixed amount of work, shared out between so many processes."""
+    pool.map(probe, [1] * number, chunksize=1)
+    started = time.perf_counter()
+    pool.map(probe, [work // number] * number, chunksize=1)
+    return time.perf_counter() - started
+
+
+def sum_cpu_seconds() -> float:
+    """Sum the seconds of a core that this process and its workers have used."""
+    own = psutil.Process()
+    return sum(sum(p.cpu_times()[:2]) for p in [own, *own.children(recursive=True)])
+
+
 def main() -> None:
     """Print the figures."""
     parser = argparse.ArgumentParser()
@@ -95,6 +131,8 @@ def main() -> None:
     parser.add_argument("--repetitions", type=int, default=3)
     arguments = parser.parse_args()
     seconds: dict[tuple[str, int], list[float]] = defaultdict(list)
+    used: dict[tuple[str, int], list[float]] = defaultdict(list)
+    busy: dict[tuple[str, int], list[float]] = defaultdict(list)
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
         pipeline = describe(write_plate(folder / "plate", n_wells=arguments.wells))
@@ -113,26 +151,40 @@ def main() -> None:
             time_bare(warming, folder / "e", pools[number], number)
         for turn in range(arguments.repetitions):
             for number, address in addresses.items():
+                pool = pools[number]
                 ways: list[tuple[str, Callable[[], float]]] = [
+                    ("arithmetic", partial(time_probe, spin, 4 * 10**9, pool, number)),
+                    ("memory copies", partial(time_probe, copy_memory, 100, pool, number)),
                     ("run loop", partial(time_run, pipeline, folder / "e", address)),
                     ("plain map", partial(time_plain_map, pipeline, folder / "e", address)),
-                    ("bare", partial(time_bare, pipeline, folder / "e", pools[number], number)),
+                    ("bare", partial(time_bare, pipeline, folder / "e", pool, number)),
                 ]
                 for label, measure in ways[:: -1 if turn % 2 else 1]:
-                    before = time.process_time()
+                    before, before_all = time.process_time(), sum_cpu_seconds()
+                    started = time.perf_counter()
                     seconds[label, number].append(measure())
+                    used[label, number].append(sum_cpu_seconds() - before_all)
+                    elapsed = time.perf_counter() - started
+                    busy[label, number].append(used[label, number][-1] / elapsed)
                     print(
-                        f"  {label}, {number} workers: {seconds[label, number][-1]:.2f} s; client "
-                        f"and schedulers took {time.process_time() - before:.2f} s of a core",
+                        f"  {label}, {number} workers: {seconds[label, number][-1]:.2f} s; all "
+                        f"processes took {used[label, number][-1]:.2f} s of a core, client and "
+                        f"schedulers {time.process_time() - before:.2f} s of that",
                         flush=True,
                     )
     best = {key: min(values) for key, values in seconds.items()}
+    cores = len(os.sched_getaffinity(0))
     for number in (1, 2):
         overhead = best["run loop", number] / best["plain map", number] - 1
         print(f"overhead of the run loop, {number} workers: {overhead:+.1%} (bar 5 %)")
         print(f"  over bare processes: {best['run loop', number] / best['bare', number] - 1:+.1%}")
-    for label in ("run loop", "plain map", "bare"):
-        print(f"{label}, two workers against one: {best[label, 1] / best[label, 2]:.2f}x (bar 1.8)")
+    for label in ("run loop", "plain map", "bare", "arithmetic", "memory copies"):
+        bar = " (bar 1.8)" if label == "run loop" else ""
+        one, two = max(busy[label, 1]), max(busy[label, 2])
+        print(
+            f"{label}, two workers against one: {best[label, 1] / best[label, 2]:.2f}x{bar}; one "
+            f"keeps {one:.2f} cores busy, two {two:.2f}: at most {min(2, cores / one):.2f}x here"
+        )
 
 
 if __name__ == "__main__":

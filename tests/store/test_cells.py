@@ -84,9 +84,14 @@ def test_a_matrix_that_declares_more_than_there_is_memory(header: str, tmp_path:
         ("coordinate integer general\n1 2 1\n2 1 5\n", "1 entries, 1 of them outside the matrix"),
         ("coordinate integer general\n1 2 1\n0 1 5\n", "1 entries, 1 of them outside the matrix"),
         ("coordinate integer general\n1 2 2\n1 1 5\n", "expected 2 in 1 x 2"),
+        ("coordinate integer general\n1 2 1\n1 1.5 5\n", "1 entries, 1 of them outside the matrix"),
+        (
+            "coordinate integer general\n1 2 1\n1 1e999 5\n",
+            "1 entries, 1 of them outside the matrix",
+        ),
         ("coordinate integer general\n1 -2 1\n1 1 5\n", "a size below 0"),
         ("coordinate integer general\n1 2 1\n1 1\n", "no matrix market file"),
-        ("coordinate integer general\n1 2 1\n1 99999999999999999999 1\n", "no matrix market file"),
+        ("coordinate integer general\n1 2 1\n1 99999999999999999999 1\n", "1 of them outside"),
     ],
 )
 def test_a_damaged_matrix_is_one_line(content: str, found: str, tmp_path: Path) -> None:
