@@ -24,6 +24,8 @@ from i2r.lazy.datasets import Dataset, Read, open_dataset
 # Control nuclei whose intensities set the range: enough for its percentiles.
 N_SCALED = 4096
 NULL_DRAWS = 200
+# Edge of the pictures of regions that are kept for the report.
+THUMBNAIL_PX = 64
 
 
 class TrainPlan(NamedTuple):
@@ -341,7 +343,10 @@ def _list_predictions(
 def _explain_surest(
     plan: TrainPlan, data: Dataset, encoder: Any, predictions: pd.DataFrame, rows: np.ndarray
 ) -> pd.DataFrame:
-    """Take the held-out nuclei of each class that are called it most surely, with their maps."""
+    """Take the held-out nuclei of each class that are called it most surely, with their maps.
+
+    Where the encoder sees regions, a small grey picture of each is kept beside its map.
+    """
     import torch
 
     from i2r.models.occlusion import map_occlusion
@@ -361,4 +366,11 @@ def _explain_surest(
         f"occlusion_{name}": [m.ravel().tolist() for m in maps.get(name, [])] or [[]] * len(best)
         for name in ("nucleus", "region")
     }
+    listed["region"] = [[]] * len(best)
+    if "region" in images and len(best):
+        grey = torch.nn.functional.adaptive_avg_pool2d(
+            images["region"][:, :1].float(), THUMBNAIL_PX
+        )
+        grey = (grey - grey.min()) / (grey.max() - grey.min()).clamp(min=1e-6)
+        listed["region"] = (255 * grey).round().to(torch.uint8).flatten(1).cpu().tolist()
     return best.reset_index(drop=True).assign(**listed)

@@ -29,6 +29,13 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> ReportSource:
     content["stages"] += [
         {**TRAIN, "views": ["nucleus", "binary-nucleus"]},
         {**TRAIN, "name": "train-leaking", "split_by": "field", "surest_nuclei": 0},
+        {
+            **TRAIN,
+            "name": "train-regions",
+            "views": ["nucleus+region"],
+            "region_px": 64,
+            "region_input_px": 32,
+        },
         {"stage": "embed", "needs": ["train", "segment", "crop"], "umap": False},
     ]
     pipeline = parse_pipeline(content, where="test")
@@ -45,12 +52,21 @@ def test_both_sections_are_on_the_page(source: ReportSource) -> None:
 
 def test_encoders_show_curves_matrix_views_and_surest_nuclei(source: ReportSource) -> None:
     drawn = str(encoders.draw(source))
-    assert drawn.count("Confusion matrix of held-out nuclei") == 2
+    assert drawn.count("Confusion matrix of held-out nuclei") == 3
     assert drawn.count("over epochs") >= 4
     assert drawn.count("Test accuracy by what encoders see") == 1, "one of them has one view"
     assert drawn.count("Surest nuclei of") >= 1
     assert "What the calls of" in drawn
     first, second = drawn.split("<h3>train-leaking</h3>")
+    second, third = second.split("<h3>train-regions</h3>")
+    surest = source.experiment.table("train-regions-surest")
+    assert {len(values) for values in surest["region"]} == {64 * 64}
+    assert {len(values) for values in surest["occlusion_region"]} == {64}
+    n_shown = surest["true"].nunique()
+    for words in ("Regions around nuclei of", "What of the regions the calls rest on"):
+        assert third.count(words) == n_shown
+        assert words not in first
+    assert third.count("<img") == 4 * n_shown
     assert "these accuracies are too good" not in first
     assert "these accuracies are too good" in second
     assert "Surest nuclei of" not in second

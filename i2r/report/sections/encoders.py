@@ -58,6 +58,7 @@ def _draw_stage(source: ReportSource, stage: StageRecord) -> dict[str, Any] | No
         "curves": [] if epochs is None else _draw_curves(epochs),
         "matrix": None if confusion is None else _draw_matrix(confusion, view), "view": view,
         "gallery": [] if surest is None else _draw_gallery(source, stage, surest, view),
+        "shows_regions": "region" in view,
     }  # fmt: skip
 
 
@@ -174,20 +175,42 @@ def _draw_gallery(
             ]
             for row in best.itertuples()
         ]
-        window = find_window(np.stack(tiles), ignore_zero=True)
-        maps = [np.asarray(m, dtype=float) for m in best["occlusion_nucleus"]]
-        painted = [_paint(tile, values, window) for tile, values in zip(tiles, maps, strict=True)]
-        greys = [np.repeat(to_grey(t, window)[..., None], 3, 2) for t in tiles]
+        words = (f"Surest nuclei of {name}", f"What the calls of {name} rest on")
+        strips = _draw_strips(tiles, best["occlusion_nucleus"], words)
+        regions = [_square(values) for values in best.get("region", [])]
+        if regions and regions[0].size:
+            words = (f"Regions around nuclei of {name}", "What of the regions the calls rest on")
+            strips += _draw_strips(regions, best["occlusion_region"], words)
         shown.append(
             {
                 "name": name, "channel": channels[0],
-                "nuclei": png_uri(join_strip(greys, MAX_SHOWN)),
-                "maps": png_uri(join_strip(painted, MAX_SHOWN)) if maps[0].size else None,
+                "strips": strips,
                 "probability": float(best["probability"].iloc[0]),
                 "wells": ", ".join(dict.fromkeys(f"{r.plate}/{r.well}" for r in best.itertuples())),
             }
         )  # fmt: skip
     return shown
+
+
+def _draw_strips(
+    tiles: list[npt.NDArray[Any]], occlusion: "pd.Series[Any]", words: tuple[str, str]
+) -> list[tuple[str, str]]:
+    """Draw tiles side by side, and what calls rest on, where that is known; each with its words."""
+    window = find_window(np.stack(tiles), ignore_zero=True)
+    maps = [np.asarray(values, dtype=float) for values in occlusion]
+    greys = [np.repeat(to_grey(tile, window)[..., None], 3, 2) for tile in tiles]
+    strips = [(png_uri(join_strip(greys, MAX_SHOWN)), words[0])]
+    if maps[0].size:
+        painted = [_paint(tile, values, window) for tile, values in zip(tiles, maps, strict=True)]
+        strips.append((png_uri(join_strip(painted, MAX_SHOWN)), words[1]))
+    return strips
+
+
+def _square(values: Any) -> npt.NDArray[np.uint8]:
+    """Give a square picture of a row of grey values; an empty one has none."""
+    flat = np.asarray(values, dtype=np.uint8)
+    side = round(flat.size**0.5)
+    return flat.reshape(side, side)
 
 
 def _paint(
