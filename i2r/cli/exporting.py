@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     "kind",
     type=click.Choice(["h5ad", "parquet", "graphml", "csv"]),
     required=True,
-    help="h5ad: AnnData of nuclei. parquet: profiles of nuclei for pycytominer. graphml: a network "
-    "of genes. csv: a table, or all of them.",
+    help="h5ad: AnnData of nuclei, as Zarr if OUTPUT ends in .zarr. parquet: profiles of "
+    "nuclei for pycytominer. graphml: a network of genes. csv: a table, or all of them.",
 )
 @click.option("-o", "--output", type=click.Path(), required=True, help="File or folder to write.")
 @click.option(
@@ -33,8 +33,8 @@ def export(experiment: str, kind: str, output: str, name: str | None, yes: bool)
     r"""Write results of EXPERIMENT for other tools.
 
     h5ad: X holds features or embeddings, obs plate, well, field, label, perturbation, gene,
-    condition, role, dose. Open it with anndata.read_h5ad or scanpy.read_h5ad. Needs the extra
-    'omics'.
+    condition, role, dose. Open it with anndata.read_h5ad or scanpy.read_h5ad, which needs the
+    extra 'omics' here; or name OUTPUT something.zarr and open that with anndata.read_zarr.
 
     parquet: one row per nucleus, Metadata_Plate, Metadata_Well, Metadata_Site and so on, and the
     features as Nuclei_...: pycytominer's aggregate, normalize and feature_select take it.
@@ -64,7 +64,7 @@ def export(experiment: str, kind: str, output: str, name: str | None, yes: bool)
 def _export_profiles(
     experiment: "Experiment", kind: str, target: Path, name: str | None, *, yes: bool
 ) -> str:
-    from i2r.exports.h5ad import write_h5ad
+    from i2r.exports.h5ad import write_anndata
     from i2r.exports.parquet import write_parquet
     from i2r.exports.profiles import choose_profiles
     from i2r.pipeline.run import load_last_pipeline
@@ -77,7 +77,7 @@ def _export_profiles(
     else:
         pipeline = load_last_pipeline(experiment)
         kept = {"i2r_stage": profiles.name, "i2r_pipeline": pipeline.dump() if pipeline else {}}
-        number = write_h5ad(profiles, target, unstructured=kept)
+        number = write_anndata(profiles, target, unstructured=kept)
     return f"{number:,} nuclei"
 
 

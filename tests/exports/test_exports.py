@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+import zarr
 
 from i2r.errors import InputError
 from i2r.exports import written_whole
-from i2r.exports.h5ad import write_h5ad
+from i2r.exports.h5ad import write_anndata
 from i2r.exports.parquet import write_parquet
 from i2r.exports.profiles import Profiles, choose_profiles
 from i2r.store.experiment import Experiment, open_experiment
@@ -139,7 +140,7 @@ def read_frame(group: h5py.Group) -> pd.DataFrame:
 def test_h5ad_holds_the_same_values(measured: Experiment, tmp_path: Path) -> None:
     target = tmp_path / "x.h5ad"
     profiles = Profiles(measured, "features")
-    number = write_h5ad(profiles, target, unstructured={"i2r_pipeline": {"seed": 0}})
+    number = write_anndata(profiles, target, unstructured={"i2r_pipeline": {"seed": 0}})
     described, values = stack(profiles)
     with h5py.File(target) as file:
         assert file.attrs["encoding-type"] == "anndata"
@@ -156,17 +157,53 @@ def test_h5ad_holds_the_same_values(measured: Experiment, tmp_path: Path) -> Non
     assert obs["label"].tolist() == described["label"].tolist()
 
 
+def test_the_zarr_store_holds_what_the_file_holds(measured: Experiment, tmp_path: Path) -> None:
+    profiles = Profiles(measured, "features")
+    for name in ("x.h5ad", "x.zarr", "x.zarr"):  # the second time it is replaced
+        write_anndata(profiles, tmp_path / name, unstructured={"i2r_stage": "features"})
+    store = zarr.open_group(tmp_path / "x.zarr", mode="r")
+    with h5py.File(tmp_path / "x.h5ad") as file:
+        compared: list[str] = []
+
+        def compare(name: str, node: h5py.Group | h5py.Dataset) -> None:
+            other = store[name]
+            for key, value in node.attrs.items():
+                found = other.attrs[key]
+                assert (list(value) == found) if isinstance(found, list) else (value == found), name
+            if isinstance(node, h5py.Dataset):
+                is_text = h5py.check_string_dtype(node.dtype) is not None
+                np.testing.assert_array_equal(other[...], (node.asstr() if is_text else node)[()])
+                compared.append(name)
+
+        file.visititems(compare)
+        assert store.attrs["encoding-type"] == file.attrs["encoding-type"] == "anndata"
+        assert set(store) == set(file)
+    assert {"X", "obs/_index", "obs/role/codes", "var/_index", "uns/i2r_stage"} <= set(compared)
+
+
+def test_no_folder_but_an_anndata_is_replaced(measured: Experiment, tmp_path: Path) -> None:
+    kept = tmp_path / "mine.zarr"
+    kept.mkdir()
+    (kept / "notes.txt").write_text("mine")
+    for target in (kept, tmp_path):
+        with pytest.raises(InputError, match="a folder that is no AnnData"):
+            write_anndata(Profiles(measured, "features"), target, unstructured={})
+    assert (kept / "notes.txt").read_text() == "mine"
+
+
 def test_anndata_reads_it_back(measured: Experiment, tmp_path: Path) -> None:
     anndata = pytest.importorskip("anndata", reason="anndata allows no pandas 3; CI has pandas 3")
     profiles = Profiles(measured, "features")
-    write_h5ad(profiles, tmp_path / "x.h5ad", unstructured={})
+    write_anndata(profiles, tmp_path / "x.h5ad", unstructured={})
     opened = anndata.read_h5ad(tmp_path / "x.h5ad")
     assert opened.shape == (len(measured.table("features")), len(profiles.names))
+    write_anndata(profiles, tmp_path / "x.zarr", unstructured={})
+    assert (anndata.read_zarr(tmp_path / "x.zarr").X == opened.X).all()
 
 
 def test_scanpy_plots_it(measured: Experiment, tmp_path: Path) -> None:
     scanpy = pytest.importorskip("scanpy", reason="scanpy needs anndata, which allows no pandas 3")
-    write_h5ad(Profiles(measured, "features"), tmp_path / "x.h5ad", unstructured={})
+    write_anndata(Profiles(measured, "features"), tmp_path / "x.h5ad", unstructured={})
     opened = scanpy.read_h5ad(tmp_path / "x.h5ad")
     scanpy.pp.scale(opened)
     scanpy.pp.pca(opened, n_comps=2)
@@ -189,7 +226,9 @@ def test_a_file_is_whole_or_what_it_was(tmp_path: Path) -> None:
     assert target.read_text() == "after"
 
 
-@pytest.mark.parametrize("write", [write_parquet, lambda p, t: write_h5ad(p, t, unstructured={})])
+@pytest.mark.parametrize(
+    "write", [write_parquet, lambda p, t: write_anndata(p, t, unstructured={})]
+)
 def test_no_nuclei_at_all(
     write: Callable[..., int], own_plate: Callable[..., PlateFiles], tmp_path: Path
 ) -> None:
