@@ -17,6 +17,7 @@ install: $(STAMP)
 # pip is upgraded for --constraint with local versions; torch comes first, so that nothing else
 # decides which build is taken.
 $(STAMP): pyproject.toml constraints.txt
+	@echo "installing into $(VENV): 2 to 3 GB, a few minutes without a word"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'

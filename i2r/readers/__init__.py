@@ -2,7 +2,8 @@
 
 A reader is a module in this folder with a function ``scan(source, options) -> Sources``; the
 first line of its docstring says what it reads. With a function ``recognises(source) -> bool`` it
-is found by ``reader: auto``. Other modules here help them.
+is found by ``reader: auto``. Other modules here help them. A reader of another package is such a
+module under the entry point group ``i2r.readers``; it is asked before those that ship with i2r.
 """
 
 import difflib
@@ -10,6 +11,8 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from types import ModuleType
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from i2r.errors import InputError
@@ -17,6 +20,7 @@ from i2r.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
+GROUP = "i2r.readers"
 # How the names of tables of images end.
 SHEETS = (".csv", ".csv.gz")
 
@@ -69,7 +73,7 @@ Scan = Callable[[str, ReaderOptions], Sources]
 
 
 def list_readers() -> dict[str, str]:
-    """List the readers by name, with the first line of what each says about itself."""
+    """List the readers of i2r by name, with the first line of what each says about itself."""
     found = {}
     for module in pkgutil.iter_modules(__path__):
         loaded = importlib.import_module(f"{__name__}.{module.name}")
@@ -96,20 +100,34 @@ def find_reader(name: str, source: str, *, pattern: str | None = None) -> Scan:
     InputError
         If there is no such reader.
     """
-    readers = list_readers()
+    installed = [point.name for point in entry_points(group=GROUP)]
+    readers = [*installed, *(reader for reader in list_readers() if reader not in installed)]
     if name == "auto":
         # A pattern is meant for folders; tables say themselves what they are.
         asked = () if pattern and not source.lower().endswith(SHEETS) else readers
-        modules = (importlib.import_module(f"{__name__}.{reader}") for reader in asked)
-        found = (m for m in modules if hasattr(m, "recognises") and m.recognises(source))
-        name = getattr(next(found, None), "__name__", "pattern").rpartition(".")[2]
+        name = next((reader for reader in asked if _recognises(reader, source)), "pattern")
     if name not in readers:
         raise InputError(
             f"reader {name!r}: there is none of this name, expected auto, {', '.join(readers)}."
             f"{did_you_mean(name, ['auto', *readers])}"
         )
-    scan: Scan = importlib.import_module(f"{__name__}.{name}").scan
+    scan: Scan = _load_reader(name).scan
     return scan
+
+
+def _load_reader(name: str) -> ModuleType:
+    """Import a reader: another package's, or one of i2r."""
+    for point in entry_points(group=GROUP):
+        if point.name == name:
+            found: ModuleType = point.load()
+            return found
+    return importlib.import_module(f"{__name__}.{name}")
+
+
+def _recognises(name: str, source: str) -> bool:
+    """Ask a reader whether a source is of its kind."""
+    module = _load_reader(name)
+    return hasattr(module, "recognises") and bool(module.recognises(source))
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
