@@ -70,13 +70,17 @@ def test_changed_results_are_replaced_only_with_yes(
     assert "crop 9" in said
 
 
-@pytest.mark.parametrize("style", ["plain", "json", "rich"])
+@pytest.mark.parametrize("style", ["auto", "plain", "json", "none", "rich"])
 def test_progress_is_shown_in_the_asked_style(
     style: str, cli: Cli, pipeline: Path, tmp_path: Path
 ) -> None:
     code, said = cli("run", pipeline, tmp_path / "e", "--cluster", "none", "--progress", style)
     assert code == 0, said
-    if style == "json":
+    if style != "rich":
+        assert "\x1b" not in said, "no control codes where there is no terminal"
+    if style == "none":
+        assert "9/9" not in said
+    elif style == "json":
         rows = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
         assert {(r["stage"], r["units"], r["done"]) for r in rows} >= {
             ("convert", 9, 9),
