@@ -103,9 +103,14 @@ def _make_option(name: str, field: FieldInfo) -> click.Option:
         multiple=multiple,
         default=None,
         help=f"{field.description or ''}.{required}",
-        show_default=False if bare else str(default),
+        show_default=False if bare else _write_default(default),
         metavar="NAME=VALUE" if _is_mapping(field) else None,
     )
+
+
+def _write_default(default: object) -> str:
+    """Write a default as one would give it."""
+    return " ".join(map(str, default)) if isinstance(default, tuple) else str(default)
 
 
 def _option_type(field: FieldInfo) -> tuple[Any, bool]:

@@ -175,7 +175,10 @@ class Screen(Stage):
         elif not self.contrasts(experiment):
             notes = list(self.plan(experiment).notes.items())[:3]
             reasons = "; ".join(f"{name}: {note}" for name, note in notes) or "nothing is treated"
-            problems.append(f"{where}: no perturbation can be compared ({reasons}).")
+            problems.append(
+                f"{where}: no perturbation can be compared ({reasons}). Each needs two wells or "
+                "more, on plates with negative controls."
+            )
         return problems
 
     def notes(self, experiment: Experiment) -> list[str]:

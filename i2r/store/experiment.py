@@ -327,9 +327,11 @@ def open_experiment(url: str) -> Experiment:
     try:
         version = int(json.loads(files.read_bytes(experiment.path("experiment.json")))["version"])
     except FileNotFoundError as error:
+        inside = experiment.path("experiment")  # what 'i2r init' proposes
+        hint = f" Did you mean {inside}?" if has_experiment(inside) else ""
         raise InputError(
             f"{experiment.url}: no experiment here (no experiment.json). "
-            "Make one with 'i2r run PIPELINE EXPERIMENT'."
+            f"Make one with 'i2r run PIPELINE EXPERIMENT'.{hint}"
         ) from error
     except (ValueError, TypeError, KeyError, OverflowError) as error:
         raise InputError(f"{experiment.url}: experiment.json is damaged. Restore it.") from error

@@ -342,6 +342,13 @@ def test_every_command_has_help(command: str) -> None:
     assert "Usage" in result.output
 
 
+def test_help_writes_a_default_as_one_gives_it(cli: Cli) -> None:
+    code, said = cli("screen", "--help")
+    assert code == 0
+    assert "(DNA)" in said
+    assert "('" not in said
+
+
 def test_the_version_is_the_packages(cli: Cli) -> None:
     import i2r as package
 

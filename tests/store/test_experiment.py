@@ -21,6 +21,10 @@ from tests.conftest import run_here, short_pipeline
 def test_what_is_no_experiment_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no experiment here \(no experiment\.json\)"):
         open_experiment(str(tmp_path))
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "experiment.json").write_text("{}")
+    with pytest.raises(InputError, match=r"Did you mean .*/experiment\?"):
+        open_experiment(str(tmp_path))
     (tmp_path / "experiment.json").write_text("{")
     with pytest.raises(InputError, match="damaged"):
         open_experiment(str(tmp_path))
