@@ -132,11 +132,15 @@ def test_validation_nuclei_choose_the_epoch_and_nothing_else() -> None:
 
 
 class Tight(torch.nn.Module):
-    """A device with room for so many nuclei in training."""
+    """A device with room for so many nuclei in training, and for fewer once others come to it."""
 
-    room = 5
+    room = 9
+    n_seen = 0
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.n_seen += self.training
+        # In the middle of a batch, when some of its gradient is there already.
+        self.room = 5 if self.n_seen > 4 else self.room
         if self.training and len(images) > self.room:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return images

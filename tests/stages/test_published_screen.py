@@ -142,18 +142,25 @@ def test_a_screen_killed_in_a_training_resumes_to_the_same_table(
 ) -> None:
     given = pipeline(plate, max_epochs=2, view="nucleus")
     (tmp_path / "pipeline.yaml").write_text(json.dumps(given.dump()))
-    found = []
-    for name in ("whole", "killed"):
+    found, epochs = [], []
+    for name in ("whole", "killed", "forged"):
         url = Path(shutil.copytree(cropped_original, tmp_path / name))
-        if name == "killed":
+        if name != "whole":
             code = [sys.executable, "-c", KILLED, str(tmp_path / "pipeline.yaml"), str(url)]
             assert subprocess.run(code, check=False).returncode == -signal.SIGKILL
             (left,) = url.rglob("*.checkpoint")
-            assert decode_state(left.read_bytes())["epoch"] == 1, "the first of two"
+            state = decode_state(left.read_bytes())
+            assert state["epoch"] == 1, "the first of two"
+            if name == "forged":
+                state["history"] *= 2
+                left.write_bytes(encode_state(state))
         assert run_here(given, url).exit_code == 0
         assert not list(url.rglob("*.checkpoint"))
         found.append(digest_experiment(str(url)))
+        epochs.append(open_experiment(str(url)).table("screen-scores")["n_epochs"].tolist())
     assert found[0] == found[1]
+    assert epochs[1] == [2, 2, 2, 2]
+    assert sorted(epochs[2]) == [2, 2, 2, 3], "it went on from what was left, not from the start"
 
 
 def test_held_out_nuclei_have_no_influence_on_the_weights(
