@@ -6,12 +6,14 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import networkx as nx
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from i2r.kernels.steiner import PCSTResult, solve_pcst
+from tests.kernels.steiner_oracle import solve_exactly
 
 EXACT = 1 + 1e-9
 
@@ -106,6 +108,47 @@ def test_random_graphs_to_seven_vertices(n: int, seed: int, rooted: bool, whole:
     assert improved.value == pytest.approx(
         best, rel=1e-9, abs=1e-12
     )  # so small, the search finds it
+
+
+def draw_family(kind: str, random: np.random.Generator) -> tuple[np.ndarray, ...]:
+    """Draw edges, costs and prizes as the families of the instances in common use are made."""
+    n, seed = int(random.integers(16, 26)), int(random.integers(1 << 30))
+    graphs = {
+        "random (P)": lambda: nx.gnm_random_graph(n, 2 * n, seed=seed),
+        "plane (K)": lambda: nx.random_geometric_graph(n, 1.6 / np.sqrt(n), seed=seed),
+        "cube (hc)": lambda: nx.hypercube_graph(5),
+        "grid": lambda: nx.grid_2d_graph(5, 6),
+        "cover (cc)": lambda: nx.bipartite.gnmk_random_graph(6, 12, 28, seed=seed),
+        "interactome": lambda: nx.barabasi_albert_graph(n, 3, seed=seed),
+    }
+    graph = nx.convert_node_labels_to_integers(graphs[kind]())
+    edges = np.array(graph.edges())
+    costs = {
+        "plane (K)": lambda: random.random(len(edges)),
+        "random (P)": lambda: random.random(len(edges)) + 0.05,
+        "grid": lambda: random.integers(1, 11, len(edges)).astype(float),
+        # Full of equal ones, as confidences are.
+        "interactome": lambda: random.choice([0.3, 0.5, 0.6, 0.85], len(edges)),
+    }.get(kind, lambda: np.ones(len(edges)))()
+    prizes = random.random(len(graph)) * costs.mean() * random.choice([1, 2, 4, 8])
+    prizes[random.random(len(graph)) > random.choice([0.2, 0.5, 1])] = 0
+    return edges, costs, prizes
+
+
+@pytest.mark.parametrize(
+    "kind", ["random (P)", "plane (K)", "cube (hc)", "grid", "cover (cc)", "interactome"]
+)
+def test_some_dozens_of_vertices_against_the_optimum(kind: str) -> None:
+    ratios = []
+    for seed in range(5):
+        problem = draw_family(kind, np.random.default_rng(seed))
+        best, found = solve_exactly(*problem), solve_pcst(*problem)
+        check_result(found, *problem, None)
+        assert found.lower_bound <= best * EXACT + 1e-6
+        assert best <= found.value * EXACT + 1e-6
+        ratios.append(found.value / best if best > 1e-9 else 1.0)
+    assert np.mean(ratios) <= 1.002
+    assert max(ratios) <= 1.01
 
 
 def test_closed_forms() -> None:
