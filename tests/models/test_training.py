@@ -58,6 +58,19 @@ def test_planted_classes_are_learned() -> None:
     np.testing.assert_allclose(found.probabilities.sum(axis=1), 1, rtol=1e-5)
 
 
+def test_bfloat16_learns_what_float32_learns_with_channels_last_in_memory() -> None:
+    """The way of a card, on a processor."""
+    pool, labels = draw_pool(60)
+    trained = train(pool, labels, training=replace(QUICK, max_epochs=12, precision="bfloat16"))
+    assert trained.history[trained.best_epoch - 1].validation_balanced_accuracy > 0.9
+    images = pool.draw(SETTINGS, torch.arange(4))["nucleus"]
+    first = next(m for m in trained.encoder.modules() if isinstance(m, torch.nn.Conv2d))
+    assert first.weight.dtype == torch.float32
+    convolved = trained.encoder.branches["nucleus"].features(images)
+    assert convolved.is_contiguous(memory_format=torch.channels_last)
+    assert trained.encoder.embed({"nucleus": images}).dtype == torch.float32
+
+
 def test_classes_that_are_alike_stay_at_chance() -> None:
     pool, labels = draw_pool(60)
     shuffled = np.random.default_rng(0).permutation(labels)
