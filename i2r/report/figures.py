@@ -5,6 +5,7 @@ import io
 import re
 from base64 import b64decode
 from collections.abc import Iterator, Sequence
+from html import unescape
 from html.parser import HTMLParser
 from typing import NamedTuple
 
@@ -16,7 +17,7 @@ _SVG = re.compile(r"<svg\b(?P<head>[^>]*)>(?P<body>.*?)</svg>", re.S)
 _PICTURE = re.compile(r'<img\b[^>]*?src="data:image/png;base64,(?P<data>[^"]+)"[^>]*>', re.S)
 _NAME = re.compile(r'(?:aria-label|alt)="([^"]*)"')
 _TABLE = re.compile(
-    r'(<table class="sortable">.*?</table>)(?:\s*</div>\s*<figcaption>(?P<name>[^<.:;?(]*))?', re.S
+    r'(<table class="sortable">.*?</table>)(?:\s*</div>\s*<figcaption>(?P<caption>[^<]*))?', re.S
 )
 # The rules of the style sheet that reach into drawings.
 _RULES = re.compile(r"^(?:text|\.[\w-]+|svg)[^{]*\{[^}]*\}", re.M)
@@ -76,7 +77,8 @@ def list_files(
 def _name(match: re.Match[str], kind: str) -> str:
     """Say what a figure or table shows: its description, or how its caption begins."""
     if kind == "csv":
-        return match["name"] or "table"
+        caption = unescape(match["caption"] or "table")
+        return re.split("[.:;?(]", caption, maxsplit=1)[0]
     described = _NAME.search(match[0].partition(">")[0])
     return described[1] if described else "figure"
 

@@ -70,7 +70,7 @@ def test_pictures_of_nuclei_and_fields_say_where_they_are_from(tmp_path: Path) -
 
 def test_tables_hold_numbers_as_they_are() -> None:
     frame = pd.DataFrame({"name": ["x, y", 'q"'], "value": [1234.56789, np.nan]})
-    body = str(html.table(frame, "Words of a table: its columns."))
+    body = str(html.table(frame, "Words of 'a' table: its columns."))
     (file,) = list_files([("part", "Part", body)])
     assert file.path == "part/01-words-of-a-table.csv"
     read = pd.read_csv(io.BytesIO(file.data))
