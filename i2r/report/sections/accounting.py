@@ -12,7 +12,7 @@ from i2r.report.source import ReportSource, StageRecord
 TITLE = "Accounting"
 ORDER = 60
 # Of a step, its bar at full length, a letter of its name, and its count and share.
-ROW_PX, BAR_PX, LETTER_PX, COUNT_PX = 24, 560, 7, 130
+ROW_PX, BAR_PX, LETTER_PX, COUNT_PX = 24, 360, 7, 130
 MINUS = "\N{MINUS SIGN}"
 
 
