@@ -74,8 +74,16 @@ def run_stage(
         return
     merged = with_stage(pipeline, stage, where=f"i2r {values['stage']}")
     only = {stage.title}
-    say(f"stage {stage.title}: {stage.model_dump(mode='json', exclude={'stage', 'name', 'needs'})}")
+    say(f"stage {stage.title}: {_describe_options(stage)}")
     execute(merged, experiment, cluster=cluster, style=style, yes=yes, strict=strict, only=only)
+
+
+def _describe_options(stage: Stage) -> str:
+    """Write the options that are not as they would be by themselves."""
+    given = stage.model_dump(
+        mode="json", exclude={"stage", "name", "needs"}, exclude_defaults=True, exclude_none=True
+    )
+    return ", ".join(f"{name} {value}" for name, value in given.items()) or "default options"
 
 
 def _describe(kind: type[Stage]) -> str:

@@ -256,7 +256,7 @@ def test_a_stage_runs_by_its_verb_with_its_options_kept(cli: Cli, cropped: Path)
     code, said = cli("crop", cropped, "--no-mask", "--yes", *HERE)
     assert code == 0, said
     assert "crop 9" in said
-    assert "'size_px': 32" in said, "options of the last run are kept"
+    assert "stage crop: mask False, size_px 32, " in said, "options of the last run are kept"
     code, said = cli("crop", cropped, *HERE)
     assert (code, "nothing to do" in said) == (0, True), said
     code, said = cli(
