@@ -121,7 +121,10 @@ def print_large(n_plates: int) -> None:
         url, pipeline = f"{folder}/e", make_pipeline()
         write_experiment(url, pipeline, n_plates)
         megabytes = {p.name: p.stat().st_size / 1e6 for p in Path(url).rglob("*.parquet")}
-        open_s, status_s, units = time_opening(url)
+        # The best of three: other work on the machine only adds.
+        timed = [time_opening(url) for _ in range(3)]
+        open_s, status_s = (min(t[i] for t in timed) for i in (0, 1))
+        units = timed[0][2]
         print(
             f"{n_plates} plates, {len(pipeline.stages)} stages, {units} units ("
             + ", ".join(f"{name} {size:.0f} MB" for name, size in sorted(megabytes.items()))
