@@ -10,7 +10,7 @@ import pandas as pd
 
 from i2r.errors import InputError
 from i2r.store import files
-from i2r.store.gene_tables import read_frame
+from i2r.store.gene_tables import read_frame, to_numbers
 from i2r.store.interactions import clean_symbols
 
 Counts = npt.NDArray[np.float64]
@@ -54,7 +54,7 @@ def read_counts(
     else:
         table = read_frame(url)
         names = [str(column) for column in table.columns[1:]]
-        counts = table.iloc[:, 1:].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=float)
+        counts = to_numbers(table.iloc[:, 1:])
     if counts.shape[1] != len(names):
         raise InputError(
             f"counts {url}: {counts.shape[1]} genes in the matrix, {len(names)} names. "

@@ -164,14 +164,26 @@ def read_frame(url: str) -> pd.DataFrame:
     if url.endswith(".parquet"):
         try:
             return tables.read_table(url)
-        except (FileNotFoundError, OSError, ValueError) as error:
-            raise InputError(f"{url}: no readable Parquet file ({error}). Check it.") from error
+        except InputError:
+            raise
+        except Exception as error:  # a damaged file may end anywhere in Arrow's reader
+            detail = (str(error) or type(error).__name__).splitlines()[0][:120]
+            raise InputError(f"{url}: no readable Parquet file ({detail}). Check it.") from error
     text = _read_text(url)
     separator = "\t" if text.partition("\n")[0].count("\t") else ","
     try:
         return pd.read_csv(io.StringIO(text), sep=separator, keep_default_na=True)
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise InputError(f"{url}: no table ({error}). Export it as CSV.") from error
+
+
+def to_numbers(table: pd.DataFrame) -> npt.NDArray[np.float64]:
+    """Give the values of a table as float64; NaN for what is no number."""
+    numbers = table.apply(pd.to_numeric, errors="coerce")
+    try:
+        return numbers.to_numpy(dtype=np.float64)
+    except OverflowError:  # a whole number of more than 300 digits
+        return numbers.map(lambda value: float(str(value))).to_numpy(dtype=np.float64)
 
 
 def _read_text(url: str) -> str:

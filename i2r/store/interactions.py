@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from i2r.errors import InputError
-from i2r.store.gene_tables import read_frame
+from i2r.store.gene_tables import read_frame, to_numbers
 
 # Header of the interactions' files: the two proteins, and confidence or cost.
 _ENDS = (
@@ -62,10 +62,17 @@ def read_interactions(url: str, symbols: Mapping[str, str] | None = None) -> Int
         If it is none of these, or a cost is negative or no number.
     """
     table = _name_columns(read_frame(url), url)
-    numbers = pd.to_numeric(table["cost"], errors="coerce")
+    nameless = table[["first", "second"]].isna().any(axis=1).to_numpy()
+    if nameless.any():
+        row = int(np.argmax(nameless))
+        raise InputError(
+            f"interactions {url} row {row + 2}: a name is missing, expected two. Add it, or drop "
+            f"the row ({int(nameless.sum())} such rows)."
+        )
+    numbers = to_numbers(table[["cost"]])[:, 0]
     bad = ~(numbers >= 0) | ~np.isfinite(numbers)
     if bad.any():
-        row = int(np.argmax(bad.to_numpy()))
+        row = int(np.argmax(bad))
         first, second = table["first"].iloc[row], table["second"].iloc[row]
         raise InputError(
             f"interactions {url} row {row + 2}: {first} - {second} has the cost "
@@ -77,7 +84,7 @@ def read_interactions(url: str, symbols: Mapping[str, str] | None = None) -> Int
     dropped = [(name, "interacts with itself") for name in ends.loc[loops, "first"]]
     genes, number = np.unique(ends[~loops].to_numpy(dtype=str), return_inverse=True)
     pairs = np.sort(number.reshape(-1, 2), axis=1)
-    costs = numbers.to_numpy(dtype=float)[~loops]
+    costs = numbers[~loops]
     order = np.lexsort((costs, pairs[:, 1], pairs[:, 0]))
     pairs, costs = pairs[order], costs[order]
     again = np.zeros(len(pairs), dtype=bool)
@@ -167,15 +174,15 @@ def read_panel(url: str, symbols: Mapping[str, str] | None = None) -> Panel:
     table = read_frame(url)
     if "symbol" in table.columns:
         names = table["symbol"].astype(object).where(table["symbol"].notna(), "")
-        numbers = table.drop(columns="symbol").apply(pd.to_numeric, errors="coerce")
-        numbers = numbers.loc[:, numbers.notna().any()]
-        lines, values = [str(name) for name in numbers.columns], numbers.to_numpy(dtype=float).T
+        table = table.drop(columns="symbol")
+        numbers = to_numbers(table)
+        filled = ~np.isnan(numbers).all(axis=0)
+        lines, values = [str(name) for name in table.columns[filled]], numbers[:, filled].T
     else:
         names = pd.Series([str(name) for name in table.columns[1:]], dtype=object)
-        numbers = table.iloc[:, 1:].apply(pd.to_numeric, errors="coerce")
-        lines, values = table.iloc[:, 0].astype(str).tolist(), numbers.to_numpy(dtype=float)
+        lines, values = table.iloc[:, 0].astype(str).tolist(), to_numbers(table.iloc[:, 1:])
     genes, kept, dropped = clean_symbols([str(name).split(" ")[0] for name in names], symbols)
-    holes = np.isnan(values[:, kept]).any(axis=0)
+    holes: npt.NDArray[np.bool_] = np.asarray(np.isnan(values[:, kept]).any(axis=0))
     dropped += [(genes[i], "expression is missing") for i in np.flatnonzero(holes)]
     if not len(lines) or holes.all():
         raise InputError(

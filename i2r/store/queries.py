@@ -8,7 +8,7 @@ import pandas as pd
 from i2r.errors import InputError
 from i2r.store import tables
 from i2r.store.feature_profiles import FeatureWells, average_features
-from i2r.store.gene_tables import read_frame
+from i2r.store.gene_tables import read_frame, to_numbers
 from i2r.store.signatures import average_wells
 
 
@@ -56,7 +56,7 @@ def read_queries(url: str) -> pd.DataFrame:
         table["gene"].astype(object).fillna("") if "gene" in table else pd.Series([""] * len(table))
     )
     columns = [name for name in table if name not in ("query", "perturbation", "gene")]
-    numbers = table[columns].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=float)
+    numbers = to_numbers(table[columns])
     if not np.isfinite(numbers).all() or not columns or not names:
         raise InputError(
             f"{url}: {int((~np.isfinite(numbers)).sum())} of {numbers.size} values are no finite "

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from i2r.errors import InputError
-from i2r.store.gene_tables import read_gene_sets, read_labels, read_vectors
+from i2r.store.gene_tables import read_gene_sets, read_labels, read_vectors, to_numbers
+from i2r.store.interactions import read_interactions
 
 
 def write(path: Path, text: str) -> str:
@@ -99,3 +100,16 @@ def test_public_collections_are_read_whole() -> None:
     assert len(hallmark) == 50
     assert len(frozenset.union(*hallmark.values())) == 4384
     assert len(read_gene_sets(str(folder / "enrichr_GO_Biological_Process_2021.gmt"))) == 6036
+
+
+def test_numbers_of_any_length_and_words_are_read_as_floats() -> None:
+    table = pd.DataFrame({"a": ["1", "x", ""], "b": [2, 3, 4]})
+    assert np.array_equal(to_numbers(table), [[1, 2], [np.nan, 3], [np.nan, 4]], equal_nan=True)
+    huge = pd.DataFrame({"a": ["9" * 400, "-1.5", "x"]})
+    assert np.array_equal(to_numbers(huge)[:, 0], [np.inf, -1.5, np.nan], equal_nan=True)
+
+
+def test_an_interaction_without_a_name_is_named(tmp_path: Path) -> None:
+    (tmp_path / "i.csv").write_text("protein1,protein2,cost\nA,B,0.5\nB,,1\n")
+    with pytest.raises(InputError, match=r"row 3: a name is missing.*\(1 such rows\)"):
+        read_interactions(str(tmp_path / "i.csv"))
