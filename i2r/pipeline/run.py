@@ -350,7 +350,10 @@ def load_last_pipeline(experiment: Experiment) -> Pipeline | None:
 
 
 def with_stage(pipeline: Pipeline | None, stage: Stage, *, where: str) -> Pipeline:
-    """Put one stage into a pipeline, in place of the one of its name or at the end."""
+    """Put one stage into a pipeline, in place of the one of its name or at the end.
+
+    A report at the end stays there, and shows the new stage too where it showed all others.
+    """
     from i2r.pipeline.spec import resolve_needs
 
     before = list(pipeline.stages) if pipeline else []
@@ -358,7 +361,12 @@ def with_stage(pipeline: Pipeline | None, stage: Stage, *, where: str) -> Pipeli
     if stage.title in titles:
         before[titles.index(stage.title)] = stage
     else:
-        before.append(stage)
+        place = len(before)
+        while place and "*" in before[place - 1].reads and "*" not in stage.reads:
+            place -= 1
+            if set(before[place].needs) == set(titles[:place]):
+                before[place] = before[place].with_needs((), {})
+        before.insert(place, stage)
     resolved = resolve_needs(before, where=where)
     return Pipeline(
         resolved, pipeline.seed if pipeline else 0, pipeline.description if pipeline else ""

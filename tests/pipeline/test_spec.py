@@ -136,6 +136,19 @@ def test_a_stage_takes_its_namesakes_place_or_the_end(plate: PlateFiles) -> None
     assert added.stage("more").needs == pipeline.stage("crop").needs
 
 
+def test_a_report_at_the_end_stays_there_and_shows_the_new_stage_too() -> None:
+    def add(*stages: str | dict[str, object]) -> list[tuple[str, ...]]:
+        more = parse_stage({"stage": "crop", "name": "more"}, where="x")
+        found = with_stage(parse("segment", "crop", *stages), more, where="x")
+        assert found.stage("more").needs == found.stage("crop").needs
+        return [(s.title, *s.needs[-2:]) for s in found.stages[3:]]
+
+    assert add("report") == [("more", "convert", "segment"), ("report", "crop", "more")]
+    # A report of some stages is left as it was.
+    some = {"stage": "report", "needs": ["convert", "segment"]}
+    assert add(some) == [("more", "convert", "segment"), ("report", "convert", "segment")]
+
+
 def test_configurations_are_frozen() -> None:
     stage = find_stage("quality")(stage="quality")
     with pytest.raises(ValueError, match="frozen"):
