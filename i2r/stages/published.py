@@ -16,6 +16,7 @@ from i2r.store.encoders import read_optional, write_checkpoint
 from i2r.store.experiment import Experiment
 from i2r.store.pools import Window, count_crops, plan_pool, read_pool
 from i2r.store.pretrained import read_weights
+from i2r.store.regions import RegionView
 from i2r.store.scores import write_scores
 
 if TYPE_CHECKING:
@@ -102,6 +103,23 @@ def build_published(
         },
         model=url,
     )
+
+
+def count_beside_crops(screen: "Screen", experiment: Experiment, wells: set[str]) -> int:
+    """Bound the memory for the fields of some wells, both networks with their gradients, and torch.
+
+    Adam keeps two numbers beside every weight and its gradient: 0.4 GB for 24 million weights. The
+    activations of 32 nuclei in both branches take up to 4 GB at 224 px.
+    """
+    fields = 0
+    if "region" in screen.view:
+        channels = (0,) * len(screen.channels)
+        view = RegionView(channels, REGION_PX, halved=screen.halve_regions)
+        fields = sum(
+            experiment.n_fields(key) * view.count_field_bytes(experiment.locate(key)[0].shape[1:])
+            for key in wells
+        )
+    return 2 * fields + 2**30 + round(2**32 * (screen.input_px / 224) ** 2)
 
 
 def balance_classes(counts: dict[str, int], treated: set[str]) -> dict[str, int]:

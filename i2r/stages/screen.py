@@ -25,7 +25,7 @@ from i2r.lazy.training import FoldPlan, score_fold
 from i2r.stages.base import Group as Workers
 from i2r.stages.base import Stage, seed_sequence
 from i2r.stages.comparisons import plan_screen, write_ranking
-from i2r.stages.published import build_published
+from i2r.stages.published import build_published, count_beside_crops
 from i2r.stages.starts import explain_start, find_weights
 from i2r.store import files
 from i2r.store.experiment import Experiment
@@ -371,13 +371,16 @@ class Screen(Stage):
         )
 
     def peak_bytes(self, experiment: Experiment, key: str) -> int:
-        """The crops of the wells compared, at most 2,000 nuclei each, and torch; or features."""
+        """Crops of the wells compared, at most 2,000 each, fields, and torch; or features."""
         if self.method == "fast":
             nuclei = 150 * sum(map(experiment.n_fields, self._compared_wells(experiment)))
             return nuclei * 512 * 4 * 3 + 2**28
         contrast = self.contrasts(experiment)[key.rpartition("/")[0]]
-        n_wells = len(set(contrast.keys))
-        return n_wells * 2000 * len(self.channels) * 64 * 64 * 4 + 2**29
+        wells = set(contrast.keys)
+        crops = len(wells) * 2000 * len(self.channels) * 64 * 64 * 4
+        if self.method == "published":
+            return crops + count_beside_crops(self, experiment, wells)
+        return crops + 2**29
 
     def bytes_in(self, experiment: Experiment, key: str) -> int:
         """About 150 nuclei in every field."""

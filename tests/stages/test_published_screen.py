@@ -80,6 +80,19 @@ def test_what_is_not_there_is_said_before_anything_runs(plate: PlateFiles, tmp_p
         prepare(pipeline(plate, channels=["ER"]), str(tmp_path / "e"), say=said.append)
 
 
+def test_memory_counts_the_fields_that_regions_are_cut_from(cropped_original: Path) -> None:
+    experiment = open_experiment(str(cropped_original))
+    stages = [
+        Screen(**{**QUICK, "needs": ("segment", "crop"), **more})
+        for more in ({"view": "nucleus"}, {"halve_regions": True}, {})
+    ]
+    bytes_of = [stage.peak_bytes(experiment, "active/0") for stage in stages]
+    wells = len(set(stages[0].contrasts(experiment)["active"].keys))
+    framed = wells * 2 * (96 + 448) * (128 + 448)
+    assert bytes_of[2] - bytes_of[0] == 2 * framed
+    assert bytes_of[1] - bytes_of[0] == 2 * framed // 4
+
+
 @pytest.fixture(scope="module")
 def screened_as_published(
     cropped_original: Path, plate: PlateFiles, tmp_path_factory: pytest.TempPathFactory
