@@ -124,6 +124,7 @@ def shuffle_links(
     seed: np.random.SeedSequence,
     draws: int,
     correct: bool = False,
+    hidden: npt.NDArray[np.bool_] | None = None,
 ) -> Floats:
     """Repeat everything with inputs dealt to the genes at random, choice of options included.
 
@@ -131,6 +132,8 @@ def shuffle_links(
     ----------
     correct
         As in `score_selected`.
+    hidden
+        Shape (n, c): candidates that a gene is not ranked among; None for none.
 
     Returns
     -------
@@ -144,9 +147,10 @@ def shuffle_links(
         moved = [move_inputs(inverse, order) for inverse in inverses]
         selection = select_nested(configurations, moved, link)
         shuffled[draw] = selection.nested
-        if correct:
-            scores = score_selected(configurations, moved, link, selection.chosen, correct=True)
-            shuffled[draw] = rank_truth(scores, link.truth)
+        if correct or hidden is not None:
+            scores = score_selected(configurations, moved, link, selection.chosen, correct=correct)
+            seen = scores if hidden is None else np.where(hidden, -np.inf, scores)
+            shuffled[draw] = rank_truth(seen, link.truth)
     return shuffled
 
 

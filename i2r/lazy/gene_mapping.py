@@ -18,7 +18,6 @@ Floats = npt.NDArray[np.float64]
 Ranked = Mapping[str, tuple[Floats, str]]
 # Fewer genes than this can't be left out in pairs and leave something to learn from.
 MIN_GENES = 6
-AREAS = (5, 10, 20, 50)
 
 # How options were chosen, which is how far a score can be believed.
 NESTED = "chosen without the gene (nested)"
@@ -47,6 +46,10 @@ class Problem(NamedTuple):
         Scores of the candidates by their distance to the mean of all, in each space of the link.
     n_beyond : int
         How many candidates, the last ones, are no genes of the network.
+    hidden : (n, c) bool or None
+        At i, the candidates other than i whose label their embedding was made with. Labels may come
+        from the perturbation embeddings, and then genes that look alike lie near each other
+        whatever the network says: p-values leave them out. None without labels.
     """
 
     genes: list[str]
@@ -57,6 +60,7 @@ class Problem(NamedTuple):
     embeddings: Floats
     mean_scores: Floats
     n_beyond: int = 0
+    hidden: npt.NDArray[np.bool_] | None = None
 
 
 def pose_problem(
@@ -103,13 +107,14 @@ def pose_problem(
         )
     shared_genes = [genes[row] for row in shared]
     base = mapping.scale_rows(regulatory[columns].to_numpy(dtype=float), "unit")
-    spaces = base[None]
+    spaces, labelled = base[None], set[str]()
     if held_out is not None and len(held_out):
         without = {
             str(gene): mapping.scale_rows(rows[columns].to_numpy(dtype=float), "unit")
             for gene, rows in held_out.groupby("held_out")
         }
         spaces = np.stack([without.get(gene, base) for gene in shared_genes])
+        labelled = set(without)
     truth = np.array([place[gene] for gene in shared_genes])
     if further is not None:
         spaces, base = further.extend(spaces, place), further.extend(base[None], place)[0]
@@ -118,9 +123,13 @@ def pose_problem(
     mean_scores = 2 * np.einsum("scq,sq->sc", spaces, spaces.mean(axis=1)) - link.squared
     columns_of_x = [str(i) for i in range(x.shape[-1])] if names is None else list(names)
     own = x[shared] if x.ndim == 2 else x[np.ix_(shared, shared)]
+    hidden = None
+    if labelled:
+        hidden = np.tile([gene in labelled for gene in candidates], (len(truth), 1))
+        hidden[np.arange(len(truth)), truth] = False
     return Problem(
         shared_genes, own, columns_of_x, candidates, link, base, mean_scores,
-        0 if further is None else len(further.new),
+        0 if further is None else len(further.new), hidden,
     )  # fmt: skip
 
 
@@ -287,6 +296,10 @@ def tabulate_genes(problem: Problem, left_out: LeftOut) -> pd.DataFrame:
     table["candidates"] = len(problem.candidates)
     table["nearest"] = [problem.candidates[i] for i in left_out.scores.argmax(axis=1)]
     table["configuration"] = left_out.chosen
+    if problem.hidden is not None:
+        seen = np.where(problem.hidden, -np.inf, left_out.scores)
+        table["rank_unlabelled"] = ranking.rank_truth(seen, problem.link.truth)
+        table["candidates_unlabelled"] = (~problem.hidden).sum(axis=1)
     return table.assign(**{f"rank_{name}": values for name, values in ranks.items()}).sort_values(
         ["rank", "gene"], ignore_index=True
     )
@@ -306,83 +319,6 @@ def tabulate_nearest(problem: Problem, scores: Floats, count: int = 50) -> pd.Da
             "is_true": (order == problem.link.truth[:, None]).ravel(),
         }
     )
-
-
-def tabulate_curves(ranked: Ranked, null: Floats, n_candidates: int, k_max: int) -> pd.DataFrame:
-    """Make the top-k curves: method, selection, k, accuracy, low, high (95 %, over genes).
-
-    'random' is exact, k over the candidates; 'shuffled link' is the mean of the permutations with
-    the range of 95 % of them.
-    """
-    rows = []
-    ks = range(1, min(k_max, n_candidates) + 1)
-    for method, (ranks, selection) in ranked.items():
-        n = len(ranks)
-        for k in ks:
-            hits = int((ranks <= k).sum())
-            rows.append((method, selection, k, hits / n, *ranking.hit_interval(hits, n)))
-    rows += [("random", FIXED, k, k / n_candidates, np.nan, np.nan) for k in ks]
-    if len(null):
-        curves = ranking.top_k_curve(null, max(ks))
-        low, high = np.percentile(curves, (2.5, 97.5), axis=0)
-        mean = curves.mean(axis=0)
-        rows += [
-            ("shuffled link", NESTED, k, mean[k - 1], low[k - 1], high[k - 1]) for k in ks
-        ]  # fmt: skip
-    return pd.DataFrame(rows, columns=["method", "selection", "k", "accuracy", "low", "high"])
-
-
-def tabulate_scores(ranked: Ranked, null: Floats, n_candidates: int, *, seed: int) -> pd.DataFrame:
-    """Sum every method up in a row.
-
-    Returns
-    -------
-    DataFrame
-        method, selection, genes, candidates, median_rank, mean_reciprocal_rank, top_decile (share
-        of genes among the best tenth of candidates, 0.1 by chance), log_score with its 95 %
-        interval over genes and its value by chance, the published areas auc_5 to auc_50,
-        p_chance (binomial, of the top decile), and for the map p_permutation (of log_score),
-        p_auc_50 and p_top_decile against shuffled links.
-    """
-    decile = int(np.ceil(n_candidates / 10))
-    rows = []
-    for method, (ranks, selection) in ranked.items():
-        hits = int((ranks <= decile).sum())
-        values = 1 - np.log(ranks) / np.log(n_candidates)
-        score = float(ranking.score_log_ranks(ranks, n_candidates))
-        low, high = ranking.bootstrap_mean(values, seed=seed)
-        row: dict[str, object] = {
-            "method": method, "selection": selection, "genes": len(ranks),
-            "candidates": n_candidates, "median_rank": float(np.median(ranks)),
-            "mean_reciprocal_rank": float((1 / ranks).mean()), "top_decile": hits / len(ranks),
-            "log_score": score, "log_score_low": low, "log_score_high": high,
-            "log_score_chance": ranking.chance_log_score(n_candidates),
-        }  # fmt: skip
-        row |= {f"auc_{k}": float(ranking.published_auc(ranks, k)) for k in AREAS}
-        row["p_chance"] = ranking.chance_pvalue(hits, len(ranks), decile / n_candidates)
-        row |= dict.fromkeys(("p_permutation", "p_auc_50", "p_top_decile"), np.nan)
-        if method == "map" and len(null):
-            row |= compare_with_null(ranks, null, n_candidates)
-        rows.append(row)
-    return pd.DataFrame(rows)
-
-
-def compare_with_null(ranks: Floats, null: Floats, n_candidates: int) -> Mapping[str, float]:
-    """Compare ranks with those of shuffled links: three p-values, see `tabulate_scores`."""
-    decile = int(np.ceil(n_candidates / 10))
-    observed, expected = (
-        (
-            ranking.score_log_ranks(r, n_candidates),
-            ranking.published_auc(r, 50),
-            (r <= decile).mean(axis=-1),
-        )
-        for r in (ranks, null)
-    )
-    names = ("p_permutation", "p_auc_50", "p_top_decile")
-    return {
-        name: ranking.permutation_pvalue(float(o), e)
-        for name, o, e in zip(names, observed, expected, strict=True)
-    }
 
 
 def tabulate_hubs(problem: Problem, scores: Floats) -> tuple[pd.DataFrame, ranking.Hubness]:

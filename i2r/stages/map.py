@@ -14,6 +14,7 @@ from i2r.errors import I2RError
 from i2r.kernels import mapping
 from i2r.kernels import selection as selecting
 from i2r.lazy import gene_mapping as judging
+from i2r.lazy import map_scores as scoring
 from i2r.stages.base import Stage, seed_sequence
 from i2r.store import signatures, tables
 from i2r.store.experiment import Experiment
@@ -52,7 +53,9 @@ class Map(Stage):
     all genes but one where that one lies among the regulatory embeddings; every gene is left out
     in turn, and all genes of the network are ranked. Options are chosen without the gene (nested);
     results whose options were chosen on what is reported, as published, stand beside it and say so.
-    Baselines and shuffled links show what ranks mean nothing.
+    Baselines and shuffled links show what ranks mean nothing. Where regulatory embeddings were
+    made with labels, p-values are of ranks among the genes without one: labels may come from the
+    same images, and would find themselves again.
     """
 
     stage: Literal["map"] = "map"
@@ -83,7 +86,7 @@ class Map(Stage):
     k_max: int = Field(50, ge=1, description="Largest k of the top-k curves")
     seed: int = Field(0, ge=0, description="Seed of shuffled links (default: the pipeline's)")
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     reads: ClassVar[Mapping[str, bool]] = {"genes": True, "embed": False}
     layout_columns: ClassVar[tuple[str, ...]] = ("gene", "role")
 
@@ -263,13 +266,17 @@ def write_null(
     url: str,
 ) -> dict[str, Any]:
     """Write the ranks under shuffled links: draw, gene, rank."""
-    inverses = mapping.invert_kernels(configurations, problem.x)
-    ranks = selecting.shuffle_links(
-        configurations, inverses, problem.link, seed=seed, draws=draws, correct=correct
-    )
+    arguments = configurations, mapping.invert_kernels(configurations, problem.x), problem.link
+    options: dict[str, Any] = {"seed": seed, "draws": draws, "correct": correct}
+    ranks = selecting.shuffle_links(*arguments, **options)
     draw, gene = (index.ravel() for index in np.indices(ranks.shape))
-    names = np.array(problem.genes)[gene]
-    tables.write_table(url, pd.DataFrame({"draw": draw, "gene": names, "rank": ranks.ravel()}))
+    table = pd.DataFrame(
+        {"draw": draw, "gene": np.array(problem.genes)[gene], "rank": ranks.ravel()}
+    )
+    if problem.hidden is not None:
+        fair = selecting.shuffle_links(*arguments, **options, hidden=problem.hidden)
+        table["rank_unlabelled"] = fair.ravel()
+    tables.write_table(url, table)
     return {"draws": draws}
 
 
@@ -299,11 +306,20 @@ def write_map(
         )
     }
     n_candidates = int(genes["candidates"].iloc[0])
-    scores = judging.tabulate_scores(ranks, shuffled, n_candidates, seed=seed)
+    unlabelled = None
+    if "rank_unlabelled" in genes and drawn:
+        unlabelled = scoring.Unlabelled(
+            genes["rank_unlabelled"].to_numpy(dtype=float),
+            null["rank_unlabelled"].to_numpy(dtype=float).reshape(-1, len(genes)),
+            int(genes["candidates_unlabelled"].iloc[0]),
+        )
+    scores = scoring.tabulate_scores(
+        ranks, shuffled, n_candidates, seed=seed, unlabelled=unlabelled
+    )
     scores["hub_skewness"] = methods["hub_skewness"].where(methods["method"] == "map")
     tables.write_table(urls[""], genes)
     tables.write_table(
-        urls["-curves"], judging.tabulate_curves(ranks, shuffled, n_candidates, k_max)
+        urls["-curves"], scoring.tabulate_curves(ranks, shuffled, n_candidates, k_max)
     )
     tables.write_table(urls["-scores"], scores)
     tables.write_table(urls["-null"], null)
