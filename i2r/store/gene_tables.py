@@ -179,11 +179,17 @@ def read_frame(url: str) -> pd.DataFrame:
 
 def to_numbers(table: pd.DataFrame) -> npt.NDArray[np.float64]:
     """Give the values of a table as float64; NaN for what is no number."""
-    numbers = table.apply(pd.to_numeric, errors="coerce")
     try:
-        return numbers.to_numpy(dtype=np.float64)
+        return table.apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float64)
     except OverflowError:  # a whole number of more than 300 digits
-        return numbers.map(lambda value: float(str(value))).to_numpy(dtype=np.float64)
+        return table.map(_to_number).to_numpy(dtype=np.float64)
+
+
+def _to_number(value: object) -> float:
+    try:
+        return float(str(value))
+    except ValueError:
+        return float("nan")
 
 
 def _read_text(url: str) -> str:

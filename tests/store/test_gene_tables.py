@@ -107,6 +107,8 @@ def test_numbers_of_any_length_and_words_are_read_as_floats() -> None:
     assert np.array_equal(to_numbers(table), [[1, 2], [np.nan, 3], [np.nan, 4]], equal_nan=True)
     huge = pd.DataFrame({"a": ["9" * 400, "-1.5", "x"]})
     assert np.array_equal(to_numbers(huge)[:, 0], [np.inf, -1.5, np.nan], equal_nan=True)
+    whole = pd.DataFrame({"a": pd.Series([10**400, 2, None], dtype=object)})
+    assert np.array_equal(to_numbers(whole)[:, 0], [np.inf, 2, np.nan], equal_nan=True)
 
 
 def test_an_interaction_without_a_name_is_named(tmp_path: Path) -> None:
