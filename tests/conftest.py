@@ -27,7 +27,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             if report.when == "call":
                 for name, value in report.user_properties:
                     if name == "fault":
-                        totals.update({**dict(value), "tried": 1, "survived": outcome == "passed"})
+                        totals.update(
+                            {**dict(value), "tried": 1, "survived": int(outcome == "passed")}
+                        )
     if totals:
         terminalreporter.write_line(
             f"faults tried {totals['tried']}, survived {totals['survived']}, results lost "
