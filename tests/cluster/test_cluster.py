@@ -127,7 +127,7 @@ def test_required_gpu_workers_that_are_not_there_are_missed_at_once(tmp_path: Pa
     began = time.monotonic()
     with pytest.raises(InputError, match="no GPU worker is there"):
         run(chain(tmp_path / "log", Stub), tmp_path / "e", spec_of(required=True))
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 60
     assert not (tmp_path / "e").exists() or os.listdir(tmp_path / "e") == []
 
 

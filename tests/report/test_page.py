@@ -1,7 +1,6 @@
 """The whole page: what is in it, what is escaped, what stays out of it."""
 
 import re
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
@@ -201,13 +200,11 @@ def test_a_section_that_fails_leaves_the_others(
     assert anchors(made.content) == ["broken", *SECTIONS]
 
 
-def test_fifty_plates_stay_quick_and_small(tmp_path: Path) -> None:
+def test_fifty_plates_stay_small(tmp_path: Path) -> None:
     plates = [f"plate {n:02d}" for n in range(50)]
     stages = ["quality"]
     experiment = make_experiment(tmp_path, stages=stages, plates=plates)
-    started = time.perf_counter()
     made = make_page(ReportSource(experiment, stages), now=NOW)
-    assert time.perf_counter() - started < 15
     assert not made.problems
     assert "The first 12 plates of 50 are drawn in full, 38 as small\npictures" in made.content
     assert len(made.content) < 2_000_000
