@@ -5,6 +5,7 @@ from typing import Any
 
 from i2r.pipeline.spec import Pipeline
 from i2r.stages.base import Stage
+from i2r.store import files
 from i2r.store.experiment import Experiment, has_experiment
 
 # What is in a stage's description and no option of it.
@@ -53,7 +54,8 @@ def find_other_plates(experiment: Experiment) -> str:
     str
         Empty where there is no experiment yet, or it shares a plate with the pipeline.
     """
-    if not has_experiment(experiment.url):
+    # A disk that was full while the experiment was made leaves one without a layout.
+    if not files.exists(experiment.path("layout.parquet")):
         return ""
     stored = set(Experiment(experiment.url).layout["plate"])
     now = set(experiment.layout["plate"])
