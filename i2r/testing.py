@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from i2r.store import files
 from i2r.store.arrays import read_array
@@ -297,5 +298,10 @@ def _digest_table(url: str) -> str:
     table = read_table(url)
     digest = sha256(repr([(name, str(kind)) for name, kind in table.dtypes.items()]).encode())
     for _, column in table.items():
-        digest.update(json.dumps(column.tolist(), default=list).encode())
+        digest.update(json.dumps(column.tolist(), default=_as_json).encode())
     return digest.hexdigest()
+
+
+def _as_json(value: Any) -> object:
+    """Write a missing value as null and an array as a list."""
+    return None if value is pd.NA else list(value)

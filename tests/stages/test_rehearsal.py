@@ -46,7 +46,8 @@ def test_a_run_compiles_nothing_that_was_not_rehearsed(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", call], capture_output=True, text=True, check=True)
     said = done.stdout.splitlines()[-1]
     assert said.endswith("more: []"), said
-    assert int(said.split()[1].rstrip(",")) > 50
+    # What is called inside a kernel that comes from the disk is not listed by itself.
+    assert int(said.split()[1].rstrip(",")) > len(REHEARSALS)
 
 
 @pytest.mark.parametrize("hands", [1, 2, 3, 9])
