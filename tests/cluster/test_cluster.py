@@ -1,25 +1,29 @@
 """Where units run: the right workers, their own share of threads, and nothing left behind."""
 
+import asyncio
 import importlib
 import json
+import logging
 import os
 import re
 import socket
 import textwrap
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 import yaml
+from distributed import Scheduler, Status, Worker
 
 from i2r.cluster import ClusterSpec, WorkerGroup, load_cluster
 from i2r.cluster.local import share_card
 from i2r.errors import InputError
 from i2r.pipeline import startup
-from i2r.pipeline.executors import InProcess, OnCluster, open_executor
+from i2r.pipeline.executors import InProcess, OnCluster, hush_heartbeat, open_executor
 from i2r.pipeline.loop import Summary
 from i2r.pipeline.run import run_pipeline
 from i2r.store.experiment import open_experiment
@@ -296,3 +300,36 @@ def test_the_factory_for_jupyterlabs_extension_makes_workers_of_i2r(
     finally:
         startup.close_cluster(made)
     assert summary.ran == {"source": 6, "stub": 6}
+
+
+def test_only_a_worker_that_is_ending_is_quiet_about_its_heartbeat(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def complaints() -> int:
+        return sum("heartbeat" in record.getMessage() for record in caplog.records)
+
+    async def live() -> tuple[int, int]:
+        async with (
+            Scheduler(port=0, dashboard=False, host="127.0.0.1") as scheduler,
+            Worker(scheduler.address, nthreads=1, dashboard=False) as worker,
+        ):
+            hush_heartbeat(worker)
+            await worker.rpc.close()
+            with suppress(RuntimeError):  # closed connections; Dask then ends the worker
+                await worker.heartbeat()
+            at_work = complaints()
+            assert worker.status == Status.closed
+            with suppress(RuntimeError):
+                await worker.heartbeat()
+            return at_work, complaints() - at_work
+
+    logger = logging.getLogger("distributed.worker")
+    try:
+        with caplog.at_level("ERROR", logger="distributed.worker"):
+            logger.addHandler(caplog.handler)
+            said = asyncio.run(live())
+    finally:
+        logger.removeHandler(caplog.handler)
+        logger.filters.clear()
+    assert said[0] > 0  # two handlers may hear the same
+    assert said[1] == 0
