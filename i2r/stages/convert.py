@@ -175,30 +175,16 @@ class Convert(Stage):
     def build(self, experiment: Experiment, key: str) -> Delayed:
         """Read, check and write the fields of one well."""
         plate, well = experiment.locate(key)
-        well_path = Plate.path_of(well)
-        well_url = files.join_url(experiment.plate_url(plate.name), *well_path)
-        # Labels of the fields' old pixels go with them.
-        cleared = delayed(files.remove_tree)(
-            experiment.url, well_url.removeprefix(f"{experiment.url}/"), pure=False
-        )
-        rows = []
-        for field, sources in experiment.sources_by_key[key].groupby("field", sort=False):
-            rows.append(
-                delayed(convert_field)(
-                    sources,
-                    url=experiment.image_url(key, str(field)),
-                    channels=plate.channels,
-                    shape=plate.shape[1:],
-                    dtype=plate.dtype,
-                    pixel_size_um=plate.pixel_size_um,
-                    cleared=cleared,
-                )
-            )
-        return delayed(finish_well)(
-            rows,
-            well_url=well_url,
+        # One task: a task per field would cost the client more than anything else it does.
+        return delayed(convert_well)(
+            experiment.sources_by_key[key],
+            experiment_url=experiment.url,
+            well_url=files.join_url(experiment.plate_url(plate.name), *Plate.path_of(well)),
             part_url=experiment.part_url(self.title, key),
-            plane_bytes=plate.field_bytes(),
+            channels=plate.channels,
+            shape=plate.shape[1:],
+            dtype=plate.dtype,
+            pixel_size_um=plate.pixel_size_um,
         )
 
     def finish(self, experiment: Experiment, keys: Sequence[str]) -> Delayed:
@@ -228,56 +214,57 @@ class Convert(Stage):
         return 2 * experiment.well_bytes(key) // 3
 
 
-def convert_field(
+def convert_well(
     sources: pd.DataFrame,
     *,
-    url: str,
+    experiment_url: str,
+    well_url: str,
+    part_url: str,
     channels: Sequence[str],
     shape: tuple[int, int],
     dtype: np.dtype[np.unsignedinteger],
     pixel_size_um: float,
-    cleared: object,
-) -> pd.DataFrame:
-    """Convert one field, or say why it can't be.
-
-    Returns
-    -------
-    DataFrame
-        The field's source files with ``sha256``, ``reason`` (empty where all is well) and
-        ``message``.
-    """
-    report = sources.copy()
-    digests: Mapping[str, str] = {}
-    reason = message = ""
-    try:
-        image, digests = read_field(
-            sources.itertuples(), channels=channels, expected=(shape, dtype)
-        )
-        write_image(url, image, channels=channels, pixel_size_um=pixel_size_um)
-    except FieldError as error:
-        # What was sound when the run began is not a bad field: it may come back.
-        _refuse_changed(sources)
-        reason, _, message = str(error).partition(": ")
-    report["sha256"] = [digests.get(source, "") for source in report["url"]]
-    report["reason"], report["message"] = reason, message
-    return report
-
-
-def finish_well(
-    reports: Sequence[pd.DataFrame], *, well_url: str, part_url: str, plane_bytes: int
 ) -> dict[str, Any]:
-    """Write a well's group and its part of the table."""
-    table = pd.concat(reports, ignore_index=True)
-    reasons = dict(zip(table["field"], table["reason"], strict=True))
-    excluded = {field: reason for field, reason in reasons.items() if reason}
-    good = [field for field in reasons if field not in excluded]
-    write_well(well_url, [quote_name(field) for field in good])
-    tables.write_table(part_url, table)
+    """Convert the fields of a well, one after another, and write its group and its table.
+
+    The table has the source files with ``sha256``, ``reason`` (empty where all is well) and
+    ``message``.
+    """
+    # Labels of the fields' old pixels go with them.
+    files.remove_tree(experiment_url, well_url.removeprefix(f"{experiment_url}/"))
+    written: list[str] = []
+    excluded: dict[str, str] = {}
+    reports = []
+    for field, rows in sources.groupby("field", sort=False):
+        digests: Mapping[str, str] = {}
+        reason = message = ""
+        folder = quote_name(str(field))
+        try:
+            image, digests = read_field(
+                rows.itertuples(), channels=channels, expected=(shape, dtype)
+            )
+            write_image(
+                files.join_url(well_url, folder),
+                image,
+                channels=channels,
+                pixel_size_um=pixel_size_um,
+            )
+            written.append(folder)
+        except FieldError as error:
+            # What was sound when the run began is not a bad field: it may come back.
+            _refuse_changed(rows)
+            reason, _, message = str(error).partition(": ")
+            excluded[str(field)] = reason
+        found = [digests.get(source, "") for source in rows["url"]]
+        reports.append(rows.assign(sha256=found, reason=reason, message=message))
+    write_well(well_url, written)
+    tables.write_table(part_url, pd.concat(reports, ignore_index=True))
+    plane_bytes = len(channels) * shape[0] * shape[1] * np.dtype(dtype).itemsize
     return {
-        "fields": len(good),
+        "fields": len(written),
         "excluded": excluded,
         "wrote": "source",
-        "bytes": len(good) * plane_bytes,
+        "bytes": len(written) * plane_bytes,
     }
 
 

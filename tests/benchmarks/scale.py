@@ -1,9 +1,10 @@
 """What a unit costs that does nothing, for 1,000, 10,000 and 100,000 of them; and a large experiment.
 
 Run as ``python -m tests.benchmarks.scale [--most 100000]``. Every size runs in a process of its own:
-seconds per unit, the memory that grew, bytes of the ledger. Below: opening an experiment of 500
-plates and 14 stages, and its status (`tests.benchmarks.large`). The projection is for a screen of
-2,000 plates of 384 wells.
+seconds per unit, the memory that grew, bytes of the ledger. Then what the client spends on the graph
+of a unit that does something, for wells of nine fields with two channels (``--graphs`` prints only
+that). Below: opening an experiment of 500 plates and 14 stages, and its status
+(`tests.benchmarks.large`). The projection is for a screen of 2,000 plates of 384 wells.
 """
 
 import argparse
@@ -15,16 +16,19 @@ import tempfile
 import time
 from pathlib import Path
 
+import cloudpickle
 import pandas as pd
 import psutil
 from dask import delayed
 from dask.delayed import Delayed
 
 from i2r.cluster import ClusterSpec, WorkerGroup
-from i2r.pipeline.run import run_pipeline
-from i2r.pipeline.spec import Pipeline, resolve_needs
+from i2r.pipeline.run import prepare, run_pipeline
+from i2r.pipeline.spec import Pipeline, parse_pipeline, resolve_needs
+from i2r.pipeline.work import Work
 from i2r.stages.base import Stage, Survey
 from i2r.store.experiment import Experiment
+from i2r.testing import describe_pipeline, write_plate
 from tests.benchmarks.large import print_large
 from tests.pipeline.stubs import make_layout
 
@@ -85,9 +89,36 @@ def measure(n_units: int, workers: int) -> dict[str, float]:
         }
 
 
+def print_graphs() -> None:
+    """Print what making and packing the graph of a well costs, by stage, and for the screen."""
+    channels = ("DNA", "ER")
+    total_s = 0.0
+    print("stage     ms/unit  bytes  tasks")
+    with tempfile.TemporaryDirectory() as folder:
+        plate = write_plate(Path(folder), wells=96, fields=9, channels=channels, compression=None)
+        described = describe_pipeline(plate, channels=channels, screen=False)
+        described["stages"].append({"stage": "features"})
+        pipeline = parse_pipeline(described, where="benchmark")
+        experiment = prepare(pipeline, f"{folder}/e")
+        for stage in pipeline.stages:
+            keys = stage.keys(experiment)
+            started = time.perf_counter()
+            graphs = [stage.build(experiment, key) for key in keys]
+            packed = [len(cloudpickle.dumps(Work(stage.title, graph, 1))) for graph in graphs]
+            seconds = (time.perf_counter() - started) / len(keys)
+            total_s += seconds
+            tasks = len(graphs[0].__dask_graph__())
+            print(f"{stage.title:9s} {seconds * 1e3:7.2f} {max(packed):6d} {tasks:6d}")
+    print(
+        f"projected for {SCREEN_WELLS} wells, all of these: {SCREEN_WELLS * total_s / 3600:.1f} h of "
+        "one client"
+    )
+
+
 def main() -> None:
     """Print the figures."""
     parser = argparse.ArgumentParser()
+    parser.add_argument("--graphs", action="store_true", help="only what graphs cost the client")
     parser.add_argument("--most", type=int, default=SIZES[-1])
     parser.add_argument("--one", type=int, nargs=2, help="one size, with so many workers, as JSON")
     parser.add_argument("--plates", type=int, default=500)
@@ -96,6 +127,9 @@ def main() -> None:
         print(json.dumps(measure(*arguments.one)))
         return
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
+    if arguments.graphs:
+        print_graphs()
+        return
     print("   units  workers  ms/unit  KB memory/unit  B ledger/unit  B state/unit  B layout/unit")
     last: dict[str, float] = {}
     for workers in (0, 2):
@@ -119,6 +153,7 @@ def main() -> None:
         f" of one client, {SCREEN_WELLS * last['memory'] / 1e9:.1f} GB of its memory, ledger "
         f"{SCREEN_WELLS * last['ledger'] / 1e9:.2f} GB, layout {SCREEN_WELLS * last['layout'] / 1e6:.0f} MB"
     )
+    print_graphs()
     print_large(arguments.plates)
 
 
