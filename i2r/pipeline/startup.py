@@ -110,7 +110,12 @@ def _start_here(spec: ClusterSpec, stack: ExitStack, settings: dict[str, Any]) -
     settings["distributed.nanny.pre-spawn-environ"] = variables
     stack.enter_context(dask.config.set(settings))
     # A Nanny sets its worker's variables in this process, and those set here win.
-    stack.callback(_restore_environment, {n: os.environ.pop(n, None) for n in variables})
+    before = {n: os.environ.pop(n, None) for n in variables}
+    # A process of Python's own clears away what a worker leaves that had to be killed, such as a
+    # library's locks. That is no news for a user who pressed Ctrl-C.
+    before["PYTHONWARNINGS"] = filters = os.environ.get("PYTHONWARNINGS")
+    os.environ["PYTHONWARNINGS"] = ",".join(filter(None, (filters, "ignore:resource_tracker")))
+    stack.callback(_restore_environment, before)
     cluster = start_local(spec)
     stack.callback(close_cluster, cluster)
     return cluster

@@ -6,7 +6,10 @@ import json
 import logging
 import os
 import re
+import signal
 import socket
+import subprocess
+import sys
 import textwrap
 import time
 from collections.abc import Iterator
@@ -48,8 +51,6 @@ def spec_of(cpu: int = 1, gpu: int = 0, **options: Any) -> ClusterSpec:
 
 def look_around(argument: object, worker: str) -> dict[str, Any]:
     """Say what a worker is like, from inside."""
-    import signal
-
     import torch
 
     return {
@@ -59,6 +60,21 @@ def look_around(argument: object, worker: str) -> dict[str, Any]:
         "torch": torch.get_num_threads(),
         "ignores_ctrl_c": signal.getsignal(signal.SIGINT) is signal.SIG_IGN,
     }
+
+
+def leave_a_lock(argument: object, worker: str) -> None:
+    """End as a worker does that is killed in the middle of a unit."""
+    from multiprocessing import get_context
+
+    os.lock = get_context("spawn").Lock()  # type: ignore[attr-defined] # held by what stays
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def lose_a_worker() -> None:
+    """Start a worker, and have it killed."""
+    with OnCluster(spec_of(cpu=1)) as executor:
+        executor.submit(1, "u", leave_a_lock, None, group="cpu", threads=1)
+        assert [end.error is not None for end in executor.wait(60)] == [True]
 
 
 def ask(executor: OnCluster | InProcess, *groups: str) -> list[dict[str, Any]]:
@@ -114,6 +130,15 @@ def test_units_run_on_the_workers_of_their_kind_and_on_no_other(tmp_path: Path) 
     assert workers_of(tmp_path / "e", "whole") == {"gpu-0"}
     assert workers_of(tmp_path / "e", "source") <= {"cpu-0", "cpu-1"}
     assert workers_of(tmp_path / "e", "finishing") <= {"cpu-0", "cpu-1"}
+
+
+def test_what_a_killed_worker_leaves_is_cleared_away_without_a_word() -> None:
+    call = "from tests.cluster.test_cluster import lose_a_worker as f; f()"
+    ended = subprocess.run(
+        [sys.executable, "-c", f"if __name__ == '__main__': {call}"],
+        capture_output=True, text=True, cwd=Path(__file__).parents[2], check=True,
+    )  # fmt: skip
+    assert "leaked" not in ended.stderr
 
 
 def test_without_gpu_workers_gpu_stages_run_on_cpus_after_a_notice(tmp_path: Path) -> None:
