@@ -4,7 +4,8 @@ A cluster file is read by `load_cluster`. Every cluster is one Dask scheduler wi
 kinds: CPU workers carry the resource ``CPU`` = their threads, GPU workers ``GPU`` = 1.
 """
 
-from i2r.cluster.local import count_gpus, planned_workers, start_local
+from i2r.cluster.cards import count_gpus
+from i2r.cluster.local import planned_workers, start_local
 from i2r.cluster.settings import DASK_SETTINGS, WORKER_SETUP, worker_environment
 from i2r.cluster.spec import (
     AnyCluster,

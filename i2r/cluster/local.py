@@ -2,30 +2,14 @@
 
 import os
 import sys
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import psutil
 
+from i2r.cluster.cards import count_gpus, find_card, make_card_options, share_card
 from i2r.cluster.settings import WORKER_SETUP, worker_environment
-from i2r.cluster.spec import AnyCluster, ClusterSpec, JobClusterSpec, WorkerGroup
+from i2r.cluster.spec import AnyCluster, ClusterSpec, JobClusterSpec
 from i2r.errors import InputError
-
-# More processes than this on a card wait for each other in any case.
-MOST_PER_CARD = 8
-
-
-def count_gpus() -> int:
-    """Count the NVIDIA cards this process may use, without importing torch."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    folder = Path("/proc/driver/nvidia/gpus")
-    present = len(list(folder.iterdir())) if folder.is_dir() else 0
-    if visible is None:
-        return present
-    return min(
-        present, len([name for name in visible.split(",") if name.strip() not in ("", "-1")])
-    )
 
 
 def start_local(spec: ClusterSpec) -> Any:
@@ -41,9 +25,9 @@ def start_local(spec: ClusterSpec) -> Any:
     workers: dict[str, Any] = {}
     for group, settings, number in (("cpu", spec.cpu, n_cpu), ("gpu", spec.gpu, n_gpu)):
         for index in range(number):
-            environment = worker_environment(settings.nthreads)
+            own: dict[str, Any] = {"env": {}, "preload": (WORKER_SETUP,)}
             if group == "gpu" and n_gpus:
-                environment["CUDA_VISIBLE_DEVICES"] = _nth_gpu(index // per_card)
+                own = make_card_options(find_card(index // per_card))
             limit = share if settings.memory_limit == "auto" else settings.memory_limit
             resources = (
                 {"CPU": settings.nthreads, "GPU": 0} if group == "cpu" else {"CPU": 0, "GPU": 1}
@@ -54,10 +38,10 @@ def start_local(spec: ClusterSpec) -> Any:
                     "nthreads": settings.nthreads,
                     "memory_limit": limit,
                     "resources": resources,
-                    "env": environment,
                     "host": "127.0.0.1",
                     "dashboard_address": None,
-                    "preload": (WORKER_SETUP,),
+                    **own,
+                    "env": worker_environment(settings.nthreads) | own["env"],
                     **({"protocol": "tls", "security": security} if spec.security else {}),
                 },
             }
@@ -132,21 +116,6 @@ def _share_machine(spec: ClusterSpec, per_card: int) -> tuple[int, int, int]:
     return n_cpu, n_gpu, share
 
 
-def share_card(group: WorkerGroup) -> int:
-    """Say how many workers share a card: as the file says, or as many as were measured."""
-    if group.workers_per_gpu != "auto":
-        return group.workers_per_gpu
-    return _measure_card() if count_gpus() else 1
-
-
-@cache
-def _measure_card() -> int:
-    """Measure on this machine's first card, once in this process."""
-    from i2r.models.packing import choose_packing, measure_packings
-
-    return choose_packing(measure_packings("cuda:0", most=MOST_PER_CARD))
-
-
 def planned_workers(spec: AnyCluster) -> tuple[int, int]:
     """Give number and memory (bytes) of the CPU workers that a cluster file asks for.
 
@@ -163,11 +132,6 @@ def planned_workers(spec: AnyCluster) -> tuple[int, int]:
     n_cpu, _, share = _share_machine(spec, per_card)
     limit = spec.cpu.memory_limit
     return n_cpu, share if limit == "auto" else int(parse_bytes(limit))
-
-
-def _nth_gpu(index: int) -> str:
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return visible.split(",")[index].strip() if visible else str(index)
 
 
 def free_address(address: str) -> str:

@@ -23,7 +23,7 @@ import yaml
 from distributed import Scheduler, Status, Worker
 
 from i2r.cluster import ClusterSpec, WorkerGroup, load_cluster
-from i2r.cluster.local import share_card
+from i2r.cluster.cards import share_card
 from i2r.errors import InputError
 from i2r.pipeline import startup
 from i2r.pipeline.executors import InProcess, OnCluster, hush_heartbeat, open_executor
@@ -294,6 +294,68 @@ def test_an_empty_cluster_file_is_the_default_and_addresses_are_recognised(tmp_p
 )
 def test_cluster_files_that_ship_can_be_read(path: Path) -> None:
     load_cluster(str(path))
+
+
+DASK_CUDA = {
+    "__init__.py": "",
+    "initialize.py": """
+        import os, click
+        @click.command()
+        @click.option("--create-cuda-context", is_flag=True)
+        def dask_setup(worker, create_cuda_context):
+            os.environ["CARD_OPENED"] = f"{create_cuda_context} {os.environ['CUDA_VISIBLE_DEVICES']}"
+    """,
+    "plugins.py": """
+        import os
+        from distributed import WorkerPlugin
+        class CPUAffinity(WorkerPlugin):
+            def __init__(self, cores):
+                self.cores = cores
+            def setup(self, worker=None):
+                os.environ["HOLDS_TO"] = str(self.cores)
+    """,
+    "utils.py": """
+        def get_gpu_count():
+            return 4
+        def get_cpu_affinity(index):
+            return [index, index + 4]
+        def nvml_device_index(i, visible):
+            return int(visible.split(",")[i])
+    """,
+}
+
+
+def look_at_card(argument: object, worker: str) -> tuple[str | None, ...]:
+    """Say what a worker was started with for its card."""
+    time.sleep(0.5)  # so that the other unit goes to the other worker
+    names = ("CUDA_VISIBLE_DEVICES", "CARD_OPENED", "HOLDS_TO")
+    return tuple(os.environ.get(name) for name in names)
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_a_worker_of_a_card_is_dask_cudas_where_that_is_installed(
+    installed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine with cards is not at hand: what asks the driver is stood in for, nothing else."""
+    if installed:
+        (tmp_path / "dask_cuda").mkdir()
+        for name, text in DASK_CUDA.items():
+            (tmp_path / "dask_cuda" / name).write_text(textwrap.dedent(text))
+        monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr("i2r.cluster.local.count_gpus", lambda: 2)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,3")
+    spec = ClusterSpec(cpu=WorkerGroup(n_workers=0), dashboard_address="127.0.0.1:0")
+    with OnCluster(spec) as executor:
+        assert executor.slots("gpu") == 2
+        for handle in range(2):
+            executor.submit(handle, f"u{handle}", look_at_card, None, group="gpu", threads=1)
+        found = []
+        while len(found) < 2:
+            found += [item.value for item in executor.wait(60)]
+    for name in [name for name in sys.modules if name.split(".")[0] == "dask_cuda"]:
+        del sys.modules[name]
+    cards = {("1", "True 1", "[1, 5]"), ("3", "True 3", "[3, 7]")}
+    assert set(found) == (cards if installed else {("1", None, None), ("3", None, None)})
 
 
 def test_how_many_share_a_card_is_a_number_or_measured(monkeypatch: pytest.MonkeyPatch) -> None:
