@@ -10,10 +10,12 @@ import pandas as pd
 
 from i2r.errors import InputError
 from i2r.store import files
-from i2r.store.gene_tables import read_frame, to_numbers
+from i2r.store.gene_tables import read_columns, read_text, to_numbers
 from i2r.store.interactions import clean_symbols
 
 Counts = npt.NDArray[np.float64]
+# What 10x calls a feature that is a gene.
+_GENE = "Gene Expression"
 # Counts are held whole. A small file may declare any size: what is larger is never allocated.
 MAX_BYTES = 2**35
 
@@ -46,21 +48,21 @@ def read_counts(
     InputError
         If it is none of these, or a count is negative, missing or no number.
     """
-    name = url.lower()
+    name, other = url.lower(), list[tuple[str, str]]()
     if name.endswith((".mtx", ".mtx.gz")):
-        names, counts = _read_10x(url)
+        names, counts, other = _read_10x(url)
     elif name.endswith(".h5ad"):
         names, counts = _read_anndata(url)
     else:
-        table = read_frame(url)
-        names = [str(column) for column in table.columns[1:]]
-        counts = to_numbers(table.iloc[:, 1:])
+        header, table = read_columns(url)
+        names, counts = header[1:], to_numbers(table.iloc[:, 1:])
     if counts.shape[1] != len(names):
         raise InputError(
             f"counts {url}: {counts.shape[1]} genes in the matrix, {len(names)} names. "
             "Export both again."
         )
     genes, kept, dropped = clean_symbols(names, symbols)
+    dropped += other
     counts = np.ascontiguousarray(counts[:, kept])
     bad = ~(np.isfinite(counts) & (counts >= 0))
     if bad.any():
@@ -74,8 +76,12 @@ def read_counts(
     return genes, counts, pd.DataFrame(dropped, columns=["symbol", "reason"], dtype=str)
 
 
-def _read_10x(url: str) -> tuple[list[str], Counts]:
-    """Read a matrix of genes by cells, and the genes' symbols (second column) beside it."""
+def _read_10x(url: str) -> tuple[list[str], Counts, list[tuple[str, str]]]:
+    """Read a matrix of genes by cells, and the genes' symbols (second column) beside it.
+
+    Where the third column says what a feature is, such as an antibody, genes alone are taken; the
+    others are listed with what they are.
+    """
     folder = files.parent_url(url)
     beside = [f"{stem}.tsv{end}" for stem in ("features", "genes") for end in ("", ".gz")]
     listed = next((f for n in beside if files.exists(f := files.join_url(folder, n))), "")
@@ -88,8 +94,14 @@ def _read_10x(url: str) -> tuple[list[str], Counts]:
     except (ValueError, OverflowError) as error:
         detail = str(error).splitlines()[0][:120]
         raise InputError(f"counts {url}: no matrix market file ({detail}). Check it.") from error
-    rows = [line.split("\t") for line in _unpack(listed).decode().splitlines() if line.strip()]
-    return [row[min(1, len(row) - 1)] for row in rows], matrix.T
+    rows = [line.split("\t") for line in read_text(listed).splitlines() if line.strip()]
+    names = [row[min(1, len(row) - 1)] for row in rows]
+    kinds = [row[2].strip() if len(row) > 2 else _GENE for row in rows]
+    if len(rows) != len(matrix) or set(kinds) == {_GENE} or _GENE not in kinds:
+        return names, matrix.T, []
+    genes = np.array([kind == _GENE for kind in kinds])
+    other = [(n, f"no gene: {k}") for n, k in zip(names, kinds, strict=True) if k != _GENE]
+    return [n for n, yes in zip(names, genes, strict=True) if yes], matrix[genes].T, other
 
 
 def _parse_matrix(data: bytes, url: str) -> Counts:

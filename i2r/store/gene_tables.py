@@ -15,6 +15,8 @@ from i2r.errors import InputError
 from i2r.store import files, tables
 from i2r.store.gctx import read_signatures
 
+# What pandas calls a first column without a name.
+UNNAMED = "Unnamed: 0"
 # Columns of our own tables that are no numbers of a vector.
 _NOT_VALUES = ("gene", "held_out", "perturbation", "condition", "n_nuclei", "n_wells", "role")
 
@@ -66,7 +68,7 @@ def read_vectors(url: str) -> GeneVectors:
 def gather_vectors(table: pd.DataFrame, *, where: str) -> GeneVectors:
     """Make vectors of a table; see `read_vectors`."""
     first = table.columns[0] if len(table.columns) else ""
-    if str(first) == "Unnamed: 0" and not pd.api.types.is_numeric_dtype(table[first]):
+    if str(first) == UNNAMED and not pd.api.types.is_numeric_dtype(table[first]):
         table = table.rename(columns={first: "gene"})
     if "gene" not in table:
         raise InputError(
@@ -100,6 +102,8 @@ def gather_vectors(table: pd.DataFrame, *, where: str) -> GeneVectors:
 def read_labels(url: str) -> dict[str, str]:
     """Read the label of genes from a table with the columns ``gene`` and ``label``.
 
+    Rows without a gene or a label say nothing: such a gene is one whose label is not known.
+
     Raises
     ------
     InputError
@@ -115,6 +119,8 @@ def read_labels(url: str) -> dict[str, str]:
     genes, labels = (["" if pd.isna(v) else str(v) for v in table[n]] for n in ("gene", "label"))
     for gene, label in zip(genes, labels, strict=True):
         symbol = gene.strip().upper()
+        if not symbol or not label.strip():
+            continue
         if found.setdefault(symbol, label) != label:
             raise InputError(
                 f"{url}: gene {symbol!r} has the labels {found[symbol]!r} and {label!r}, expected "
@@ -135,7 +141,7 @@ def read_gene_sets(url: str) -> dict[str, frozenset[str]]:
         If there is no such file, a line has fewer than three fields, or a name comes twice.
     """
     found: dict[str, frozenset[str]] = {}
-    for number, line in enumerate(_read_text(url).splitlines(), start=1):
+    for number, line in enumerate(read_text(url).splitlines(), start=1):
         if not line.strip():
             continue
         name, *rest = (field.strip() for field in line.split("\t"))
@@ -154,7 +160,9 @@ def read_gene_sets(url: str) -> dict[str, frozenset[str]]:
 
 
 def read_frame(url: str) -> pd.DataFrame:
-    """Read a table from Parquet, or from text with commas or tabs between columns.
+    """Read a table from Parquet, or from text with tabs, commas or spaces between columns.
+
+    Row names as R writes them, without a name in the header, are a first column of their own.
 
     Raises
     ------
@@ -169,12 +177,38 @@ def read_frame(url: str) -> pd.DataFrame:
         except Exception as error:  # a damaged file may end anywhere in Arrow's reader
             detail = (str(error) or type(error).__name__).splitlines()[0][:120]
             raise InputError(f"{url}: no readable Parquet file ({detail}). Check it.") from error
-    text = _read_text(url)
-    separator = "\t" if text.partition("\n")[0].count("\t") else ","
+    return _parse_text(read_text(url), url)[1]
+
+
+def read_columns(url: str) -> tuple[list[str], pd.DataFrame]:
+    """Read a table as `read_frame` does, and the names of its columns as they are in the file.
+
+    The columns of the table itself are numbered where two have one name (``TP53``, ``TP53.1``),
+    so that a second measurement of a gene would pass for another gene.
+    """
+    if url.endswith(".parquet"):
+        table = read_frame(url)
+        return [str(name) for name in table.columns], table
+    return _parse_text(read_text(url), url)
+
+
+def _parse_text(text: str, url: str) -> tuple[list[str], pd.DataFrame]:
+    """Parse a table with one separator: tabs, commas, or spaces, as in STRING's files."""
+    ends = [at for at in (text.find("\n"), text.find("\r")) if at >= 0]
+    header = text[: min(ends, default=len(text))]
+    separator = next((mark for mark in ("\t", ",", " ") if mark in header), ",")
     try:
-        return pd.read_csv(io.StringIO(text), sep=separator, keep_default_na=True)
+        names = pd.read_csv(
+            io.StringIO(text), sep=separator, header=None, nrows=1, dtype=str,
+            keep_default_na=False,
+        ).iloc[0].tolist()  # fmt: skip
+        table = pd.read_csv(io.StringIO(text), sep=separator, keep_default_na=True)
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise InputError(f"{url}: no table ({error}). Export it as CSV.") from error
+    if not isinstance(table.index, pd.RangeIndex):
+        # R writes row names without a name for their column.
+        names, table = ["", *names], table.rename_axis(UNNAMED).reset_index()
+    return names, table
 
 
 def to_numbers(table: pd.DataFrame) -> npt.NDArray[np.float64]:
@@ -192,7 +226,14 @@ def _to_number(value: object) -> float:
         return float("nan")
 
 
-def _read_text(url: str) -> str:
+def read_text(url: str) -> str:
+    """Read a text file, packed or not.
+
+    Raises
+    ------
+    InputError
+        If there is no such file, or it is not UTF-8.
+    """
     try:
         data = files.read_bytes(url)
     except (FileNotFoundError, IsADirectoryError) as error:

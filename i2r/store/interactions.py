@@ -1,5 +1,6 @@
 """Tables that an interactome is made from: interactions, and the expression of cell lines."""
 
+import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -8,7 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from i2r.errors import InputError
-from i2r.store.gene_tables import read_frame, to_numbers
+from i2r.store.gene_tables import read_columns, read_frame, to_numbers
 
 # Header of the interactions' files: the two proteins, and confidence or cost.
 _ENDS = (
@@ -17,6 +18,8 @@ _ENDS = (
     ("source", "target"),
     ("node1", "node2"),
 )
+# Ensembl's, of any species: 9606.ENSP00000269305, ENSG00000141510.18, ENSMUSG00000059552.
+_IDENTIFIER = re.compile(r"(?:\d+\.)?(ENS[A-Z]{0,4}[GTP]\d+)(?:\.\d+)?")
 
 
 class Interactions(NamedTuple):
@@ -54,14 +57,14 @@ def read_interactions(url: str, symbols: Mapping[str, str] | None = None) -> Int
         has it). Or HIPPIE's table without a header: six columns, the first, third and fifth
         being the proteins and the confidence (0 to 1).
     symbols
-        From `read_symbols`.
+        From `read_symbols`. Interactions of a protein without a symbol are left out.
 
     Raises
     ------
     InputError
-        If it is none of these, or a cost is negative or no number.
+        If it is none of these, no interaction is left, or a cost is negative or no number.
     """
-    table = _name_columns(read_frame(url), url)
+    table = _name_columns(*read_columns(url), url)
     nameless = table[["first", "second"]].isna().any(axis=1).to_numpy()
     if nameless.any():
         row = int(np.argmax(nameless))
@@ -79,9 +82,18 @@ def read_interactions(url: str, symbols: Mapping[str, str] | None = None) -> Int
             f"{table['cost'].iloc[row]}, expected 0 or more. Correct it, or drop the row."
         )
     ends = table[["first", "second"]].apply(lambda names: names.astype(str).str.strip().str.upper())
-    ends = ends.map(lambda name: translate(name, symbols))
+    translated = ends.map(lambda name: translate(name, symbols))
+    unknown = (translated == "").to_numpy()
+    names = sorted(set(ends.to_numpy()[unknown]))
+    dropped = [(name, "no symbol") for name in names]
+    ends, numbers = translated[~unknown.any(axis=1)], numbers[~unknown.any(axis=1)]
+    if names and not len(ends):
+        raise InputError(
+            f"interactions {url}: no interaction of two proteins with a symbol ({names[0]} and "
+            f"{len(names) - 1} others have none). Take 'symbols' that list its names."
+        )
     loops = (ends["first"] == ends["second"]).to_numpy()
-    dropped = [(name, "interacts with itself") for name in ends.loc[loops, "first"]]
+    dropped += [(name, "interacts with itself") for name in ends.loc[loops, "first"]]
     genes, number = np.unique(ends[~loops].to_numpy(dtype=str), return_inverse=True)
     pairs = np.sort(number.reshape(-1, 2), axis=1)
     costs = numbers[~loops]
@@ -103,7 +115,7 @@ def read_interactions(url: str, symbols: Mapping[str, str] | None = None) -> Int
     )
 
 
-def _name_columns(table: pd.DataFrame, url: str) -> pd.DataFrame:
+def _name_columns(names: list[str], table: pd.DataFrame, url: str) -> pd.DataFrame:
     """Find the two proteins and the cost."""
     columns = {str(name).strip().lower().lstrip("#"): name for name in table.columns}
     for first, second in _ENDS:
@@ -115,7 +127,6 @@ def _name_columns(table: pd.DataFrame, url: str) -> pd.DataFrame:
                 score = pd.to_numeric(table[columns["combined_score"]], errors="coerce")
                 # STRING's files have thousandths, its website's export has parts of 1.
                 return pd.DataFrame({**ends, "cost": 1 - score / (1 if score.max() <= 1 else 1000)})
-    names = [str(name) for name in table.columns]
     if len(names) == 6 and _is_share(names[4]):
         rows = pd.concat([pd.DataFrame([names], columns=table.columns), table], ignore_index=True)
         ends = {"first": rows.iloc[:, 0], "second": rows.iloc[:, 2]}
@@ -171,7 +182,7 @@ def read_panel(url: str, symbols: Mapping[str, str] | None = None) -> Panel:
     InputError
         If there are no lines or no genes in it.
     """
-    table = read_frame(url)
+    header, table = read_columns(url)
     if "symbol" in table.columns:
         names = table["symbol"].astype(object).where(table["symbol"].notna(), "")
         table = table.drop(columns="symbol")
@@ -179,9 +190,11 @@ def read_panel(url: str, symbols: Mapping[str, str] | None = None) -> Panel:
         filled = ~np.isnan(numbers).all(axis=0)
         lines, values = [str(name) for name in table.columns[filled]], numbers[:, filled].T
     else:
-        names = pd.Series([str(name) for name in table.columns[1:]], dtype=object)
+        names = pd.Series(header[1:], dtype=object)
         lines, values = table.iloc[:, 0].astype(str).tolist(), to_numbers(table.iloc[:, 1:])
-    genes, kept, dropped = clean_symbols([str(name).split(" ")[0] for name in names], symbols)
+    genes, kept, dropped = clean_symbols(
+        [str(name).strip().split(" ")[0] for name in names], symbols
+    )
     holes: npt.NDArray[np.bool_] = np.asarray(np.isnan(values[:, kept]).any(axis=0))
     dropped += [(genes[i], "expression is missing") for i in np.flatnonzero(holes)]
     if not len(lines) or holes.all():
@@ -204,14 +217,15 @@ def read_symbols(url: str) -> dict[str, str]:
     Parameters
     ----------
     url
-        A table of two columns, name and symbol, with a header.
+        A table with a header whose first two columns are name and symbol, such as STRING's
+        protein.info. Rows that lack one of the two say nothing.
 
     Raises
     ------
     InputError
         If it has fewer than two columns.
     """
-    table = read_frame(url).dropna()
+    table = read_frame(url).iloc[:, :2].dropna()
     if table.shape[1] < 2:
         raise InputError(f"symbols {url}: one column, expected name and symbol. Add the other.")
     found: dict[str, str] = {}
@@ -225,14 +239,14 @@ def read_symbols(url: str) -> dict[str, str]:
 def translate(name: str, symbols: Mapping[str, str] | None) -> str:
     """Give a name's symbol in upper case; names that are not listed stay as they are.
 
-    Ensembl identifiers that are not listed have none; their version (``.12``) does not matter.
+    Ensembl identifiers of genes, transcripts and proteins that are not listed have none; their
+    version (``.12``) and STRING's number of the species before them do not matter.
     """
     name = name.strip().upper()
     if not symbols:
         return name
-    if name.startswith("ENSG"):
-        return symbols.get(name, symbols.get(name.partition(".")[0], ""))
-    return symbols.get(name, name)
+    identifier = _IDENTIFIER.fullmatch(name)
+    return symbols.get(name, symbols.get(identifier[1], "") if identifier else name)
 
 
 def clean_symbols(

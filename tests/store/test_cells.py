@@ -36,6 +36,26 @@ def test_tables_and_10x_folders(tmp_path: Path) -> None:
     check_counts(tmp_path / "matrix.mtx.gz")
 
 
+def test_features_of_10x_that_are_no_genes_do_not_count(tmp_path: Path) -> None:
+    matrix = "%%MatrixMarket matrix coordinate integer general\n3 2 3\n1 1 5\n2 1 7\n3 2 100\n"
+    (tmp_path / "matrix.mtx").write_text(matrix)
+    kinds = ["A\tGene Expression", "B\tGene Expression", "CD3\tAntibody Capture"]
+    (tmp_path / "features.tsv").write_text("".join(f"ENSG{k[0]}\t{k}\n" for k in kinds))
+    genes, counts, dropped = read_counts(str(tmp_path / "matrix.mtx"))
+    assert (genes, counts.tolist()) == (["A", "B"], [[5, 7], [0, 0]])
+    assert dropped.to_numpy().tolist() == [["CD3", "no gene: Antibody Capture"]]
+    (tmp_path / "features.tsv").write_bytes("A\u00e9\nB\nC\n".encode("latin-1"))
+    with pytest.raises(InputError, match="not text in UTF-8"):
+        read_counts(str(tmp_path / "matrix.mtx"))
+
+
+def test_of_two_columns_of_a_gene_the_first_counts(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("cell,A,A,B\nx,1,2,3\n")
+    genes, counts, dropped = read_counts(str(tmp_path / "t.csv"))
+    assert (genes, counts.tolist()) == (["A", "B"], [[1, 3]])
+    assert dropped.to_numpy().tolist() == [["A", "listed before"]]
+
+
 @pytest.mark.parametrize("kind", ["dense", "csr", "csc"])
 def test_anndata_files(tmp_path: Path, kind: str) -> None:
     h5py = pytest.importorskip("h5py")

@@ -78,6 +78,10 @@ def test_labels_are_one_per_gene(tmp_path: Path) -> None:
     assert read_labels(write(tmp_path / "l.csv", "gene,label\njun,0\nFOS,1\nJUN,0\n")) == {
         "JUN": "0", "FOS": "1",
     }  # fmt: skip
+    # Genes without a label are no class of their own.
+    assert read_labels(write(tmp_path / "l.csv", "gene,label\njun,a\nFOS,\n,b\nMYC, \n")) == {
+        "JUN": "a"
+    }
     with pytest.raises(InputError, match="has the labels"):
         read_labels(write(tmp_path / "l.csv", "gene,label\njun,0\nJUN,1\n"))
     with pytest.raises(InputError, match="no column 'label'"):
