@@ -95,7 +95,7 @@ class Genes(Stage):
     )
     seed: int = Field(0, ge=0, description="First seed (default: the pipeline's)")
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     reads: ClassVar[Mapping[str, bool]] = {"interactome": False}
     layout_columns: ClassVar[tuple[str, ...]] = ("gene", "role")
 

@@ -19,8 +19,8 @@ from i2r.store.experiment import Experiment
 from i2r.store.gene_inputs import list_impactful_genes
 from i2r.store.gene_tables import digest_files
 from i2r.store.interactions import choose_line, read_interactions, read_panel, read_symbols
-from i2r.store.interactome_inputs import Pruned, prepare_interactome
-from i2r.store.networks import read_network, write_network
+from i2r.store.interactome_inputs import Pruned, import_network, prepare_interactome
+from i2r.store.networks import write_network
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -96,7 +96,7 @@ class Interactome(Stage):
     seed: int = Field(0, ge=0, description="Seed of noise and search (default: the pipeline's)")
 
     reads: ClassVar[Mapping[str, bool]] = {}
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     uses_layout: ClassVar[bool] = False
 
     @property
@@ -122,10 +122,7 @@ class Interactome(Stage):
         try:
             symbols = read_symbols(self.symbols) if self.symbols else None
             if self.method == "import":
-                if self.network.lower().endswith((".graphml", ".xml")):
-                    known = {str(name).upper() for name in read_network(self.network)}
-                else:
-                    known = set(read_interactions(self.network).genes)
+                known = set(import_network(self.model_dump())[0])
             else:
                 known = set(read_interactions(self.interactions, symbols).genes)
                 if self.expression:
@@ -250,10 +247,12 @@ def write_network_of(
 ) -> dict[str, Any]:
     """Write the network for the chosen beta, and the tables."""
     if options["method"] == "import":
-        graph = _import_network(options)
+        graph, dropped = import_network(options)
         write_network(network_url, graph)
         _write_graph_tables(graph, urls)
-        return {}
+        tables.write_table(urls["-dropped"], dropped)
+        counts = {"genes": len(graph), "edges": graph.number_of_edges()}
+        return {**counts, "notes": note_losses(dropped, len(set(options["targets"])))}
     pruned = prepare_interactome(options)
     sweep = pd.concat([tables.read_table(part) for part in parts]).sort_values("beta")
     beta = choose_beta(sweep)
@@ -359,24 +358,6 @@ def _measure_frequencies(
         found = solve_pcst(pruned.edges, pruned.costs, prizes, improve=False)
         shuffled[found.vertices] += 1 / runs
     return {"frequency": noisy, "frequency_random": shuffled}
-
-
-def _import_network(options: Mapping[str, Any]) -> "nx.Graph":
-    """Read a network of the user's; targets are terminals."""
-    import networkx as nx
-
-    targets = {name.strip().upper() for name in options["targets"]}
-    if options["network"].lower().endswith((".graphml", ".xml")):
-        graph = nx.relabel_nodes(read_network(options["network"]), str.upper)
-    else:
-        found = read_interactions(options["network"])
-        graph = nx.Graph()
-        graph.add_nodes_from(found.genes, prize=0.0, terminal=False)
-        for (first, second), cost in zip(found.edges, found.costs, strict=True):
-            graph.add_edge(found.genes[first], found.genes[second], cost=float(cost))
-    for name in targets & set(graph):
-        graph.nodes[name].update(terminal=True, prize=1.0)
-    return graph
 
 
 def _write_graph_tables(graph: "nx.Graph", urls: Mapping[str, str]) -> None:

@@ -1,7 +1,7 @@
 """From tables to a pruned network with prizes and costs, to look for a Steiner tree in."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,17 @@ from i2r.kernels.interactome import (
     find_largest_part,
 )
 from i2r.store.cells import read_counts
-from i2r.store.interactions import choose_line, read_interactions, read_panel, read_symbols
+from i2r.store.interactions import (
+    choose_line,
+    read_interactions,
+    read_panel,
+    read_symbols,
+    translate,
+)
+from i2r.store.networks import read_network
+
+if TYPE_CHECKING:
+    import networkx as nx
 
 
 class Pruned(NamedTuple):
@@ -166,6 +176,55 @@ def prepare_interactome(options: Mapping[str, Any]) -> Pruned:  # noqa: PLR0915
         genes, work.edges, costs, prizes, terminal, change, steps, curve, by_quantile, dropped,
         expression,
     )  # fmt: skip
+
+
+def import_network(options: Mapping[str, Any]) -> tuple["nx.Graph", pd.DataFrame]:
+    """Read a network of the user's as it is; see the options of the stage `interactome`.
+
+    Returns
+    -------
+    graph : networkx.Graph
+        Named by symbols in upper case; targets are terminals. Where two names are one symbol their
+        interactions join, and of parallel ones the cheapest stays.
+    dropped : DataFrame
+        What was left out: symbol, reason.
+
+    Raises
+    ------
+    InputError
+        If it can't be read.
+    """
+    import networkx as nx
+
+    symbols = read_symbols(options["symbols"]) if options["symbols"] else None
+    dropped: list[tuple[str, str]] = []
+    tables = []
+    graph = nx.Graph()
+    if options["network"].lower().endswith((".graphml", ".xml")):
+        given = read_network(options["network"])
+        names = {node: translate(str(node), symbols) for node in given}
+        dropped += [(str(node), "no symbol") for node in given if not names[node]]
+        for node, values in given.nodes(data=True):
+            if names[node] and names[node] not in graph:
+                graph.add_node(names[node], **values)
+        for first, second, values in given.edges(data=True):
+            ends = names[first], names[second]
+            known = graph.edges[ends]["cost"] if graph.has_edge(*ends) else np.inf
+            if all(ends) and ends[0] != ends[1] and values["cost"] < known:
+                graph.add_edge(*ends, **values)
+    else:
+        found = read_interactions(options["network"], symbols)
+        tables.append(found.dropped)
+        graph.add_nodes_from(found.genes, prize=0.0, terminal=False)
+        for (first, second), cost in zip(found.edges, found.costs, strict=True):
+            graph.add_edge(found.genes[first], found.genes[second], cost=float(cost))
+    for name in dict.fromkeys(name.strip().upper() for name in options["targets"]):
+        if name in graph:
+            graph.nodes[name].update(terminal=True, prize=1.0)
+        else:
+            dropped.append((name, "target: not in the network"))
+    listed = pd.DataFrame(dropped, columns=["symbol", "reason"], dtype=str)
+    return graph, pd.concat([listed, *tables], ignore_index=True)
 
 
 def _restrict(work: _Pruning, names: set[str], step: str) -> None:

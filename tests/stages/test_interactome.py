@@ -195,6 +195,36 @@ def test_a_network_of_the_users_is_taken_as_it_is(tmp_path: Path, suffix: str) -
     assert [g for g in graph if graph.nodes[g]["terminal"]] == ["C"]
 
 
+@pytest.mark.parametrize("suffix", ["graphml", "csv"])
+def test_what_an_imported_network_lacks_is_said(tmp_path: Path, suffix: str) -> None:
+    url = tmp_path / f"mine.{suffix}"
+    links = [("ENSG1", "b", 0.2), ("B", "c", 0.3), ("Ensg1", "B", 0.1), ("ENSG9", "B", 0.1)]
+    if suffix == "csv":
+        rows = "".join(f"{a},{b},{cost}\n" for a, b, cost in links)
+        url.write_text(f"gene1,gene2,cost\n{rows}")
+    else:
+        graph = nx.Graph()
+        graph.add_weighted_edges_from(links, weight="cost")
+        nx.write_graphml_xml(graph, str(url))
+    (tmp_path / "symbols.csv").write_text("id,symbol\nENSG1,A\n")
+    options = {
+        "stage": "interactome", "method": "import", "network": str(url), "targets": ["c", "gone"],
+        "symbols": str(tmp_path / "symbols.csv"),
+    }  # fmt: skip
+    pipeline = parse_pipeline({"stages": [options]}, where="test")
+    assert run_here(pipeline, tmp_path / "e").exit_code == 0
+    experiment = open_experiment(str(tmp_path / "e"))
+    edges = experiment.table("interactome-edges")
+    assert edges[["gene1", "gene2", "cost"]].to_numpy().tolist() == [
+        ["A", "B", 0.1], ["B", "C", 0.3],
+    ]  # fmt: skip
+    dropped = experiment.table("interactome-dropped").to_numpy().tolist()
+    assert ["ENSG9", "no symbol"] in dropped
+    assert ["GONE", "target: not in the network"] in dropped
+    notes = experiment.ledger.result("interactome", "*")["notes"]
+    assert "1 of 2 targets not in the network: GONE (not in the network)" in notes
+
+
 def test_the_report_draws_the_network_offline(tmp_path: Path) -> None:
     stages = [write_tables(tmp_path), "report"]
     assert run_here(parse_pipeline({"stages": stages}, where="test"), tmp_path / "e").exit_code == 0

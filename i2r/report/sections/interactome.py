@@ -49,13 +49,11 @@ def _describe(source: ReportSource, stage: StageRecord) -> dict[str, Any] | None
                    "prize, log fold change of the line, share of runs with noisy costs and with "
                    "random targets in which the gene is in the tree.")]  # fmt: skip
     solved: dict[str, Any] = {}
+    captions: dict[str, str] = {}
     if stage.options.get("method", "steiner") == "steiner":
         url = source.experiment.table_url(f"{stage.title}-sweep")
         sweep, solved = read_table_with_metadata(url)
-        captions = {
-            "pruning": "What every step of pruning left.",
-            "dropped": "Symbols that were left out (the first 200), and why.",
-        }
+        captions["pruning"] = "What every step of pruning left."
         marked = sweep.assign(chosen=["chosen" if c else "" for c in sweep["chosen"]])
         parts.append(table(marked.rename(columns=HEADINGS),
                            "The sweep over beta, the weight of the prizes: genes, interactions and "
@@ -63,10 +61,11 @@ def _describe(source: ReportSource, stage: StageRecord) -> dict[str, Any] | None
                            "value is the cost of the tree and the prizes left out, and no tree "
                            "has less than the lower bound."))  # fmt: skip
         parts += _draw_curves(source, stage)
-        for name, caption in captions.items():
-            found = source.reduced_table(stage.title, f"{stage.title}-{name}")
-            if found is not None and len(found):
-                parts.append(table(found.head(200), caption))
+    captions["dropped"] = "Symbols that were left out (the first 200), and why."
+    for name, caption in captions.items():
+        found = source.reduced_table(stage.title, f"{stage.title}-{name}")
+        if found is not None and len(found):
+            parts.append(table(found.head(200), caption))
     drawn = choose_drawn(genes)
     inside = edges["gene1"].isin(drawn["gene"]) & edges["gene2"].isin(drawn["gene"])
     return {
