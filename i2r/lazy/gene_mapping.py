@@ -50,6 +50,9 @@ class Problem(NamedTuple):
         At i, the candidates other than i whose label their embedding was made with. Labels may come
         from the perturbation embeddings, and then genes that look alike lie near each other
         whatever the network says: p-values leave them out. None without labels.
+    dropped : tuple of (str, str)
+        Genes with a perturbation embedding alone, and those whose regulatory one is zeros: gene,
+        reason.
     """
 
     genes: list[str]
@@ -61,6 +64,18 @@ class Problem(NamedTuple):
     mean_scores: Floats
     n_beyond: int = 0
     hidden: npt.NDArray[np.bool_] | None = None
+    dropped: tuple[tuple[str, str], ...] = ()
+
+
+def list_candidates(regulatory: pd.DataFrame) -> npt.NDArray[np.bool_]:
+    """Mark the rows of regulatory embeddings that say anything, shape (rows,).
+
+    A gene without links has zeros where links alone are embedded. Zero is nearer to every
+    prediction than most genes are, for regression predicts short vectors.
+    """
+    columns = [name for name in regulatory if str(name).startswith("e")]
+    said: npt.NDArray[np.bool_] = regulatory[columns].to_numpy(dtype=float).any(axis=1)
+    return said
 
 
 def pose_problem(
@@ -79,7 +94,8 @@ def pose_problem(
     genes, x
         Symbols, shape (m,), and perturbation embeddings, (m, d) or (m, m, d), see `Problem`.
     regulatory
-        gene, e0, ...: rows are divided by their length, as published.
+        gene, e0, ...: rows are divided by their length, as published. Rows of zeros are no
+        candidates, see `list_candidates`.
     held_out
         The same for every held-out gene (column ``held_out``): a gene is then judged in the space
         that was made without its label. Genes that had no label have none, and need none.
@@ -91,9 +107,12 @@ def pose_problem(
     Raises
     ------
     InputError
-        If too few genes are in both, or an embedding is all zeros everywhere.
+        If too few genes are in both.
     """
     columns = [name for name in regulatory if str(name).startswith("e")]
+    said = list_candidates(regulatory)
+    silent = regulatory["gene"][~said].astype(str).str.upper().tolist()
+    regulatory = regulatory[said]
     candidates = regulatory["gene"].astype(str).str.upper().tolist()
     place = {gene: row for row, gene in enumerate(candidates)}
     shared = [row for row, gene in enumerate(genes) if gene in place]
@@ -110,7 +129,7 @@ def pose_problem(
     spaces, labelled = base[None], set[str]()
     if held_out is not None and len(held_out):
         without = {
-            str(gene): mapping.scale_rows(rows[columns].to_numpy(dtype=float), "unit")
+            str(gene): mapping.scale_rows(rows[columns].to_numpy(dtype=float)[said], "unit")
             for gene, rows in held_out.groupby("held_out")
         }
         spaces = np.stack([without.get(gene, base) for gene in shared_genes])
@@ -127,9 +146,12 @@ def pose_problem(
     if labelled:
         hidden = np.tile([gene in labelled for gene in candidates], (len(truth), 1))
         hidden[np.arange(len(truth)), truth] = False
+    known = {*silent, *shared_genes}
+    dropped = [(gene, "regulatory embedding of zeros") for gene in silent]
+    dropped += [(gene, "no regulatory embedding") for gene in genes if gene not in known]
     return Problem(
         shared_genes, own, columns_of_x, candidates, link, base, mean_scores,
-        0 if further is None else len(further.new), hidden,
+        0 if further is None else len(further.new), hidden, tuple(dropped),
     )  # fmt: skip
 
 

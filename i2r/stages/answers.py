@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from i2r.kernels.mapping import Configuration
-from i2r.lazy.gene_mapping import extend_candidates, pose_problem
+from i2r.lazy.gene_mapping import extend_candidates, list_candidates, pose_problem
 from i2r.lazy.gene_prediction import describe_answers, predict_genes
 from i2r.lazy.queries import arrange_profiles
 from i2r.stages.references import Reference, relate_profiles
@@ -49,7 +49,8 @@ def write_predictions(
     further = None
     if options["candidates"]:
         features = read_vectors(options["candidates"])
-        network = regulatory["gene"].astype(str).str.upper().tolist()
+        said = list_candidates(regulatory)
+        network = regulatory["gene"][said].astype(str).str.upper().tolist()
         further = extend_candidates(features.genes, features.values, network)
     names = [name for name in inputs if name != "gene"]
     genes = inputs["gene"].drop_duplicates().tolist()

@@ -24,7 +24,7 @@ from i2r.store.gene_tables import digest_files, read_vectors
 LEFT_OUT = "left-out"
 # Shuffled links of one unit: more units than that would spend their time on starting.
 _DRAWS_PER_UNIT = 50
-TABLES = ("", "-curves", "-scores", "-grid", "-nearest", "-hubs", "-null", "-inputs")
+TABLES = ("", "-curves", "-scores", "-grid", "-nearest", "-hubs", "-null", "-inputs", "-dropped")
 
 
 class Inputs(NamedTuple):
@@ -86,7 +86,7 @@ class Map(Stage):
     k_max: int = Field(50, ge=1, description="Largest k of the top-k curves")
     seed: int = Field(0, ge=0, description="Seed of shuffled links (default: the pipeline's)")
 
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     reads: ClassVar[Mapping[str, bool]] = {"genes": True, "embed": False}
     layout_columns: ClassVar[tuple[str, ...]] = ("gene", "role")
 
@@ -177,7 +177,7 @@ class Map(Stage):
         return 2**30
 
 
-_PARTS = ("", "-methods", "-grid", "-nearest", "-hubs", "-inputs")
+_PARTS = ("", "-methods", "-grid", "-nearest", "-hubs", "-inputs", "-dropped")
 
 
 def check_signatures(title: str, url: str) -> list[str]:
@@ -246,6 +246,8 @@ def write_left_out(
     tables.write_table(urls["-grid"], left_out.grid)
     tables.write_table(urls["-nearest"], judging.tabulate_nearest(problem, left_out.scores))
     tables.write_table(urls["-hubs"], hubs)
+    dropped = pd.DataFrame(problem.dropped, columns=["gene", "reason"], dtype=str)
+    tables.write_table(urls["-dropped"], dropped)
     rows = problem.x.reshape(-1, len(problem.names))
     inputs = pd.DataFrame(rows, columns=problem.names)
     # With an encoder for every gene, the inputs by each of them under each other.
@@ -323,8 +325,21 @@ def write_map(
     )
     tables.write_table(urls["-scores"], scores)
     tables.write_table(urls["-null"], null)
-    for name in ("-grid", "-nearest", "-hubs"):
+    for name in ("-grid", "-nearest", "-hubs", "-dropped"):
         tables.write_table(urls[name], tables.read_table(parts[name]))
     inputs, metadata = tables.read_table_with_metadata(parts["-inputs"])
     tables.write_table(urls["-inputs"], inputs, metadata=metadata)
-    return {"genes": len(genes), "p": float(scores["p_permutation"].iloc[0])}
+    return {
+        "genes": len(genes),
+        "p": float(scores["p_permutation"].iloc[0]),
+        "notes": note_losses(tables.read_table(parts["-dropped"])),
+    }
+
+
+def note_losses(dropped: pd.DataFrame) -> list[str]:
+    """Say in a line for each reason which genes (gene, reason) have no part in the map."""
+    return [
+        f"genes left out, {reason} ({len(rows)}): {', '.join(rows['gene'].head(5))}"
+        + (f" and {len(rows) - 5} others" if len(rows) > 5 else "")
+        for reason, rows in dropped.groupby("reason", sort=False)
+    ]

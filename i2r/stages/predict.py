@@ -104,7 +104,7 @@ class Predict(Stage):
     top: int = Field(50, ge=1, description="Candidates listed per query")
     seed: int = Field(0, ge=0, description="Seed of shuffled links (default: the pipeline's)")
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     reads: ClassVar[Mapping[str, bool]] = {
         "map": True,
         "genes": True,

@@ -136,3 +136,26 @@ def test_symbols_that_match_nothing_are_one_line(tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match=r"0 gene\(s\) have both") as caught:
         run(sides, tmp_path / "e")
     assert "Check the symbols" in str(caught.value)
+
+
+def test_genes_of_which_the_network_says_nothing_are_no_candidates(tmp_path: Path) -> None:
+    """Zero is near to every short prediction: such genes would stand before most others."""
+    sides = write_sides(tmp_path)
+    without = run(sides, tmp_path / "a")
+    genes, images = pd.read_csv(sides["genes"]), pd.read_csv(sides["images"])
+    silent = pd.DataFrame(0.0, index=range(30), columns=genes.columns)
+    silent["gene"] = [f"A{i}" for i in range(30)]
+    pd.concat([silent, genes]).to_csv(sides["genes"], index=False)
+    more = images.iloc[:2].assign(gene=["A3", "ELSEWHERE"])
+    pd.concat([images, more]).to_csv(sides["images"], index=False)
+    found = run(sides, tmp_path / "b")
+    for name in ("map", "map-scores", "map-hubs"):
+        pd.testing.assert_frame_equal(found.table(name), without.table(name))
+    dropped = found.table("map-dropped")
+    assert len(dropped) == 31
+    assert dropped["gene"].iloc[-1] == "ELSEWHERE"
+    assert found.ledger.result("map", "*")["notes"] == [
+        "genes left out, regulatory embedding of zeros (30): A0, A1, A10, A11, A12 and 25 others",
+        "genes left out, no regulatory embedding (1): ELSEWHERE",
+    ]
+    assert without.ledger.result("map", "*")["notes"] == []
