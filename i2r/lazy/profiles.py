@@ -292,10 +292,10 @@ def _place_by_umap(rows: np.ndarray, seed: int) -> np.ndarray:
         # It says that TensorFlow is absent, that a seed means one thread, and that few wells have
         # few neighbours: all meant.
         warnings.simplefilter("ignore")
-        import umap
+        from umap import UMAP  # this, as a folder that was left behind imports as well
 
         few = len(rows) < UMAP_NEIGHBOURS
-        return umap.UMAP(
+        return UMAP(
             n_neighbors=min(UMAP_NEIGHBOURS, len(rows) - 1),
             init="random" if few else "spectral",
             random_state=seed,

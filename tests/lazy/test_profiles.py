@@ -1,7 +1,7 @@
 """Wells in two dimensions also where umap-learn is not installed."""
 
 import sys
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -10,8 +10,12 @@ import pytest
 from i2r.lazy import profiles
 
 
-def test_principal_components_stand_in_for_umap(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "umap", None)
+# Not installed, or taken away again: numba's caches stay in a folder that is imported as a package.
+@pytest.mark.parametrize("umap", [None, ModuleType("umap")])
+def test_principal_components_stand_in_for_umap(
+    umap: ModuleType | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "umap", umap)
     random = np.random.default_rng(0)
     line = np.linspace(-1, 1, 24)
     rows = np.outer(line, [3.0, -2.0, 1.0]) + 1e-3 * random.normal(size=(24, 3))

@@ -270,7 +270,7 @@ def test_wells_of_a_real_effect_find_each_other(embedded: tuple[PlateFiles, Path
 def test_a_layout_in_two_dimensions_keeps_what_is_near_together(
     embedded: tuple[PlateFiles, Path], tmp_path: Path
 ) -> None:
-    pytest.importorskip("umap", reason="umap-learn is not installed")
+    pytest.importorskip("umap.umap_", reason="umap-learn is not installed")
     plate, original = embedded
     url = tmp_path / "copy"
     shutil.copytree(original, url)
