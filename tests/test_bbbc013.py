@@ -46,4 +46,4 @@ def test_scores_rise_with_the_dose_of_both_drugs_and_the_report_says_so(tmp_path
         assert scores[f"{drug}@9"] > 0.75 > scores[f"{drug}@1"]
     page = (folder / "report.html").read_text()
     for row in trends.itertuples():
-        assert f"rises with the dose: tau {row.tau:.2f}, p {row.p_value:.2g}" in page
+        assert f"rise with the dose: tau {row.tau:.2f}, p {row.p_value:.2g}" in page

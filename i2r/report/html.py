@@ -114,6 +114,11 @@ def score(value: float) -> str:
     return f"{value:.3f}" if np.isfinite(value) else MISSING
 
 
+def percent(share: float, digits: int = 0) -> str:
+    """Write a share in percent."""
+    return f"{100 * share:.{digits}f} %" if np.isfinite(share) else MISSING
+
+
 def plural(count: int, word: str, words: str = "") -> str:
     """Write a count with its noun."""
     return f"{count:,} {word if count == 1 else words or word + 's'}"

@@ -1,7 +1,7 @@
 """Line charts: several curves over one axis, with bands and a legend."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from markupsafe import Markup
@@ -55,7 +55,7 @@ def draw_lines(lines: Sequence[Line], *, x_title: str, y_title: str, caption: st
     x_limits, y_limits = _limits(xs), _limits(ys)
     x = place_on(x_limits, (LEFT, WIDTH - RIGHT))
     y = place_on(y_limits, (HEIGHT - BOTTOM, TOP))
-    drawn = []
+    drawn: list[dict[str, Any]] = []
     for number, line in enumerate(lines):
         points = [(x(a), y(b)) for a, b in zip(line.x, line.y, strict=True) if np.isfinite(a + b)]
         band = ""
@@ -63,10 +63,14 @@ def draw_lines(lines: Sequence[Line], *, x_title: str, y_title: str, caption: st
             upper = [(x(a), y(b)) for a, b in zip(line.x, line.high, strict=True)]
             lower = [(x(a), y(b)) for a, b in zip(line.x, line.low, strict=True)]
             band = " ".join(f"{a},{b}" for a, b in [*upper, *reversed(lower)])
+        joined = " ".join(f"{a},{b}" for a, b in points)
+        # The later one of two equal curves is all that can be seen.
+        covered = next((d["name"] for d in drawn if points and d["points"] == joined), None)
         drawn.append(
             {
-                "name": line.name, "colour": COLOURS[number % len(COLOURS)], "band": band,
-                "points": " ".join(f"{a},{b}" for a, b in points), "is_dashed": line.is_dashed,
+                "name": line.name if covered is None else f"{line.name} (covers {covered})",
+                "colour": COLOURS[number % len(COLOURS)], "band": band, "points": joined,
+                "is_dashed": line.is_dashed,
             }
         )  # fmt: skip
     return html.render(

@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 
 from i2r.pipeline.spec import parse_pipeline
-from i2r.report.images import Window
+from i2r.report.html import number, render
+from i2r.report.images import Window, to_grey
 from i2r.report.page import make_page
 from i2r.report.sections import embeddings, encoders
 from i2r.report.source import ReportSource
@@ -72,6 +73,52 @@ def test_encoders_show_curves_matrix_views_and_surest_nuclei(source: ReportSourc
     assert "Surest nuclei of" not in second
     for unit in ("nucleus/fold-0", "nucleus/fold-1", "binary-nucleus/fold-0"):
         assert unit in first
+
+
+def test_surest_nuclei_share_one_contrast_and_say_how_wide_they_are(
+    source: ReportSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = next(s for s in source.stages if s.title == "train-regions")
+    surest = source.experiment.table("train-regions-surest")
+    control = surest.assign(true="negative control")
+    surest = pd.concat([surest.assign(true="active"), control], ignore_index=True)
+    windows: list[Window] = []
+
+    def record(grey: Any, window: Window) -> Any:
+        windows.append(window)
+        return to_grey(grey, window)
+
+    monkeypatch.setattr(encoders, "to_grey", record)
+    monkeypatch.setattr(encoders, "MAX_CLASSES", 1)
+    drawn = encoders._draw_gallery(source, stage, surest, "nucleus+region")
+    assert drawn is not None
+    assert [item["name"] for item in drawn["classes"]] == ["negative control"]
+    assert drawn["n_left_out"] == 1
+    assert drawn["region_um"] == 64 * source.pixel_size_um
+    crop = next(s for s in source.stages if s.verb == "crop")
+    assert drawn["width_um"] == crop.options["size_px"] * source.pixel_size_um
+    windows.clear()
+    monkeypatch.setattr(encoders, "MAX_CLASSES", 2)
+    drawn = encoders._draw_gallery(source, stage, surest, "nucleus+region")
+    assert drawn is not None
+    assert len(set(windows)) == 2, "one for nuclei of both classes, and one for regions"
+    page = str(encoders.draw(source)).split("<h3>train-regions</h3>")[1]
+    assert f"a picture is {number(drawn['width_um'])} µm wide" in page
+    assert f"regions around the same nuclei, {number(drawn['region_um'])} µm wide" in page
+
+
+def test_words_below_a_map_of_wells_are_those_of_its_method() -> None:
+    for method, words, not_words in (
+        ("UMAP", "distances between groups no meaning", "principal components"),
+        ("principal components", "first two principal components", "no meaning"),
+    ):
+        item = {
+            "title": "embed", "setup": "", "table": "", "n_left_out": 0, "layout": method,
+            "curve": None, "maps": [{"by": "plate", "points": [], "legend": [], "n": 1}],
+        }  # fmt: skip
+        drawn = str(render("embeddings.html", encoders=[item]))
+        assert words in drawn
+        assert not_words not in drawn
 
 
 def test_embeddings_show_what_profiles_are_worth(source: ReportSource) -> None:

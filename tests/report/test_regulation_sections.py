@@ -62,7 +62,7 @@ def test_sections_show_what_the_tables_say(experiment: Experiment) -> None:
     assert "chosen on the reported predictions (as published)" in content
     # A curve for every method, and bands for the map and the null.
     methods = experiment.table("map-curves")["method"].unique()
-    assert all(f"<title>{method}</title>" in content for method in methods)
+    assert all(f"<title>{method}" in content for method in methods)
     assert EVIL not in content
     assert "&lt;b&gt;evil&lt;/b&gt;" in content
     answered = (experiment.table("predict-queries")["answer"] == "ranked").sum()
@@ -85,3 +85,15 @@ def test_lines_leave_out_what_is_not_finite_and_survive_constant_values() -> Non
     assert figure.count("<polygon") == 1
     assert "share &lt;1" in figure
     assert "nan" not in figure
+
+
+def test_a_curve_that_covers_another_says_so() -> None:
+    lines = [
+        Line("below", [1, 2, 3], [0.1, 0.4, 0.5]),
+        Line("apart", [1, 2, 3], [0.1, 0.2, 0.5]),
+        Line("above", [1, 2, 3], [0.1, 0.4, 0.5]),
+    ]
+    drawn = str(draw_lines(lines, x_title="k", y_title="share", caption="Said."))
+    assert "</span>above (covers below)</span>. Said." in drawn
+    assert "</span>apart</span>, " in drawn
+    assert drawn.count("covers") == 2, "in the legend, and where one points at the curve"

@@ -1,6 +1,6 @@
 """What encoders learned: curves, confusions, surest nuclei, and what their calls rest on."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import pandas as pd
 from i2r.report import html
 from i2r.report.images import Window, find_window, join_strip, png_uri, to_grey
 from i2r.report.scales import find_ticks, place_on
-from i2r.report.source import ReportSource, StageRecord
+from i2r.report.source import NEGATIVE_CONTROL, ReportSource, StageRecord
 
 TITLE = "Encoders"
 ORDER = 33
@@ -57,7 +57,7 @@ def _draw_stage(source: ReportSource, stage: StageRecord) -> dict[str, Any] | No
         "view_ticks": [(place_on((0.0, 1.0), VIEW_AXIS)(t), t) for t in find_ticks(0.0, 1.0)],
         "curves": [] if epochs is None else _draw_curves(epochs),
         "matrix": None if confusion is None else _draw_matrix(confusion, view), "view": view,
-        "gallery": [] if surest is None else _draw_gallery(source, stage, surest, view),
+        "gallery": None if surest is None else _draw_gallery(source, stage, surest, view),
         "shows_regions": "region" in view,
     }  # fmt: skip
 
@@ -157,46 +157,72 @@ def _draw_matrix(confusion: pd.DataFrame, view: str) -> dict[str, Any] | None:
 
 def _draw_gallery(
     source: ReportSource, stage: StageRecord, surest: pd.DataFrame, view: str
-) -> list[dict[str, Any]]:
+) -> dict[str, Any] | None:
     """Show the surest held-out nuclei of each class and what their calls rest on."""
     crop = source.upstream(stage, "crop")
-    channels = stage.options.get("channels") or ["DNA"]
+    channel = (stage.options.get("channels") or ["DNA"])[0]
     surest = surest[surest["view"] == view]
     if crop is None or not len(surest):
-        return []
-    shown = []
-    for name, rows in list(surest.groupby("true", sort=True))[:MAX_CLASSES]:
-        best = rows.sort_values("probability", ascending=False, kind="stable")
-        best = best.drop_duplicates(["plate", "well", "crop"]).head(MAX_SHOWN)
-        plates = source.experiment.plates
-        tiles = [
+        return None
+    names = sorted(surest["true"].unique(), key=lambda name: (name != NEGATIVE_CONTROL, name))
+    chosen = {name: _choose_surest(surest[surest["true"] == name]) for name in names[:MAX_CLASSES]}
+    plates = source.experiment.plates
+    tiles = {
+        name: [
             source.crops(crop.title, f"{row.plate}/{row.well}", [int(row.crop)])[
-                0, plates[row.plate].channels.index(channels[0])
+                0, plates[row.plate].channels.index(channel)
             ]
-            for row in best.itertuples()
+            for row in rows.itertuples()
         ]
+        for name, rows in chosen.items()
+    }
+    regions = {
+        name: [_square(values) for values in rows.get("region", ())]
+        for name, rows in chosen.items()
+    }
+    shows_regions = all(found and found[0].size for found in regions.values())
+    window = _common_window(tiles)
+    region_window = _common_window(regions) if shows_regions else window
+    shown = []
+    for name, rows in chosen.items():
         words = (f"Surest nuclei of {name}", f"What the calls of {name} rest on")
-        strips = _draw_strips(tiles, best["occlusion_nucleus"], words)
-        regions = [_square(values) for values in best.get("region", [])]
-        if regions and regions[0].size:
+        strips = _draw_strips(tiles[name], rows["occlusion_nucleus"], window, words)
+        if shows_regions:
             words = (f"Regions around nuclei of {name}", "What of the regions the calls rest on")
-            strips += _draw_strips(regions, best["occlusion_region"], words)
+            strips += _draw_strips(regions[name], rows["occlusion_region"], region_window, words)
         shown.append(
             {
-                "name": name, "channel": channels[0],
-                "strips": strips,
-                "probability": float(best["probability"].iloc[0]),
-                "wells": ", ".join(dict.fromkeys(f"{r.plate}/{r.well}" for r in best.itertuples())),
+                "name": name, "strips": strips,
+                "probability": float(rows["probability"].iloc[0]),
+                "wells": ", ".join(dict.fromkeys(f"{r.plate}/{r.well}" for r in rows.itertuples())),
             }
         )  # fmt: skip
-    return shown
+    return {
+        "classes": shown, "n_left_out": len(names) - len(shown), "channel": channel,
+        "width_um": tiles[names[0]][0].shape[-1] * source.pixel_size_um,
+        "region_um": stage.options.get("region_px", float("nan")) * source.pixel_size_um,
+    }  # fmt: skip
+
+
+def _choose_surest(rows: pd.DataFrame) -> pd.DataFrame:
+    """Choose a class' nuclei of the highest probability, each once."""
+    best = rows.sort_values("probability", ascending=False, kind="stable")
+    return best.drop_duplicates(["plate", "well", "crop"]).head(MAX_SHOWN)
+
+
+def _common_window(tiles: Mapping[str, list[npt.NDArray[Any]]]) -> Window:
+    """Choose one contrast for all classes, so that brighter nuclei are seen to be brighter."""
+    pixels = [tile.ravel() for of_class in tiles.values() for tile in of_class]
+    return find_window(np.concatenate(pixels), ignore_zero=True)
 
 
 def _draw_strips(
-    tiles: list[npt.NDArray[Any]], occlusion: "pd.Series[Any]", words: tuple[str, str]
+    tiles: list[npt.NDArray[Any]],
+    occlusion: "pd.Series[Any]",
+    window: Window,
+    words: tuple[str, str],
 ) -> list[tuple[str, str]]:
     """Draw tiles side by side, and what calls rest on, where that is known; each with its words."""
-    window = find_window(np.stack(tiles), ignore_zero=True)
     maps = [np.asarray(values, dtype=float) for values in occlusion]
     greys = [np.repeat(to_grey(tile, window)[..., None], 3, 2) for tile in tiles]
     strips = [(png_uri(join_strip(greys, MAX_SHOWN)), words[0])]

@@ -94,8 +94,8 @@ def _draw_map(embedding: pd.DataFrame, clusters: pd.DataFrame) -> Markup:
     return html.render(
         "scatter.html", points=points, size=SIZE_PX,
         legend=[(number, colours[word]) for number, word in words.items()],
-        x_title=f"first principal component, {shares[0]:.0%} of the variance",
-        y_title=f"second, {shares[1]:.0%}",
+        x_title=f"first principal component, {html.percent(shares[0])} of the variance",
+        y_title=f"second, {html.percent(shares[1])}",
         caption="Genes by the first two principal components of their embeddings, coloured by "
         f"cluster; of the {LABELS} with most links those are named that have room, others when "
         "you point at them.",
@@ -163,7 +163,8 @@ def _draw_quality(quality: pd.DataFrame | None, stability: pd.DataFrame | None) 
                 "move by {{ spread }} of all places. The embedding that later stages use joins "
                 "all seeds.</p>",
                 ari=float(means["ari"]), ami=float(means["ami"]),
-                overlap=f"{means['neighbour_overlap']:.0%}", spread=f"{means['rank_spread']:.1%}",
+                overlap=html.percent(means["neighbour_overlap"]),
+                spread=html.percent(means["rank_spread"], 1),
             )
         )  # fmt: skip
     return parts

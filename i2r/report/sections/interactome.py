@@ -21,6 +21,7 @@ MOST_DRAWN = 300
 GENES = ("gene", "terminal", "degree", "prize", "change", "frequency", "frequency_random")
 HEADINGS = {
     "terminal": "target",
+    "edges": "interactions",
     "frequency_random": "frequency, random",
     "lower_bound": "lower bound",
 }
@@ -56,16 +57,16 @@ def _describe(source: ReportSource, stage: StageRecord) -> dict[str, Any] | None
         captions["pruning"] = "What every step of pruning left."
         marked = sweep.assign(chosen=["chosen" if c else "" for c in sweep["chosen"]])
         parts.append(table(marked.rename(columns=HEADINGS),
-                           "The sweep over beta, the weight of the prizes: genes, interactions and "
-                           "targets of each tree, and its leaves, genes with one interaction; "
-                           "value is the cost of the tree and the prizes left out, and no tree "
-                           "has less than the lower bound."))  # fmt: skip
+                           "The sweep over beta, the weight of the prizes: genes and targets of "
+                           "each tree, all interactions among them, and its leaves, genes with "
+                           "one; value is the cost of the tree and the prizes left out, and no "
+                           "tree has less than the lower bound."))  # fmt: skip
         parts += _draw_curves(source, stage)
     captions["dropped"] = "Symbols that were left out (the first 200), and why."
     for name, caption in captions.items():
         found = source.reduced_table(stage.title, f"{stage.title}-{name}")
         if found is not None and len(found):
-            parts.append(table(found.head(200), caption))
+            parts.append(table(found.head(200).rename(columns=HEADINGS), caption))
     drawn = choose_drawn(genes)
     inside = edges["gene1"].isin(drawn["gene"]) & edges["gene2"].isin(drawn["gene"])
     return {
@@ -96,7 +97,11 @@ def _draw_curves(source: ReportSource, stage: StageRecord) -> list[Markup]:
         if found is None or not len(found):
             continue
         lines = [
-            Line(kind, found[column].tolist(), (found[kind] / max(whole, 1)).tolist())
+            Line(
+                HEADINGS.get(kind, kind),
+                found[column].tolist(),
+                (found[kind] / max(whole, 1)).tolist(),
+            )
             for kind in ("genes", "edges", "targets")
             if (whole := float(found[kind].iloc[-1]))
         ]

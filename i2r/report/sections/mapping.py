@@ -87,7 +87,7 @@ def _judge(score: pd.Series, hubs: pd.DataFrame) -> Markup:
         "<code>hubs: correct</code> lowers them.{% else %}No genes are near to every prediction "
         "(skewness {{ skewness|number }}).{% endif %}</p>",
         verdict=verdict, p=None if np.isnan(p) else f"{p:.2g}",
-        n=int(score["genes"]), decile=f"{score['top_decile']:.0%}",
+        n=int(score["genes"]), decile=html.percent(float(score["top_decile"])),
         candidates=int(score["candidates"]), rank=float(score["median_rank"]),
         middle=(int(score["candidates"]) + 1) / 2, skewness=float(score["hub_skewness"]),
         many=MANY_HUBS, hub=str(hubs["candidate"].iloc[0]),

@@ -55,8 +55,8 @@ def _count_answers(queries: pd.DataFrame, level: float) -> Markup:
         "{% endif %}.{% endif %}</p>",
         answered=int(answered.sum()), queries=len(queries),
         known=int(known.sum()), left_out=int(queries["left_out"].sum()),
-        both=int((known & answered).sum()), level=f"{level:.0%}",
-        held=f"{queries.loc[known & answered, 'in_set'].mean():.0%}",
+        both=int((known & answered).sum()), level=html.percent(level),
+        held=html.percent(queries.loc[known & answered, "in_set"].mean()),
     )  # fmt: skip
 
 
@@ -78,7 +78,7 @@ def _list_queries(queries: pd.DataFrame, ranked: pd.DataFrame, level: float) -> 
                 for query, reason in zip(queries["query"], queries["reason"], strict=True)
             ],
             f"probability among {BEST}": queries["query"].map(places).astype(float),
-            f"genes in the {level:.0%} set": queries["set_size"],
+            f"genes in the {html.percent(level)} set": queries["set_size"],
             "p": queries["p_query"],
             "true gene": queries["gene"],
             "its rank": queries["rank_true"],
@@ -89,11 +89,10 @@ def _list_queries(queries: pd.DataFrame, ranked: pd.DataFrame, level: float) -> 
         table.insert(1, "nuclei", queries["n_nuclei"].astype(int))
     return html.table(
         table,
-        f"Queries and the genes ranked first. The probability that the true gene is among the "
-        "first "
-        f"{BEST}, and the set that holds it with {level:.0%} probability, are calibrated on genes "
-        "left out of the map. p: whether the genes that a query resembles agree on a place. Its "
-        "rank: of the true gene; a dash where it is not among the candidates."
+        "Queries and the genes ranked first. The probability that the true gene is among the first "
+        f"{BEST}, and the set that holds it with {html.percent(level)} probability, are calibrated "
+        "on genes left out of the map. p: whether the genes that a query resembles agree on a "
+        "place. Its rank: of the true gene; a dash where it is not among the candidates."
         + (f" New images are compared with {', '.join(sorted(compared))}." if compared else ""),
         scores=(f"probability among {BEST}",),
     )

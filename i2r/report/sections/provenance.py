@@ -74,7 +74,7 @@ def _tabulate_runs(runs: list[dict[str, Any]]) -> str:
     ]
     caption = (
         "Runs that changed this experiment, the last one first, in seconds by the clock; a dash: "
-        "still running when this report was made."
+        "still running when this report was made, or stopped."
     )
     return html.table(pd.DataFrame(rows), caption)
 
