@@ -16,7 +16,11 @@ import rich_click as click
     help="Sizes to start from; the options below replace single ones.",
 )
 @click.option("--genes", type=int, help="Genes in all, each in one well of every plate.")
-@click.option("--null-genes", type=int, help="How many of the genes do nothing (default: half).")
+@click.option(
+    "--null-genes",
+    type=int,
+    help="How many of the genes do nothing (default: half of --genes, or the preset's).",
+)
 @click.option("--plates", type=int, help="Replicate plates.")
 @click.option("--controls", type=int, help="Negative-control wells on every plate.")
 @click.option("--fields", type=int, help="Fields of every well.")

@@ -20,6 +20,8 @@ from i2r.simulation.fields import Surroundings
 from i2r.types import PLATE_FORMATS, Well
 
 CONTROL = "EMPTY"
+# What no screen goes beyond: with more of these there are no nuclei left to see.
+HIGHEST = {"drift": 10.0, "strength": 2.0, "variation": 10.0, "field_px": 16384}
 
 
 class ScreenDesign(NamedTuple):
@@ -92,7 +94,7 @@ class ScreenDesign(NamedTuple):
         """
         lowest = {
             "genes": 1, "null_genes": 0, "plates": 1, "seed": 0, "controls": 0, "fields": 1,
-            "field_px": 64, "modules": 0, "variation": 0,
+            "field_px": 64, "modules": 0,
         }  # fmt: skip
         problems = [
             f"simulate: {name} is {getattr(self, name)}, expected {least} or more."
@@ -114,11 +116,11 @@ class ScreenDesign(NamedTuple):
                 f"simulate: {self.genes} genes and {self.n_controls} controls, the largest plate "
                 f"has {max(PLATE_FORMATS)} wells. Give fewer."
             )
-        if self.drift < 0 or not 0 <= self.strength <= 2:
-            problems.append(
-                f"simulate: drift is {self.drift:g} and strength {self.strength:g}, expected a "
-                "drift of 0 or more and a strength from 0 to 2."
-            )
+        problems += [
+            f"simulate: {name} is {getattr(self, name):g}, expected a number from 0 to {most:g}."
+            for name, most in HIGHEST.items()
+            if not 0 <= getattr(self, name) <= most
+        ]
         if problems:
             raise InputError(join_problems(problems))
 

@@ -19,7 +19,7 @@ from i2r.stages.base import FINISH, Group, Stage, seed_sequence
 from i2r.store import files, tables
 from i2r.store.arrays import read_array
 from i2r.store.experiment import Experiment
-from i2r.store.nuclei import CONTROL
+from i2r.store.nuclei import CONTROL, name_classes
 from i2r.store.pools import PoolArrays, PoolPlan, Window, plan_pool, read_pool
 from i2r.store.write import write_embeddings
 
@@ -161,8 +161,7 @@ class Embed(Stage):
         done = set(keys)
         layout = experiment.layout_by_key.loc[[k for k in experiment.well_keys if k in done]]
         is_control = layout["role"] == "negative_control"
-        named = layout["gene"].where(layout["gene"].astype(str) != "", layout["perturbation"])
-        classes = (named if self.class_by == "gene" else layout["condition"]).astype(str)
+        classes = name_classes(layout, self.class_by)
         wells = (
             layout[DESCRIBED]
             .astype(str)

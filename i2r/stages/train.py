@@ -24,7 +24,7 @@ from i2r.store.encoders import (
     write_trained,
 )
 from i2r.store.experiment import Experiment
-from i2r.store.nuclei import CONTROL, list_classes
+from i2r.store.nuclei import CONTROL, list_classes, name_classes
 from i2r.store.pools import PoolPlan, Window, count_crops, plan_pool, read_pool
 from i2r.store.pretrained import read_weights
 from i2r.store.regions import RegionView
@@ -321,7 +321,7 @@ class Train(Stage):
             return None
         table = experiment.table(screen)
         found = table[table["impactful"].fillna(False).astype(bool)]
-        return set(found["gene" if self.class_by == "gene" else "condition"].astype(str))
+        return set(name_classes(found, self.class_by))
 
     def _plan_pool(self, experiment: Experiment, wells: pd.DataFrame) -> PoolPlan:
         """Say which nuclei are read: all, and of controls as many as the largest class has."""

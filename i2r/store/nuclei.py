@@ -39,6 +39,16 @@ class Nuclei(NamedTuple):
     fields: np.ndarray
 
 
+def name_classes(table: pd.DataFrame, by: Literal["condition", "gene"]) -> "pd.Series[str]":
+    """Name what each row of a table with condition, perturbation and gene is of.
+
+    By gene, a perturbation of which no gene is known goes by its own name.
+    """
+    if by == "condition":
+        return table["condition"].astype(str)
+    return table["gene"].where(table["gene"].astype(str) != "", table["perturbation"]).astype(str)
+
+
 def list_classes(experiment: "Experiment", by: Literal["condition", "gene"]) -> pd.DataFrame:
     """List the wells of classes of two wells or more.
 
@@ -58,9 +68,7 @@ def list_classes(experiment: "Experiment", by: Literal["condition", "gene"]) -> 
     """
     layout = experiment.layout_by_key
     layout = layout[layout["role"].isin(["treated", "positive_control", "negative_control"])]
-    named = layout["gene"].where(layout["gene"].astype(str) != "", layout["perturbation"])
-    names = (named if by == "gene" else layout["condition"]).astype(str)
-    names = names.mask(layout["role"] == "negative_control", CONTROL)
+    names = name_classes(layout, by).mask(layout["role"] == "negative_control", CONTROL)
     wells = pd.DataFrame({"plate": layout["plate"].astype(str), "class": names})
     return wells[wells.groupby("class")["class"].transform("size") >= 2]
 

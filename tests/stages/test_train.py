@@ -205,6 +205,12 @@ def test_only_what_the_screen_calls_impactful_is_trained_on(
     assert set(chosen["class"]) == {CONTROL, "active"}
     assert len(chosen) == (wells["class"] != "inert").sum()
     assert notes == []
+    # By gene, of which none is known here: perturbations go by their own names.
+    by_gene = stage.model_copy(update={"class_by": "gene"})
+    table = table.assign(perturbation=table["condition"], gene="")
+    chosen, notes = by_gene._choose_wells(experiment)
+    assert set(chosen["class"]) == {CONTROL, "active"}
+    assert notes == []
     table["impactful"] = False
     with pytest.raises(Exception, match="nothing to tell apart"):
         stage._choose_wells(experiment)
