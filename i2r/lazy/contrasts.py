@@ -23,6 +23,8 @@ Kind = Literal["treated", "positive_control", "control_draw"]
 Group = Literal["well", "position", "plate", "batch", "field"]
 DRAW = "control draw"
 COMPARED = ("treated", "positive_control")
+# Why wells are not compared that have nuclei themselves.
+UNCONTROLLED = "fewer than two control wells of its plate have nuclei"
 # The fewest draws for conditions whose wells lie as few others' do.
 MIN_DRAWS = 8
 
@@ -183,6 +185,34 @@ def list_copied(contrasts: Iterable[Contrast], draw: Contrast) -> list[str]:
     ]
 
 
+def find_uncontrolled(contrast: Contrast, counts: Mapping[str, int]) -> set[str]:
+    """Find the treated wells on whose plates too few control wells have nuclei to compare with.
+
+    The plan looked at the layout; wells may turn out empty, fail or be excluded. With a plate's
+    controls gone, what its treated wells differ by from controls elsewhere is the plate. As in the
+    plan a plate needs two control wells, and for a draw, whose plates have the others, one.
+
+    Parameters
+    ----------
+    contrast
+        The comparison.
+    counts
+        By well: nuclei; wells that are not there have none.
+    """
+    planned: Counter[str] = Counter()
+    filled: Counter[str] = Counter()
+    pieces = zip(contrast.keys, contrast.is_treated, strict=True)
+    for key in {key for key, is_treated in pieces if not is_treated}:
+        plate = key.rpartition("/")[0]
+        planned[plate] += 1
+        filled[plate] += counts.get(key, 0) > 0
+    return {
+        key
+        for key in contrast.treated_keys
+        if filled[plate := key.rpartition("/")[0]] < min(2, planned[plate])
+    }
+
+
 def _draw_controls(
     controls: pd.DataFrame,
     places: "pd.Series[str]",
@@ -213,7 +243,7 @@ def _draw_controls(
 
 
 def describe_conditions(layout: pd.DataFrame, plan: ScreenPlan) -> pd.DataFrame:
-    """Make one row per condition and draw: what it is, its wells, and the plan's note on it."""
+    """Make one row per condition and draw: what it is, and the plan's note on it."""
     own = layout[layout["role"].isin(COMPARED)]
     first = (
         own.groupby("condition", sort=False)
@@ -222,7 +252,6 @@ def describe_conditions(layout: pd.DataFrame, plan: ScreenPlan) -> pd.DataFrame:
             gene=("gene", "first"),
             dose=("dose", "first"),
             kind=("role", "first"),
-            n_wells=("well", "size"),
         )
         .reset_index()
     )
@@ -237,7 +266,6 @@ def describe_conditions(layout: pd.DataFrame, plan: ScreenPlan) -> pd.DataFrame:
             "gene": "",
             "dose": float("nan"),
             "kind": "control_draw",
-            "n_wells": [len(c.treated_keys) for c in draws],
             "shape": [c.shape for c in draws],
             "note": "",
         }

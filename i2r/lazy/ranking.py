@@ -82,10 +82,10 @@ def rank_conditions(
         Sorted by score: rank (0 for draws), condition, perturbation, gene, dose, kind, score
         (mean held-out balanced accuracy over folds), spread (their standard deviation), ci_low
         and ci_high (95 %, wells drawn anew), auc, p_value, fdr (Benjamini-Hochberg, over the
-        conditions of one kind), impactful, n_folds, n_wells, n_nuclei (held-out treated nuclei
-        over all folds), feature and change (what moved most, in standard deviations of the null;
-        features only), position_calls (see `compare_positions`), shape (how its wells lie, see
-        `i2r.kernels.nulls.name_shape`), note.
+        conditions of one kind), impactful, n_folds, n_wells and n_nuclei (treated wells with nuclei
+        that were held out and called, and these nuclei), feature and change (what moved most, in
+        standard deviations of the null; features only), position_calls (see `compare_positions`),
+        shape (how its wells lie, see `i2r.kernels.nulls.name_shape`), note.
     """
     scored = scores.groupby("condition").agg(
         score=("balanced_accuracy", "mean"),
@@ -103,6 +103,8 @@ def rank_conditions(
     ranking = ranking.merge(
         extra.astype({"p_value": float, "change": float}), on="condition", how="left"
     )
+    filled = calls[calls["is_treated"].astype(bool) & (calls["n_nuclei"] > 0)]
+    ranking["n_wells"] = ranking["condition"].map(filled.groupby("condition").size())
     ranking["position_calls"] = ranking["condition"].map(compare_positions(calls)).astype(float)
     ranking["feature"] = [name if isinstance(name, str) else "" for name in ranking["feature"]]
     is_draw = ranking["kind"] == "control_draw"
@@ -115,7 +117,7 @@ def rank_conditions(
         of_kind = ranking["kind"] == kind
         ranking.loc[of_kind, "fdr"] = adjust_pvalues(ranking.loc[of_kind, "p_value"])
     _join_notes(ranking)
-    for name in ("n_folds", "n_nuclei"):
+    for name in ("n_folds", "n_wells", "n_nuclei"):
         ranking[name] = ranking[name].fillna(0).astype(int)
     ranking = ranking.sort_values(
         ["score", "condition"], ascending=[False, True], na_position="last", ignore_index=True
@@ -124,6 +126,23 @@ def rank_conditions(
     ranking.insert(0, "rank", np.where(counts, counts.cumsum(), 0))
     ranking["impactful"] = _call(ranking, rule)
     return ranking[ORDER]
+
+
+def sum_calls(calls: pd.DataFrame) -> pd.DataFrame:
+    """Add up the calls of a well's pieces, which are in several folds where fields are held out.
+
+    Parameters
+    ----------
+    calls
+        condition, plate, well, is_treated, n_nuclei, n_called, in any number of rows per well.
+
+    Returns
+    -------
+    DataFrame
+        The same columns, one row per condition and well, in the order of their first rows.
+    """
+    by = ["condition", "plate", "well", "is_treated"]
+    return calls.groupby(by, sort=False, as_index=False)[["n_nuclei", "n_called"]].sum()
 
 
 def compare_positions(calls: pd.DataFrame) -> dict[str, float]:
@@ -239,13 +258,14 @@ def describe_statistics(
         method, group, is_leaking (splits by field), layout_repeats, impactful (the rule), tail
         (the model of p-values), n_shapes (of how the conditions' wells lie, each with draws of its
         own), n_draws and n_independent (of the shape with most draws), n_drawn_wells (in one of
-        these), smallest_counted (the smallest p-value that counting draws could give), needed (the
-        p-value at which a single condition among all has a false discovery rate of the level).
+        these), smallest_counted (the smallest p-value that counting draws could give), n_tests (the
+        treated conditions that have a p-value), needed (the p-value at which a single one of them
+        has a false discovery rate of the level).
     """
     drawn = ranking[(ranking["kind"] == "control_draw") & ranking["score"].notna()]
     sizes = drawn["shape"].value_counts()
     shape = str(sizes.index[0]) if len(sizes) else ""
-    n_tests = int((ranking["kind"] == "treated").sum())
+    n_tests = int(ranking.loc[ranking["kind"] == "treated", "p_value"].notna().sum())
     fast = len(tests) > 0
     n_draws = int(tests["n_draws"].max()) if fast else int(sizes.max() if len(sizes) else 0)
     independent = int(tests["n_independent"].max()) if fast else n_independent.get(shape, 0)

@@ -13,7 +13,8 @@ from i2r.errors import I2RError
 from i2r.kernels.changes import compare_profiles
 from i2r.kernels.heads import Blocks, HeldOutCalls, score_heads
 from i2r.kernels.standardisation import reduce_features, standardise_wells
-from i2r.lazy.contrasts import Contrast
+from i2r.lazy.contrasts import UNCONTROLLED, Contrast
+from i2r.lazy.ranking import sum_calls
 
 # Embeddings are reduced to this many principal components of the controls: more slow down the
 # tests with the cube of their number and gave no power on simulated screens.
@@ -157,13 +158,24 @@ def _gather(
         for name, value, good in zip(names, share, usable, strict=True)
         if not good
     ]
+    of_well = [(~gaps[:, usable]).all(axis=1) for gaps in missing]
+    filled = np.array([whole.any() for whole in of_well])
+    per_plate = pd.Series(filled & is_control).groupby(np.array(plan.plates)).transform("sum")
+    if per_plate.max() < 2:
+        raise I2RError(
+            "no plate has two control wells with nuclei: nothing to compare with. Look at their "
+            "images and at the table 'crop'."
+        )
     values, fields = [], []
-    for key, well, gaps in zip(plan.keys, wells, missing, strict=True):
-        whole = ~gaps[:, usable].any(axis=1)
+    for key, well, whole, n_controls in zip(plan.keys, wells, of_well, per_plate, strict=True):
         if not whole.all():
             rows.append(("nuclei", key, f"{int((~whole).sum())} with missing features"))
         if not whole.any():
             rows.append(("well", key, "no nuclei"))
+        elif n_controls < 2:
+            # What its nuclei are on the scale of the controls can't be said.
+            rows.append(("well", key, UNCONTROLLED))
+            whole.fill(False)
         order = np.argsort(well.fields[whole], kind="stable")
         values.append(well.values[whole][:, usable][order])
         fields.append(well.fields[whole][order])
@@ -278,9 +290,7 @@ def _list_calls(
                 }
             )
         )
-    calls = pd.concat(tables, ignore_index=True)
-    by = ["condition", "plate", "well", "is_treated"]
-    return calls.groupby(by, sort=False, as_index=False)[["n_nuclei", "n_called"]].sum()
+    return sum_calls(pd.concat(tables, ignore_index=True))
 
 
 def _test_profiles(
@@ -338,7 +348,8 @@ def _average_wells(
     """Average the nuclei of each well, of control wells at most so many, drawn at random."""
     d = nuclei.values.shape[1]
     means = np.zeros((len(plan.keys), d))
-    per_plate = pd.Series(plan.plates)[is_control].value_counts()
+    counts = np.where(is_control, np.diff(nuclei.start), 0)
+    of_plate = pd.Series(counts).groupby(np.array(plan.plates)).transform("sum").to_numpy()
     random = np.random.default_rng(seed)
     for well, (first, last) in enumerate(zip(nuclei.start[:-1], nuclei.start[1:], strict=True)):
         rows = nuclei.values[first:last]
@@ -347,7 +358,7 @@ def _average_wells(
         if len(rows):
             means[well] = rows.mean(axis=0, dtype=np.float64)
         if is_control[well]:
-            # Back to the distance from all controls of the plate: its own standard leaves it out.
-            n = int(per_plate[plan.plates[well]])
-            means[well] *= (n - 1) / n
+            # Back to the distance from all controls of the plate: its own standard leaves it out,
+            # and is further away by all nuclei over the others.
+            means[well] *= 1 - counts[well] / max(of_plate[well], 1)
     return means

@@ -1,16 +1,25 @@
 """What a screen compares, planned once per run, and what its last unit writes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from i2r.errors import I2RError
-from i2r.lazy.contrasts import Group, ScreenPlan, plan_contrasts
-from i2r.lazy.ranking import CallRule, describe_statistics, rank_conditions
+from i2r.lazy.contrasts import (
+    UNCONTROLLED,
+    Contrast,
+    Group,
+    ScreenPlan,
+    find_uncontrolled,
+    plan_contrasts,
+)
+from i2r.lazy.ranking import CallRule, describe_statistics, rank_conditions, sum_calls
 from i2r.stages.base import seed_sequence
 from i2r.store import files, tables
+from i2r.store.experiment import Experiment
+from i2r.store.pools import count_crops
 
 if TYPE_CHECKING:
     from i2r.stages.screen import Screen
@@ -56,12 +65,52 @@ def _plan(
     )
 
 
+def choose_wells(experiment: Experiment, crop: str, contrast: Contrast) -> set[str]:
+    """Give the wells of a comparison that have crops and, on their plates, controls that have."""
+    done = {key for key in contrast.keys if experiment.ledger.result(crop, key) is not None}
+    counts = {key: count_crops(experiment, crop, key) for key in done}
+    return done - find_uncontrolled(contrast, counts)
+
+
+def list_unused(
+    experiment: Experiment, source: str, contrasts: Iterable[Contrast]
+) -> list[tuple[str, str, str]]:
+    """List the wells that were to be compared and are not: what, where, reason.
+
+    Parameters
+    ----------
+    experiment
+        The experiment.
+    source
+        The stage whose crops, features or embeddings are compared.
+    contrasts
+        All comparisons.
+    """
+    compared = list(contrasts)
+    results = {
+        key: experiment.ledger.result(source, key)
+        for key in dict.fromkeys(key for contrast in compared for key in contrast.keys)
+    }
+    counts = {key: int((result or {}).get("nuclei", 0)) for key, result in results.items()}
+    reasons = {
+        key: f"not done in stage {source!r}" if results[key] is None else "no nuclei"
+        for key, count in counts.items()
+        if not count
+    }
+    for contrast in compared:
+        for key in find_uncontrolled(contrast, counts):
+            if contrast.kind != "control_draw":
+                reasons.setdefault(key, UNCONTROLLED)
+    return [("well", key, reasons[key]) for key in sorted(reasons)]
+
+
 def write_ranking(
     parts: Mapping[str, Sequence[str]],
     *,
     described: pd.DataFrame,
     folds: pd.DataFrame,
     plan: ScreenPlan,
+    unused: Sequence[tuple[str, str, str]],
     options: "Screen",
     urls: Mapping[str, str],
 ) -> dict[str, Any]:
@@ -73,9 +122,10 @@ def write_ranking(
     scores, tests = read["-scores"], read["-tests"]
     if not scores["balanced_accuracy"].notna().any():
         raise I2RError("no perturbation could be scored: there are too few nuclei everywhere.")
+    calls = sum_calls(read["-calls"])
     rule = CallRule(options.impactful, options.level, options.top)
     ranking = rank_conditions(
-        scores, described, read["-calls"], tests,
+        scores, described, calls, tests,
         rule=rule, n_independent=plan.n_independent, seed=options.seed,
     )  # fmt: skip
     statistics = describe_statistics(
@@ -86,13 +136,17 @@ def write_ranking(
     left_out = read["-left-out"] if len(read["-left-out"]) else lacking
     unscored = ranking[ranking["score"].isna() & ~ranking["condition"].isin(plan.notes)]
     notes = [
-        ("condition", name, note)
-        for name, note in [*plan.notes.items(), *unscored[["condition", "note"]].to_numpy()]
+        *unused,
+        *(
+            ("condition", name, note)
+            for name, note in [*plan.notes.items(), *unscored[["condition", "note"]].to_numpy()]
+        ),
     ]
     noted = pd.DataFrame(notes, columns=["what", "where", "reason"], dtype=str)
     made = {
-        "": ranking, "-folds": folds, "-scores": scores, "-calls": read["-calls"],
-        "-statistics": statistics, "-left-out": tables.concatenate([left_out, noted]),
+        "": ranking, "-folds": folds, "-scores": scores, "-calls": calls,
+        "-statistics": statistics,
+        "-left-out": tables.concatenate([left_out, noted]).drop_duplicates(ignore_index=True),
     }  # fmt: skip
     for name, table in made.items():
         tables.write_table(urls[name], table)

@@ -11,6 +11,7 @@ from i2r.lazy.contrasts import Contrast
 from i2r.lazy.encoder_training import Files
 from i2r.lazy.ensembles import EnsemblePlan, score_ensemble
 from i2r.stages.base import seed_sequence
+from i2r.stages.comparisons import choose_wells
 from i2r.stages.starts import find_weights
 from i2r.store.encoders import read_optional, write_checkpoint
 from i2r.store.experiment import Experiment
@@ -38,9 +39,8 @@ def build_published(
     folds = tuple((f"{key}/{field}" if field else key, number) for key, field, number in pieces)
     treated = set(contrast.treated_keys)
     crop = screen.needed("crop")
-    keys = [
-        k for k in dict.fromkeys(contrast.keys) if experiment.ledger.result(crop, k) is not None
-    ]
+    usable = choose_wells(experiment, crop, contrast)
+    keys = [key for key in dict.fromkeys(contrast.keys) if key in usable]
     most = screen.limit_nuclei(experiment, contrast, by_field=False)
     counts = {
         key: min(count_crops(experiment, crop, key), most.get(experiment.wells[key].plate, 2**31))

@@ -24,7 +24,7 @@ from i2r.lazy.screening import FastPlan, score_screen
 from i2r.lazy.training import FoldPlan, score_fold
 from i2r.stages.base import Group as Workers
 from i2r.stages.base import Stage, seed_sequence
-from i2r.stages.comparisons import plan_screen, write_ranking
+from i2r.stages.comparisons import choose_wells, list_unused, plan_screen, write_ranking
 from i2r.stages.published import build_published, count_beside_crops
 from i2r.stages.starts import explain_start, find_weights
 from i2r.store import files
@@ -121,7 +121,7 @@ class Screen(Stage):
         0, ge=0, description="Seed of folds, draws and trainings (default: the pipeline's)"
     )
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     reads: ClassVar[Mapping[str, bool]] = {"crop": True}
     group: ClassVar[Workers] = "gpu"
     layout_columns: ClassVar[tuple[str, ...]] = ("perturbation", "gene", "dose", "role")
@@ -245,8 +245,9 @@ class Screen(Stage):
         if self.method == "published":
             return build_published(self, experiment, contrast, int(fold))
         crop = self.needed("crop")
-        found = {well: experiment.ledger.entry(crop, well) for well in contrast.keys}
-        stamps = {w: e.fingerprint for w, e in found.items() if e is not None and e.event == "done"}
+        wells = choose_wells(experiment, crop, contrast)
+        found = {well: experiment.ledger.entry(crop, well) for well in wells}
+        stamps = {well: entry.fingerprint for well, entry in found.items() if entry is not None}
         usable = [
             piece
             for piece in zip(
@@ -348,6 +349,7 @@ class Screen(Stage):
     def finish(self, experiment: Experiment, keys: Sequence[str]) -> Delayed:
         """Rank the perturbations; write folds, scores of every fold and how p-values are made."""
         plan = self.plan(experiment)
+        source = self.needed(*self.wanted) if self.method == "fast" else self.needed("crop")
         folds = pd.DataFrame(
             [
                 (c.condition, c.kind, *_split(experiment, well), field, treated, fold)
@@ -366,6 +368,7 @@ class Screen(Stage):
             described=describe_conditions(experiment.layout_by_key, plan),
             folds=folds,
             plan=plan._replace(contrasts={}),
+            unused=list_unused(experiment, source, plan.contrasts.values()),
             options=self,
             urls={name: experiment.table_url(f"{self.title}{name}") for name in TABLES},
         )

@@ -11,6 +11,7 @@ from i2r.lazy.ranking import (
     compare_positions,
     describe_statistics,
     rank_conditions,
+    sum_calls,
 )
 from tests.benchmarks.nulls import rank_screen, simulate_wells
 
@@ -84,6 +85,22 @@ def test_control_wells_at_a_condition_s_positions_are_a_test_set_of_their_own() 
     found = compare_positions(pd.DataFrame(rows, columns=names))
     assert found == {"a": pytest.approx(7 / 10 - 4 / 40)}, "the others have no such wells"
     assert compare_positions(pd.DataFrame(columns=names)) == {}
+
+
+def test_a_well_whose_fields_are_in_several_folds_is_drawn_whole() -> None:
+    """Rows of fields are no wells: drawn one by one they would make the interval too narrow."""
+    names = ["condition", "plate", "well", "is_treated", "n_nuclei", "n_called"]
+    wells = pd.DataFrame(
+        [
+            ("a", "P1", f"A{n:02d}", n < 4, 40, called)
+            for n, called in enumerate((4, 36, 8, 32) * 2)
+        ],
+        columns=names,
+    )
+    fields = pd.concat([wells.assign(n_nuclei=10, n_called=wells["n_called"] // 4)] * 4)
+    summed = sum_calls(fields)
+    pd.testing.assert_frame_equal(summed, wells)
+    assert not len(sum_calls(wells.iloc[:0]))
 
 
 @pytest.mark.slow

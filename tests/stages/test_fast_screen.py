@@ -1,5 +1,6 @@
 """The fast screen: planted changes are called, bad input is named, nothing leaks."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -7,8 +8,11 @@ import pandas as pd
 import pytest
 
 from i2r.errors import I2RError
+from i2r.lazy import screening
 from i2r.stages.screen import Screen
 from i2r.store import tables
+from i2r.store.experiment import Experiment
+from i2r.store.ledger import LedgerWriter
 from tests.stages.profiled import lay_out, screen_features, write_features
 
 GENES = [f"G{number:02d}" for number in range(10)]
@@ -261,3 +265,81 @@ def test_fast_and_network_read_different_stages() -> None:
     assert set(Screen(method="fast").wanted) == {"features", "embed"}
     assert Screen().worker_group == "gpu"
     assert Screen(method="fast").worker_group == "cpu"
+
+
+def empty_wells(experiment: Experiment, keys: Iterable[str]) -> None:
+    for key in keys:
+        url = experiment.part_url("features", key)
+        tables.write_table(url, tables.read_table(url).iloc[:0])
+
+
+def test_a_plate_whose_controls_turn_out_empty_is_not_compared(tmp_path: Path) -> None:
+    """P3 is far from the others: without its controls nobody knows that this is the plate."""
+    layout = shuffled([*GENES, *["ctrl"] * 12])
+    experiment = write_features(tmp_path, layout)
+    rows = experiment.layout_by_key
+    there = rows[rows["plate"] == "P3"]
+    controls = there.index[there["role"] == "negative_control"]
+    empty_wells(experiment, controls[1:])
+    found = screen_features(experiment)
+    genes = found[""].query("kind == 'treated'")
+    assert (genes["n_wells"] == 2).all()
+    assert (genes["n_nuclei"] == 80).all()
+    assert set(found["-calls"].query("is_treated and condition in @GENES")["plate"]) == {"P1", "P2"}
+    reasons = found["-left-out"].query("what == 'well'").set_index("where")["reason"]
+    assert reasons.index.is_unique
+    alone = "fewer than two control wells of its plate have nuclei"
+    assert (reasons[there.index[there["role"] == "treated"]] == alone).all()
+    assert (reasons[controls[1:]] == "no nuclei").all()
+    empty_wells(experiment, rows.index[rows["role"] == "negative_control"][1:])
+    with pytest.raises(I2RError, match="no plate has two control wells with nuclei"):
+        screen_features(experiment)
+
+
+def test_wells_that_a_stage_before_did_not_make_are_listed(tmp_path: Path) -> None:
+    layout = shuffled([*GENES, *["ctrl"] * 8])
+    experiment = write_features(tmp_path, layout)
+    rows = experiment.layout_by_key
+    gone = rows.index[rows["condition"] == "G03"][0]
+    writer = LedgerWriter(experiment.ledger, 2)
+    writer.write("features", gone, "failed", "x", error="disk")
+    writer.close()
+    found = screen_features(Experiment(experiment.url, layout=layout))
+    assert found["-left-out"].to_numpy().tolist()[-1] == [
+        "well", gone, "not done in stage 'features'",
+    ]  # fmt: skip
+    wells = found[""].set_index("condition")["n_wells"]
+    assert wells["G03"] == 2
+    assert (wells[[name for name in GENES if name != "G03"]] == 3).all()
+
+
+def test_only_what_has_a_p_value_counts_as_tested(tmp_path: Path) -> None:
+    layout = shuffled([*GENES, *["ctrl"] * 10])
+    experiment = write_features(tmp_path, layout, n_nuclei={"G00": 0, "G01": 0})
+    found = screen_features(experiment)
+    assert found[""].query("kind == 'treated'")["p_value"].notna().sum() == 8
+    assert found["-statistics"].loc[0, "n_tests"] == 8
+    assert found["-statistics"].loc[0, "needed"] == pytest.approx(0.05 / 8)
+
+
+def test_control_wells_lie_as_far_from_all_controls_as_they_are() -> None:
+    """Each is standardised without itself; an empty one and unequal ones don't count as one."""
+    counts, plates = np.array([40, 10, 0, 20, 30]), ("P1",) * 5
+    start = np.cumsum([0, *counts])
+    is_control = np.array([True, True, True, True, False])
+    values = np.random.default_rng(0).standard_normal((100, 3))
+    of_well = np.repeat(np.arange(5), counts)
+    centred = np.zeros_like(values)
+    for well in range(5):
+        others = is_control[of_well] & (of_well != well)
+        centred[of_well == well] = values[of_well == well] - values[others].mean(axis=0)
+    nuclei = screening._Nuclei(["a", "b", "c"], centred.astype(np.float32), start, np.array([]))
+    keys = tuple(f"P1/A0{n}" for n in range(1, 6))
+    plan = screening.FastPlan(keys, plates, (), (1,) * 5, ("", "", "", "", "G"), (), False)
+    found = screening._average_wells(
+        nuclei, plan, is_control, most=None, seed=np.random.SeedSequence(0)
+    )
+    centre = values[is_control[of_well]].mean(axis=0)
+    for well in (0, 1, 3, 4):
+        expected = values[of_well == well].mean(axis=0) - centre
+        np.testing.assert_allclose(found[well], expected, atol=1e-6)

@@ -7,8 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from i2r.lazy.contrasts import DRAW
+import i2r.stages.published as stages_published
+import i2r.stages.screen as stages_screen
+from i2r.lazy.contrasts import DRAW, UNCONTROLLED
+from i2r.lazy.ensembles import EnsemblePlan
 from i2r.lazy.ranking import CallRule, rank_conditions
+from i2r.lazy.training import FoldPlan
+from i2r.stages.comparisons import choose_wells, list_unused
 from i2r.stages.screen import Screen
 from i2r.store.experiment import Experiment, open_experiment
 from i2r.store.ledger import LedgerWriter
@@ -211,3 +216,76 @@ def test_the_wells_of_a_condition_are_read_once_for_all_its_folds(
     writer.close()
     screen.build(open_experiment(str(cropped)), "active/0").compute(scheduler="sync")
     assert len(seen) == len(wells) + len(contrasts["active"].keys), "cut anew, so read anew"
+
+
+PLANS = (FoldPlan, EnsemblePlan)
+
+
+def count_in(folder: Path, layout: pd.DataFrame, counts: dict[str, int]) -> Experiment:
+    """Have crops cut, so many of every well; those that are not named are not done."""
+    experiment = Experiment(str(folder), layout=layout, sources=pd.DataFrame())
+    experiment.save_description()
+    writer = LedgerWriter(experiment.ledger, 1)
+    for key, n in counts.items():
+        writer.write("crop", key, "done", "x", result={"nuclei": n})
+    writer.close()
+    return Experiment(str(folder), layout=layout)
+
+
+def test_wells_of_a_plate_whose_controls_turn_out_empty_are_not_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With its controls gone, what a plate does would be taken for the perturbation."""
+    rows = [
+        row
+        for plate in ("P1", "P2")
+        for row in wells(plate, range(1, 4), "dmso", "negative_control")
+        + wells(plate, range(4, 6), "a")
+    ]
+    layout = plan(rows).layout
+    screen = Screen(control_draws=4, needs=("crop",))
+    counts = {f"{plate}/A{n:02d}": 9 for plate in ("P1", "P2") for n in range(1, 6)}
+    whole = count_in(tmp_path / "whole", layout, counts)
+    contrasts = screen.contrasts(whole)
+    assert choose_wells(whole, "crop", contrasts["a"]) == set(counts)
+    assert list_unused(whole, "crop", contrasts.values()) == []
+    counts |= {"P2/A01": 0, "P1/A03": 0}
+    del counts["P2/A02"]
+    experiment = count_in(tmp_path / "less", layout, counts)
+    chosen = choose_wells(experiment, "crop", contrasts["a"])
+    assert chosen == set(counts) - {"P2/A04", "P2/A05"}, "P1 has two controls left, P2 one"
+    planned = []
+    for module, name in ((stages_screen, "score_fold"), (stages_published, "score_ensemble")):
+        score = getattr(module, name)
+
+        def note(*given: Any, score: Any = score, **options: Any) -> Any:
+            planned.extend(set(part.wells) for part in given if isinstance(part, PLANS))
+            return score(*given, **options)
+
+        monkeypatch.setattr(module, name, note)
+    screen.build(experiment, "a/0")
+    Screen(
+        method="published",
+        control_draws=4,
+        imagenet=False,
+        view="nucleus",
+        needs=("segment", "crop"),
+    ).build(experiment, "a/0")
+    assert planned == [chosen, chosen]
+    unused = list_unused(experiment, "crop", contrasts.values())
+    assert unused == [
+        ("well", "P1/A03", "no nuclei"), ("well", "P2/A01", "no nuclei"),
+        ("well", "P2/A02", "not done in stage 'crop'"),
+        ("well", "P2/A04", UNCONTROLLED), ("well", "P2/A05", UNCONTROLLED),
+    ]  # fmt: skip
+    drawn = [c for c in contrasts.values() if c.kind == "control_draw"]
+    assert drawn
+    for draw in drawn:
+        others = {k for k, t in zip(draw.keys, draw.is_treated, strict=True) if not t}
+        filled = {key.split("/")[0] for key in others if counts.get(key)}
+        kept = choose_wells(experiment, "crop", draw) & set(draw.treated_keys)
+        per_plate = pd.Series([key.split("/")[0] for key in others]).value_counts()
+        enough = {p for p in filled if per_plate[p] == 1} | {
+            p for p in filled if sum(counts.get(k, 0) > 0 for k in others if k[:2] == p) > 1
+        }
+        assert kept == {k for k in draw.treated_keys if k[:2] in enough and k in counts}
