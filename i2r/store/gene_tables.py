@@ -18,7 +18,7 @@ from i2r.store.gctx import read_signatures
 # What pandas calls a first column without a name.
 UNNAMED = "Unnamed: 0"
 # Columns of our own tables that are no numbers of a vector.
-_NOT_VALUES = ("gene", "held_out", "perturbation", "condition", "n_nuclei", "n_wells", "role")
+NOT_VALUES = ("gene", "held_out", "perturbation", "condition", "n_nuclei", "n_wells", "role")
 
 
 class GeneVectors(NamedTuple):
@@ -67,15 +67,13 @@ def read_vectors(url: str) -> GeneVectors:
 
 def gather_vectors(table: pd.DataFrame, *, where: str) -> GeneVectors:
     """Make vectors of a table; see `read_vectors`."""
-    first = table.columns[0] if len(table.columns) else ""
-    if str(first) == UNNAMED and not pd.api.types.is_numeric_dtype(table[first]):
-        table = table.rename(columns={first: "gene"})
+    table = name_genes(table)
     if "gene" not in table:
         raise InputError(
             f"{where}: no column 'gene', found {', '.join(map(str, table.columns[:5]))}. Name the "
             "column with gene symbols 'gene'."
         )
-    columns = [name for name in table.columns if str(name) not in _NOT_VALUES]
+    columns = [name for name in table.columns if str(name) not in NOT_VALUES]
     wrong = [n for n in columns if not pd.api.types.is_numeric_dtype(table[n])]
     if wrong or not columns:
         what = f"column {wrong[0]!r} is no number" if wrong else "no column of numbers"
@@ -97,6 +95,13 @@ def gather_vectors(table: pd.DataFrame, *, where: str) -> GeneVectors:
     return GeneVectors(
         [str(g) for g in means.index], means.to_numpy(dtype=float), [str(c) for c in columns]
     )
+
+
+def name_genes(table: pd.DataFrame) -> pd.DataFrame:
+    """Name a first column of text without a name 'gene': an index of pandas or R."""
+    first = table.columns[0] if len(table.columns) else ""
+    is_index = str(first) == UNNAMED and not pd.api.types.is_numeric_dtype(table[first])
+    return table.rename(columns={first: "gene"}) if is_index else table
 
 
 def read_labels(url: str) -> dict[str, str]:

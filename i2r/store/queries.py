@@ -1,5 +1,6 @@
 """What genes are asked for: a table of the user's, or wells of the experiment."""
 
+from collections import Counter
 from typing import NamedTuple
 
 import numpy as np
@@ -8,7 +9,7 @@ import pandas as pd
 from i2r.errors import InputError
 from i2r.store import tables
 from i2r.store.feature_profiles import FeatureWells, average_features
-from i2r.store.gene_tables import read_frame, to_numbers
+from i2r.store.gene_tables import NOT_VALUES, name_genes, read_frame, to_numbers
 from i2r.store.signatures import average_wells
 
 
@@ -37,25 +38,32 @@ class QueryWells(NamedTuple):
 
 
 def read_queries(url: str) -> pd.DataFrame:
-    """Read queries: query, gene, encoder (empty), n_nuclei (NaN) and numbers.
+    """Read queries: query, gene, encoder (empty), n_nuclei (NaN where not given) and numbers.
+
+    A table that `i2r.store.gene_tables.read_vectors` reads is one of queries, too.
 
     Raises
     ------
     InputError
         If there is no name for a query, a name comes twice, or a value is missing.
     """
-    table = read_frame(url)
+    table = name_genes(read_frame(url))
     named = next((name for name in ("query", "perturbation", "gene") if name in table), None)
     if named is None:
         raise InputError(f"{url}: no column 'query' or 'gene'. Name the rows in one of them.")
-    names = table[named].astype(str).str.strip().tolist()
-    repeated = sorted({name for name in names if names.count(name) > 1})
+    names = table[named].astype("string").str.strip().fillna("").astype(str).tolist()
+    if "" in names:
+        raise InputError(
+            f"{url} row {names.index('') + 2}: no name in {named!r}, expected one for every query. "
+            "Add it, or leave the row out."
+        )
+    repeated = sorted(name for name, count in Counter(names).items() if count > 1)
     if repeated:
         raise InputError(f"{url}: query {repeated[0]!r} comes twice. Give one row per query.")
     genes = (
         table["gene"].astype(object).fillna("") if "gene" in table else pd.Series([""] * len(table))
     )
-    columns = [name for name in table if name not in ("query", "perturbation", "gene")]
+    columns = [name for name in table if str(name) not in ("query", *NOT_VALUES)]
     numbers = to_numbers(table[columns])
     if not np.isfinite(numbers).all() or not columns or not names:
         raise InputError(
@@ -63,7 +71,8 @@ def read_queries(url: str) -> pd.DataFrame:
             "numbers, expected query, gene and numbers. Fill them or leave the rows out."
         )
     symbols = genes.astype(str).str.strip().str.upper().tolist()
-    described = {"query": names, "gene": symbols, "encoder": "", "n_nuclei": np.nan}
+    counts = to_numbers(table[["n_nuclei"]])[:, 0] if "n_nuclei" in table else np.nan
+    described = {"query": names, "gene": symbols, "encoder": "", "n_nuclei": counts}
     profiles = pd.DataFrame(numbers, columns=[str(name) for name in columns])
     return pd.concat([pd.DataFrame(described), profiles], axis=1)
 
