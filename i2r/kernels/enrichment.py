@@ -10,6 +10,8 @@ from scipy.stats import hypergeom
 from i2r.kernels.statistics import adjust_pvalues
 
 Floats = npt.NDArray[np.float64]
+# Genes of a set in the universe, as published.
+MIN_SIZE, MAX_SIZE = 10, 500
 
 
 class Enrichment(NamedTuple):
@@ -39,8 +41,8 @@ def measure_enrichment(
     universe: Set[str],
     gene_sets: Mapping[str, Set[str]],
     *,
-    min_size: int = 10,
-    max_size: int = 500,
+    min_size: int = MIN_SIZE,
+    max_size: int = MAX_SIZE,
 ) -> Enrichment:
     """Test every gene set for more of the chosen genes than chance puts there.
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from i2r.kernels import gene_clusters as clusters
 from i2r.kernels.classification import measure_area_under_curve
-from i2r.kernels.enrichment import measure_enrichment
+from i2r.kernels.enrichment import MAX_SIZE, MIN_SIZE, measure_enrichment
 from i2r.kernels.network_embedding import embed_spectrally, embed_walks
 from i2r.kernels.ranking import average_precision
 
@@ -274,6 +274,36 @@ def enrich_clusters(
                 )  # fmt: skip
     columns = ["cluster", "collection", "gene_set", "size", "overlap", "odds_ratio", "p_value"]
     return pd.DataFrame(rows, columns=[*columns, "fdr", "genes", "universe"])
+
+
+def note_gaps(
+    described: pd.DataFrame, collections: Mapping[str, Mapping[str, Set[str]]]
+) -> list[str]:
+    """Say what a user may have counted on: features of all genes, sets that can be tested.
+
+    Parameters
+    ----------
+    described
+        gene, has_features.
+    collections
+        Gene sets by name, by collection.
+    """
+    genes, known = set(described["gene"]), described["has_features"].astype(bool)
+    notes = []
+    if known.any() and not known.all():
+        without = described.loc[~known, "gene"]
+        notes.append(
+            f"{len(without)} of {len(genes)} genes are not in the features, such as "
+            f"{without.iloc[0]}: only their links speak for them"
+        )
+    for name, sets in collections.items():
+        sizes = [len(own & genes) for own in sets.values()]
+        if not any(MIN_SIZE <= size <= MAX_SIZE for size in sizes):
+            notes.append(
+                f"{name}: no set is tested, the largest has {max(sizes)} of the network's genes "
+                f"(sets of {MIN_SIZE} to {MAX_SIZE} are)"
+            )
+    return notes
 
 
 def compare_seeds(parts: Sequence[pd.DataFrame], seeds: Sequence[int], number: int) -> pd.DataFrame:

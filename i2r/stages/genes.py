@@ -298,6 +298,7 @@ def gather_labels(
         named = {g: v for g, v in read_labels(given.label_source).items() if g in place}
         classes = {label: i for i, label in enumerate(sorted(set(named.values())))}
         labelled = sorted(named)
+        _require_labels(labelled)
         full = nothing.copy()
         full[[place[g] for g in labelled]] = [classes[named[g]] for g in labelled]
         for held_out in ("", *labelled):
@@ -311,6 +312,7 @@ def gather_labels(
             seen = signatures.average_genes(wells)
         kept = [row for row, gene in enumerate(seen.vectors.genes) if gene in place]
         labelled = [seen.vectors.genes[row] for row in kept]
+        _require_labels(labelled)
         rows = [place[gene] for gene in labelled]
         turns: list[tuple[int | None, str]] = [(None, ""), *enumerate(labelled)]
         for number, held_out in turns:
@@ -321,12 +323,16 @@ def gather_labels(
                 values = seen.without[kept[number]]
             own[rows] = embedding.label_by_clusters(values[kept], given.label_clusters, number)
             found[held_out] = own
+    return found
+
+
+def _require_labels(labelled: Sequence[str]) -> None:
+    """Refuse labels of fewer genes than can be left out and leave something to learn from."""
     if len(labelled) < 3:
         raise InputError(
             f"labels: {len(labelled)} gene(s) of the network have one, expected 3 or more. Check "
             "that symbols are the network's."
         )
-    return found
 
 
 def write_genes(
@@ -344,9 +350,10 @@ def write_genes(
     described = tables.read_table(parts["-genes"][0])
     degrees = dict(zip(described["gene"], described["degree"].astype(int), strict=True))
     clusters, curves = embedding.choose_clusters(plain, number, degrees)
-    collections = {
-        url.rpartition("/")[2].removesuffix(".gmt"): read_gene_sets(url) for url in gene_sets
-    }
+    collections: dict[str, Mapping[str, frozenset[str]]] = {}
+    for url in gene_sets:
+        name = url.rpartition("/")[2].removesuffix(".gmt")
+        collections[url if name in collections else name] = read_gene_sets(url)
     full = [part[part["held_out"] == ""] for part in by_seed]
     chosen = int(curves.loc[curves["chosen"], "k"].iloc[0])
     written = {
@@ -362,4 +369,5 @@ def write_genes(
     }
     for name, table in written.items():
         tables.write_table(urls[name], table)
-    return {"genes": len(plain), "clusters": chosen}
+    notes = embedding.note_gaps(described, collections)
+    return {"genes": len(plain), "clusters": chosen, "notes": notes}

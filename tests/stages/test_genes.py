@@ -110,6 +110,35 @@ def test_labels_make_an_embedding_without_each_of_them(
     assert not np.allclose(one.drop(columns="gene"), genes.drop(columns="gene"), atol=1e-3)
 
 
+def test_what_features_and_gene_sets_lack_is_said(files: Path, tmp_path: Path) -> None:
+    """Two collections of one name are both tested; one whose sets are too small is named."""
+    few, other = tmp_path / "few.gmt", tmp_path / "modules.gmt"
+    few.write_text("SMALL\tx\tG00\tG01\tTP53\n")
+    other.write_bytes((files / "modules.gmt").read_bytes())
+    pd.read_csv(files / "vectors.csv").iloc[1:].to_csv(tmp_path / "v.csv", index=False)
+    experiment = run(
+        files, tmp_path / "e", seeds=1, features=str(tmp_path / "v.csv"), clusters=3,
+        gene_sets=[str(files / "modules.gmt"), str(other), str(few)],
+    )  # fmt: skip
+    assert set(experiment.table("genes-enrichment")["collection"]) == {"modules", str(other)}
+    assert experiment.ledger.result("genes", "*")["notes"] == [
+        "1 of 36 genes are not in the features, such as G00: only their links speak for them",
+        "few: no set is tested, the largest has 2 of the network's genes (sets of 10 to 500 are)",
+    ]
+
+
+@pytest.mark.parametrize("genes", [0, 1, 2])
+def test_too_few_labels_are_one_line(files: Path, tmp_path: Path, genes: int) -> None:
+    vectors = pd.read_csv(files / "vectors.csv").iloc[:4]
+    vectors["gene"] = [*vectors["gene"][:genes], *(f"X{i}" for i in range(4 - genes))]
+    vectors.to_csv(tmp_path / "few.csv", index=False)
+    with pytest.raises(AssertionError, match=rf"{genes} gene\(s\) of the network have one"):
+        run(
+            files, tmp_path / "e", seeds=1, labels="clusters", label_clusters=2,
+            label_source=str(tmp_path / "few.csv"),
+        )  # fmt: skip
+
+
 @pytest.mark.parametrize("method", ["spectral", "node2vec", "import"])
 def test_baselines_and_imported_embeddings_have_the_same_tables(
     files: Path, tmp_path: Path, method: str
