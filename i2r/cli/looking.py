@@ -145,8 +145,9 @@ def validate(experiment: str, against_source: bool, sample: int | None, as_json:
 
     Looks at OME-Zarr metadata, shapes, types, shards, labels, crops and tables of everything
     that the ledger calls done. With --against-source it names every plane that is not what its
-    source file is, and every plane that was left out because its file is missing or damaged.
-    Exits with 2 and the list of what is wrong, with 3 where only planes are missing.
+    source file is, every plane that was left out because its file is missing or damaged, and
+    every plane that can't be compared because its file was lost since. Exits with 2 and the list
+    of what is wrong, with 3 where planes are missing or can't be compared.
     """
     from i2r.store.experiment import open_experiment
     from i2r.store.validate import find_problems
@@ -154,6 +155,7 @@ def validate(experiment: str, against_source: bool, sample: int | None, as_json:
     opened = open_experiment(experiment)
     problems = find_problems(opened)
     missing: list[str] = []
+    gone: list[str] = []
     compared = ""
     if against_source or sample is not None:
         from i2r.cli.running import last_pipeline
@@ -161,22 +163,25 @@ def validate(experiment: str, against_source: bool, sample: int | None, as_json:
 
         comparison = compare_with_source(opened, last_pipeline(experiment), sample=sample)
         problems += comparison.differences
-        missing = comparison.missing
+        missing, gone = comparison.missing, comparison.gone
+        lost = f", {len(gone)} whose source can't be read any more" if gone else ""
         compared = (
             f"{comparison.n_planes} planes of {comparison.n_fields} fields compared with their "
             f"source: {len(comparison.differences) or 'no'} differences, {len(missing)} missing"
+            f"{lost}"
         )
     wells, fields = len(opened.layout), int(opened.layout["n_fields"].sum())
     if as_json:
         counts = {"plates": len(opened.plates), "wells": wells, "fields": fields}
-        print_json({**counts, "problems": problems, "missing": missing, "compared": compared})
+        found = {"problems": problems, "missing": missing, "gone": gone, "compared": compared}
+        print_json({**counts, **found})
     else:
-        for line in [*problems, *missing, *([compared] if compared else [])]:
+        for line in [*problems, *missing, *gone, *([compared] if compared else [])]:
             click.echo(line)
         sizes = ((len(opened.plates), "plate"), (wells, "well"), (fields, "field"))
         problem = count_words(len(problems), "problem") if problems else "no problems"
         click.echo(f"{', '.join(count_words(*size) for size in sizes)}: {problem}")
-    sys.exit(2 if problems else 3 if missing else 0)
+    sys.exit(2 if problems else 3 if missing or gone else 0)
 
 
 @click.command()

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from i2r.cli.options import count_words, print_json, say
 from i2r.cluster import AnyCluster, ClusterSpec, planned_workers
-from i2r.pipeline.changes import find_other_plates, list_changed_options
+from i2r.pipeline.changes import find_other_plates, list_changes
 from i2r.pipeline.run import prepare, preview_units
 from i2r.pipeline.spec import Pipeline
 from i2r.stages.base import FINISH
@@ -75,7 +75,7 @@ def describe_plan(pipeline: Pipeline, url: str, cluster: AnyCluster) -> dict[str
                 "fits": peak <= memory,
             }
         )
-    options = list_changed_options(pipeline, experiment)
+    options = list_changes(pipeline, experiment)
     others = find_other_plates(experiment)
     return {
         "changes": [

@@ -14,8 +14,8 @@ _NO_OPTIONS = ("stage", "name", "needs")
 _LONGEST = 40
 
 
-def list_changed_options(pipeline: Pipeline, experiment: Experiment) -> dict[str, str]:
-    """Say by stage which options have other values than in the experiment's last run.
+def list_changes(pipeline: Pipeline, experiment: Experiment) -> dict[str, str]:
+    """Say by stage what is not as in the experiment's last run: options, and i2r's own doing.
 
     Returns
     -------
@@ -23,8 +23,10 @@ def list_changed_options(pipeline: Pipeline, experiment: Experiment) -> dict[str
         By the stage's title, such as ``size_px was 64, is 32``; stages without a change, and
         those that the last run did not have, are not in it.
     """
-    last = experiment.last_pipeline() if has_experiment(experiment.url) else None
-    before = {d.get("name") or d["stage"]: d for d in (last or {"stages": []})["stages"]}
+    last = experiment.last_run() if has_experiment(experiment.url) else None
+    if last is None:
+        return {}
+    before = {d.get("name") or d["stage"]: d for d in last["pipeline"]["stages"]}
     changed = {}
     for stage, content in zip(pipeline.stages, pipeline.dump()["stages"], strict=True):
         described = before.get(stage.title)
@@ -34,10 +36,15 @@ def list_changed_options(pipeline: Pipeline, experiment: Experiment) -> dict[str
         defaults = _list_defaults(stage)
         then, now = {**defaults, **described}, {**defaults, **content}
         names = [n for n in {**then, **now} if n not in _NO_OPTIONS and then.get(n) != now.get(n)]
-        if names:
-            changed[stage.title] = "; ".join(
-                f"{name} was {_write(then.get(name))}, is {_write(now.get(name))}" for name in names
-            )
+        words = [
+            f"{name} was {_write(then.get(name))}, is {_write(now.get(name))}" for name in names
+        ]
+        # Records of earlier versions don't have it.
+        version = last.get("stage_versions", {}).get(stage.title)
+        if version not in (None, type(stage).version):
+            words.append(f"this i2r computes it in another way than {last['versions']['i2r']} did")
+        if words:
+            changed[stage.title] = "; ".join(words)
     return changed
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from i2r.cluster import AnyCluster, ClusterSpec
 from i2r.errors import DiskFullError, InputError, join_problems
-from i2r.pipeline.changes import find_other_plates, list_changed_options
+from i2r.pipeline.changes import find_other_plates, list_changes
 from i2r.pipeline.executors import Executor, open_executor
 from i2r.pipeline.loop import RunLoop, Summary
 from i2r.pipeline.progress import Progress, Style
@@ -191,7 +191,7 @@ def ask_before_replacing(
         if (number := sum(experiment.ledger.result(stage, k) is not None for k in keys
                           if k != FINISH))
     }  # fmt: skip
-    changes = list_changed_options(pipeline, experiment) if replaced else {}
+    changes = list_changes(pipeline, experiment) if replaced else {}
     named = "; ".join(
         f"{stage}: {changes[stage]}" if stage in changes else stage for stage in sorted(replaced)
     )
@@ -333,6 +333,7 @@ def describe_run(
         "command": command,
         "started_s": time.time(),
         "pipeline": pipeline.dump(),
+        "stage_versions": {stage.title: type(stage).version for stage in pipeline.stages},
         "versions": {name: _version(name) for name in PACKAGES},
         "python": sys.version.split()[0],
         "platform": platform.platform(),

@@ -35,12 +35,16 @@ class Comparison(NamedTuple):
         One line for each plane that isn't what its source file is.
     missing
         One line for each plane that was left out of the conversion, with the reason.
+    gone
+        One line for each converted plane whose source can't be read any more, so that nobody can
+        say whether it is what it was.
     """
 
     n_fields: int
     n_planes: int
     differences: list[str]
     missing: list[str]
+    gone: list[str]
 
 
 def compare_with_source(
@@ -74,14 +78,16 @@ def compare_with_source(
         fields = [fields[number] for number in sorted(drawn)]
     differences: list[str] = []
     missing: list[str] = []
+    gone: list[str] = []
     n_planes = 0
     # Decoding releases the interpreter, so threads share the machine's cores.
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         lists = pool.map(lambda field: _compare_field(experiment, field), fields)
-        for field, (lines, n_compared) in zip(fields, lists, strict=True):
-            (missing if field.reason else differences).extend(lines)
+        for field, (unequal, unread, n_compared) in zip(fields, lists, strict=True):
+            (missing if field.reason else differences).extend(unequal)
+            (missing if field.reason else gone).extend(unread)
             n_planes += n_compared
-    return Comparison(len(fields), n_planes, differences, missing)
+    return Comparison(len(fields), n_planes, differences, missing, gone)
 
 
 def _list_fields(experiment: Experiment, pipeline: Pipeline) -> Iterator[_Field]:
@@ -95,10 +101,19 @@ def _list_fields(experiment: Experiment, pipeline: Pipeline) -> Iterator[_Field]
             yield _Field(key, str(field), rows, excluded.get(str(field), ""))
 
 
-def _compare_field(experiment: Experiment, field: _Field) -> tuple[list[str], int]:
-    """Compare one field channel by channel; returns what is wrong and how much was compared."""
+def _compare_field(experiment: Experiment, field: _Field) -> tuple[list[str], list[str], int]:
+    """Compare one field channel by channel.
+
+    Returns
+    -------
+    unequal, unread : list of str
+        Planes that are not what their source is, and planes whose source can't be read.
+    n_compared : int
+        Planes that were compared.
+    """
     plate, well = experiment.locate(field.key)
-    lines: list[str] = []
+    unequal: list[str] = []
+    unread: list[str] = []
     n_compared = 0
     stored = (
         None if field.reason else read_array(f"{experiment.image_url(field.key, field.field)}/0")
@@ -112,20 +127,24 @@ def _compare_field(experiment: Experiment, field: _Field) -> tuple[list[str], in
                 expected=(plate.shape[1:], plate.dtype),
             ).image[0]
         except FieldError as error:
-            lines.append(f"{where}: {error}")
+            unread.append(
+                f"{where}: {error}"
+                if stored is None
+                else f"{where}: the source can't be read any more: {error}"
+            )
             continue
         if stored is None:
             continue
         n_compared += 1
         if n_wrong := int(np.count_nonzero(stored[number] != source)):
-            lines.append(
+            unequal.append(
                 f"{where}: {n_wrong} of {source.size} pixels differ from the source. Run the same "
                 "pipeline again: changed files are converted anew; if it says that nothing is to "
                 "do, the stored image is damaged."
             )
-    if field.reason and not lines:
-        lines.append(
+    if field.reason and not unread:
+        unequal.append(
             f"plate {plate.name!r} well {well!r} field {field.field}: left out ({field.reason}), "
             "but its files can be read now. Run the same pipeline again."
         )
-    return lines, n_compared
+    return unequal, unread, n_compared

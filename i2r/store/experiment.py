@@ -167,14 +167,18 @@ class Experiment:
             excluded |= set(result.get("excluded", {}))
         return [field for field in self.wells[key].fields if field not in excluded]
 
-    def last_pipeline(self) -> dict[str, Any] | None:
-        """Read the pipeline of the latest run, as plain values; None before the first."""
+    def last_run(self) -> dict[str, Any] | None:
+        """Read the record of the latest run; None before the first."""
         names = sorted(n for n in files.list_folder(self.path("runs")) if n.endswith(".json"))
         if not names:
             return None
         record: dict[str, Any] = json.loads(files.read_bytes(self.path("runs", names[-1])))
-        found: dict[str, Any] = record["pipeline"]
-        return found
+        return record
+
+    def last_pipeline(self) -> dict[str, Any] | None:
+        """Read the pipeline of the latest run, as plain values; None before the first."""
+        record = self.last_run()
+        return None if record is None else record["pipeline"]
 
     # ------------------------------------------------------------------ where things are
 

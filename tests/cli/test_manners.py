@@ -54,7 +54,7 @@ def test_scripts_get_json(cli: Cli, pipeline: Path, cropped: Path) -> None:
     code, said = cli("validate", cropped, "--json", "--sample", "3")
     assert code == 0
     assert json.loads(said) == {
-        "plates": 1, "wells": 8, "fields": 16, "problems": [], "missing": [],
+        "plates": 1, "wells": 8, "fields": 16, "problems": [], "missing": [], "gone": [],
         "compared": "3 planes of 3 fields compared with their source: no differences, 0 missing",
     }  # fmt: skip
 
@@ -92,6 +92,25 @@ def test_a_changed_source_is_exit_code_2(
     code, said = cli("validate", tmp_path / "e", "--against-source")
     assert code == 2
     assert re.search(r"well 'A01' field 1 channel 'DNA': \d+ of 12288 pixels differ", said)
+
+
+def test_a_source_that_went_is_no_difference(
+    cli: Cli, own_plate: Callable[..., PlateFiles], tmp_path: Path
+) -> None:
+    plate = own_plate()
+    (tmp_path / "p.yaml").write_text(json.dumps(describe_pipeline(plate, screen=False)))
+    assert cli("run", tmp_path / "p.yaml", tmp_path / "e", *HERE)[0] == 0
+    (plate.source / "P1" / "A02_s1_DNA.tif").unlink()
+    code, said = cli("validate", tmp_path / "e", "--against-source")
+    assert code == 3
+    assert (
+        "7 planes of 8 fields compared with their source: no differences, 0 missing, 1 whose "
+        "source can't be read any more"
+    ) in said
+    assert "no problems" in said
+    code, said = cli("validate", tmp_path / "e", "--against-source", "--json")
+    assert code == 3
+    assert len(json.loads(said)["gone"]) == 1
 
 
 # ------------------------------------------------------------------------------- how much is said

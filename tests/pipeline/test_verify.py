@@ -26,7 +26,7 @@ def compare(url: Path, **options: int) -> Comparison:
 
 
 def test_what_was_converted_is_what_was_there(cropped_original: Path) -> None:
-    assert compare(cropped_original) == Comparison(16, 16, [], [])
+    assert compare(cropped_original) == Comparison(16, 16, [], [], [])
 
 
 def test_one_pixel_is_enough(cropped: Path) -> None:
@@ -72,13 +72,14 @@ def test_a_source_that_changed_or_went_is_named(
     tifffile.imwrite(path, tifffile.imread(path) + 1)
     (plate.source / "P1" / "A02_s2_DNA.tif").unlink()
     found = compare(url)
-    assert len(found.differences) == 2
-    assert "well 'A01' field 1 channel 'DNA': 12288 of 12288 pixels differ" in found.differences[0]
-    assert "well 'A02' field 2 channel 'DNA': missing: " in found.differences[1]
+    assert (found.n_planes, found.missing) == (7, [])
+    (changed,), (gone,) = found.differences, found.gone
+    assert "well 'A01' field 1 channel 'DNA': 12288 of 12288 pixels differ" in changed
+    assert "well 'A02' field 2 channel 'DNA': the source can't be read any more: missing" in gone
 
 
 def test_samples_are_of_the_asked_size_and_repeatable(cropped_original: Path) -> None:
-    assert compare(cropped_original, sample=5) == Comparison(5, 5, [], [])
+    assert compare(cropped_original, sample=5) == Comparison(5, 5, [], [], [])
     assert compare(cropped_original, sample=500).n_fields == 16
     with pytest.raises(InputError, match="expected at least 1"):
         compare(cropped_original, sample=0)
