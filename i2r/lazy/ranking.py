@@ -249,18 +249,20 @@ def describe_statistics(
     group: str,
     repeats: bool,
     n_independent: Mapping[str, int],
+    teacher: str = "",
 ) -> pd.DataFrame:
     """Say in one row how p-values came about.
 
     Returns
     -------
     DataFrame
-        method, group, is_leaking (splits by field), layout_repeats, impactful (the rule), tail
-        (the model of p-values), n_shapes (of how the conditions' wells lie, each with draws of its
-        own), n_draws and n_independent (of the shape with most draws), n_drawn_wells (in one of
-        these), smallest_counted (the smallest p-value that counting draws could give), n_tests (the
-        treated conditions that have a p-value), needed (the p-value at which a single one of them
-        has a false discovery rate of the level).
+        method, group, is_leaking (splits by field, or a teacher), teacher (the stage that trained
+        the encoder behind the embeddings on this screen's own labels, or empty), layout_repeats,
+        impactful (the rule), tail (the model of p-values), n_shapes (of how the conditions' wells
+        lie, each with draws of its own), n_draws and n_independent (of the shape with most draws),
+        n_drawn_wells (in one of these), smallest_counted (the smallest p-value that counting draws
+        could give), n_tests (the treated conditions that have a p-value), needed (the p-value at
+        which a single one of them has a false discovery rate of the level).
     """
     drawn = ranking[(ranking["kind"] == "control_draw") & ranking["score"].notna()]
     sizes = drawn["shape"].value_counts()
@@ -272,7 +274,8 @@ def describe_statistics(
     null = np.arange(n_draws, dtype=np.float64)
     smallest = float(count_tail([np.inf], null)[0])
     row = {
-        "method": method, "group": group, "is_leaking": group == "field", "layout_repeats": repeats,
+        "method": method, "group": group, "is_leaking": group == "field" or teacher != "",
+        "teacher": teacher, "layout_repeats": repeats,
         "impactful": rule.words, "tail": "exponential" if fast else "student",
         "n_shapes": len(sizes), "n_draws": n_draws, "n_independent": independent,
         "n_drawn_wells": sum(map(int, shape.split("+"))) if shape else 0,

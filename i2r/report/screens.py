@@ -86,7 +86,12 @@ class ScreenResult(NamedTuple):
     def cautions(self) -> list[str]:
         """What readers have to know of the splits."""
         found = []
-        if self.statistics["is_leaking"]:
+        if teacher := self.statistics.get("teacher"):
+            found.append(
+                f"LEAKING EMBEDDINGS: '{teacher}' trained the encoder on wells of this screen and "
+                "what is in them. Scores are too high and p-values too small."
+            )
+        if self.statistics["is_leaking"] and (not teacher or self.statistics["group"] == "field"):
             found.append(
                 "LEAKING SPLIT: fields are held out, as published, so every well is in training "
                 "and in test. Scores are too high; p-values compare them with sets that leak alike."

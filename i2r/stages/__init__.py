@@ -4,6 +4,7 @@ NO_STAGES = (
     "answers",
     "base",
     "comparisons",
+    "heads",
     "pictures",
     "published",
     "references",

@@ -111,6 +111,7 @@ def write_ranking(
     folds: pd.DataFrame,
     plan: ScreenPlan,
     unused: Sequence[tuple[str, str, str]],
+    teacher: str,
     options: "Screen",
     urls: Mapping[str, str],
 ) -> dict[str, Any]:
@@ -130,7 +131,7 @@ def write_ranking(
     )  # fmt: skip
     statistics = describe_statistics(
         ranking, tests, rule=rule, method=options.method, group=options.split_by,
-        repeats=plan.repeats, n_independent=plan.n_independent,
+        repeats=plan.repeats, n_independent=plan.n_independent, teacher=teacher,
     )  # fmt: skip
     lacking = pd.DataFrame(columns=["what", "where", "reason"], dtype=str)
     left_out = read["-left-out"] if len(read["-left-out"]) else lacking
@@ -150,4 +151,12 @@ def write_ranking(
     }  # fmt: skip
     for name, table in made.items():
         tables.write_table(urls[name], table)
-    return {}
+    if not teacher:
+        return {}
+    return {
+        "notes": [
+            f"stage {options.title!r}: {teacher!r} trained the encoder on wells of this screen and "
+            "what is in them, so scores are too high and p-values too small. Screen features, or "
+            "embed with an encoder from elsewhere."
+        ]
+    }

@@ -16,6 +16,7 @@ from i2r.lazy.datasets import share_memory
 from i2r.lazy.encoders import embed_nuclei
 from i2r.lazy.profiles import DESCRIBED, TABLES, ProfilePlan, profile_wells
 from i2r.stages.base import FINISH, Group, Stage, seed_sequence
+from i2r.stages.train import IMPORTED
 from i2r.store import files, tables
 from i2r.store.arrays import read_array
 from i2r.store.experiment import Experiment
@@ -138,6 +139,11 @@ class Embed(Stage):
             keys.sort(key=lambda key: -np.nan_to_num(scores[key]))
         return {"": experiment.model_url(train, keys[0])}
 
+    def _is_imported(self, experiment: Experiment) -> bool:
+        """Tell whether the encoder is from elsewhere, so that it knows nothing of this screen."""
+        train = self.needed("train")
+        return self.encoder is not None or experiment.ledger.done_keys(train) == [IMPORTED]
+
     def build(self, experiment: Experiment, key: str) -> Delayed:
         """Embed one well with every encoder."""
         crop, segment = self.needed("crop"), self.needed("segment")
@@ -154,7 +160,11 @@ class Embed(Stage):
                     crops=crop,
                 )
             )
-        return delayed(count_written)(written, encoders=sorted(self.encoders(experiment)))
+        return delayed(count_written)(
+            written,
+            encoders=sorted(self.encoders(experiment)),
+            trained_by="" if self._is_imported(experiment) else self.needed("train"),
+        )
 
     def finish(self, experiment: Experiment, keys: Sequence[str]) -> Delayed:
         """Profile wells and conditions, and say what the profiles are worth."""
@@ -266,12 +276,15 @@ def write_well(embeddings: np.ndarray, *, url: str, crops: str) -> tuple[int, in
     return len(embeddings), write_embeddings(url, embeddings, attributes={"crops": crops})
 
 
-def count_written(written: Sequence[tuple[int, int]], *, encoders: Sequence[str]) -> dict[str, Any]:
+def count_written(
+    written: Sequence[tuple[int, int]], *, encoders: Sequence[str], trained_by: str
+) -> dict[str, Any]:
     """Describe what was written for a well."""
     return {
         "nuclei": written[0][0],
         "bytes_out": sum(n_bytes for _, n_bytes in written),
         "encoders": list(encoders),
+        "trained_by": trained_by,
     }
 
 

@@ -11,7 +11,6 @@ from dask.delayed import Delayed
 from pydantic import Field
 
 from i2r.lazy.contrasts import (
-    COMPARED,
     Contrast,
     Group,
     ScreenPlan,
@@ -20,22 +19,20 @@ from i2r.lazy.contrasts import (
 )
 from i2r.lazy.datasets import open_crops
 from i2r.lazy.ranking import Rule
-from i2r.lazy.screening import FastPlan, score_screen
 from i2r.lazy.training import FoldPlan, score_fold
 from i2r.stages.base import Group as Workers
 from i2r.stages.base import Stage, seed_sequence
 from i2r.stages.comparisons import choose_wells, list_unused, plan_screen, write_ranking
+from i2r.stages.heads import ALL, build_fast, find_teacher
 from i2r.stages.published import build_published, count_beside_crops
 from i2r.stages.starts import explain_start, find_weights
 from i2r.store import files
 from i2r.store.experiment import Experiment
-from i2r.store.features import choose_crops, read_features
+from i2r.store.features import choose_crops
 from i2r.store.nuclei import read_channels
 from i2r.store.pools import count_crops
-from i2r.store.scores import write_fast, write_scores
+from i2r.store.scores import write_scores
 
-# The one unit of the fast screen.
-ALL = "all"
 TABLES = ("", "-folds", "-scores", "-calls", "-statistics", "-left-out")
 
 
@@ -213,7 +210,7 @@ class Screen(Stage):
     def used_keys(self, experiment: Experiment, key: str, upstream: Stage) -> Sequence[str]:
         """The wells of the perturbation and its controls; for draws those that they copy too."""
         if self.method == "fast":
-            return self._compared_wells(experiment)
+            return self.list_compared(experiment)
         contrast = self.contrasts(experiment)[key.rpartition("/")[0]]
         copied = list_copied(self.contrasts(experiment).values(), contrast)
         return tuple(dict.fromkeys([*contrast.keys, *copied]))
@@ -233,13 +230,14 @@ class Screen(Stage):
         weights = find_weights(self.weights, imagenet=self.imagenet)
         return [weights, *files.stat(weights)] if weights else []
 
-    def _compared_wells(self, experiment: Experiment) -> list[str]:
+    def list_compared(self, experiment: Experiment) -> list[str]:
+        """List the wells of all comparisons."""
         return sorted({key for c in self.contrasts(experiment).values() for key in c.keys})
 
     def build(self, experiment: Experiment, key: str) -> Delayed:
         """Train on all folds but one and score that one; 'fast' does so for all."""
         if self.method == "fast":
-            return self._build_fast(experiment)
+            return build_fast(self, experiment, self.list_compared(experiment))
         condition, _, fold = key.rpartition("/")
         contrast = self.contrasts(experiment)[condition]
         if self.method == "published":
@@ -307,45 +305,6 @@ class Screen(Stage):
             counts.setdefault(_split(experiment, key)[0], []).append(found)
         return {plate: max(1, round(median(found))) for plate, found in counts.items()}
 
-    def _build_fast(self, experiment: Experiment) -> Delayed:
-        """Score all perturbations on features or embeddings."""
-        source = self.needed(*self.wanted)
-        layout = experiment.layout_by_key
-        keys = [
-            key
-            for key in self._compared_wells(experiment)
-            if experiment.ledger.result(source, key) is not None
-        ]
-        rows = layout.loc[keys]
-        plan = FastPlan(
-            keys=tuple(keys),
-            plates=tuple(map(str, rows["plate"])),
-            positions=tuple(map(str, rows["well"])),
-            n_fields=tuple(experiment.n_fields(key) for key in keys),
-            conditions=tuple(
-                str(condition) if role in COMPARED else ""
-                for condition, role in zip(rows["condition"], rows["role"], strict=True)
-            ),
-            contrasts=tuple(self.contrasts(experiment).values()),
-            by_field=self.split_by == "field",
-        )
-        wells = [
-            delayed(read_features)(
-                experiment.part_url(source, key), experiment.embeddings_url(source, key)
-            )
-            for key in keys
-        ]
-        scored = score_screen(
-            wells,
-            plan,
-            n_draws=self.permutations,
-            seed=seed_sequence(self.seed, "screen", "permutations"),
-        )
-        names = ("-scores", "-calls", "-tests", "-left-out")
-        return delayed(write_fast)(
-            scored, urls={name: experiment.part_url(f"{self.title}{name}", ALL) for name in names}
-        )
-
     def finish(self, experiment: Experiment, keys: Sequence[str]) -> Delayed:
         """Rank the perturbations; write folds, scores of every fold and how p-values are made."""
         plan = self.plan(experiment)
@@ -369,6 +328,7 @@ class Screen(Stage):
             folds=folds,
             plan=plan._replace(contrasts={}),
             unused=list_unused(experiment, source, plan.contrasts.values()),
+            teacher=find_teacher(experiment, source) if self.method == "fast" else "",
             options=self,
             urls={name: experiment.table_url(f"{self.title}{name}") for name in TABLES},
         )
@@ -376,7 +336,7 @@ class Screen(Stage):
     def peak_bytes(self, experiment: Experiment, key: str) -> int:
         """Crops of the wells compared, at most 2,000 each, fields, and torch; or features."""
         if self.method == "fast":
-            nuclei = 150 * sum(map(experiment.n_fields, self._compared_wells(experiment)))
+            nuclei = 150 * sum(map(experiment.n_fields, self.list_compared(experiment)))
             return nuclei * 512 * 4 * 3 + 2**28
         contrast = self.contrasts(experiment)[key.rpartition("/")[0]]
         wells = set(contrast.keys)
@@ -388,7 +348,7 @@ class Screen(Stage):
     def bytes_in(self, experiment: Experiment, key: str) -> int:
         """About 150 nuclei in every field."""
         if self.method == "fast":
-            return 150 * 85 * 4 * sum(map(experiment.n_fields, self._compared_wells(experiment)))
+            return 150 * 85 * 4 * sum(map(experiment.n_fields, self.list_compared(experiment)))
         contrast = self.contrasts(experiment)[key.rpartition("/")[0]]
         fields = sum(experiment.n_fields(well) for well in set(contrast.keys))
         return fields * 150 * len(self.channels) * 64 * 64

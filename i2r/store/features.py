@@ -40,14 +40,22 @@ def choose_crops(
 
 
 def read_features(
-    table_url: str, embeddings_url: str
+    table_url: str, embeddings_url: str, *, crops_url: str = ""
 ) -> tuple[tuple[str, ...], npt.NDArray[np.float32], npt.NDArray[np.str_]]:
     """Read a well's table of features, or its embeddings where there is no such table.
+
+    Parameters
+    ----------
+    table_url, embeddings_url
+        The well's.
+    crops_url
+        Its part of the table of crops that were embedded, where their fields are asked for.
 
     Returns
     -------
     names, values, fields
-        Of the features (nucleus, feature); the nuclei's fields are empty for embeddings.
+        Of the features (nucleus, feature); the fields of embedded nuclei are empty without
+        ``crops_url``.
     """
     if files.exists(table_url):
         table = tables.read_table(table_url)
@@ -56,4 +64,8 @@ def read_features(
         return names, table[list(names)].to_numpy(dtype=np.float32), fields
     values = read_array(embeddings_url)
     names = tuple(f"e{number}" for number in range(values.shape[1]))
-    return names, values, np.full(len(values), "", dtype="<U1")
+    if not crops_url:
+        return names, values, np.full(len(values), "", dtype="<U1")
+    crops = tables.read_table(crops_url, columns=["field", "crop"])
+    cropped = crops[crops["crop"] >= 0].sort_values("crop")
+    return names, values, cropped["field"].to_numpy(dtype=str)

@@ -18,6 +18,8 @@ from i2r.models.pools import NucleusPool
 from i2r.models.views import prepare_images
 from i2r.models.weights import decode_encoder, encode_encoder
 from i2r.pipeline.spec import Pipeline, parse_pipeline
+from i2r.report.screens import list_screens
+from i2r.report.source import ReportSource
 from i2r.store.arrays import read_array
 from i2r.store.experiment import Experiment, open_experiment
 from i2r.store.validate import find_problems
@@ -78,6 +80,7 @@ def test_a_fast_screen_reads_embeddings(cropped: Path, plate: PlateFiles, tmp_pa
         "features", {"stage": "embed", "umap": False, "encoder": str(path)},
         {**screen, "name": "by-embedding", "needs": ["embed"]},
         {**screen, "name": "by-feature", "needs": ["features"]},
+        {**screen, "name": "by-field", "needs": ["embed"], "split_by": "field"},
     ]  # fmt: skip
     assert run_here(parse_pipeline(content, where="test"), cropped).exit_code == 0
     experiment = open_experiment(str(cropped))
@@ -94,6 +97,32 @@ def test_a_fast_screen_reads_embeddings(cropped: Path, plate: PlateFiles, tmp_pa
     assert not names["by-feature"] & {"e0", "e1", "e2", "e3"}
     scores = [table.set_index("condition")["score"].sort_index() for table in found.values()]
     assert not np.allclose(*scores)
+    fields = experiment.table("by-field-scores")
+    tested = fields.groupby("condition")["n_test_treated"].sum()
+    wells = experiment.table("by-embedding-scores").groupby("condition")["n_test_treated"].sum()
+    assert fields["balanced_accuracy"].notna().all(), "embeddings know the fields of their nuclei"
+    assert tested[["active", "inert"]].tolist() == wells[["active", "inert"]].tolist()
+    marked = {name: experiment.table(f"{name}-statistics").loc[0] for name in (*found, "by-field")}
+    assert {name: row["is_leaking"] for name, row in marked.items()} == {
+        "by-embedding": False, "by-feature": False, "by-field": True,
+    }  # fmt: skip
+    assert {row["teacher"] for row in marked.values()} == {""}, "the encoder is from elsewhere"
+
+
+def test_a_screen_on_an_encoder_that_it_trained_itself_is_marked_as_leaking(
+    embedded: tuple[PlateFiles, Path], tmp_path: Path
+) -> None:
+    plate, original = embedded
+    url = Path(shutil.copytree(original, tmp_path / "e"))
+    screen = {"stage": "screen", "method": "fast", "needs": ["embed"], "control_draws": 2}
+    assert run_here(trained(plate, {}, screen=screen), url).exit_code == 0
+    experiment = open_experiment(str(url))
+    row = experiment.table("screen-statistics").loc[0]
+    assert (row["group"], row["is_leaking"], row["teacher"]) == ("well", True, "train")
+    (note,) = (experiment.ledger.result("screen", "*") or {})["notes"]
+    assert "'train' trained the encoder on wells of this screen" in note
+    (caution,) = list_screens(ReportSource(experiment, ["screen"]))[0].cautions
+    assert caution.startswith("LEAKING EMBEDDINGS: 'train'")
 
 
 def test_needs_come_in_any_order_and_go_by_what_the_stages_are(
@@ -204,9 +233,15 @@ QUICK: dict[str, Any] = {
 }  # fmt: skip
 
 
-def trained(plate: PlateFiles, training: dict[str, Any], **options: Any) -> Pipeline:
+def trained(
+    plate: PlateFiles,
+    training: dict[str, Any],
+    screen: dict[str, Any] | None = None,
+    **options: Any,
+) -> Pipeline:
     content = describe_pipeline(plate, screen=False)
     content["stages"] += [{**QUICK, **training}, {"stage": "embed", "umap": False, **options}]
+    content["stages"] += [screen] if screen else []
     return parse_pipeline(content, where="test")
 
 
@@ -322,6 +357,10 @@ def test_encoders_without_a_class_embed_every_well_each(cropped: Path, plate: Pl
     assert first.sizes == second.sizes
     assert (first["embedding"] != second["embedding"]).any()
     assert first.attrs["encoder"] == names[0]
+    screen = {"stage": "screen", "method": "fast", "needs": ["embed"], "control_draws": 0}
+    given = trained(plate, {"hold_out": "classes", "max_epochs": 1}, screen=screen)
+    (failed,) = run_here(given, cropped).failed
+    assert "'embed' has embeddings of 2 encoders" in failed.error
 
 
 def test_regions_are_shown_as_they_lie_in_the_field(tmp_path: Path, own_plate: Any) -> None:
