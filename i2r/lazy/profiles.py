@@ -134,7 +134,6 @@ def _aggregate(
     transforms: Mapping[str, Transform],
 ) -> _Profiles:
     """Average over nuclei, well by well and class by class; each well is read once."""
-    average = np.mean if plan.aggregate == "mean" else np.median
     classes = sorted(set(plan.wells["class"]) - {""})
     numbers = {name: np.flatnonzero(plan.wells["class"] == name) for name in ("", *classes)}
     n_wells = len(plan.wells)
@@ -151,12 +150,21 @@ def _aggregate(
             if transforms:
                 values = transforms[groups[index]].apply(values)
             counts[index] = len(values)
-            of_well[index] = average(values, axis=0) if len(values) else np.full(n_dims, np.nan)
-            nuclei.append(values)
+            of_well[index] = _average(plan.aggregate, values)
+            # Of a mean the sum is all that is needed: controls of many plates don't fit in memory.
+            if name:
+                total = values.sum(axis=0, dtype=np.float64)[None]
+                nuclei.append(values if plan.aggregate == "median" else total)
         if name:
+            n_nuclei = int(counts[wells].sum())
             together = np.concatenate(nuclei)
-            class_counts.append(len(together))
-            of_class.append(average(together, axis=0) if len(together) else np.full(n_dims, np.nan))
+            class_counts.append(n_nuclei)
+            if not n_nuclei:
+                of_class.append(np.full(n_dims, np.nan))
+            elif plan.aggregate == "median":
+                of_class.append(_average(plan.aggregate, together))
+            else:
+                of_class.append(together.sum(axis=0) / n_nuclei)
     return _Profiles(
         np.asarray(of_well, dtype=np.float64),
         counts,
@@ -164,6 +172,15 @@ def _aggregate(
         np.asarray(of_class, dtype=np.float64).reshape(len(classes), n_dims),
         np.asarray(class_counts, dtype=np.int64),
     )
+
+
+def _average(aggregate: Aggregate, values: np.ndarray) -> np.ndarray:
+    """Average nuclei, shape (nucleus, dim), in double precision; NaN for none."""
+    if not len(values):
+        return np.full(values.shape[1], np.nan)
+    if aggregate == "median":
+        return np.median(values, axis=0)
+    return values.mean(axis=0, dtype=np.float64)
 
 
 def _number_dims(profiles: np.ndarray) -> pd.DataFrame:

@@ -65,6 +65,7 @@ class Embed(Stage):
     )
     seed: int = Field(0, ge=0, description="Seed of nulls (default: the pipeline's)")
 
+    version: ClassVar[int] = 2
     reads: ClassVar[Mapping[str, bool]] = {"train": False, "segment": True, "crop": True}
     group: ClassVar[Group] = "gpu"
     layout_columns: ClassVar[tuple[str, ...]] = ("perturbation", "gene", "dose", "role")

@@ -1,12 +1,15 @@
-"""Wells in two dimensions also where umap-learn is not installed."""
+"""Profiles are averages over all nuclei; wells in two dimensions also without umap-learn."""
 
 import sys
+import weakref
 from types import ModuleType, SimpleNamespace
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from i2r.kernels.profiles import Correction
 from i2r.lazy import profiles
 
 
@@ -36,3 +39,47 @@ def test_principal_components_stand_in_for_umap(
     )
     assert list(nothing.columns) == list(found.columns)
     assert not len(nothing)
+
+
+@pytest.mark.parametrize("aggregate", ["mean", "median"])
+@pytest.mark.parametrize("correction", ["none", "sphering"])
+def test_profiles_are_those_of_all_nuclei_and_means_hold_one_well_at_a_time(
+    aggregate: Literal["mean", "median"], correction: Correction
+) -> None:
+    random = np.random.default_rng(0)
+    names = ["ctrl", "ctrl", "ctrl", "a", "a", "", "", "none"]
+    values = {f"P1/A{n:02d}": random.normal(size=(20 + n, 3)).astype(np.float32) for n in range(8)}
+    values["P1/A07"] = values["P1/A07"][:0]
+    wells = pd.DataFrame(
+        {"class": names, "control": [name == "ctrl" for name in names], "group": "P1"}, list(values)
+    )
+    plan = profiles.ProfilePlan(wells, {"": tuple(values)}, aggregate, correction, umap=False)
+    alive: weakref.WeakValueDictionary[int, np.ndarray] = weakref.WeakValueDictionary()
+    most = 0
+
+    def read(url: str) -> np.ndarray:
+        nonlocal most
+        found = values[url].copy()
+        alive[len(alive) + 1000 * len(found)] = found
+        most = max(most, len(alive))
+        return found
+
+    transforms = profiles._fit_corrections(plan, tuple(values), read)
+    found = profiles._aggregate(plan, tuple(values), read, transforms)
+    average = {"mean": np.mean, "median": np.median}[aggregate]
+    corrected = [transforms["P1"].apply(v) if transforms else v for v in values.values()]
+    for well, own in zip(found.wells[:7], corrected, strict=False):
+        np.testing.assert_allclose(well, average(own, axis=0), rtol=1e-5, atol=1e-9)
+    assert found.classes == ["a", "ctrl", "none"]
+    for row, own in ((0, slice(3, 5)), (1, slice(0, 3))):
+        np.testing.assert_allclose(
+            found.of_class[row],
+            average(np.concatenate(corrected[own]), axis=0),
+            rtol=1e-5,
+            atol=1e-9,
+        )
+    assert np.isnan(found.of_class[2]).all()
+    assert np.isnan(found.wells[7]).all()
+    assert found.class_counts.tolist() == [23 + 24, 20 + 21 + 22, 0]
+    if aggregate == "mean":
+        assert most <= 2, "this one, and the one before that is about to go"
