@@ -56,7 +56,8 @@ def predict_genes(
     uncalled
         Queries that a screen does not call.
     p_map
-        Permutation p-value of the map; NaN (no permutations) abstains from everything.
+        Permutation p-value of the map; NaN (no permutations, or hardly a candidate without a
+        label) abstains from everything.
     level
         Probability with which a set of candidates is to hold the true gene.
     alpha
@@ -71,9 +72,9 @@ def predict_genes(
     Answers
         ``queries``: query, gene, answer ('ranked' or 'abstained'), reason, best, p_query, p_map,
         set_size (all candidates where abstained), n_candidates, left_out, rank_true (NaN where the
-        gene is not known or no candidate), in_set (of the true gene). ``ranked``: query, place,
-        candidate, score, confidence (calibrated probability that the true gene is at this place or
-        before), in_set, beyond_network.
+        gene is not known or no candidate), in_set (of the true gene; missing where its rank is).
+        ``ranked``: query, place, candidate, score, confidence (calibrated probability that the true
+        gene is at this place or before), in_set, beyond_network.
     """
     if queries.x.shape[-1] != problem.x.shape[-1]:
         raise InputError(
@@ -87,7 +88,6 @@ def predict_genes(
     calibration = ranking.rank_truth(left_out, problem.link.truth)
     whole = int(np.argmax(ranking.score_log_ranks(selection.ranks, len(problem.candidates))))
     place = {gene: row for row, gene in enumerate(problem.genes)}
-    random = np.random.default_rng(seed)
     rows, ranked = [], []
     for name, gene, x in zip(*queries, strict=True):
         own = place.get(gene)
@@ -100,6 +100,8 @@ def predict_genes(
             centre = configurations[chosen].centre
             scores = _correct(problem, inverses[chosen], weights, own, centre=centre)
         own_products = products[kept][:, problem.link.truth[kept]]
+        # The same orders for every query: what is said of one doesn't depend on the others.
+        random = np.random.default_rng(seed)
         p_query = measure_agreement(weights[kept], products[kept], own_products, random, draws)
         answer = _answer(
             problem, scores, calibration[kept], gene=gene, level=level, alpha=alpha, p_map=p_map,
@@ -108,9 +110,8 @@ def predict_genes(
         rows.append({"query": name, "gene": gene, **answer, "left_out": own is not None})
         if not answer["reason"]:
             ranked.append(_list_best(problem, name, scores, calibration[kept], answer, top))
-    return Answers(
-        pd.DataFrame(rows), pd.concat(ranked, ignore_index=True) if ranked else _list_nothing()
-    )
+    told = pd.DataFrame(rows).astype({"in_set": "boolean"})
+    return Answers(told, pd.concat(ranked, ignore_index=True) if ranked else _list_nothing())
 
 
 def describe_answers(answers: Answers, *, level: float) -> list[str]:
@@ -250,7 +251,9 @@ def _answer(
     """Decide on one query."""
     n = len(problem.candidates)
     reasons = []
-    if not p_map <= alpha:
+    if np.isnan(p_map):
+        reasons.append("the map was not compared with shuffled links")
+    elif p_map > alpha:
         reasons.append(f"the map finds genes no better than shuffled links (p = {p_map:.2g})")
     if not p_query <= alpha:
         reasons.append(f"the genes it resembles do not agree (p = {p_query:.2g})")
@@ -272,7 +275,7 @@ def _answer(
         "set_size": size,
         "n_candidates": n,
         "rank_true": rank,
-        "in_set": bool(rank <= size),
+        "in_set": rank <= size if known else None,
     }
 
 

@@ -86,7 +86,7 @@ def measure_recovery(
         p_map=float(score["p_permutation"]),
         answered=len(answered),
         asked=len(queries),
-        in_set=float(answered["in_set"].mean()),
+        in_set=float(answered["in_set"].astype(float).mean()),
     )
 
 

@@ -147,7 +147,8 @@ class Interactome(Stage):
     @property
     def betas(self) -> list[float]:
         """The weights of the sweep."""
-        count = max(1, round(self.beta_last / self.beta_step))
+        # A hair more: 0.3 / 0.1 is less than three.
+        count = max(1, int(self.beta_last / self.beta_step + 1e-9))
         return [round(self.beta_step * (i + 1), 10) for i in range(count)]
 
     def keys(self, experiment: Experiment) -> list[str]:
@@ -353,11 +354,11 @@ def _measure_frequencies(
             0, pruned.costs + options["noise"] * random.normal(size=len(pruned.costs))
         )
         found = solve_pcst(pruned.edges, costs, beta * pruned.prizes, improve=False)
-        noisy[found.vertices] += 1 / runs
+        noisy[found.vertices] += 1
         prizes = beta * random.permutation(pruned.prizes)
         found = solve_pcst(pruned.edges, pruned.costs, prizes, improve=False)
-        shuffled[found.vertices] += 1 / runs
-    return {"frequency": noisy, "frequency_random": shuffled}
+        shuffled[found.vertices] += 1
+    return {"frequency": noisy / runs, "frequency_random": shuffled / runs}
 
 
 def _write_graph_tables(graph: "nx.Graph", urls: Mapping[str, str]) -> None:

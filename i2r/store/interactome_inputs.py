@@ -124,6 +124,11 @@ def prepare_interactome(options: Mapping[str, Any]) -> Pruned:  # noqa: PLR0915
         panel = read_panel(options["expression"], symbols)
         line = choose_line(panel, options["line"], url=options["expression"])
         tables.append(panel.dropped)
+        if options["logarithm"] and (panel.values < 0).any():
+            raise I2RError(
+                f"expression {options['expression']}: found {panel.values.min():g}, expected 0 or "
+                "more where 'logarithm' is set. Leave it out: the values are logarithms already."
+            )
         values = np.log2(1 + panel.values) if options["logarithm"] else panel.values
         compared = compare_line(values, line)
         expression = pd.DataFrame(dict(zip(_EXPRESSION, (panel.genes, *compared), strict=False)))

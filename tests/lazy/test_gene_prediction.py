@@ -62,6 +62,29 @@ def test_a_known_gene_is_judged_by_the_encoder_that_never_saw_it(correct: bool) 
     np.testing.assert_array_equal(found, rank_truth(scores, problem.link.truth))
 
 
+def test_what_is_said_of_a_query_does_not_depend_on_the_others() -> None:
+    random = np.random.default_rng(4)
+    problem = pose(random.standard_normal((GENES, DIMS)))
+    queries = Queries(list("abc"), ["G1", "", "NEW"], random.standard_normal((3, DIMS)))
+    together = answer(problem, queries).queries
+    turned = Queries(*(part[::-1] for part in queries))
+    for others in (turned, Queries(*(part[2:] for part in queries))):
+        found = answer(problem, others).queries
+        expected = together.set_index("query").loc[found["query"]].reset_index()
+        pd.testing.assert_frame_equal(found, expected)
+    assert together["in_set"].isna().tolist() == [False, True, True], "no rank, nothing to hold"
+
+
+def test_a_map_without_a_p_value_answers_nothing_and_says_why() -> None:
+    problem = pose(np.random.default_rng(5).standard_normal((GENES, DIMS)))
+    queries = Queries(["a"], [""], np.ones((1, DIMS)))
+    found = predict_genes(
+        problem, CONFIGURATIONS, queries, p_map=np.nan, seed=np.random.SeedSequence(0),
+        correct=False, level=0.9, alpha=1.0, draws=19, top=5,
+    ).queries  # fmt: skip
+    assert found["reason"].tolist() == ["the map was not compared with shuffled links"]
+
+
 def test_what_a_screen_does_not_call_is_not_answered() -> None:
     random = np.random.default_rng(3)
     problem = pose(random.standard_normal((GENES, DIMS)))

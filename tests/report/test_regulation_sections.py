@@ -2,6 +2,7 @@
 
 import re
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -13,6 +14,7 @@ from i2r.report.page import make_page
 from i2r.report.source import ReportSource
 from i2r.simulation.regulation import RegulationDesign, write_regulation
 from i2r.store.experiment import Experiment, open_experiment
+from i2r.store.tables import read_table_with_metadata, write_table
 
 EVIL = "<b>evil</b>"
 STAGES = ["genes", "map", "predict"]
@@ -68,6 +70,31 @@ def test_sections_show_what_the_tables_say(experiment: Experiment) -> None:
     answered = (experiment.table("predict-queries")["answer"] == "ranked").sum()
     assert f"Answered: {answered} of 16 queries" in content
     assert ("were answered, and the" in content) == (answered > 0)
+
+
+def test_what_labels_do_to_ranks_is_said(experiment: Experiment) -> None:
+    said = "p (shuffled) is of ranks among the genes without a label"
+    assert said not in make_page(ReportSource(experiment, STAGES)).content
+    url = experiment.table_url("map")
+    genes, metadata = read_table_with_metadata(url)
+    write_table(url, genes.assign(rank_unlabelled=genes["rank"]), metadata=metadata)
+    try:
+        assert said in make_page(ReportSource(experiment, STAGES)).content
+    finally:
+        write_table(url, genes, metadata=metadata)
+
+
+def test_sets_that_hold_no_known_gene_are_drawn(experiment: Experiment) -> None:
+    url = experiment.table_url("predict-queries")
+    queries, metadata = read_table_with_metadata(url)
+    unknown = queries.assign(rank_true=np.nan, in_set=pd.array([None] * 16, dtype="boolean"))
+    write_table(url, unknown, metadata=metadata)
+    try:
+        made = make_page(ReportSource(experiment, STAGES))
+        assert not made.problems
+        assert "The true gene is known" not in made.content
+    finally:
+        write_table(url, queries, metadata=metadata)
 
 
 def test_sections_are_silent_without_their_stages(experiment: Experiment) -> None:

@@ -88,8 +88,10 @@ def test_a_planted_link_is_found_end_to_end_and_a_shuffled_one_is_not(tmp_path: 
     assert score["p_permutation"] <= 0.01
     assert score["top_decile"] >= 0.3
     queries = found.table("predict-queries")
-    assert queries["in_set"].mean() >= 0.85
-    assert (queries["answer"] == "ranked").mean() > 0.5
+    answered = queries["answer"] == "ranked"
+    assert answered.mean() > 0.5
+    # Sets of what is not answered hold everything.
+    assert queries.loc[answered, "in_set"].mean() >= 0.85
     shuffled = run_side(tmp_path / "shuffled", RegulationDesign(linked=False))
     assert shuffled.table("map-scores")["p_permutation"].iloc[0] > 0.05
     assert (shuffled.table("predict-queries")["answer"] == "abstained").mean() >= 0.9

@@ -61,7 +61,7 @@ def test_the_planted_module_connects_its_targets(tmp_path: Path) -> None:
     assert nx.is_connected(graph)
     genes = experiment.table("interactome").set_index("gene")
     assert genes.index[genes["terminal"]].tolist() == ["M0", "M4"]
-    assert genes.loc["M0", "frequency"] == pytest.approx(1.0)
+    assert genes.loc["M0", "frequency"] == 1
     sweep = experiment.table("interactome-sweep")
     assert len(sweep) == 20
     assert sweep["chosen"].sum() == 1
@@ -236,6 +236,21 @@ def test_the_report_draws_the_network_offline(tmp_path: Path) -> None:
 
 
 # --------------------------------------------------------------------------------- bad input
+
+
+@pytest.mark.parametrize(
+    ("step", "last", "betas"),
+    [(0.1, 0.3, [0.1, 0.2, 0.3]), (0.35, 1.0, [0.35, 0.7]), (2.0, 1.0, [2.0])],
+)
+def test_the_sweep_ends_with_the_last_value(step: float, last: float, betas: list[float]) -> None:
+    assert Interactome(beta_step=step, beta_last=last).betas == betas
+
+
+def test_logarithms_are_not_taken_twice(tmp_path: Path) -> None:
+    options = write_tables(tmp_path) | {"logarithm": True}
+    stage = Interactome(**{k: v for k, v in options.items() if k != "stage"})
+    with pytest.raises(I2RError, match="expected 0 or more where 'logarithm' is set"):
+        prepare_interactome(stage.model_dump())
 
 
 def check_stage(**options: Any) -> list[str]:

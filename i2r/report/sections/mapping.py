@@ -13,6 +13,10 @@ from i2r.report.source import ReportSource, StageRecord
 TITLE = "From perturbations to genes"
 ORDER = 37
 MANY_HUBS = 2.0
+_LABELLED = (
+    " Embeddings were made with labels, which may come from the same perturbations: curves and "
+    "ranks may find those again, and p (shuffled) is of ranks among the genes without a label."
+)
 
 
 def draw(source: ReportSource) -> str | None:
@@ -64,9 +68,10 @@ def _draw_stage(source: ReportSource, stage: StageRecord) -> list[Markup]:
             "Dashed: chance. Bands: "
             "95 % interval over genes of the map, and range of 95 % of shuffled links. Methods "
             "whose "
-            "options were chosen on these very predictions, as published, are too good; see below.",
+            "options were chosen on these very predictions, as published, are too good; see below."
+            + (_LABELLED if "rank_unlabelled" in genes else ""),
         ),
-        _list_methods(scores),
+        _list_methods(scores, are_labelled="rank_unlabelled" in genes),
         _list_genes(genes),
     ]  # fmt: skip
 
@@ -76,7 +81,7 @@ def _judge(score: pd.Series, hubs: pd.DataFrame) -> Markup:
     p = float(score["p_permutation"])
     verdict = "Better than shuffled links" if p <= 0.05 else "No better than shuffled links"
     if np.isnan(p):
-        verdict = "No shuffled links were made, so nothing can be said"
+        verdict = "Not compared with shuffled links, so nothing can be said"
     return html.fill(
         "<p><b>{{ verdict }}</b>{% if p is not none %} (p = {{ p }}){% endif %}: of {{ n }} genes "
         "left out, {{ decile }} are among the best tenth of {{ candidates }} candidates (10 % by "
@@ -94,7 +99,7 @@ def _judge(score: pd.Series, hubs: pd.DataFrame) -> Markup:
     )  # fmt: skip
 
 
-def _list_methods(scores: pd.DataFrame) -> Markup:
+def _list_methods(scores: pd.DataFrame, *, are_labelled: bool) -> Markup:
     """List the methods with how their options were chosen."""
     columns = {
         "method": "method", "selection": "options", "median_rank": "median rank",
@@ -110,7 +115,7 @@ def _list_methods(scores: pd.DataFrame) -> Markup:
         f"{chance:.3f} is chance. AUC 20 and 50: sum of top-k accuracies over k + 1, as published. "
         "p (chance): binomial, of the best tenth; p (shuffled): of the log score, choice of "
         "options "
-        "included.",
+        "included" + (", and of ranks among the genes without a label." if are_labelled else "."),
         scores=("mean 1/rank", "best tenth", "log score", "low", "high", "AUC 20", "AUC 50"),
     )
 

@@ -56,7 +56,7 @@ def _count_answers(queries: pd.DataFrame, level: float) -> Markup:
         answered=int(answered.sum()), queries=len(queries),
         known=int(known.sum()), left_out=int(queries["left_out"].sum()),
         both=int((known & answered).sum()), level=html.percent(level),
-        held=html.percent(queries.loc[known & answered, "in_set"].mean()),
+        held=html.percent(queries.loc[known & answered, "in_set"].astype(float).mean()),
     )  # fmt: skip
 
 
