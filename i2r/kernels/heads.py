@@ -19,6 +19,9 @@ Indices = npt.NDArray[np.intp]
 RIDGE = 0.1
 """Share of the mean variance that is added to every variance; chosen on simulated screens."""
 
+MAX_MARGINS = 2**24
+"""Control nuclei times comparisons that are called at once: 64 MB."""
+
 
 class Blocks(NamedTuple):
     """The pieces that are held out whole: wells, or fields of wells.
@@ -163,11 +166,16 @@ def _call_fold(
     controls = np.flatnonzero(held & blocks.is_control & (counts > 0))
     pieces = [features[blocks.start[b] : blocks.start[b + 1]] for b in controls]
     empty = np.zeros((0, features.shape[1]), np.float32)
-    margins = np.concatenate([*pieces, empty]) @ directions.T - middle
+    nuclei = np.concatenate([*pieces, empty])
+    # Of all controls for all comparisons at once a screen of many plates has no memory.
+    at_once = max(1, MAX_MARGINS // max(1, len(nuclei)))
     ends = np.cumsum([0, *counts[controls]])
     of_control = dict(zip(controls.tolist(), pairwise(ends), strict=True))
     is_treated, is_other = kinds
     for number in range(len(directions)):
+        if number % at_once == 0:
+            now = slice(number, number + at_once)
+            margins = nuclei @ directions[now].T - middle[now]
         own = np.flatnonzero(is_treated[number] & held)
         others = np.flatnonzero(is_other[number] & held)
         if not np.isfinite(middle[number]) or not own.size or not others.size:
@@ -177,7 +185,7 @@ def _call_fold(
             for block in chosen.tolist():
                 if block in of_control:
                     first, last = of_control[block]
-                    margin = margins[first:last, number]
+                    margin = margins[first:last, number % at_once]
                 else:
                     rows = features[blocks.start[block] : blocks.start[block + 1]]
                     margin = rows @ directions[number] - middle[number]

@@ -1,8 +1,11 @@
 """Heads: the closed form is the discriminant of each fold fitted by itself."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
+from i2r.kernels import heads
 from i2r.kernels.classification import score_probabilities
 from i2r.kernels.heads import RIDGE, Blocks, score_heads
 
@@ -88,3 +91,32 @@ def test_controls_of_other_plates_are_left_out_and_a_lacking_class_is_no_score()
         np.isnan(empty.balanced_accuracy[0]).tolist() == [True, False]
         or np.isnan(empty.balanced_accuracy[0]).all()
     )
+
+
+def test_memory_does_not_grow_with_controls_times_comparisons(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    features, blocks, treated = make_nuclei()
+    treated = [*treated, *(np.array(pair) for pair in ((4, 8), (5, 9), (0, 1)))]
+    whole = score_heads(features, blocks, treated)
+    for most in (1, 100):
+        monkeypatch.setattr(heads, "MAX_MARGINS", most)
+        parts = score_heads(features, blocks, treated)
+        for one, other in zip(whole, parts, strict=True):
+            np.testing.assert_allclose(one, other, atol=1e-7)
+    monkeypatch.undo()
+    # 4,000 held-out control nuclei by 300 comparisons are 5 MB in one matrix.
+    n_blocks = 480
+    start = np.arange(n_blocks + 1) * 100
+    numbers = np.arange(n_blocks)
+    large = Blocks(start, np.zeros(n_blocks, np.intp), numbers % 2, numbers < 80)
+    nuclei = np.random.default_rng(0).standard_normal((start[-1], 4)).astype(np.float32)
+    pairs = [np.array([80 + n % 400, 80 + (n + 1) % 400]) for n in range(300)]
+    peaks = []
+    for most in (heads.MAX_MARGINS, 100_000):
+        monkeypatch.setattr(heads, "MAX_MARGINS", most)
+        tracemalloc.start()
+        score_heads(nuclei, large, pairs)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < peaks[0] - 3 * 2**20
