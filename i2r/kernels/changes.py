@@ -193,14 +193,16 @@ def _test_class(
         score, feature = _score_change(changes[number], (total - own) / n_others, freedom)
         found.statistic[number], found.feature[number] = score, screen.features[feature]
         found.change[number] = changes[number, feature]
-    null = np.empty(len(drawn.wells))
-    for draw, wells in enumerate(screen.controls[drawn.wells]):
+    null = []
+    for wells in screen.controls[drawn.wells]:
+        if covariance.count_left(tuple(wells.tolist())) < 2:
+            continue  # what is left has no spread to measure this one in
         whitening = covariance.whiten(tuple(wells.tolist()))
         shift = _shift_without(screen, wells)
         means = screen.means - shift[screen.plate_of[wells]].mean(axis=0)
         others = np.minimum(((means @ whitening) * scale) ** 2, STRONGEST**2).mean(axis=0)
         own = (screen.centred[wells] - shift[screen.plate_of[wells]]).mean(axis=0) @ whitening
-        null[draw], _ = _score_change(own, others, freedom - 1)
+        null.append(_score_change(own, others, freedom - 1)[0])
     found.p_value[members] = predict_tail(
         found.statistic[members], null, tail="exponential", n_independent=drawn.n_independent
     )
@@ -249,6 +251,11 @@ class _NullCovariance:
         self.controls, self.wells = screen.controls, screen.centred[screen.controls]
         if self.is_known:
             self.intensity = _shrink_intensity(self.wells)
+
+    def count_left(self, left_out: tuple[int, ...]) -> int:
+        """Count the sets that hold none of some wells, of the size that has fewest."""
+        gone = set(left_out)
+        return min(sum(not unit & gone for unit in units) for _, _, units in self.parts)
 
     def whiten(self, left_out: tuple[int, ...]) -> Floats:
         """Give the matrix that makes a set's mean profile white; shape (feature, feature)."""

@@ -98,3 +98,12 @@ def test_wrong_input_is_refused() -> None:
         compare_profiles(**screen)
     with pytest.raises(ValueError, match="one of each per well"):
         compare_profiles(**{**make_screen(0, sister=False), "plates": [1, 2]})
+
+
+def test_draws_that_leave_no_spread_behind_are_none() -> None:
+    """Of three control wells two are drawn: one is left, and one well has no variance."""
+    profiles = np.random.default_rng(0).standard_normal((5, 4))
+    found = compare_profiles(profiles, ["P1"] * 5, range(5), [0, 0, -1, -1, -1])
+    assert np.isnan(found.p_value).all()
+    assert found.n_draws.tolist() == [0]
+    assert np.isfinite(found.statistic).all(), "what moved most can be said"
