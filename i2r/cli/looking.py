@@ -41,8 +41,9 @@ def _complete_table(context: click.Context, _: click.Parameter, begun: str) -> l
 def status(experiment: str, as_json: bool) -> None:
     """Show for every stage of EXPERIMENT how many units are done, and what is left.
 
-    'Out of date' units were done with other options or inputs than the last run's; 'interrupted'
-    ones were running when a run was stopped. The next 'i2r run' does all of them.
+    'Out of date' units were done with other options or inputs than the last run's, or by an i2r
+    that computed them in another way; 'interrupted' ones were running when a run was stopped. The
+    next 'i2r run' does all of them.
 
     The last run left what it wants of every unit. Where a file that a stage reads, such as masks
     or weights, was changed since, all units are looked at, which takes a minute for a million.
@@ -188,7 +189,14 @@ def validate(experiment: str, against_source: bool, sample: int | None, as_json:
 @click.argument("experiment", type=click.Path())
 @click.argument("name", required=False, shell_complete=_complete_table)
 @click.option("--csv", "csv", metavar="FILE", help="Write the whole table to this CSV file.")
-@click.option("--rows", default=40, show_default=True, help="Rows to print; 0 for all.")
+@click.option(
+    "--rows",
+    type=click.IntRange(min=0),
+    metavar="N",
+    default=40,
+    show_default=True,
+    help="Rows to print; 0 for all.",
+)
 @yes_option("Replace FILE without asking.")
 def table(experiment: str, name: str | None, csv: str | None, rows: int, yes: bool) -> None:
     """Print the result table NAME of EXPERIMENT; without NAME, list the tables.

@@ -12,6 +12,7 @@ _WELLS = (
     r"(?P<row>[A-P])[ _-](?P<column>\d+)",
     r"(?P<well>r\d+c\d+)",
     r"(?P<well>[a-p]\d+)",
+    r"(?P<well>[A-Pa-p]\d+)",
 )
 # What may stand before a well: one that is spelled out first, as a plate "P7" may precede it.
 _BEFORE = ("[ _-]", ".*[ _-]", "")

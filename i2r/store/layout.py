@@ -5,6 +5,7 @@ import difflib
 import gzip
 import io
 import math
+import re
 import zlib
 from collections.abc import Iterable
 
@@ -165,7 +166,13 @@ def _check_rows(table: pd.DataFrame, url: str) -> pd.DataFrame:
             doses.append(float(dose) if dose else float("nan"))
         except ValueError:
             doses.append(float("nan"))
-            problems.append(f"{where}: dose {dose!r} is no number. Put units into the column name.")
+        if dose and not math.isfinite(doses[-1]):
+            advice = (
+                "Write decimals with a point, and nothing between thousands"
+                if re.fullmatch(r"[-+]?[\d.,' ]*,[\d.,' ]*", dose)
+                else "Put units into the column name"
+            )
+            problems.append(f"{where}: dose {dose!r} is no number. {advice}.")
     table["well"], table["role"], table["dose"] = wells, roles, doses
     twice = table[table.duplicated(["plate", "well"], keep=False)]
     for (plate, well), group in twice.groupby(["plate", "well"], sort=False):

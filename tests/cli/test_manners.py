@@ -212,3 +212,9 @@ def test_a_file_is_replaced_only_after_a_question(
 def test_help_keeps_paragraphs_apart() -> None:
     lines = [line.strip() for line in i2r("predict", "--help").splitlines()]
     assert lines[lines.index("Runs after: map, genes.") - 1] == ""
+
+
+def test_rows_are_counted_from_zero(cli: Cli, cropped: Path) -> None:
+    code, said = cli("table", cropped, "crop", "--rows", "-3")
+    assert code == 2, "pandas takes -3 as all but the last three"
+    assert "-3 is not in the range" in said

@@ -16,6 +16,7 @@ NAMINGS: dict[str, Callable[[Well, int, int], str]] = {
     "phenix": lambda w, f, c: f"r{w.row:02d}c{w.column:02d}f{f:02d}p01-ch{c + 1}sk1.tiff",
     "row and column": lambda w, f, c: f"ch{c}_f{f}_{w.row_name}-{w.column:02d}.png",
     "lower case": lambda w, f, c: f"scan_{w.name.lower()}_Field{f}_ch{c}.tif",
+    "mixed case": lambda w, f, c: f"{w.name.lower() if w.column % 2 else w.name}_s{f}_w{c}.TIFF",
     "plates": lambda w, f, c: f"plate {f}/{w.name}_{('dapi', 'gfp')[c]}.tif",
 }
 
