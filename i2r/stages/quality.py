@@ -43,19 +43,20 @@ class Quality(Stage):
         known = {c for plate in experiment.plates.values() for c in plate.channels}
         named = {**self.min_focus, **self.max_saturated, **self.max_background}
         problems = [
-            f"stage {self.title!r}: no channel {name!r}, found {', '.join(sorted(known))}."
+            f"stage {self.title!r}: no channel {name!r}, found {', '.join(sorted(known))}. Correct "
+            "the limits."
             for name in named
             if name not in known
         ]
         keys = set(experiment.well_keys)
         for item in self.exclude:
-            plate, well, field = (*item.split("/"), "", "")[:3]
-            key = f"{plate}/{well}"
-            fields = experiment.fields(key, []) if key in keys else []
-            if plate not in experiment.plates or (well and key not in keys):
-                problems.append(f"stage {self.title!r}: exclude {item!r}: no such plate or well.")
-            elif field and field not in fields:
-                problems.append(f"stage {self.title!r}: exclude {item!r}: no such field.")
+            key, _, field = item.rpartition("/")
+            is_field = key in keys and field in experiment.fields(key, [])
+            if item not in experiment.plates and item not in keys and not is_field:
+                problems.append(
+                    f"stage {self.title!r}: exclude {item!r}: no such plate, well or field, "
+                    "expected PLATE, PLATE/B03 or PLATE/B03/2. Correct it, or leave it out."
+                )
         return problems
 
     def build(self, experiment: Experiment, key: str) -> Delayed:

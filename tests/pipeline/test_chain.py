@@ -422,6 +422,8 @@ def test_what_is_wrong_with_the_whole_is_said_before_anything_is_written(
         ({"convert": {"channels": {"GFP": "ER"}}}, "'GFP'"),
         ({"convert": {"source": "/nowhere/at/all.csv"}}, "/nowhere/at/all.csv"),
         ({"quality": {"exclude": ["P1/Z01"]}}, "exclude 'P1/Z01'"),
+        ({"quality": {"exclude": ["P1/"]}}, "exclude 'P1/'"),
+        ({"quality": {"exclude": ["P1/A01/1/7"]}}, "exclude 'P1/A01/1/7'"),
         ({"quality": {"min_focus": {"ER": 1.0}}}, "no channel 'ER'"),
     ):
         stages = [{**s, **changes.get(s["stage"], {})} for s in content["stages"]]
