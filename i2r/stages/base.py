@@ -112,6 +112,18 @@ class Stage(BaseModel):
             if self.needs and not self.needed(verb)
         ]
 
+    def list_missing_channels(
+        self, experiment: Experiment, channels: Sequence[str], *, option: str = "channels"
+    ) -> list[str]:
+        """Say which plates lack which of these channels, one line each."""
+        return [
+            f"stage {self.title!r}: plate {plate.name!r} has no channel {channel!r}, found "
+            f"{', '.join(plate.channels)}. Set {option!r}."
+            for plate in experiment.plates.values()
+            for channel in channels
+            if channel not in plate.channels
+        ]
+
     @property
     def wanted(self) -> Mapping[str, bool]:
         """Verbs whose output this configuration reads; True where it can't do without."""

@@ -46,13 +46,7 @@ class Features(Stage):
 
     def check(self, experiment: Experiment) -> list[str]:
         """Refuse channels that are not there, and needs that leave out nuclei or crops."""
-        problems = [
-            f"stage {self.title!r}: plate {plate.name!r} has no channel {channel!r}, found "
-            f"{', '.join(plate.channels)}. Set 'channels'."
-            for plate in experiment.plates.values()
-            for channel in self.channels
-            if channel not in plate.channels
-        ]
+        problems = self.list_missing_channels(experiment, self.channels)
         return problems + self.list_lacking("segment", "crop")
 
     def build(self, experiment: Experiment, key: str) -> Delayed:

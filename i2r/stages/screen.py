@@ -138,13 +138,8 @@ class Screen(Stage):
     def check(self, experiment: Experiment) -> list[str]:
         """Refuse what is not there, and layouts with too few controls."""
         where = f"stage {self.title!r}"
-        problems = [
-            f"{where}: plate {plate.name!r} has no channel {channel!r}, found "
-            f"{', '.join(plate.channels)}. Set 'channels'."
-            for plate in experiment.plates.values()
-            for channel in self.channels
-            if self.method != "fast" and channel not in plate.channels
-        ]
+        seen = self.channels if self.method != "fast" else ()
+        problems = self.list_missing_channels(experiment, seen)
         if self.method == "published":
             problems += self.list_lacking("segment", "crop")
             if self.weights and not files.exists(self.weights):

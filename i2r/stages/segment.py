@@ -95,12 +95,7 @@ class Segment(Stage):
 
     def check(self, experiment: Experiment) -> list[str]:
         """Refuse a channel that no plate has, an import without masks, and unusable weights."""
-        problems = [
-            f"stage {self.title!r}: plate {plate.name!r} has no channel {self.channel!r}, found "
-            f"{', '.join(plate.channels)}. Set 'channel'."
-            for plate in experiment.plates.values()
-            if self.channel not in plate.channels
-        ]
+        problems = self.list_missing_channels(experiment, [self.channel], option="channel")
         if self.method == "import":
             if self.masks is None:
                 problems.append(f"stage {self.title!r}: method 'import' needs 'masks', a folder.")
