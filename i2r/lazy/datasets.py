@@ -1,6 +1,6 @@
 """The nuclei of many wells in one pool, read once for all trainings of a worker."""
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
@@ -66,6 +66,11 @@ class Dataset(NamedTuple):
     def n_bytes(self) -> int:
         """The memory that images take."""
         return self.pool.n_bytes
+
+    def name_fields(self, wells: Sequence[str]) -> np.ndarray:
+        """Name the field of every nucleus, ``P1/B03/2``, from the keys of the plan's wells."""
+        keys = np.array(wells, dtype=np.str_)[self.wells]
+        return np.char.add(np.char.add(keys, "/"), self.names.astype(np.str_))
 
 
 def open_dataset(plan: Hashable, read: Read, *, device: str) -> Dataset:

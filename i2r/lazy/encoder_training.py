@@ -1,6 +1,6 @@
 """One training of an encoder over many classes, with what its held-out nuclei say of it."""
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,7 +19,8 @@ from i2r.kernels.folds import (
     split_parts,
     validate_fields,
 )
-from i2r.lazy.datasets import Dataset, Read, open_dataset
+from i2r.lazy.datasets import Dataset, open_dataset
+from i2r.lazy.encoders import Files, fit_encoder
 
 # Control nuclei whose intensities set the range: enough for its percentiles.
 N_SCALED = 4096
@@ -63,25 +64,6 @@ class TrainPlan(NamedTuple):
     settings: Mapping[str, Any]
     training: Mapping[str, Any]
     n_surest: int
-
-
-class Files(NamedTuple):
-    """How a training reads and writes; each is called with nothing but the data.
-
-    Attributes
-    ----------
-    read
-        Reads the nuclei.
-    load_weights
-        Gives the bytes of the weights to start from, or None.
-    load, save
-        Give the last checkpoint or None, and keep one.
-    """
-
-    read: Read
-    load_weights: Callable[[], bytes | None]
-    load: Callable[[], bytes | None]
-    save: Callable[[bytes], None]
 
 
 class Trained(NamedTuple):
@@ -134,8 +116,7 @@ def _train(
     import torch
 
     from i2r.models.evaluation import evaluate_encoder
-    from i2r.models.training import EncoderTraining, Parts, train_encoder
-    from i2r.models.weights import decode_state, encode_encoder
+    from i2r.models.weights import encode_encoder
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     data = open_dataset(plan.pool, files.read, device=device)
@@ -148,25 +129,18 @@ def _train(
             "view 'binary-nucleus': most corners of crops are not 0, expected the background "
             "masked. Cut crops with 'mask: true', or leave this view out."
         )
-    weights = files.load_weights()
     rows = {name: np.flatnonzero(parts == name) for name in (TRAIN, VALIDATION, TEST)}
-    try:
-        trained = train_encoder(
-            data.pool,
-            labels,
-            Parts(rows[TRAIN], rows[VALIDATION]),
-            settings=settings,
-            training=EncoderTraining(**plan.training),
-            seed=seed,
-            device=device,
-            pretrained=None if weights is None else decode_state(weights),
-            checkpoint=files.load(),
-            save=files.save,
-        )
-    except (ValueError, FloatingPointError) as error:
-        raise I2RError(
-            f"{error}. Look at the classes and their nuclei, or lower 'learning_rate'."
-        ) from error
+    trained = fit_encoder(
+        data,
+        labels,
+        parts,
+        settings=settings,
+        training=plan.training,
+        files=files,
+        seed=seed,
+        device=device,
+        hint="Look at the classes and their nuclei, or lower 'learning_rate'.",
+    )
     found = {
         name: evaluate_encoder(trained.encoder, data.pool, chosen, labels).probabilities
         for name, chosen in rows.items()
@@ -216,7 +190,7 @@ def _split(
     of_well = np.array([numbers.get(label, -1) for label in plan.labels], dtype=np.int64)
     labels = of_well[data.wells]
     used = np.flatnonzero(labels >= 0)
-    fields = np.char.add(np.char.add(np.array(plan.wells), "/")[data.wells], data.names)
+    fields = data.name_fields(plan.wells)
     if plan.group == "field":
         members, of_nucleus = np.unique(fields[used], return_inverse=True)
         first = np.zeros(members.size, dtype=np.intp)
@@ -231,7 +205,7 @@ def _split(
         raise I2RError(
             f"classes without nuclei: {', '.join(absent) or 'none'}; {np.unique(groups).size} "
             f"group(s) to hold out by {plan.group}, expected nuclei in every class and two groups. "
-            "Name other 'classes' or another 'group'."
+            "Name other 'classes' or another 'split_by'."
         )
     parts = np.full(labels.size, "", dtype="<U10")
     parts[used] = split_parts(

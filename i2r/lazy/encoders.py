@@ -1,13 +1,95 @@
-"""The nuclei of one well embedded."""
+"""Encoders: one trained on nuclei of many wells, and the nuclei of one well embedded."""
 
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from dask import delayed
 from dask.delayed import Delayed
 
 from i2r.errors import I2RError
-from i2r.lazy.datasets import Arrays, make_pool
+from i2r.kernels.folds import TRAIN, VALIDATION
+from i2r.lazy.datasets import Arrays, Dataset, Read, make_pool
+
+if TYPE_CHECKING:
+    from i2r.models.ensemble import EncoderSettings
+    from i2r.models.training import TrainedEncoder
+
+
+class Files(NamedTuple):
+    """How a training reads and writes; each is called with nothing but the data.
+
+    Attributes
+    ----------
+    read
+        Reads the nuclei.
+    load_weights
+        Gives the bytes of the weights to start from, or None.
+    load, save
+        Give the last checkpoint or None, and keep one.
+    """
+
+    read: Read
+    load_weights: Callable[[], bytes | None]
+    load: Callable[[], bytes | None]
+    save: Callable[[bytes], None]
+
+
+def fit_encoder(
+    data: Dataset,
+    labels: np.ndarray,
+    parts: np.ndarray,
+    *,
+    settings: "EncoderSettings",
+    training: Mapping[str, Any],
+    files: Files,
+    seed: np.random.SeedSequence,
+    device: str,
+    hint: str,
+) -> "TrainedEncoder":
+    """Train an encoder on one part of the nuclei and choose its epoch on another; on a worker.
+
+    Parameters
+    ----------
+    data
+        The nuclei.
+    labels, parts
+        Shape (nucleus,): class, and part of the split (`i2r.kernels.folds`).
+    settings, training
+        The encoder, and fields of `i2r.models.training.EncoderTraining`.
+    files
+        Where weights and checkpoints come from, and where these go.
+    seed
+        Of this training.
+    device
+        Where the network runs.
+    hint
+        What to look at where it can't be trained.
+
+    Raises
+    ------
+    I2RError
+        If weights do not fit, a part lacks nuclei, or the training diverged.
+    """
+    from i2r.models.training import EncoderTraining, Parts, train_encoder
+    from i2r.models.weights import decode_state
+
+    weights = files.load_weights()
+    try:
+        return train_encoder(
+            data.pool,
+            labels,
+            Parts(np.flatnonzero(parts == TRAIN), np.flatnonzero(parts == VALIDATION)),
+            settings=settings,
+            training=EncoderTraining(**training),
+            seed=seed,
+            device=device,
+            pretrained=None if weights is None else decode_state(weights),
+            checkpoint=files.load(),
+            save=files.save,
+        )
+    except (ValueError, FloatingPointError) as error:
+        raise I2RError(f"{error}. {hint}") from error
 
 
 def embed_nuclei(encoder: Delayed, arrays: Delayed, *, where: str) -> Delayed:

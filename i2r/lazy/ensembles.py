@@ -14,9 +14,9 @@ from dask.delayed import Delayed
 
 from i2r.errors import I2RError
 from i2r.kernels.classification import score_probabilities
-from i2r.kernels.folds import TRAIN, VALIDATION, split_rest, validate_fields
+from i2r.kernels.folds import split_rest, validate_fields
 from i2r.lazy.datasets import Dataset, open_dataset
-from i2r.lazy.encoder_training import Files
+from i2r.lazy.encoders import Files, fit_encoder
 
 # Fields of `i2r.models.ensemble.EncoderSettings`: 512 + 512 features to an embedding of 512, each
 # nucleus stretched to 8 bit.
@@ -90,8 +90,6 @@ def _train_and_score(
 
     from i2r.models.ensemble import EncoderSettings
     from i2r.models.evaluation import evaluate_encoder
-    from i2r.models.training import EncoderTraining, Parts, train_encoder
-    from i2r.models.weights import decode_state
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     data = open_dataset(plan.pool, files.read, device=device)
@@ -112,25 +110,19 @@ def _train_and_score(
         lacking = {**dict.fromkeys(names, np.nan), **numbers, "n_epochs": 0, "best_epoch": 0}
         return {**lacking, "note": "a fold has no nuclei of one kind", "calls": []}
     parts = split_rest(groups, is_treated, is_test, seed=seed)
-    parts = validate_fields(parts, is_treated, _name_fields(plan, data), seed=seed)
+    parts = validate_fields(parts, is_treated, data.name_fields(plan.wells), seed=seed)
     labels = is_treated.astype(np.int64)
-    weights = files.load_weights()
-    settings = EncoderSettings.from_plain({**PUBLISHED_NETWORK, **plan.settings})
-    try:
-        trained = train_encoder(
-            data.pool,
-            labels,
-            Parts(np.flatnonzero(parts == TRAIN), np.flatnonzero(parts == VALIDATION)),
-            settings=settings,
-            training=EncoderTraining(**PUBLISHED_TRAINING, max_epochs=plan.max_epochs),
-            seed=seed,
-            device=device,
-            pretrained=None if weights is None else decode_state(weights),
-            checkpoint=files.load(),
-            save=files.save,
-        )
-    except (ValueError, FloatingPointError) as error:
-        raise I2RError(f"{error}. Look at the nuclei of the condition and its controls.") from error
+    trained = fit_encoder(
+        data,
+        labels,
+        parts,
+        settings=EncoderSettings.from_plain({**PUBLISHED_NETWORK, **plan.settings}),
+        training={**PUBLISHED_TRAINING, "max_epochs": plan.max_epochs},
+        files=files,
+        seed=seed,
+        device=device,
+        hint="Look at the nuclei of the condition and its controls.",
+    )
     rows = np.flatnonzero(is_test)
     probability = evaluate_encoder(trained.encoder, data.pool, rows, labels).probabilities[:, 1]
     score = score_probabilities(is_treated[rows], probability)
@@ -147,15 +139,9 @@ def _train_and_score(
     }
 
 
-def _name_fields(plan: EnsemblePlan, data: Dataset) -> np.ndarray:
-    """Name the field of every nucleus, ``P1/B03/2``."""
-    wells = np.array(plan.wells, dtype=np.str_)[data.wells]
-    return np.char.add(np.char.add(wells, "/"), data.names.astype(np.str_))
-
-
 def _find_held_out(plan: EnsemblePlan, data: Dataset) -> tuple[np.ndarray, np.ndarray]:
     """Name what every nucleus is held out with, and say which are held out."""
-    names = _name_fields(plan, data) if plan.by_field else np.array(plan.wells)[data.wells]
+    names = data.name_fields(plan.wells) if plan.by_field else np.array(plan.wells)[data.wells]
     tested = [name for name, fold in plan.folds if fold == plan.fold]
     return names, np.isin(names, tested)
 

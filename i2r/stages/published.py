@@ -1,6 +1,5 @@
 """How the screen trains the published network for one condition and fold."""
 
-from functools import partial
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
@@ -8,15 +7,12 @@ from dask import delayed
 from dask.delayed import Delayed
 
 from i2r.lazy.contrasts import Contrast
-from i2r.lazy.encoder_training import Files
 from i2r.lazy.ensembles import EnsemblePlan, score_ensemble
 from i2r.stages.base import seed_sequence
 from i2r.stages.comparisons import choose_wells
-from i2r.stages.starts import find_weights
-from i2r.store.encoders import read_optional, write_checkpoint
+from i2r.stages.starts import bind_files, find_weights
 from i2r.store.experiment import Experiment
-from i2r.store.pools import Window, count_crops, plan_pool, read_pool
-from i2r.store.pretrained import read_weights
+from i2r.store.pools import Window, count_crops, plan_pool
 from i2r.store.regions import RegionView
 from i2r.store.scores import write_scores
 
@@ -84,12 +80,7 @@ def build_published(
     checkpoint = f"{url}.{stamp}.checkpoint"
     scored = score_ensemble(
         plan,
-        Files(
-            read=read_pool,
-            load_weights=partial(read_weights, weights),
-            load=partial(read_optional, checkpoint),
-            save=partial(write_checkpoint, checkpoint),
-        ),
+        bind_files(weights, checkpoint),
         seed=seed_sequence(screen.seed, screen.title, key),
     )
     return delayed(write_scores)(

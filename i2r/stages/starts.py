@@ -1,12 +1,16 @@
 """What networks start from: weights that are named, ImageNet's, or an encoder that exists."""
 
+from functools import partial
 from typing import Any
 
 import pandas as pd
 
 from i2r.errors import InputError
+from i2r.lazy.encoders import Files
 from i2r.store import files, tables
-from i2r.store.pretrained import fetch_imagenet
+from i2r.store.encoders import read_optional, write_checkpoint
+from i2r.store.pools import read_pool
+from i2r.store.pretrained import fetch_imagenet, read_weights
 
 
 def find_weights(given: str | None, *, imagenet: bool) -> str | None:
@@ -23,6 +27,16 @@ def explain_start(title: str, given: str | None, *, imagenet: bool) -> list[str]
         f"stage {title!r}: {why}, so ResNets start from random ones; the published start from "
         "ImageNet's."
     ]
+
+
+def bind_files(weights: str | None, checkpoint: str) -> Files:
+    """Say what a training reads and writes: nuclei, what it starts from, and its checkpoint."""
+    return Files(
+        read=read_pool,
+        load_weights=partial(read_weights, weights),
+        load=partial(read_optional, checkpoint),
+        save=partial(write_checkpoint, checkpoint),
+    )
 
 
 def import_encoder(

@@ -1,7 +1,6 @@
 """Train encoders that tell the impactful perturbations apart."""
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -11,22 +10,19 @@ from dask.delayed import Delayed
 from pydantic import Field, field_validator
 
 from i2r.errors import I2RError
-from i2r.lazy.encoder_training import Files, TrainPlan, train_unit
+from i2r.lazy.encoder_training import TrainPlan, train_unit
 from i2r.stages.base import Group, Stage, seed_sequence
-from i2r.stages.starts import explain_start, find_weights, import_encoder
+from i2r.stages.starts import bind_files, explain_start, find_weights, import_encoder
 from i2r.store import files
 from i2r.store.encoders import (
     TABLES,
     merge_tables_there,
-    read_optional,
     skip_unit,
-    write_checkpoint,
     write_trained,
 )
 from i2r.store.experiment import Experiment
 from i2r.store.nuclei import CONTROL, list_classes, name_classes
-from i2r.store.pools import PoolPlan, Window, count_crops, plan_pool, read_pool
-from i2r.store.pretrained import read_weights
+from i2r.store.pools import PoolPlan, Window, count_crops, plan_pool
 from i2r.store.regions import RegionView
 
 Architecture = Literal["small", "resnet18"]
@@ -137,13 +133,7 @@ class Train(Stage):
     def check(self, experiment: Experiment) -> list[str]:
         """Refuse channels and classes that are not there, and weights that are none."""
         problems = self.list_lacking("segment", "crop")
-        problems += [
-            f"stage {self.title!r}: plate {plate.name!r} has no channel {channel!r}, found "
-            f"{', '.join(plate.channels)}. Set 'channels'."
-            for plate in experiment.plates.values()
-            for channel in self.channels
-            if channel not in plate.channels
-        ]
+        problems += self.list_missing_channels(experiment, self.channels)
         if self.method == "import" and not self.weights:
             problems.append(f"stage {self.title!r}: no encoder to import. Name it in 'weights'.")
         if self.weights:
@@ -263,12 +253,7 @@ class Train(Stage):
         weights = self._find_weights()
         trained = train_unit(
             plan,
-            Files(
-                read=read_pool,
-                load_weights=partial(read_weights, weights),
-                load=partial(read_optional, checkpoint),
-                save=partial(write_checkpoint, checkpoint),
-            ),
+            bind_files(weights, checkpoint),
             split_seed=seed_sequence(self.seed, self.title, "folds"),
             seed=seed_sequence(self.seed, self.title, key),
         )

@@ -196,7 +196,7 @@ def test_held_out_nuclei_have_no_influence_on_the_weights(
         return trained
 
     monkeypatch.setattr(training, "train_encoder", keep)
-    import i2r.stages.published as stage
+    import i2r.stages.starts as stage
 
     read = stage.read_pool
     for blackened in (set(), tested, set(contrast.keys) - tested):
