@@ -184,7 +184,7 @@ def gather_prizes(net: Network, tree: Tree, least: float) -> float:
         if tree.label[v] < 0:
             highest = max(highest, net.prizes[v])
         else:
-            _spread(net, tree, heap, v, 0.0, done, gain, came, came_edge)
+            _spread(net, tree, heap, v, 0.0, done, came, came_edge)
     while heap.size[0]:
         v = 0 + heap.item[0]  # of 64 bit
         distance = heap.key[v]
@@ -196,7 +196,7 @@ def gather_prizes(net: Network, tree: Tree, least: float) -> float:
         gain[v] = gain[came[v]] + net.prizes[v] - net.costs[came_edge[v]]
         if gain[v] > most:
             most, end = gain[v], v
-        _spread(net, tree, heap, v, distance, done, gain, came, came_edge)
+        _spread(net, tree, heap, v, distance, done, came, came_edge)
     if end < 0:
         return 0.0
     while tree.label[end] < 0:
@@ -216,7 +216,6 @@ def _spread(
     v: int,
     distance: float,
     done: npt.NDArray[np.bool_],
-    gain: npt.NDArray[np.float64],
     came: npt.NDArray[np.int32],
     came_edge: npt.NDArray[np.int64],
 ) -> None:

@@ -220,7 +220,7 @@ def _measure_reproducibility(
     rows = []
     for index, name in enumerate(profiles.classes):
         own = np.flatnonzero(treated & (names == name))
-        if not (treated & (names == name)).any():
+        if not len(own):
             continue
         row: dict[str, Any] = {"class": name, "n_wells": len(own)}
         for kind, compared in (

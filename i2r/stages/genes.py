@@ -189,7 +189,6 @@ class Genes(Stage):
             wells=wells,
             seed=int(key.removeprefix("seed-")),
             urls={name: experiment.part_url(self.title + name, key) for name in PARTS},
-            pure=False,
         )
 
     def finish(self, experiment: Experiment, keys: Sequence[str]) -> Delayed:
@@ -202,7 +201,6 @@ class Genes(Stage):
             number=self.clusters,
             gene_sets=list(self.gene_sets),
             urls={name: experiment.table_url(self.title + name) for name in TABLES},
-            pure=False,
         )
 
     def peak_bytes(self, experiment: Experiment, key: str) -> int:

@@ -50,13 +50,7 @@ class Illuminate(Stage):
 
     def check(self, experiment: Experiment) -> list[str]:
         """Refuse channels that no plate has, and functions that are not there or do not fit."""
-        problems = [
-            f"stage {self.title!r}: plate {plate.name!r} has no channel {channel!r}, found "
-            f"{', '.join(plate.channels)}. Set 'channels'."
-            for plate in experiment.plates.values()
-            for channel in self.channels
-            if channel not in plate.channels
-        ]
+        problems = self.list_missing_channels(experiment, self.channels)
         if self.method == "median" or problems:
             return problems
         if self.method == "import" and "{channel}" not in self.functions:
@@ -146,7 +140,7 @@ class Illuminate(Stage):
         images = [
             plate.images(well, fields=fields, channels=[index])[:, 0]
             for well in plate.wells
-            if experiment.ledger.result(self.needs[0], f"{name}/{well}") is not None
+            if any(experiment.ledger.result(s, f"{name}/{well}") is not None for s in self.needs)
             and (fields := experiment.fields(f"{name}/{well}", self.needs))
         ]
         estimate = estimate_function(images, shape=shape, smooth=self.smooth)

@@ -20,6 +20,7 @@ from i2r.stages.base import find_stage
 from i2r.stages.crop import Crop
 from i2r.stages.embed import Embed, digest_file, open_encoder
 from i2r.stages.features import Features
+from i2r.stages.map import Map
 from i2r.stages.segment import Segment
 from i2r.store import files, tables
 from i2r.store.arrays import read_array
@@ -59,12 +60,13 @@ def open_chain(experiment: Experiment, map_stage: str, *, has_masks: bool) -> Ch
     verbs = {stage.title: stage.stage for stage in listed}
     stages = {stage.title: stage.with_needs(stage.needs, verbs) for stage in listed}
     learned = stages[map_stage]
-    if learned.model_dump()["signatures"]:
+    assert isinstance(learned, Map)
+    if learned.signatures:
         raise InputError(
             f"stage {map_stage!r} learned from a table, so images can't be turned into what it "
             "knows. Set 'queries', or map from a stage 'embed' or 'features'."
         )
-    profile = stages[learned.needed(learned.model_dump()["profiles"])]
+    profile = stages[learned.needed(learned.profiles)]
     segment, crop = stages[profile.needed("segment")], stages[profile.needed("crop")]
     assert isinstance(segment, Segment)
     assert isinstance(crop, Crop)

@@ -36,7 +36,7 @@ class Report(Stage):
         """Draw the report of the stages that this one needs."""
         return delayed(write_report)(
             experiment.url, list(self.needs), heading=self.heading,
-            gallery_nuclei=self.gallery_nuclei, pure=False,
+            gallery_nuclei=self.gallery_nuclei,
         )  # fmt: skip
 
     def peak_bytes(self, experiment: Experiment, key: str) -> int:

@@ -53,7 +53,7 @@ def open_crops(experiment: "Experiment", name: str) -> "xarray.Dataset":
         document = json.loads(files.read_bytes(f"{url}/zarr.json"))
         channels = tuple(document["attributes"].get("channels", ()))
         kinds[document["data_type"], channels, *document["shape"][1:]] = key
-        blocks.append(read_lazily(url, tuple(document["shape"]), document["data_type"]))
+        blocks.append(open_lazily(url, tuple(document["shape"]), document["data_type"]))
         described.append(describe_nuclei(experiment, name, key))
     if not blocks:
         raise InputError(f"{experiment.url}: no crops {name!r}. See what 'i2r status' lists.")
@@ -72,7 +72,7 @@ def open_crops(experiment: "Experiment", name: str) -> "xarray.Dataset":
     )
 
 
-def read_lazily(url: str, shape: tuple[int, ...], dtype: Any) -> da.Array:
+def open_lazily(url: str, shape: tuple[int, ...], dtype: Any) -> da.Array:
     """Open an array of known shape as one dask chunk."""
     from dask import delayed
 

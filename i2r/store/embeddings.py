@@ -10,7 +10,7 @@ import xarray
 
 from i2r.errors import InputError
 from i2r.store import files, tables
-from i2r.store.crops import describe_nuclei, read_lazily
+from i2r.store.crops import describe_nuclei, open_lazily
 
 if TYPE_CHECKING:
     from i2r.store.experiment import Experiment
@@ -55,7 +55,7 @@ def open_embeddings(experiment: "Experiment", name: str, *, encoder: str = "") -
             f"{experiment.url}: embeddings {name!r} have {sorted(widths)} dimensions in different "
             "wells, expected one number. Run the stage again."
         )
-    blocks = [read_lazily(w.url, (w.n_nuclei, w.n_dims), np.float32) for w in wells]
+    blocks = [open_lazily(w.url, (w.n_nuclei, w.n_dims), np.float32) for w in wells]
     described = tables.concatenate([_describe_nuclei(experiment, well) for well in wells])
     return xarray.Dataset(
         {"embedding": (("nucleus", "dim"), da.concatenate(blocks))},

@@ -13,7 +13,7 @@ import pandas as pd
 from i2r.errors import InputError
 from i2r.store import files
 from i2r.store.arrays import read_array
-from i2r.store.crops import read_lazily as open_crops
+from i2r.store.crops import open_lazily
 from i2r.store.illumination import correct_image, find_functions, read_functions
 from i2r.types import parse_well, unit_key
 
@@ -162,7 +162,7 @@ class Plate:
         if result is None:
             raise InputError(f"{key}: no crops {name!r}. See what 'i2r status' lists.")
         document = json.loads(files.read_bytes(f"{url}/zarr.json"))
-        return open_crops(url, tuple(document["shape"]), document["data_type"])
+        return open_lazily(url, tuple(document["shape"]), document["data_type"])
 
 
 def read_lazily(

@@ -98,7 +98,7 @@ def _check_field(
     yield from check_array(f"{url}/0", plate.shape, str(plate.dtype))
     for stage in segmented:
         if experiment.ledger.result(stage, key) is not None and field in experiment.fields(
-            key, _needed_by(experiment, stage)
+            key, _stages_that_exclude(experiment)
         ):
             yield from check_array(f"{url}/labels/{stage}/0", plate.shape[1:], None)
 
@@ -161,8 +161,8 @@ def _stages_with(experiment: Experiment, what: str) -> list[str]:
     return sorted({e.stage for e in experiment.ledger.entries() if e.result.get("wrote") == what})
 
 
-def _needed_by(experiment: Experiment, stage: str) -> list[str]:
-    """List the stages whose exclusions a stage obeyed: all that exclude fields."""
+def _stages_that_exclude(experiment: Experiment) -> list[str]:
+    """List the stages that exclude fields, each of which any other may have obeyed."""
     return sorted({e.stage for e in experiment.ledger.entries() if "excluded" in e.result})
 
 
