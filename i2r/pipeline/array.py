@@ -26,6 +26,7 @@ from i2r.pipeline.run import (
 from i2r.pipeline.spec import Pipeline, parse_pipeline
 from i2r.pipeline.states import fold_ledger
 from i2r.pipeline.units import UnitGraph
+from i2r.stages.base import FINISH, WHOLE
 from i2r.store import files
 from i2r.store.experiment import Experiment, open_experiment
 from i2r.store.ledger import LedgerWriter, next_slice_number
@@ -65,12 +66,13 @@ def place_units(graph: UnitGraph, n_slices: int) -> dict[str, Place]:
     for stage in graph.stages:
         of_stage = latest[stage.title] = defaultdict(int)
         for key in graph.units[stage.title]:
-            if key == "*":
+            if key == FINISH:
                 continue
             number = numbers.setdefault(key, len(numbers)) % n_slices
             wave = 1
             for name in stage.needs:
-                same = places.get(f"{name}:{key}")
+                # Of two stages of one unit each, the later one reads the other's tables.
+                same = places.get(f"{name}:{key}") if key != WHOLE else None
                 if same is not None:
                     wave = max(wave, same.wave)
                 elif latest[name]:
@@ -79,7 +81,7 @@ def place_units(graph: UnitGraph, n_slices: int) -> dict[str, Place]:
             of_stage[number] = max(of_stage[number], wave)
         if stage.has_finish():
             wave = _wave_after(of_stage, 0) if of_stage else 1
-            places[f"{stage.title}:*"] = Place(wave, 0)
+            places[f"{stage.title}:{FINISH}"] = Place(wave, 0)
             of_stage[0] = max(of_stage[0], wave)
     return places
 

@@ -12,7 +12,16 @@ from i2r.pipeline.units import UnitGraph
 from i2r.store.experiment import open_experiment
 from i2r.testing import PlateFiles, digest_experiment
 from tests.conftest import run_here, short_pipeline
-from tests.pipeline.stubs import Finishing, Pairs, Source, Stub, Whole, chain, count_attempts
+from tests.pipeline.stubs import (
+    Finishing,
+    Merged,
+    Pairs,
+    Source,
+    Stub,
+    Whole,
+    chain,
+    count_attempts,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -66,6 +75,17 @@ def test_no_slice_waits_for_another_one_of_its_wave(tmp_path: Path) -> None:
     # A well's units stay together, so the images are read once the slice has them in memory.
     assert places["source:P1/A02"] == places["stub:P1/A02"] == places["finishing:P1/A02"]
     assert {place.wave for place in place_units(graph, 1).values()} == {1}
+
+
+@pytest.mark.parametrize("n_slices", [3, 4])
+def test_the_whole_waits_for_the_tables_of_another_whole(n_slices: int, tmp_path: Path) -> None:
+    """A report of what 'predict' found, whose table its last unit makes, in another slice."""
+    pipeline = chain(tmp_path / "log", Merged, Whole)
+    places = place_units(
+        UnitGraph(pipeline, prepare_experiment(pipeline, tmp_path / "e")), n_slices
+    )
+    last, whole = places["merged:*"], places["whole:experiment"]
+    assert whole.wave == last.wave + (whole.slice != last.slice)
 
 
 def prepare_experiment(pipeline: object, url: Path) -> object:
