@@ -34,7 +34,8 @@ class Interactions(NamedTuple):
     costs : (m,) float64
         1 less the confidence; the lowest of a pair's.
     dropped
-        One row for what was left out: symbol, reason.
+        One row for what was left out: symbol, reason. A pair that is listed again with the cost it
+        has is not.
     n_rows
         Rows of the file.
     """
@@ -81,34 +82,38 @@ def read_interactions(url: str, symbols: Mapping[str, str] | None = None) -> Int
             f"interactions {url} row {row + 2}: {first} - {second} has the cost "
             f"{table['cost'].iloc[row]}, expected 0 or more. Correct it, or drop the row."
         )
-    ends = table[["first", "second"]].apply(lambda names: names.astype(str).str.strip().str.upper())
-    translated = ends.map(lambda name: translate(name, symbols))
-    unknown = (translated == "").to_numpy()
-    names = sorted(set(ends.to_numpy()[unknown]))
-    dropped = [(name, "no symbol") for name in names]
-    ends, numbers = translated[~unknown.any(axis=1)], numbers[~unknown.any(axis=1)]
-    if names and not len(ends):
+    codes, given = pd.factorize(pd.concat([table["first"], table["second"]], ignore_index=True))
+    # A name is translated once, however many interactions it has: STRING lists millions.
+    given = [str(name).strip().upper() for name in given]
+    genes, symbol_of = np.unique(
+        np.array([translate(name, symbols) for name in given], dtype=str), return_inverse=True
+    )
+    pairs = np.sort(symbol_of[codes].reshape(2, -1).T, axis=1)
+    unnamed = sorted(name for name, at in zip(given, symbol_of, strict=True) if not genes[at])
+    dropped = [(name, "no symbol") for name in dict.fromkeys(unnamed)]
+    known = (genes != "")[pairs].all(axis=1)
+    if dropped and not known.any():
         raise InputError(
-            f"interactions {url}: no interaction of two proteins with a symbol ({names[0]} and "
-            f"{len(names) - 1} others have none). Take 'symbols' that list its names."
+            f"interactions {url}: no interaction of two proteins with a symbol ({unnamed[0]} and "
+            f"{len(dropped) - 1} others have none). Take 'symbols' that list its names."
         )
-    loops = (ends["first"] == ends["second"]).to_numpy()
-    dropped += [(name, "interacts with itself") for name in ends.loc[loops, "first"]]
-    genes, number = np.unique(ends[~loops].to_numpy(dtype=str), return_inverse=True)
-    pairs = np.sort(number.reshape(-1, 2), axis=1)
-    costs = numbers[~loops]
+    loops = known & (pairs[:, 0] == pairs[:, 1])
+    dropped += [(str(genes[at]), "interacts with itself") for at in pairs[loops, 0]]
+    pairs, costs = pairs[known & ~loops], numbers[known & ~loops]
     order = np.lexsort((costs, pairs[:, 1], pairs[:, 0]))
     pairs, costs = pairs[order], costs[order]
     again = np.zeros(len(pairs), dtype=bool)
     again[1:] = (pairs[1:] == pairs[:-1]).all(axis=1)
-    differ = np.zeros(len(pairs), dtype=bool)
-    differ[1:] = again[1:] & (costs[1:] != costs[:-1])
-    for at in np.flatnonzero(again):
-        why = "listed again with a higher cost" if differ[at] else "listed again"
-        dropped.append((f"{genes[pairs[at, 0]]} - {genes[pairs[at, 1]]}", why))
+    # The same pair with the same cost loses nothing: STRING has every one in both directions.
+    dearer = np.flatnonzero(again[1:] & (costs[1:] > costs[:-1])) + 1
+    dropped += [
+        (f"{genes[first]} - {genes[second]}", "listed again with a higher cost")
+        for first, second in pairs[dearer]
+    ]
+    linked, pairs = np.unique(pairs[~again], return_inverse=True)
     return Interactions(
-        [str(name) for name in genes],
-        pairs[~again].astype(np.int64),
+        [str(name) for name in genes[linked]],
+        pairs.reshape(-1, 2).astype(np.int64),
         costs[~again],
         pd.DataFrame(dropped, columns=["symbol", "reason"], dtype=str),
         len(table),

@@ -8,7 +8,11 @@ from i2r.errors import InputError
 from i2r.store.gene_tables import read_vectors
 from i2r.store.interactions import read_interactions, read_panel, read_symbols
 
-STRING = "protein1 protein2 combined_score\n9606.ENSP1 9606.ENSP2 490\n9606.ENSP3 9606.ENSP2 900\n"
+# As STRING has it: every interaction in both directions.
+STRING = (
+    "protein1 protein2 combined_score\n9606.ENSP1 9606.ENSP2 490\n9606.ENSP2 9606.ENSP1 490\n"
+    "9606.ENSP3 9606.ENSP2 900\n"
+)
 # As STRING writes it: the last column may be empty, which says nothing of the name.
 NAMES = (
     "#string_protein_id\tpreferred_name\tprotein_size\tannotation\n"
@@ -27,7 +31,9 @@ def listed(frame: object) -> set[tuple[str, str]]:
 
 def test_files_of_string_are_read_as_they_are_downloaded(tmp_path: Path) -> None:
     url = write(tmp_path / "links.txt", STRING)
-    assert read_interactions(url).genes == ["9606.ENSP1", "9606.ENSP2", "9606.ENSP3"]
+    plain = read_interactions(url)
+    assert plain.genes == ["9606.ENSP1", "9606.ENSP2", "9606.ENSP3"]
+    assert (plain.n_rows, len(plain.dropped)) == (3, 0), "the same again loses nothing"
     symbols = read_symbols(write(tmp_path / "info.txt", NAMES))
     assert symbols == {"9606.ENSP1": "TP53", "9606.ENSP2": "CDKN1A"}
     found = read_interactions(url, symbols)
