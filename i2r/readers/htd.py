@@ -54,9 +54,12 @@ def read_settings(url: str) -> Settings:
         numbers = range(1, int(values.get("NWavelengths", ["0"])[0]) + 1)
         names = [values[f"WaveName{number}"][0] for number in numbers]
     except (KeyError, ValueError, IndexError) as error:
+        wrong = "a line is too short" if isinstance(error, IndexError) else f"{error} is missing"
+        if isinstance(error, ValueError):
+            wrong = str(error)
         raise InputError(
-            f"{files.without_secrets(url)}: no .HTD of MetaXpress ({error} is missing or no "
-            "number). Copy it again, or move it away."
+            f"{files.without_secrets(url)}: no .HTD of MetaXpress ({wrong}). Copy it again, or "
+            "move it away."
         ) from error
     waves = {
         str(number): f"{name} ({number})" if names.count(name) > 1 else name

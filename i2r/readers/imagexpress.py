@@ -13,11 +13,11 @@ from i2r.types import parse_well
 
 
 def recognises(source: str) -> bool:
-    """Tell whether a folder holds a .HTD, or images with the instrument's own names."""
+    """Tell whether a folder holds a .HTD, thumbnails, or images with the instrument's own names."""
 
     def accept(path: str) -> bool:
         match = NAME.search(path)
-        return path.lower().endswith(".htd") or bool(match and match["guid"])
+        return path.lower().endswith(".htd") or bool(match and (match["guid"] or match["thumb"]))
 
     return not sheets.is_sheet(source) and any(True for _ in files.find_files(source, accept))
 

@@ -27,7 +27,8 @@ def read_sheet(source: str) -> pd.DataFrame:
     Parameters
     ----------
     source
-        Path or URL of a CSV table, also compressed with gzip.
+        Path or URL of a CSV table, also compressed with gzip; columns may be set apart by
+        semicolons or tabs.
 
     Raises
     ------
@@ -43,8 +44,10 @@ def read_sheet(source: str) -> pd.DataFrame:
     try:
         if b"\0" in data:
             raise ValueError("it holds a NUL character")  # which no path may
+        text = data.decode("utf-8-sig")
         table = pd.read_csv(
-            io.StringIO(data.decode("utf-8-sig")),
+            io.StringIO(text),
+            sep=_find_separator(text),
             dtype=str,
             keep_default_na=False,
             skipinitialspace=True,
@@ -63,6 +66,12 @@ def read_sheet(source: str) -> pd.DataFrame:
 def is_sheet(source: str) -> bool:
     """Tell whether a source has the name of a CSV table."""
     return source.lower().endswith(SHEETS)
+
+
+def _find_separator(text: str) -> str:
+    """Find what is between columns: many a spreadsheet exports a CSV without any comma."""
+    header = text.lstrip().partition("\n")[0]
+    return next((mark for mark in ",;\t" if mark in header), ",")
 
 
 def find_columns(table: pd.DataFrame, where: str) -> dict[str, str]:

@@ -271,7 +271,7 @@ def _refuse_duplicates(planes: list[_Plane], where: str) -> None:
     problems = [
         f"{files.without_secrets(where)}: plate {plate!r} well {well.name!r} field {field} channel "
         f"{channel!r} z {z}: found {len(names)} files ({', '.join(names[:3])}), expected one. "
-        "Correct the pattern (end it with '$') or remove the copies."
+        "Correct the pattern (end it with '$') or the table, or remove the copies."
         for (plate, well, field, channel, z), names in urls.items()
     ]
     raise InputError(join_problems(problems))

@@ -79,6 +79,33 @@ def test_damaged_htd(text: str, tmp_path: Path) -> None:
     assert "\n" not in str(error.value)
 
 
+def test_a_damaged_htd_says_what_is_wrong(tmp_path: Path) -> None:
+    touch(tmp_path, "P_A01_s1_w1.TIF")
+    text = describe_htd(["A01"])
+    for change, words in (
+        (("TRUE", ""), "a line is too short"),
+        (('"YWells", ', '"YWells", x'), "invalid literal"),
+        (('"YWells"', '"Other"'), "'YWells' is missing"),
+    ):
+        damaged = "\n".join(
+            line.partition(",")[0] if change[0] == "TRUE" and "WellsSelection" in line
+            else line.replace(*change)
+            for line in text.splitlines()
+        )  # fmt: skip
+        (tmp_path / "P.HTD").write_text(damaged)
+        with pytest.raises(InputError) as error:
+            scan(str(tmp_path), ReaderOptions())
+        assert words in str(error.value)
+
+
+def test_an_export_is_known_by_its_thumbnails(tmp_path: Path) -> None:
+    touch(tmp_path, "P_A01_s1_w1.TIF")
+    assert find_reader("auto", str(tmp_path)) is not scan, "anybody may name files like that"
+    touch(tmp_path, "P_A01_s1_w1_thumb.TIF")
+    assert find_reader("auto", str(tmp_path)) is scan
+    assert len(scan(str(tmp_path), ReaderOptions()).images) == 1
+
+
 def test_several_time_points_and_nothing_at_all(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="found no file named like"):
         scan(str(tmp_path), ReaderOptions())

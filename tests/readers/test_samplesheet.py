@@ -28,6 +28,15 @@ def test_batches_tell_plates_of_one_name_apart(tmp_path: Path) -> None:
     assert images["plate"].tolist() == ["P1", "P2"]
 
 
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_columns_may_be_set_apart_by_what_spreadsheets_write(
+    separator: str, tmp_path: Path
+) -> None:
+    lines = ("path,channel,well", "a.tif,DNA,B02", "b.tif,DNA,B03")
+    sheet = write_sheet(tmp_path, *(line.replace(",", separator) for line in lines))
+    assert scan(sheet, ReaderOptions()).images["well"].tolist() == ["B02", "B03"]
+
+
 def test_another_root_for_relative_paths(tmp_path: Path) -> None:
     sheet = write_sheet(tmp_path, "path,channel,well", "x/a.tif,DNA,B02", "/abs/b.tif,DNA,B03")
     images = scan(sheet, ReaderOptions(files_root="/data")).images
