@@ -125,11 +125,7 @@ class Embed(Stage):
         if self.encoder is not None:
             return {"": self.encoder}
         train = self.needed("train")
-        keys = [
-            key
-            for key in sorted(experiment.ledger.done_keys(train))
-            if (experiment.ledger.result(train, key) or {}).get("trained")
-        ]
+        keys = self._list_trained(experiment)
         left_out = [key for key in keys if "/without-" in key]
         if left_out:
             return {key: experiment.model_url(train, key) for key in left_out}
@@ -140,10 +136,21 @@ class Embed(Stage):
             keys.sort(key=lambda key: -np.nan_to_num(scores[key]))
         return {"": experiment.model_url(train, keys[0])}
 
+    def _list_trained(self, experiment: Experiment) -> list[str]:
+        """List the trainings that made an encoder, of those that the stage has by its options.
+
+        The ledger also knows those that it had by other options, before.
+        """
+        train = self.needed("train")
+        return [
+            key
+            for key in sorted(experiment.table(train)["unit"])
+            if (experiment.ledger.result(train, key) or {}).get("trained")
+        ]
+
     def _is_imported(self, experiment: Experiment) -> bool:
         """Tell whether the encoder is from elsewhere, so that it knows nothing of this screen."""
-        train = self.needed("train")
-        return self.encoder is not None or experiment.ledger.done_keys(train) == [IMPORTED]
+        return self.encoder is not None or self._list_trained(experiment) == [IMPORTED]
 
     def build(self, experiment: Experiment, key: str) -> Delayed:
         """Embed one well with every encoder."""

@@ -88,9 +88,8 @@ def find_teacher(experiment: Experiment, source: str) -> str:
     Such an encoder has seen wells that are held out, with what is in them. Empty for features,
     and for encoders from elsewhere.
     """
-    done = experiment.ledger.done_keys(source)
-    result = (experiment.ledger.result(source, done[0]) if done else None) or {}
-    return str(result.get("trained_by", ""))
+    results = (experiment.ledger.result(source, key) for key in experiment.well_keys)
+    return next((str(r["trained_by"]) for r in results if r and "trained_by" in r), "")
 
 
 def _find_crops(experiment: Experiment, source: str, keys: Sequence[str]) -> str:

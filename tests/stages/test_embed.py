@@ -20,6 +20,7 @@ from i2r.models.weights import decode_encoder, encode_encoder
 from i2r.pipeline.spec import Pipeline, parse_pipeline
 from i2r.report.screens import list_screens
 from i2r.report.source import ReportSource
+from i2r.stages.embed import Embed
 from i2r.store.arrays import read_array
 from i2r.store.experiment import Experiment, open_experiment
 from i2r.store.validate import find_problems
@@ -361,6 +362,26 @@ def test_encoders_without_a_class_embed_every_well_each(cropped: Path, plate: Pl
     given = trained(plate, {"hold_out": "classes", "max_epochs": 1}, screen=screen)
     (failed,) = run_here(given, cropped).failed
     assert "'embed' has embeddings of 2 encoders" in failed.error
+
+
+def test_encoders_of_options_that_were_changed_embed_nothing(
+    cropped: Path, plate: PlateFiles
+) -> None:
+    """What was trained without a class, by another view or for more folds is still in the ledger."""
+    for training in (
+        {"hold_out": "classes"}, {"n_folds": 3, "views": ["binary-nucleus"]}, {"n_folds": 2},
+    ):  # fmt: skip
+        given = trained(plate, {"max_epochs": 1, **training})
+        summary = run_here(given, cropped)
+        assert summary.exit_code == 0, [unit.error for unit in summary.failed]
+    experiment = open_experiment(str(cropped))
+    embed = given.stages[-1]
+    assert isinstance(embed, Embed)
+    (url,) = embed.encoders(experiment).values()
+    units = experiment.table("train")["unit"].tolist()
+    assert units == ["nucleus/fold-0", "nucleus/fold-1"]
+    assert url in {experiment.model_url("train", unit) for unit in units}
+    assert experiment.table("embed-genes")["encoder"].unique().tolist() == [""]
 
 
 def test_regions_are_shown_as_they_lie_in_the_field(tmp_path: Path, own_plate: Any) -> None:
