@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter, deque
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from itertools import count
 from typing import Any, NamedTuple
 
@@ -71,6 +71,8 @@ class RunLoop:
         What the user sees meanwhile.
     eligible
         Units that may run, ``name:key``; None for all. The others are left as they are.
+    check
+        Called again and again; its `I2RError` stops the run.
     """
 
     def __init__(
@@ -81,10 +83,11 @@ class RunLoop:
         progress: Progress,
         *,
         eligible: Collection[str] | None = None,
+        check: Callable[[], None] = lambda: None,
     ) -> None:
         self.graph, self.executor, self.writer, self.progress = graph, executor, writer, progress
         self.experiment: Experiment = graph.experiment
-        self._eligible = eligible
+        self._eligible, self._check = eligible, check
         self._ready: dict[str, deque[Unit]] = {s.title: deque() for s in graph.stages}
         self._flying: dict[int, list[Unit]] = {}
         self._in_window: Counter[Group] = Counter()
@@ -105,6 +108,7 @@ class RunLoop:
         try:
             self._take_ready()
             while self._flying or self._suspects or any(self._ready.values()):
+                self._check()
                 if not self._disk_full:
                     self._submit()
                 elif not self._flying:
@@ -115,7 +119,7 @@ class RunLoop:
             stopped = "interrupted: the units in flight are lost, everything else is kept."
         except DiskFullError as error:
             self._disk_full = str(error)
-        except I2RError as error:  # the cluster is gone
+        except I2RError as error:  # the cluster is gone, or the lock
             stopped = str(error)
         if self._disk_full:
             stopped = self._disk_full

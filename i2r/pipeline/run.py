@@ -5,6 +5,7 @@ import platform
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack
 from importlib.metadata import PackageNotFoundError, version
@@ -15,7 +16,7 @@ from i2r.cluster import AnyCluster, ClusterSpec
 from i2r.errors import DiskFullError, InputError, join_problems
 from i2r.pipeline.changes import find_other_plates, list_changes
 from i2r.pipeline.executors import Executor, open_executor
-from i2r.pipeline.loop import RunLoop, Summary
+from i2r.pipeline.loop import RunLoop, Summary, collect_excluded, find_blocked
 from i2r.pipeline.progress import Progress, Style
 from i2r.pipeline.spec import Pipeline, parse_pipeline
 from i2r.pipeline.states import fold_ledger
@@ -140,7 +141,7 @@ def run_pipeline(
         ask_before_replacing(pipeline, experiment, preview, confirm)
     files.check_writable(url)
     try:
-        with RunLock(url, command=command):
+        with RunLock(url, command=command) as lock:
             # Only now: an earlier client may have ended between the look and the lock.
             experiment = experiment.reopen()
             with open_executor(cluster or ClusterSpec(), say=say) as executor:
@@ -158,9 +159,7 @@ def run_pipeline(
                     if performance_report:
                         url_html = experiment.path("runs", f"{run:06d}.html")
                         stack.enter_context(executor.report(url_html))
-                    return _run(
-                        pipeline, graph, executor, run, style=style, retry=retry, command=command
-                    )
+                    return _run(pipeline, graph, executor, lock, run, style, retry, command)
     except OSError as error:
         if not files.is_full(error):
             raise
@@ -206,8 +205,8 @@ def _run(
     pipeline: Pipeline,
     graph: UnitGraph,
     executor: Executor,
+    lock: RunLock,
     run: int,
-    *,
     style: Style,
     retry: bool,
     command: str,
@@ -223,7 +222,10 @@ def _run(
     progress = Progress(graph, slots=slots, style=style)
     eligible = find_failed(graph) if retry else None
     with progress:
-        summary = RunLoop(graph, executor, writer, progress, eligible=eligible).run()
+        loop = RunLoop(graph, executor, writer, progress, eligible=eligible, check=lock.check)
+        summary = loop.run()
+    if lock.is_lost:
+        return summary
     record |= {
         "finished_s": time.time(),
         "seconds": summary.seconds,
@@ -246,10 +248,6 @@ def _nothing_to_do(
     pipeline: Pipeline, experiment: Experiment, only: Collection[str] | None
 ) -> Summary:
     """Summarise an experiment in which everything is current."""
-    from collections import Counter
-
-    from i2r.pipeline.loop import collect_excluded, find_blocked
-
     graph = UnitGraph(pipeline, experiment, only=only)
     while graph.take_ready():
         pass

@@ -248,7 +248,7 @@ def _append(file: IO[bytes], data: bytes) -> None:
         while view:
             view = view[file.write(view) or 0 :]
         os.fsync(file.fileno())
-    except OSError:
+    except BaseException:  # Ctrl-C too: what is queued is written again when the run ends
         file.truncate(start)
         file.seek(start)
         raise

@@ -14,7 +14,7 @@ from typing import IO, Any
 
 import psutil
 
-from i2r.errors import InputError
+from i2r.errors import I2RError, InputError
 from i2r.store import files
 
 HEARTBEAT_S = 5.0
@@ -29,7 +29,8 @@ class RunLock:
 
     The file appears in one step, complete, and says who holds it; a thread renews it every few
     seconds. A lock is stale when its process is gone (same machine) or when it was not renewed
-    for two minutes (another machine), and then taken over.
+    for two minutes (another machine), and then taken over. A holder that was suspended for so long
+    learns from `check` that it is not the holder any more.
 
     Parameters
     ----------
@@ -46,9 +47,10 @@ class RunLock:
             "token": uuid.uuid4().hex,
             "host": socket.gethostname(),
             "pid": process.pid,
-            "started": process.create_time(),
+            "started_after_boot_s": _read_start_s(process),
             "command": command,
         }
+        self.is_lost = False
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._renew, name="i2r-lock", daemon=True)
 
@@ -129,11 +131,11 @@ class RunLock:
                 process = psutil.Process(int(holder["pid"]))
                 if process.status() == psutil.STATUS_ZOMBIE:
                     return True
-                started = process.create_time()
+                started_s = _read_start_s(process)
             except (psutil.Error, KeyError, TypeError, ValueError):
                 return True
             # Process numbers are used again: a younger process is not the holder.
-            return abs(started - float(holder.get("started", started))) > 1.0
+            return abs(started_s - float(holder.get("started_after_boot_s", started_s))) > 2.0
         # Clocks of two machines may differ, so their heartbeats are watched, not compared: a
         # lock is stale when nothing about it changes for long enough, seen by one clock.
         before, waited = self._read(), 0.0
@@ -149,6 +151,8 @@ class RunLock:
     def _replace(self, holder: dict[str, Any]) -> bool:
         """Put this client into a stale lock's place; of several that try, only one succeeds."""
         if not files.is_local(self._url):
+            if self._read() != holder:  # somebody was quicker
+                return False
             files.remove_file(self._url)
             return self._create()
         path = files.local_path(self._url)
@@ -170,16 +174,35 @@ class RunLock:
         return True
 
     def _renew(self) -> None:
-        """Show that the holder lives; who lost the lock while suspended leaves it alone."""
+        """Show that the holder lives; who lost the lock while suspended leaves it alone.
+
+        Whatever goes wrong once (a full disk, a network that is away: object stores raise errors of
+        many kinds), the next renewal may succeed: without it another client would take over.
+        """
         while not self._stop.wait(HEARTBEAT_S):
             try:
                 holder = self._read()
                 if holder is None or holder.get("token") != self._owner["token"]:
+                    self.is_lost = True
                     return
                 files.write_bytes(self._url, self._content())
-            except OSError:
-                # A full disk must not end the run here; the holder's process still counts.
+            except Exception:
                 continue
+
+    def check(self) -> None:
+        """Refuse to go on without the lock: another client may work on the experiment by now.
+
+        Raises
+        ------
+        I2RError
+            If somebody took the lock over, or removed it.
+        """
+        if self.is_lost:
+            raise I2RError(
+                f"{self._url}: found the lock gone or another client's, expected this run to hold "
+                "it (it was suspended for minutes, or the file was removed). Once no other client "
+                "works here, run the same command again: it goes on where it stopped."
+            )
 
 
 def hold_for_array(url: str, *, command: str, array: str) -> str:
@@ -233,6 +256,11 @@ def describe_holder(holder: Mapping[str, Any]) -> str:
         f"held by process {holder.get('pid')} on {holder.get('host')} "
         f"({holder.get('command')}). Wait for it to end, or stop it and run again."
     )
+
+
+def _read_start_s(process: psutil.Process) -> float:
+    """Give when a process started, in seconds after the boot: the clock may be set meanwhile."""
+    return process.create_time() - psutil.boot_time()
 
 
 def _is_at(file: IO[bytes], path: str) -> bool:

@@ -3,19 +3,23 @@
 import json
 import os
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from dask.delayed import Delayed
 
 from i2r.cluster import ClusterSpec, WorkerGroup
 from i2r.errors import InputError
 from i2r.pipeline.loop import ATTEMPTS, Summary
 from i2r.pipeline.run import run_pipeline
 from i2r.pipeline.spec import Pipeline
+from i2r.store import files, lock
 from i2r.store.experiment import Experiment, open_experiment
+from i2r.store.ledger import Ledger
 from tests.conftest import run_here
 from tests.pipeline.stubs import (
     WELLS,
@@ -262,6 +266,34 @@ def test_an_interrupt_stops_cleanly_and_the_next_run_goes_on(url: str, log: Path
     assert last["stub", "P1/A03"] == "start"
     assert not os.path.exists(f"{url}/run.lock")
     assert run_here(chain(log, Stub, Whole), url).ran["stub"] == 6 - done
+
+
+class Sleepy(Stub):
+    """Before its third unit the machine sleeps, and another client takes the lock."""
+
+    stage: str = "stub"
+
+    def build(self, experiment: Experiment, key: str) -> Delayed:
+        if key == "P1/A03":
+            files.write_bytes(experiment.path("run.lock"), b'{"token": "of another client"}')
+            for thread in threading.enumerate():
+                if thread.name == "i2r-lock":
+                    thread.join(60)
+        return super().build(experiment, key)
+
+
+def test_a_run_that_lost_its_lock_stops(
+    url: str, log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock, "HEARTBEAT_S", 0.02)
+    lost = run_here(chain(log, Sleepy, Whole), url)
+    assert lost.stopped.startswith(f"{url}/run.lock: found the lock gone or another client's")
+    assert lost.exit_code == 2
+    assert lost.ran["stub"] < 6
+    assert not lost.failed
+    assert "another client" in Path(url, "run.lock").read_text()
+    # What the two clients share is left to the other one.
+    assert Ledger(f"{url}/ledger")._state.last_run == 0
 
 
 @pytest.fixture

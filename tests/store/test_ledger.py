@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -274,6 +275,24 @@ class Choking:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._file, name)
+
+
+def test_an_interrupt_in_the_middle_of_a_line_damages_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(number: int) -> None:
+        os.ftruncate(number, os.fstat(number).st_size - 5)  # as if the rest was still to be written
+        raise KeyboardInterrupt
+
+    writer = LedgerWriter(Ledger(str(tmp_path)), 1)
+    writer.write("crop", "P/A01", "done", "f1")
+    monkeypatch.setattr(os, "fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        writer.flush()
+    monkeypatch.undo()
+    writer.write("crop", "P/A02", "done", "f2")
+    writer.close()
+    assert Ledger(str(tmp_path)).done_keys("crop") == ["P/A01", "P/A02"]
 
 
 def test_a_disk_that_fills_in_the_middle_of_a_line_damages_nothing(tmp_path: Path) -> None:

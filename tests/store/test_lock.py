@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
-from i2r.errors import InputError
+from i2r.errors import I2RError, InputError
 from i2r.store import files, lock
 from i2r.store.lock import RunLock
 
@@ -68,7 +68,7 @@ def write_holder(url: Path, **changes: Any) -> None:
     process = psutil.Process()
     holder = {
         "token": uuid.uuid4().hex, "host": socket.gethostname(), "pid": process.pid,
-        "started": process.create_time(), "command": "i2r run old", "renewed": time.time(),
+        "started_after_boot_s": process.create_time() - psutil.boot_time(), "command": "i2r run old", "renewed": time.time(),
     }  # fmt: skip
     url.mkdir(exist_ok=True)
     (url / "run.lock").write_text(json.dumps(holder | changes))
@@ -132,11 +132,25 @@ def test_the_lock_of_a_process_that_is_gone_is_taken_over(tmp_path: Path) -> Non
 
 
 def test_a_younger_process_with_the_same_number_is_not_the_holder(tmp_path: Path) -> None:
-    write_holder(tmp_path, started=psutil.Process().create_time() - 3600)
+    started_s = psutil.Process().create_time() - psutil.boot_time()
+    write_holder(tmp_path, started_after_boot_s=started_s - 3600)
     with RunLock(str(tmp_path), command="new"):
         pass
     write_holder(tmp_path)
     with pytest.raises(InputError, match="i2r run old"), RunLock(str(tmp_path), command="new"):
+        pass
+
+
+def test_a_clock_that_was_set_meanwhile_makes_no_living_holder_stale(
+    tmp_path: Path, start_client: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = start_client(tmp_path)
+    assert read_line(client) == "won"
+    # What the kernel does when the clock is set: the time of the boot moves along.
+    then = psutil.boot_time()
+    monkeypatch.setattr(psutil._psplatform, "boot_time", lambda: then + 3600)
+    assert psutil.boot_time() == then + 3600
+    with pytest.raises(InputError, match="client"), RunLock(str(tmp_path), command="mine"):
         pass
 
 
@@ -177,7 +191,7 @@ def test_the_holder_renews_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(lock, "HEARTBEAT_S", 0.02)
     with RunLock(str(tmp_path), command=""):
         first = json.loads((tmp_path / "run.lock").read_text())["renewed"]
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while json.loads((tmp_path / "run.lock").read_text())["renewed"] == first:
             assert time.monotonic() < deadline
             time.sleep(0.01)
@@ -187,11 +201,58 @@ def test_who_lost_the_lock_neither_renews_nor_removes_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lock, "HEARTBEAT_S", 0.02)
-    with RunLock(str(tmp_path), command="asleep for too long"):
+    with RunLock(str(tmp_path), command="asleep for too long") as mine:
+        mine.check()
         write_holder(tmp_path, host="elsewhere", command="took it over")
-        time.sleep(0.2)
+        mine._thread.join(60)
+        with pytest.raises(I2RError, match="another client's"):
+            mine.check()
         assert json.loads((tmp_path / "run.lock").read_text())["command"] == "took it over"
     assert json.loads((tmp_path / "run.lock").read_text())["command"] == "took it over"
+
+
+def test_a_renewal_that_fails_for_any_reason_is_not_the_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class ConnectTimeoutError(Exception):
+        """What clients of object stores raise is no `OSError`."""
+
+    failures = []
+
+    def fail_twice(url: str, *pieces: bytes) -> int:
+        if len(failures) < 2:
+            failures.append(url)
+            raise ConnectTimeoutError
+        return write(url, *pieces)
+
+    write = files.write_bytes
+    monkeypatch.setattr(lock, "HEARTBEAT_S", 0.02)
+    with RunLock(str(tmp_path), command=""):
+        monkeypatch.setattr(files, "write_bytes", fail_twice)
+        first = (tmp_path / "run.lock").read_text()
+        deadline = time.monotonic() + 60
+        while (tmp_path / "run.lock").read_text() == first:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    assert len(failures) == 2
+
+
+def test_a_stale_lock_in_an_object_store_that_another_client_took_is_left_to_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    url = f"memory://{uuid.uuid4().hex}"
+    quicker, late = RunLock(url, command="the quicker one"), RunLock(url, command="late")
+    files.write_bytes(f"{url}/run.lock", b'{"host": "elsewhere"}')
+
+    def lose_the_race(holder: dict[str, Any]) -> bool:
+        monkeypatch.undo()
+        files.write_bytes(f"{url}/run.lock", quicker._content())
+        return True
+
+    monkeypatch.setattr(late, "_is_stale", lose_the_race)
+    with pytest.raises(InputError, match="the quicker one"), late:
+        pass
+    assert files.read_bytes(f"{url}/run.lock").startswith(quicker._content()[:40])
 
 
 def test_an_interrupt_while_taking_the_lock_leaves_none(
