@@ -18,17 +18,17 @@ of the Data Science Bowl 2018 unlike pairs have a median of 0.18, 99.9 percent b
 
 
 def group_duplicates(
-    images: Sequence[npt.NDArray[np.number]], *, min_correlation: float = MIN_CORRELATION
+    images: Sequence[npt.NDArray[np.number]],
 ) -> npt.NDArray[np.intp]:
-    """Put images that share a view into one group.
+    """Put images that share a view into one group: chains of images that are joined.
+
+    Two are joined where their blobs (square roots, band-passed at half the resolution) correlate
+    above `MIN_CORRELATION`.
 
     Parameters
     ----------
     images : sequence of (y, x) arrays
         Any sizes from 2 x 2 px; only images of one size are compared, at all cyclic shifts.
-    min_correlation : float
-        Correlation of the blobs (square roots, band-passed at half the resolution) from which two
-        images are joined; groups are chains of joined images.
 
     Returns
     -------
@@ -46,7 +46,7 @@ def group_duplicates(
         for a in range(len(members) - 1):
             product = spectra[a] * spectra[a + 1 :].conj()
             highest = fft.irfft2(product, s=size).max(axis=(1, 2))
-            later = np.flatnonzero(highest > min_correlation) + a + 1
+            later = np.flatnonzero(highest > MIN_CORRELATION) + a + 1
             joined += [(members[a], members[b]) for b in later]
     n = len(images)
     first, second = np.array(joined, dtype=np.intp).reshape(-1, 2).T

@@ -62,8 +62,6 @@ def score_heads(
     features: Singles,
     blocks: Blocks,
     treated: list[Indices],
-    *,
-    ridge: float = RIDGE,
 ) -> HeldOutCalls:
     """Train a head for every comparison on all folds but one, call that one; for every fold.
 
@@ -76,9 +74,8 @@ def score_heads(
         Where the nuclei belong.
     treated
         For each comparison the blocks that count as treated. All other control blocks of the same
-        plates are its controls; control blocks may be treated, as draws are.
-    ridge
-        See `RIDGE`. Blocks of a class count equally in its mean.
+        plates are its controls; control blocks may be treated, as draws are. Blocks of a class
+        count equally in its mean.
 
     Returns
     -------
@@ -115,7 +112,7 @@ def score_heads(
             continue
         covariance = (gram.sum(axis=0) - gram[fold]) / n_training
         mean_variance = max(float(np.trace(covariance)), 1e-12) / len(covariance)
-        covariance[np.diag_indices_from(covariance)] += ridge * mean_variance
+        covariance[np.diag_indices_from(covariance)] += RIDGE * mean_variance
         factor = linalg.cho_factor(covariance, lower=True)
         # Comparisons that lack a class keep NaN in the middle, and are passed over.
         differences = np.nan_to_num(trains[0] - trains[1])

@@ -35,8 +35,6 @@ def standardise_wells(
     start: npt.NDArray[np.intp],
     plates: npt.NDArray[np.intp],
     is_control: npt.NDArray[np.bool_],
-    *,
-    limit: float = LIMIT,
 ) -> Singles:
     """Subtract the mean and divide by the standard deviation of the plate's other control wells.
 
@@ -48,14 +46,12 @@ def standardise_wells(
         Shape (well + 1,): the nuclei of well i are rows start[i] to start[i + 1].
     plates, is_control
         Shape (well,): plate from 0, and whether the well is a negative control.
-    limit
-        See `LIMIT`.
 
     Returns
     -------
     ndarray of float32, shape (nucleus, feature)
-        In [-limit, limit]. A feature that is constant in the controls of a plate is 0 there. Wells
-        of plates without another control well with nuclei are 0 throughout.
+        From -`LIMIT` to `LIMIT`. A feature that is constant in the controls of a plate is 0
+        there. Wells of plates without another control well with nuclei are 0 throughout.
     """
     values = np.asarray(features)
     n_wells, d = len(plates), values.shape[1]
@@ -81,7 +77,7 @@ def standardise_wells(
             scale = np.sqrt(np.maximum(variance, 0))
             factor = invert_spread(mean + origin, scale)
             rows = values[start[well] : start[well + 1]] - (origin + mean)
-            out[start[well] : start[well + 1]] = np.clip(rows * factor, -limit, limit)
+            out[start[well] : start[well + 1]] = np.clip(rows * factor, -LIMIT, LIMIT)
     return out
 
 

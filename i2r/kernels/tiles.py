@@ -8,6 +8,9 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+TOLERANCE_PX = 4.0
+"""Centres of nuclei this far beyond a tile's core still count as its own."""
+
 
 class Tile(NamedTuple):
     """A part of a field: its core, which no other tile shares, and a margin around it.
@@ -78,12 +81,11 @@ def paste_tile(
     tile: Tile,
     *,
     n_before: int,
-    tolerance_px: float = 4.0,
 ) -> int:
     """Put the nuclei whose centres are in a tile's core into the labels of the whole field.
 
     Two tiles may see the centre of a nucleus at a seam a little apart. So a nucleus counts as
-    inside up to `tolerance_px` beyond the core, and is left out if more than half of it is there
+    inside up to `TOLERANCE_PX` beyond the core, and is left out if more than half of it is there
     already; of a smaller overlap the first tile keeps the pixels.
 
     Parameters
@@ -96,8 +98,6 @@ def paste_tile(
         Where the labels belong.
     n_before : int
         Labels used in the canvas so far.
-    tolerance_px : float
-        See above.
 
     Returns
     -------
@@ -106,7 +106,7 @@ def paste_tile(
     """
     y0, x0, y1, x1 = tile.outer
     core = np.array(tile.core, dtype=np.float64) - (y0, x0, y0, x0)
-    core += (-tolerance_px, -tolerance_px, tolerance_px, tolerance_px)
+    core += (-TOLERANCE_PX, -TOLERANCE_PX, TOLERANCE_PX, TOLERANCE_PX)
     return n_before + _paste(canvas[y0:y1, x0:x1], labels, core, n_before)
 
 
