@@ -111,7 +111,7 @@ def run(
 @click.argument("experiment", type=click.Path())
 @running_options
 def retry(experiment: str, cluster: str | None, style: str, yes: bool, strict: bool) -> None:
-    """Run the units of EXPERIMENT that failed or were blocked, and what depends on them.
+    """Run what failed, was blocked or interrupted in EXPERIMENT, and what depends on it.
 
     Everything that never ran is left alone; 'i2r run' does all.
     """

@@ -46,7 +46,7 @@ def run(
     only
         Names of the stages to run; the others are taken as they are.
     retry
-        Run only units that failed or were blocked, and what depends on them.
+        Run only units that failed, were blocked or interrupted, and what depends on them.
     strict
         Refuse to start when a field can't be used.
     progress

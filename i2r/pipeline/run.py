@@ -101,7 +101,7 @@ def run_pipeline(
     only
         Names of the stages to run, the others are taken as they are.
     retry
-        Run only units that failed or were blocked, and what depends on them.
+        Run only units that failed, were blocked or interrupted, and what depends on them.
     strict
         Refuse to start when a field can't be used, and fail units whose fields turn out so.
     style
@@ -279,7 +279,10 @@ def preview_units(
 
 
 def find_failed(graph: UnitGraph) -> set[str]:
-    """Name the units that failed or were blocked, and all that depend on them."""
+    """Name the units that failed, were blocked or interrupted, and all that depend on them.
+
+    Interrupted ones too, so that a retry that was stopped goes on with the next one.
+    """
     ledger = graph.experiment.ledger
     affected: dict[str, set[str]] = {}
     for stage in graph.stages:
@@ -287,7 +290,7 @@ def find_failed(graph: UnitGraph) -> set[str]:
         found = {
             key
             for key in units
-            if (entry := ledger.entry(stage.title, key)) and entry.event in ("failed", "blocked")
+            if (entry := ledger.entry(stage.title, key)) and entry.event != "done"
         }
         for name in stage.needs:
             found |= {

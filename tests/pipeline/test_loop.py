@@ -236,6 +236,14 @@ def test_retry_leaves_alone_what_never_ran(url: str, log: Path) -> None:
     assert run_here(longer, url).ran == {"finishing": 6}
 
 
+def test_a_retry_that_was_interrupted_goes_on_with_the_next_one(url: str, log: Path) -> None:
+    failing = {"P1/A03": "fail", "P1/A04": "fail"}
+    assert len(run_here(chain(log, Stub, Whole, stub={"behave": failing}), url).failed) == 2
+    broken = chain(log, Stub, Whole, stub={"behave": dict.fromkeys(failing, "interrupt")})
+    assert run_here(broken, url, retry=True).stopped.startswith("interrupted")
+    assert run_here(chain(log, Stub, Whole), url, retry=True).ran == {"stub": 2, "whole": 1}
+
+
 def test_retry_with_nothing_failed_does_nothing(url: str, log: Path) -> None:
     run_here(chain(log, Stub), url)
     before = snapshot(url)
