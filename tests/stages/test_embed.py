@@ -19,6 +19,7 @@ from i2r.models.views import prepare_images
 from i2r.models.weights import decode_encoder, encode_encoder
 from i2r.pipeline.spec import Pipeline, parse_pipeline
 from i2r.report.screens import list_screens
+from i2r.report.sections.embeddings import draw
 from i2r.report.source import ReportSource
 from i2r.stages.embed import Embed
 from i2r.store.arrays import read_array
@@ -108,6 +109,9 @@ def test_a_fast_screen_reads_embeddings(cropped: Path, plate: PlateFiles, tmp_pa
         "by-embedding": False, "by-feature": False, "by-field": True,
     }  # fmt: skip
     assert {row["teacher"] for row in marked.values()} == {""}, "the encoder is from elsewhere"
+    drawn = draw(ReportSource(experiment, ["embed"]))
+    assert drawn is not None
+    assert "wells of this screen" not in drawn
 
 
 def test_a_screen_on_an_encoder_that_it_trained_itself_is_marked_as_leaking(
@@ -124,6 +128,9 @@ def test_a_screen_on_an_encoder_that_it_trained_itself_is_marked_as_leaking(
     assert "'train' trained the encoder on wells of this screen" in note
     (caution,) = list_screens(ReportSource(experiment, ["screen"]))[0].cautions
     assert caution.startswith("LEAKING EMBEDDINGS: 'train'")
+    drawn = draw(ReportSource(experiment, ["embed"]))
+    assert drawn is not None
+    assert "trained by &#39;train&#39; on wells of this screen" in drawn
 
 
 def test_needs_come_in_any_order_and_go_by_what_the_stages_are(

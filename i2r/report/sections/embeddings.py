@@ -44,6 +44,8 @@ def _draw_stage(source: ReportSource, stage: StageRecord) -> list[dict[str, Any]
         if correction == "none"
         else f"correction {correction} by {options.get('correct_by', 'plate')}"
     )
+    results = source.results(stage.title).values()
+    teacher = next((r["trained_by"] for r in results if r.get("trained_by")), "")
     shown = []
     for name in names[:MAX_ENCODERS]:
         own = {key: table[table["encoder"] == name] for key, table in tables.items()}
@@ -51,7 +53,7 @@ def _draw_stage(source: ReportSource, stage: StageRecord) -> list[dict[str, Any]
             {
                 "title": " ".join(part for part in (stage.title, name) if part), "setup": setup,
                 "n_left_out": max(0, len(names) - MAX_ENCODERS),
-                "table": _list_classes(own["reproducibility"], own["clusters"]),
+                "table": _list_classes(own["reproducibility"], own["clusters"], teacher),
                 "layout": next(iter(own["umap"].get("method", ())), "UMAP"),
                 "curve": _draw_curve(own["curves"]), "maps": _draw_maps(own["umap"], source.wells),
             }
@@ -59,7 +61,8 @@ def _draw_stage(source: ReportSource, stage: StageRecord) -> list[dict[str, Any]
     return shown
 
 
-def _list_classes(reproducibility: pd.DataFrame, clusters: pd.DataFrame) -> str:
+def _list_classes(reproducibility: pd.DataFrame, clusters: pd.DataFrame, teacher: str) -> str:
+    """Make the table of conditions; the teacher trained the encoder on these wells, if any did."""
     merged = reproducibility.merge(clusters[["class", "cluster", "order"]], on="class", how="left")
     columns = {
         "class": "condition", "n_wells": "wells", "cluster": "cluster",
@@ -74,7 +77,13 @@ def _list_classes(reproducibility: pd.DataFrame, clusters: pd.DataFrame) -> str:
         "Do the wells of a condition find each other? Mean average precision (mAP) with which each "
         "of its wells ranks the others before control wells, or before wells of other conditions, "
         "by cosine similarity; 1 is perfect, 'by chance' the mean of as many wells drawn at "
-        "random, p the share of such draws that are as good. Rows are in the order of the tree.",
+        "random, p the share of such draws that are as good. Rows are in the order of the tree."
+        + (
+            f" The encoder was trained by '{teacher}' on wells of this screen: those of what it "
+            "was taught find each other better than new wells would."
+            if teacher
+            else ""
+        ),
         scores=("mAP, controls", "by chance", "mAP, others", "by chance "),
     )
 
