@@ -8,26 +8,6 @@ import numpy.typing as npt
 
 from i2r.kernels.hulls import count_hull_pixels
 
-SHAPE_COLUMNS = (
-    "label",
-    "area_px",
-    "bbox_y0",
-    "bbox_x0",
-    "bbox_y1",
-    "bbox_x1",
-    "centroid_y_px",
-    "centroid_x_px",
-    "major_axis_px",
-    "minor_axis_px",
-    "eccentricity",
-    "solidity",
-    "touches_border",
-)
-"""Columns with one value per nucleus."""
-
-INTENSITY_COLUMNS = ("intensity_mean", "intensity_min", "intensity_max", "intensity_std")
-"""Columns with one value per nucleus and channel."""
-
 
 def measure_nuclei(
     labels: npt.NDArray[np.integer], image: npt.NDArray[np.number]

@@ -69,7 +69,7 @@ def fit_encoder(
     Raises
     ------
     I2RError
-        If weights do not fit, a part lacks nuclei, or the training diverged.
+        If fewer than two classes are trained on, weights do not fit, or the training diverged.
     """
     from i2r.models.training import EncoderTraining, Parts, train_encoder
     from i2r.models.weights import decode_state

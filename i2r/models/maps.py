@@ -2,7 +2,6 @@
 
 import io
 import math
-from functools import cache
 from importlib import resources
 from typing import Any, NamedTuple
 
@@ -145,12 +144,6 @@ def load_network(weights: bytes, *, device: torch.device | str = "cpu") -> Nucle
             module[0] = nn.utils.fusion.fuse_conv_bn_eval(convolution, norm)
             module[1] = nn.Identity()
     return network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-
-@cache
-def load_packaged_network(device: str = "cpu") -> NucleusUNet:
-    """Make the network that ships with i2r; once per process and device."""
-    return load_network(read_packaged_weights(), device=device)
 
 
 def read_packaged_weights() -> bytes:

@@ -145,7 +145,7 @@ def train_encoder(
     Raises
     ------
     ValueError
-        If fewer than two classes are trained on, or the batch is larger than the training part.
+        If fewer than two classes are trained on, or the pretrained weights do not fit.
     """
     run = _Training(pool, labels, parts, settings, training, seed, device, pretrained)
     if checkpoint is not None:
@@ -175,8 +175,6 @@ class _Training:
         present = np.unique(labels[parts.train])
         if present.size < 2:
             raise ValueError(f"{present.size} class(es) to train on, expected two or more")
-        if len(parts.train) < 2:
-            raise ValueError("one nucleus to train on, expected more")
         self.pool, self.labels, self.parts = pool, labels, parts
         self.training, self.seed, self.device = training, seed, torch.device(device)
         self.batch_size = min(training.batch_size, len(parts.train))

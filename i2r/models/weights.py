@@ -88,7 +88,9 @@ def decode_encoder(
         )  # fmt: skip
         return build_encoder(settings, pretrained=weights, device=device).eval()
     if state.get("version", 0) > VERSION:
-        raise ValueError(f"made by a newer i2r (version {state['version']}), this one reads 1")
+        raise ValueError(
+            f"made by a newer i2r (version {state['version']}), this one reads {VERSION}"
+        )
     encoder = build_encoder(EncoderSettings.from_plain(state["settings"]), device=device)
     try:
         encoder.load_state_dict(state["weights"])

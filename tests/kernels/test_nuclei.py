@@ -7,7 +7,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.measure import regionprops_table
 
-from i2r.kernels.nuclei import INTENSITY_COLUMNS, SHAPE_COLUMNS, measure_nuclei
+from i2r.kernels.nuclei import measure_nuclei
+
+SHAPE_COLUMNS = (
+    "label",
+    "area_px",
+    "bbox_y0",
+    "bbox_x0",
+    "bbox_y1",
+    "bbox_x1",
+    "centroid_y_px",
+    "centroid_x_px",
+    "major_axis_px",
+    "minor_axis_px",
+    "eccentricity",
+    "solidity",
+    "touches_border",
+)
+
+INTENSITY_COLUMNS = ("intensity_mean", "intensity_min", "intensity_max", "intensity_std")
 
 SKIMAGE_NAMES = {
     "label": "label",

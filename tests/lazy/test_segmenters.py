@@ -1,5 +1,6 @@
 """Fields by the trained network: bad input, tiles, pixel size, and other packages' segmenters."""
 
+from functools import cache
 from importlib.metadata import EntryPoint
 
 import dask.array as da
@@ -11,7 +12,8 @@ from i2r.errors import I2RError, InputError
 from i2r.kernels.metrics import score_segmentation
 from i2r.lazy import segmenters
 from i2r.lazy.segmenters import call_segmenter, segment_by_network, segment_fields_by_network
-from i2r.models.maps import load_packaged_network
+from i2r.models.maps import load_network, read_packaged_weights
+from i2r.models.unet import NucleusUNet
 
 
 def draw_nuclei(
@@ -33,6 +35,11 @@ def draw_nuclei(
     edges = ndimage.grey_erosion(labels, 3) != labels  # a dim line where nuclei touch
     clean = ndimage.gaussian_filter(levels[labels] * np.where(edges, 0.6, 1), 0.8)
     return (200 + clean + random.normal(0, 15, shape)).clip(0).astype(np.uint16), labels
+
+
+@cache
+def load_packaged_network() -> NucleusUNet:
+    return load_network(read_packaged_weights())
 
 
 def segment(plane: np.ndarray, **options) -> np.ndarray:
