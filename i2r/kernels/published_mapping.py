@@ -20,9 +20,10 @@ import numpy.typing as npt
 
 from i2r.kernels.kernel_regression import Floats, ntk_of_products
 from i2r.kernels.mapping import Ints, Link
-from i2r.kernels.ranking import published_auc, rank_truth
+from i2r.kernels.ranking import published_auc, rank_truth, score_log_ranks
+from i2r.kernels.selection import Selection
 
-# Left-out genes solved at a time: bounds memory, about 50 MB for 39 genes.
+# Left-out sets solved at a time: bounds memory, about 50 MB for 39 genes.
 _BATCH = 256
 _DEPENDENT = 1e-10
 
@@ -112,14 +113,36 @@ def rank_published(
     -------
     ndarray of float64, shape (g, n)
     """
-    left_out, inputs = np.arange(len(link.truth)), np.asarray(x, dtype=float)
+    left_out, inputs = np.arange(len(link.truth))[:, None], np.asarray(x, dtype=float)
     if inputs.ndim == 2:
         return _rank_folds(configurations, inputs, link, left_out, seed=seed)
     ranked = [
-        _rank_folds(configurations, own, link, left_out[[one]], seed=seed)
-        for one, own in enumerate(inputs)
+        _rank_folds(configurations, own, link, one[None], seed=seed)
+        for own, one in zip(inputs, left_out, strict=True)
     ]
     return np.concatenate(ranked, axis=1)
+
+
+def select_published(
+    configurations: Sequence[PublishedConfiguration],
+    x: npt.ArrayLike,
+    link: Link,
+    *,
+    seed: int,
+) -> Selection:
+    """Choose a configuration for every gene without it, and rank the gene by it.
+
+    The other genes are left out in turn from what remains without the gene, and the configuration
+    with their best `score_log_ranks` is taken. See `rank_published` for parameters.
+    """
+    n = len(link.truth)
+    first, second = np.nonzero(~np.eye(n, dtype=bool))
+    pairs = np.stack([second, first], axis=1)
+    inner = np.empty((len(configurations), n))
+    ranks = _rank_folds(configurations, np.asarray(x, dtype=float), link, pairs, seed=seed)
+    inner[:] = score_log_ranks(ranks.reshape(-1, n, n - 1), link.n_candidates)
+    outer = rank_published(configurations, x, link, seed=seed)
+    return Selection(outer, inner, np.argmax(inner, axis=0).astype(np.int64))
 
 
 def choose_as_published(ranks: Floats) -> int:
@@ -138,7 +161,7 @@ def _rank_folds(
     *,
     seed: int,
 ) -> Floats:
-    """Rank each left-out gene by maps without it, in its own space, shape (g, folds)."""
+    """Rank the first gene of each left-out set, in the space of its last, shape (g, folds)."""
     # A rotation keeps all inner products: as many coordinates as rows are enough.
     x = np.asarray(np.linalg.qr(x.T, mode="r")).T
     ranks = np.empty((len(configurations), len(left_out)))
@@ -160,19 +183,19 @@ def _rank_folds(
 
 
 class _Folds:
-    """Some left-out genes, with what all configurations share.
+    """Some left-out sets, with what all configurations share.
 
-    Arrays have the axes (fold, row, row); the row that is left out takes part as query.
+    Arrays have the axes (fold, row, row); rows that are left out take part as queries.
     """
 
     def __init__(self, x: Floats, link: Link, left_out: Ints, seed: int) -> None:
         self.x, self.link, self.seed = x, link, seed
         n_folds, n = len(left_out), len(x)
-        self.query = left_out
+        self.query, space = left_out[:, 0], left_out[:, -1]
         self.available = np.ones((n_folds, n), dtype=bool)
-        self.available[np.arange(n_folds), left_out] = False
+        self.available[np.arange(n_folds)[:, None], left_out] = False
         self.products = x @ x.T
-        at = left_out if len(link.products) > 1 else np.zeros(n_folds, dtype=np.int64)
+        at = space if len(link.products) > 1 else np.zeros(n_folds, dtype=np.int64)
         self.candidates, self.squared = link.products[at], link.squared[at]
         self.targets = self.candidates[:, :, link.truth]
         share = self.available / self.available.sum(axis=1, keepdims=True)

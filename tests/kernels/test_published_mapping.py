@@ -6,6 +6,7 @@ import pytest
 from i2r.kernels import published_mapping as published
 from i2r.kernels.kernel_regression import ntk_kernel
 from i2r.kernels.mapping import Configuration, invert_kernels, link_genes, rank_left_out
+from i2r.kernels.ranking import score_log_ranks
 
 
 def draw_problem(n: int, d: int, c: int, *, spaces: bool = False, seed: int = 0):
@@ -68,6 +69,22 @@ def test_ranks_are_those_of_a_loop_over_feature_vectors(spaces: bool, d: int) ->
                 configuration, x[rest], space[truth[rest]], space, truth[i], x[i]
             )
             assert ranks[place, i] == expected, configuration.title
+
+
+def test_nested_choice_is_that_of_a_loop() -> None:
+    x, candidates, truth = draw_problem(6, 9, 20, seed=1)
+    some = SOME[::4]
+    selection = published.select_published(some, x, link_genes(candidates, truth), seed=3)
+    for i in range(6):
+        rest = np.delete(np.arange(6), i)
+        for place, configuration in enumerate(some):
+            ranks = []
+            for j in rest:
+                both = rest[rest != j]
+                y = candidates[truth[both]]
+                ranks.append(rank_by_loop(configuration, x[both], y, candidates, truth[j], x[j]))
+            assert selection.inner_scores[place, i] == pytest.approx(score_log_ranks(ranks, 20))
+    assert (selection.chosen == selection.inner_scores.argmax(axis=0)).all()
 
 
 def test_grid_is_the_published_one() -> None:
