@@ -1,7 +1,7 @@
 """The map from perturbation embeddings to regulatory genes, judged by leaving genes out."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -11,9 +11,16 @@ from i2r.errors import InputError
 from i2r.kernels import mapping, ranking
 from i2r.kernels import selection as selecting
 from i2r.kernels.kernel_regression import intervention_weights, ridge_weights
-from i2r.kernels.published_mapping import choose_as_published, list_published_grid, rank_published
+from i2r.kernels.published_mapping import (
+    choose_as_published,
+    list_published_grid,
+    rank_published,
+    select_published,
+)
 
 Floats = npt.NDArray[np.float64]
+# Whether to search the published grid, and whether to choose in it without the gene as well.
+PublishedGrid = bool | Literal["nested"]
 # By method: ranks of the genes, and how its options were chosen.
 Ranked = Mapping[str, tuple[Floats, str]]
 # Fewer genes than this can't be left out in pairs and leave something to learn from.
@@ -243,7 +250,7 @@ def leave_genes_out(
     configurations: Sequence[mapping.Configuration],
     *,
     correct: bool,
-    published_grid: bool,
+    published_grid: PublishedGrid,
     seed: int,
 ) -> LeftOut:
     """Rank every gene by maps that never saw it.
@@ -255,7 +262,8 @@ def leave_genes_out(
     correct
         Correct nested scores for hubs.
     published_grid
-        Also search the published grid, options chosen as published.
+        Also search the published grid, options chosen as published; if 'nested', without the gene
+        as well.
     seed
         Of the random projections in the published grid.
     """
@@ -286,7 +294,12 @@ def leave_genes_out(
     ranks["best of the grid"] = (selection.ranks[best], REPORTED)
     if published_grid:
         grid = list_published_grid()
-        found = rank_published(grid, x, link, seed=seed)
+        if published_grid == "nested":
+            searched = select_published(grid, x, link, seed=seed)
+            found = searched.ranks
+            ranks["published grid, nested"] = (searched.nested, NESTED)
+        else:
+            found = rank_published(grid, x, link, seed=seed)
         ranks["published grid"] = (found[choose_as_published(found)], REPORTED)
         grids.append(_tabulate_grid([c.title for c in grid], found, link, is_published=True))
     chosen = [configurations[place].title for place in selection.chosen]

@@ -76,8 +76,11 @@ class Map(Stage):
         description="Choose kernel, scale and penalty for every gene without it, or take the "
         "published tangent kernel with penalty 1",
     )
-    published_grid: bool = Field(
-        False, description="Also search the 1,440 published configurations, chosen as published"
+    published_grid: bool | Literal["nested"] = Field(
+        False,
+        description="Also search the 1,440 published configurations: true, chosen as published; "
+        "nested, for every gene without it as well, which takes about as many times longer as "
+        "there are genes",
     )
     hubs: Literal["keep", "correct"] = Field(
         "keep", description="Lower the scores of candidates that are near to every prediction"
@@ -224,7 +227,7 @@ def write_left_out(
     *,
     configurations: Sequence[mapping.Configuration],
     correct: bool,
-    published_grid: bool,
+    published_grid: judging.PublishedGrid,
     seed: int,
     urls: Mapping[str, str],
     made_by: Mapping[str, Any],

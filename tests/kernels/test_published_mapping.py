@@ -71,12 +71,14 @@ def test_ranks_are_those_of_a_loop_over_feature_vectors(spaces: bool, d: int) ->
             assert ranks[place, i] == expected, configuration.title
 
 
-def test_nested_choice_is_that_of_a_loop() -> None:
+@pytest.mark.parametrize("own", [False, True], ids=["one input", "inputs without the gene"])
+def test_nested_choice_is_that_of_a_loop(own: bool) -> None:
     x, candidates, truth = draw_problem(6, 9, 20, seed=1)
+    given = np.random.default_rng(2).standard_normal((6, *x.shape)) if own else x
     some = SOME[::4]
-    selection = published.select_published(some, x, link_genes(candidates, truth), seed=3)
+    selection = published.select_published(some, given, link_genes(candidates, truth), seed=3)
     for i in range(6):
-        rest = np.delete(np.arange(6), i)
+        rest, x = np.delete(np.arange(6), i), given[i] if own else given
         for place, configuration in enumerate(some):
             ranks = []
             for j in rest:

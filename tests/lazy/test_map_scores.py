@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 
 from i2r.kernels.mapping import PUBLISHED, invert_kernels
+from i2r.kernels.ranking import published_auc
 from i2r.kernels.selection import shuffle_links
-from i2r.lazy.gene_mapping import Problem, leave_genes_out, pose_problem, tabulate_genes
+from i2r.lazy.gene_mapping import NESTED, Problem, leave_genes_out, pose_problem, tabulate_genes
 from i2r.lazy.map_scores import Unlabelled, tabulate_scores
 
 CANDIDATES, GENES, CLUSTERS, DRAWS, SEEDS = 120, 24, 3, 39, 40
@@ -62,3 +63,28 @@ def test_labels_from_the_images_are_no_evidence_of_a_link() -> None:
     assert np.mean(naive) < 0.3
     assert np.mean(np.array(fair) <= 0.05) <= 0.125
     assert 0.35 < np.mean(fair) < 0.65
+
+
+def test_the_published_grid_is_chosen_from_without_the_gene_where_that_is_asked_for() -> None:
+    random = np.random.default_rng(0)
+    names = [f"G{i:02d}" for i in range(12)]
+    genes = pd.DataFrame(random.standard_normal((12, 4)), columns=[f"e{i}" for i in range(4)])
+    genes.insert(0, "gene", names)
+    problem = pose_problem(names[:7], random.standard_normal((7, 5)), genes, None)
+    plain, nested = (
+        leave_genes_out(problem, [PUBLISHED], correct=False, published_grid=asked, seed=0)
+        for asked in (True, "nested")
+    )
+    more = set(nested.ranks) - set(plain.ranks)
+    assert more == {"published grid, nested"}
+    np.testing.assert_array_equal(
+        nested.ranks["published grid"][0], plain.ranks["published grid"][0]
+    )
+    ranks, how = nested.ranks["published grid, nested"]
+    assert how == NESTED
+    every = nested.grid[nested.grid["published"]]
+    assert len(every) == 1440
+    # No choice that leaves the gene out can beat the one made on what is reported.
+    reported = nested.ranks["published grid"][0]
+    areas = [published_auc(r, 20) + published_auc(r, 50) for r in (ranks, reported)]
+    assert areas[0] <= areas[1]
