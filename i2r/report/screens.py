@@ -73,13 +73,18 @@ class ScreenResult(NamedTuple):
             if how["n_shapes"] > 1 and how["method"] != "fast"
             else ""
         )
+        apart = (
+            ", of positive controls apart"
+            if {"treated", "positive_control"} <= set(self.conditions["kind"])
+            else ""
+        )
         return words + (
             f"{shapes}p-values are those of {what}, among {how['n_draws']} sets of control wells "
             "that sit on the plates like the conditions, of which "
             f"{how['n_independent']} could have no well in common. Counting them could give "
             f"{how['smallest_counted']:.2g} at the lowest; below, the tail is a model "
             f"({how['tail']}). A single finding among {how['n_tests']} needs "
-            f"{how['needed']:.2g}. FDR: Benjamini-Hochberg."
+            f"{how['needed']:.2g}. FDR: Benjamini-Hochberg{apart}."
         )
 
     @property
