@@ -16,10 +16,10 @@ from i2r.errors import I2RError, InputError
 from i2r.pipeline.executors import InProcess
 from i2r.pipeline.loop import RunLoop, Summary
 from i2r.pipeline.progress import Progress, Style
+from i2r.pipeline.records import describe_run
 from i2r.pipeline.run import (
     Say,
     ask_before_replacing,
-    describe_run,
     prepare,
     preview_units,
 )

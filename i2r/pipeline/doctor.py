@@ -9,7 +9,6 @@ import sys
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +16,7 @@ from i2r.cluster import AnyCluster, JobClusterSpec
 from i2r.cluster.jobs import LIFETIME, STAGGER
 from i2r.cluster.settings import THREAD_VARIABLES
 from i2r.pipeline.executors import InProcess, OnCluster, open_executor
+from i2r.pipeline.records import find_version
 from i2r.store import files
 
 # Whose versions must not differ: tasks and tables travel between them.
@@ -219,7 +219,7 @@ def describe_process(argument: tuple[str, str], worker: Any = None) -> WorkerFac
     return WorkerFacts(
         name="client" if worker is None else str(worker.name),
         host=socket.gethostname(),
-        versions={name: _version(name) for name in PACKAGES}
+        versions={name: find_version(name) for name in PACKAGES}
         | {"python": ".".join(map(str, sys.version_info[:2]))},
         sees_experiment=sees,
         threads={name: os.environ.get(name, "") for name in THREAD_VARIABLES},
@@ -280,13 +280,6 @@ def _ask_all(executor: InProcess | OnCluster, argument: tuple[str, str]) -> tupl
     if isinstance(executor, InProcess):
         return ()
     return executor.ask_all(describe_process, argument)
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return ""
 
 
 def _find_cuda() -> str:

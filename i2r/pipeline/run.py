@@ -1,16 +1,10 @@
 """Run a pipeline on an experiment: checks first, then the lock, then the loop."""
 
 import json
-import platform
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
-from typing import Any
 
 from i2r.cluster import AnyCluster, ClusterSpec
 from i2r.errors import DiskFullError, InputError, join_problems
@@ -18,10 +12,11 @@ from i2r.pipeline.changes import find_other_plates, list_changes
 from i2r.pipeline.executors import Executor, open_executor
 from i2r.pipeline.loop import RunLoop, Summary, collect_excluded, find_blocked
 from i2r.pipeline.progress import Progress, Style
+from i2r.pipeline.records import describe_run
 from i2r.pipeline.spec import Pipeline, parse_pipeline
 from i2r.pipeline.states import fold_ledger
 from i2r.pipeline.units import UnitGraph
-from i2r.stages.base import FINISH, Stage
+from i2r.stages.base import FINISH
 from i2r.stages.convert import Convert
 from i2r.stages.rehearsal import choose_rehearsals
 from i2r.store import files
@@ -31,7 +26,6 @@ from i2r.store.ledger import LedgerWriter
 from i2r.store.lock import RunLock
 
 Say = Callable[[str], None]
-PACKAGES = ("i2r", "numpy", "dask", "distributed", "zarr", "torch", "numba", "pandas")
 
 
 def prepare(pipeline: Pipeline, url: str, *, say: Say = lambda line: None) -> Experiment:
@@ -325,76 +319,9 @@ def check_memory(graph: UnitGraph, executor: Executor) -> None:
         raise InputError(join_problems(problems))
 
 
-def describe_run(
-    pipeline: Pipeline, executor: Executor, *, run: int, command: str
-) -> dict[str, Any]:
-    """Record what is needed to do the same again: options, versions, machine, cluster."""
-    return {
-        "run": run,
-        "command": command,
-        "started_s": time.time(),
-        "pipeline": pipeline.dump(),
-        "stage_versions": {stage.title: type(stage).version for stage in pipeline.stages},
-        "versions": {name: _version(name) for name in PACKAGES},
-        "python": sys.version.split()[0],
-        "platform": platform.platform(),
-        "git_sha": _git_sha(),
-        "cluster": dict(executor.description),
-    }
-
-
 def load_last_pipeline(experiment: Experiment) -> Pipeline | None:
     """Read the pipeline of the experiment's latest run; None before the first."""
     content = experiment.last_pipeline()
     if content is None:
         return None
     return parse_pipeline(content, where=f"{experiment.url}, its last run")
-
-
-def with_stage(pipeline: Pipeline | None, stage: Stage, *, where: str) -> Pipeline:
-    """Put one stage into a pipeline, in place of the one of its name or at the end.
-
-    A report at the end stays there, and shows the new stage too where it showed all others.
-    """
-    from i2r.pipeline.spec import resolve_needs
-
-    before = list(pipeline.stages) if pipeline else []
-    titles = [s.title for s in before]
-    if stage.title in titles:
-        before[titles.index(stage.title)] = stage
-    else:
-        place = len(before)
-        while place and "*" in before[place - 1].reads and "*" not in stage.reads:
-            place -= 1
-            if set(before[place].needs) == set(titles[:place]):
-                before[place] = before[place].with_needs((), {})
-        before.insert(place, stage)
-    resolved = resolve_needs(before, where=where)
-    return Pipeline(
-        resolved, pipeline.seed if pipeline else 0, pipeline.description if pipeline else ""
-    )
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return ""
-
-
-def _git_sha() -> str:
-    """Give the commit of a source checkout; empty for an installed package."""
-    folder = Path(__file__).parents[2]
-    if not (folder / ".git").exists():
-        return ""
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(folder), "rev-parse", "HEAD"],
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=10,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.strip()

@@ -200,6 +200,28 @@ def resolve_needs(
     return tuple(resolved)
 
 
+def with_stage(pipeline: Pipeline | None, stage: Stage, *, where: str) -> Pipeline:
+    """Put one stage into a pipeline, in place of the one of its name or at the end.
+
+    A report at the end stays there, and shows the new stage too where it showed all others.
+    """
+    before = list(pipeline.stages) if pipeline else []
+    titles = [s.title for s in before]
+    if stage.title in titles:
+        before[titles.index(stage.title)] = stage
+    else:
+        place = len(before)
+        while place and "*" in before[place - 1].reads and "*" not in stage.reads:
+            place -= 1
+            if set(before[place].needs) == set(titles[:place]):
+                before[place] = before[place].with_needs((), {})
+        before.insert(place, stage)
+    resolved = resolve_needs(before, where=where)
+    return Pipeline(
+        resolved, pipeline.seed if pipeline else 0, pipeline.description if pipeline else ""
+    )
+
+
 def _explain(error: Any, where: str, kind: type[Stage]) -> str:
     """Turn one of pydantic's errors into a line for people."""
     name = ".".join(str(part) for part in error["loc"]) or "the stage"

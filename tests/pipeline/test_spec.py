@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from i2r.errors import InputError
-from i2r.pipeline.run import with_stage
-from i2r.pipeline.spec import load_pipeline, parse_pipeline, parse_stage
+from i2r.pipeline.spec import load_pipeline, parse_pipeline, parse_stage, with_stage
 from i2r.stages.base import find_stage
 from i2r.testing import PlateFiles
 

@@ -12,8 +12,8 @@ import tifffile
 from i2r.models.ensemble import EncoderSettings, build_encoder
 from i2r.models.weights import encode_encoder
 from i2r.pipeline.loop import Summary
-from i2r.pipeline.run import load_last_pipeline, with_stage
-from i2r.pipeline.spec import parse_pipeline, parse_stage
+from i2r.pipeline.run import load_last_pipeline
+from i2r.pipeline.spec import parse_pipeline, parse_stage, with_stage
 from i2r.stages.pictures import open_chain
 from i2r.stages.references import list_controls, relate_profiles
 from i2r.store.experiment import Experiment, open_experiment
