@@ -85,9 +85,10 @@ def solve_pcst(
     forest, bound = grow_moats(ends, cost, prize, by_cost, start)
     worth = prize
     if start >= 0:
-        # Worth more than everything else, so that no pruning lets it go.
+        # Worth more than everything else, so that no pruning lets it go; on the scale of the
+        # problem, so that adding it to small numbers does not round them away.
         worth = prize.copy()
-        worth[start] = 1 + prize.sum() + cost.sum()
+        worth[start] = 2 * (prize.sum() + cost.sum()) or 1.0
     vertices, tree = prune_strongly(ends, cost, worth, forest)
     if improve and n > 1 and len(cost):
         first, near, edge_of = list_neighbours(ends, n, np.arange(len(cost)))

@@ -178,6 +178,22 @@ def test_networks_without_edges_prizes_or_vertices(improve: bool) -> None:
     assert (nothing.value, len(nothing.vertices), nothing.gap) == (0.0, 1, 0.0)
 
 
+@pytest.mark.parametrize("rooted", [False, True])
+def test_a_tree_does_not_depend_on_the_unit_of_costs(rooted: bool) -> None:
+    """Exactly: costs and prizes are multiplied by powers of two."""
+    random = np.random.default_rng(0)
+    for _ in range(10):
+        edges, costs = random.integers(0, 40, (120, 2)), random.random(120)
+        prizes = 2 * random.random(40) * (random.random(40) < 0.4)
+        root = int(random.integers(40)) if rooted else None
+        expected = solve_pcst(edges, costs, prizes, root=root)
+        for unit in (2.0**-60, 2.0**60):
+            found = solve_pcst(edges, costs * unit, prizes * unit, root=root)
+            assert found.vertices.tolist() == expected.vertices.tolist()
+            assert found.value == expected.value * unit
+            assert found.lower_bound == expected.lower_bound * unit
+
+
 def test_the_same_seed_gives_the_same_tree() -> None:
     random = np.random.default_rng(3)
     edges = random.integers(0, 60, (300, 2))
