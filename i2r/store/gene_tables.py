@@ -5,7 +5,7 @@ Symbols are compared in upper case throughout.
 
 import io
 from hashlib import sha256
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,8 @@ from i2r.errors import InputError
 from i2r.store import files, tables
 from i2r.store.gctx import read_signatures
 
+# How far a header that begins with a quote may go on in the next lines, in bytes.
+_QUOTED = 2**16
 # What pandas calls a first column without a name.
 UNNAMED = "Unnamed: 0"
 # Columns of our own tables that are no numbers of a vector.
@@ -98,10 +100,13 @@ def gather_vectors(table: pd.DataFrame, *, where: str) -> GeneVectors:
 
 
 def name_genes(table: pd.DataFrame) -> pd.DataFrame:
-    """Name a first column of text without a name 'gene': an index of pandas or R."""
+    """Name a first column of text without a name 'gene': an index of pandas or R.
+
+    Not where there is a column of that name: which of the two is meant can't be told.
+    """
     first = table.columns[0] if len(table.columns) else ""
     is_index = str(first) == UNNAMED and not pd.api.types.is_numeric_dtype(table[first])
-    return table.rename(columns={first: "gene"}) if is_index else table
+    return table.rename(columns={first: "gene"}) if is_index and "gene" not in table else table
 
 
 def read_labels(url: str) -> dict[str, str]:
@@ -182,7 +187,7 @@ def read_frame(url: str) -> pd.DataFrame:
         except Exception as error:  # a damaged file may end anywhere in Arrow's reader
             detail = (str(error) or type(error).__name__).splitlines()[0][:120]
             raise InputError(f"{url}: no readable Parquet file ({detail}). Check it.") from error
-    return _parse_text(read_text(url), url)[1]
+    return read_columns(url)[1]
 
 
 def read_columns(url: str) -> tuple[list[str], pd.DataFrame]:
@@ -194,24 +199,40 @@ def read_columns(url: str) -> tuple[list[str], pd.DataFrame]:
     if url.endswith(".parquet"):
         table = read_frame(url)
         return [str(name) for name in table.columns], table
-    return _parse_text(read_text(url), url)
-
-
-def _parse_text(text: str, url: str) -> tuple[list[str], pd.DataFrame]:
-    """Parse a table with one separator: tabs, commas, or spaces, as in STRING's files."""
-    ends = [at for at in (text.find("\n"), text.find("\r")) if at >= 0]
-    header = text[: min(ends, default=len(text))]
-    separator = next((mark for mark in ("\t", ",", " ") if mark in header), ",")
+    data = _read_bytes(url)
     try:
+        return _parse_table(data, url)
+    except UnicodeDecodeError as error:
+        raise InputError(f"{url}: not text in UTF-8. Export it again.") from error
+
+
+def _parse_table(data: bytes, url: str) -> tuple[list[str], pd.DataFrame]:
+    """Parse a table with one separator: tabs, commas, or spaces, as in STRING's files.
+
+    Bytes, not text: a stream of text takes four bytes per character, of files of a gigabyte.
+    """
+    ends = [at for at in (data.find(b"\n"), data.find(b"\r")) if at >= 0]
+    header = min(ends, default=len(data))
+    first = data[:header].decode("utf-8-sig")
+    separator = next((mark for mark in ("\t", ",", " ") if mark in first), ",")
+    options: dict[str, Any] = {"sep": separator, "encoding": "utf-8-sig"}
+    try:
+        # A name in quotes may hold a line break.
         names = pd.read_csv(
-            io.StringIO(text), sep=separator, header=None, nrows=1, dtype=str,
-            keep_default_na=False,
+            io.BytesIO(data[: header + _QUOTED]), header=None, nrows=1, dtype=str,
+            keep_default_na=False, encoding_errors="replace", **options,
         ).iloc[0].tolist()  # fmt: skip
-        table = pd.read_csv(io.StringIO(text), sep=separator, keep_default_na=True)
+        table = pd.read_csv(io.BytesIO(data), keep_default_na=True, **options)
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise InputError(f"{url}: no table ({error}). Export it as CSV.") from error
-    if not isinstance(table.index, pd.RangeIndex):
-        # R writes row names without a name for their column.
+    is_named = isinstance(table.index, pd.RangeIndex)
+    # R writes row names without a name for their column; more than one such column it does not.
+    if table.index.nlevels > 1 or (not is_named and UNNAMED in table):
+        raise InputError(
+            f"{url}: rows have more fields than the first line has names, expected as many. Name "
+            "every column."
+        )
+    if not is_named:
         names, table = ["", *names], table.rename_axis(UNNAMED).reset_index()
     return names, table
 
@@ -240,13 +261,16 @@ def read_text(url: str) -> str:
         If there is no such file, or it is not UTF-8.
     """
     try:
-        data = files.read_bytes(url)
-    except (FileNotFoundError, IsADirectoryError) as error:
-        raise InputError(f"{url}: no such file. Give the path of one.") from error
-    try:
-        return files.unpack(data, url).decode("utf-8-sig")
+        return _read_bytes(url).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"{url}: not text in UTF-8. Export it again.") from error
+
+
+def _read_bytes(url: str) -> bytes:
+    try:
+        return files.unpack(files.read_bytes(url), url)
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise InputError(f"{url}: no such file. Give the path of one.") from error
 
 
 def digest_files(*urls: str) -> list[str]:

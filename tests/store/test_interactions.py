@@ -76,3 +76,12 @@ def test_row_names_of_r_are_a_column(tmp_path: Path) -> None:
     assert panel.values.tolist() == [[1, 2], [3, 4]]
     vectors = read_vectors(str(tmp_path / "r.tsv"))
     assert (vectors.genes, vectors.names) == (["A", "U2OS"], ["TP53", "MDM2"])
+
+
+def test_rows_with_more_fields_than_names_are_one_line(tmp_path: Path) -> None:
+    url = write(tmp_path / "t.csv", "gene,e0\nA,x,1\nB,y,2\n")
+    with pytest.raises(InputError, match="column 'Unnamed: 0' is no number"):
+        read_vectors(url)
+    for text in ("gene,e0\nA,x,y,1\nB,x,y,2\n", ",e0\nA,x,1\nB,y,2\n"):
+        with pytest.raises(InputError, match="more fields than the first line has names"):
+            read_vectors(write(tmp_path / "t.csv", text))
