@@ -13,6 +13,8 @@ Seed = int | np.random.SeedSequence
 # in which the controls hardly vary would otherwise be blown up to noise. Ando et al. (2017,
 # doi:10.1101/161422) regularise likewise.
 SPHERING_RIDGE = 0.01
+# Wells whose similarities to all others are held at once.
+ROWS_AT_ONCE = 256
 
 
 class Transform(NamedTuple):
@@ -128,25 +130,53 @@ class Retrieval(NamedTuple):
     p_value: float
 
 
-def measure_retrieval(
-    profiles: npt.ArrayLike,
-    own: npt.ArrayLike,
-    others: npt.ArrayLike,
-    *,
-    seed: Seed,
-    n_draws: int = 1000,
-) -> Retrieval:
-    """Ask whether wells of one label are nearer to each other than to other wells.
-
-    Each of its wells ranks the label's other wells among the compared ones by cosine similarity
-    (Kalinin et al., Nat. Commun. 2025, doi:10.1038/s41467-025-60306-2).
+def rank_neighbours(profiles: npt.ArrayLike) -> npt.NDArray[np.int32]:
+    """Rank the others around every well by cosine similarity.
 
     Parameters
     ----------
     profiles
-        Shape (well, dim).
-    own, others
-        Indices of the label's wells and of those it is compared with.
+        Shape (well, dim); one of length 0 is similar to none.
+
+    Returns
+    -------
+    ndarray of int32, shape (well, well)
+        In row i: how many wells beside i are at least as similar to it as j, so that ties count
+        against; the largest integer for i itself.
+    """
+    rows = np.asarray(profiles, dtype=np.float64)
+    length = np.linalg.norm(rows, axis=1, keepdims=True)
+    rows = np.divide(rows, length, out=np.zeros_like(rows), where=length > 0)
+    n = len(rows)
+    ranks = np.empty((n, n), dtype=np.int32)
+    for start in range(0, n, ROWS_AT_ONCE):
+        stop = min(n, start + ROWS_AT_ONCE)
+        # Rounded, so that equal profiles tie whatever the order of the sums.
+        similarity = np.round(rows[start:stop] @ rows.T, 12)
+        own = np.arange(start, stop)
+        similarity[own - start, own] = -np.inf
+        ascending = np.sort(similarity, axis=1)
+        for row, (ordered, values) in enumerate(zip(ascending, similarity, strict=True), start):
+            ranks[row] = n - np.searchsorted(ordered, values, side="left")
+    np.fill_diagonal(ranks, np.iinfo(np.int32).max)
+    return ranks
+
+
+def measure_retrieval(
+    ranks: npt.NDArray[np.int32], own: npt.ArrayLike, *, seed: Seed, n_draws: int = 1000
+) -> Retrieval:
+    """Ask whether wells of one label are nearer to each other than to other wells.
+
+    Each of its wells ranks the label's other wells among all others by cosine similarity
+    (Kalinin et al., Nat. Commun. 2025, doi:10.1038/s41467-025-60306-2).
+
+    Parameters
+    ----------
+    ranks
+        Shape (well, well): of the label's wells and of those it is compared with, from
+        `rank_neighbours`.
+    own
+        Indices of the label's wells.
     seed, n_draws
         Of the null: as many wells drawn at random from all of these. Orders drawn for each well
         by itself would make a null too narrow, because similarities are shared by two wells.
@@ -158,30 +188,19 @@ def measure_retrieval(
     Retrieval
         NaN where the label has fewer than two wells or nothing is compared.
     """
-    mine, theirs = np.asarray(own, dtype=np.intp), np.asarray(others, dtype=np.intp)
-    if mine.size < 2 or theirs.size == 0:
+    mine = np.asarray(own, dtype=np.intp)
+    if mine.size < 2 or mine.size == len(ranks):
         return Retrieval(float("nan"), float("nan"), float("nan"))
-    rows = np.asarray(profiles, dtype=np.float64)
-    rows = rows[np.concatenate([mine, theirs])]
-    length = np.linalg.norm(rows, axis=1, keepdims=True)
-    rows = np.divide(rows, length, out=np.zeros_like(rows), where=length > 0)
-    # Rounded, so that equal profiles tie whatever the order of the sums.
-    similarity = np.round(rows @ rows.T, 12)
-    np.fill_diagonal(similarity, -np.inf)
-    ascending = np.sort(similarity, axis=1)
-    # How many wells are at least as similar to the row's: ties count against.
-    ranks = np.stack(
-        [
-            ascending.shape[1] - np.searchsorted(ordered, values, side="left")
-            for ordered, values in zip(ascending, similarity, strict=True)
-        ]
-    ).astype(np.float64)
-    np.fill_diagonal(ranks, np.inf)
     random = np.random.default_rng(seed)
-    drawn = random.random((n_draws, len(rows))).argsort(axis=1)[:, : mine.size]
-    sets = np.concatenate([np.arange(mine.size)[None], drawn])
-    places = np.sort(ranks[sets[:, :, None], sets[:, None, :]], axis=2)[:, :, :-1]
-    precisions = (np.arange(1, mine.size) / places).mean(axis=(1, 2))
-    observed, null = float(precisions[0]), precisions[1:]
+    shares = np.arange(1, mine.size)
+
+    def average(chosen: npt.NDArray[np.intp]) -> float:
+        places = np.sort(ranks[np.ix_(chosen, chosen)], axis=1)[:, :-1]
+        return float((shares / places).mean())
+
+    observed = average(mine)
+    null = np.array(
+        [average(random.choice(len(ranks), mine.size, replace=False)) for _ in range(n_draws)]
+    )
     better = int((null >= observed - 1e-12).sum())
     return Retrieval(observed, float(null.mean()), (1 + better) / (1 + n_draws))

@@ -8,11 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
+from i2r.kernels import profiles as kernel
 from i2r.kernels.profiles import (
     SPHERING_RIDGE,
     Moments,
     fit_correction,
     measure_retrieval,
+    rank_neighbours,
     start_moments,
 )
 
@@ -72,9 +74,7 @@ def test_correction_needs_controls() -> None:
 @settings(deadline=None, max_examples=50)
 def test_precision_is_scikit_learns_average_precision(seed: int, n_own: int, n_other: int) -> None:
     profiles = np.random.default_rng(seed).normal(size=(n_own + n_other, 4))
-    found = measure_retrieval(
-        profiles, range(n_own), range(n_own, n_own + n_other), seed=0, n_draws=1
-    )
+    found = measure_retrieval(rank_neighbours(profiles), range(n_own), seed=0, n_draws=1)
     unit = profiles / np.linalg.norm(profiles, axis=1, keepdims=True)
     positive = np.arange(len(profiles)) < n_own
     expected = [
@@ -88,7 +88,7 @@ def test_wells_that_share_a_direction_find_each_other() -> None:
     random = np.random.default_rng(0)
     profiles = random.normal(size=(40, 20))
     profiles[:5] += 10 * random.normal(size=20)
-    found = measure_retrieval(profiles, range(5), range(5, 40), seed=0)
+    found = measure_retrieval(rank_neighbours(profiles), range(5), seed=0)
     assert found.precision == 1.0
     assert found.p_value == pytest.approx(1 / 1001)
     assert 0.1 < found.null_mean < 0.3
@@ -101,7 +101,7 @@ def test_p_values_of_wells_that_share_nothing_are_uniform() -> None:
         profiles = random.normal(size=(24, 30))
         p_values.append(
             measure_retrieval(
-                profiles, range(4), range(4, 24), seed=random.integers(1e9), n_draws=200
+                rank_neighbours(profiles), range(4), seed=random.integers(1e9), n_draws=200
             ).p_value
         )
     p_values = np.array(p_values)
@@ -111,12 +111,10 @@ def test_p_values_of_wells_that_share_nothing_are_uniform() -> None:
 
 def test_the_null_is_what_all_sets_average_to() -> None:
     """Two of five wells: all ten pairs, each compared with the three others."""
-    profiles = np.random.default_rng(0).normal(size=(5, 3))
-    found = measure_retrieval(profiles, [0, 1], [2, 3, 4], seed=0, n_draws=20000)
+    ranks = rank_neighbours(np.random.default_rng(0).normal(size=(5, 3)))
+    found = measure_retrieval(ranks, [0, 1], seed=0, n_draws=20000)
     every = [
-        measure_retrieval(
-            profiles, pair, sorted({*range(5)} - {*pair}), seed=0, n_draws=1
-        ).precision
+        measure_retrieval(ranks, pair, seed=0, n_draws=1).precision
         for pair in itertools.combinations(range(5), 2)
     ]
     assert found.null_mean == pytest.approx(np.mean(every), abs=0.005)
@@ -125,7 +123,21 @@ def test_the_null_is_what_all_sets_average_to() -> None:
 
 
 def test_ties_count_against_the_label_and_too_few_wells_give_nothing() -> None:
-    same = np.ones((6, 3))
-    assert measure_retrieval(same, [0, 1], [2, 3, 4, 5], seed=0).precision == pytest.approx(1 / 5)
-    assert np.isnan(measure_retrieval(same, [0], [2, 3], seed=0).precision)
-    assert np.isnan(measure_retrieval(same, [0, 1], [], seed=0).p_value)
+    same = rank_neighbours(np.ones((6, 3)))
+    assert measure_retrieval(same, [0, 1], seed=0).precision == pytest.approx(1 / 5)
+    assert np.isnan(measure_retrieval(same[:3, :3], [0], seed=0).precision)
+    assert np.isnan(measure_retrieval(same[:2, :2], [0, 1], seed=0).p_value)
+
+
+def test_ranks_are_counted_row_by_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = np.random.default_rng(0).normal(size=(7, 3))
+    unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    rows[6] = 0
+    ranks = rank_neighbours(rows)
+    for i in range(7):
+        others = [j for j in range(7) if j != i]
+        cosine = np.round([unit[i] @ unit[j] if 6 not in (i, j) else 0 for j in others], 12)
+        expected = [int((cosine >= value).sum()) for value in cosine]
+        assert ranks[i, others].tolist() == expected
+    monkeypatch.setattr(kernel, "ROWS_AT_ONCE", 2)
+    np.testing.assert_array_equal(rank_neighbours(rows), ranks)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from i2r.kernels.profiles import Correction
+from i2r.kernels.profiles import Correction, measure_retrieval
 from i2r.lazy import profiles
 
 
@@ -83,3 +83,34 @@ def test_profiles_are_those_of_all_nuclei_and_means_hold_one_well_at_a_time(
     assert found.class_counts.tolist() == [23 + 24, 20 + 21 + 22, 0]
     if aggregate == "mean":
         assert most <= 2, "this one, and the one before that is about to go"
+
+
+def test_the_wells_of_all_classes_are_ranked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what is found is what each class finds among controls, and among the others."""
+    random = np.random.default_rng(0)
+    names = ["ctrl"] * 4 + ["a"] * 3 + ["b"] * 2 + [""] + ["c"] * 2
+    wells = pd.DataFrame({"class": names, "control": [name == "ctrl" for name in names]})
+    rows, counts = random.normal(size=(12, 5)), np.ones(12, dtype=np.int64)
+    rows[4:7] += [5, 0, 0, 0, 0]
+    counts[11] = 0
+    ranked: list[int] = []
+    rank = profiles.rank_neighbours
+
+    def note(given: np.ndarray) -> np.ndarray:
+        ranked.append(len(given))
+        return rank(given)
+
+    monkeypatch.setattr(profiles, "rank_neighbours", note)
+    given = SimpleNamespace(
+        wells=rows, well_counts=counts, classes=["a", "b", "c", "ctrl"], of_class=None
+    )
+    found = profiles._measure_reproducibility(
+        SimpleNamespace(wells=wells), given, np.random.SeedSequence(1)
+    ).set_index("class")
+    assert ranked == [6, 4 + 3, 4 + 2, 4 + 1], "all classes, and each beside the controls"
+    assert found["n_wells"].to_dict() == {"a": 3, "b": 2, "c": 1}
+    for kind, theirs in (("controls", [0, 1, 2, 3]), ("others", [7, 8, 10])):
+        alone = measure_retrieval(rank(rows[[4, 5, 6, *theirs]]), range(3), seed=0, n_draws=1)
+        assert found.loc["a", f"precision_{kind}"] == pytest.approx(alone.precision)
+    assert found.loc["a", "precision_others"] == 1
+    assert np.isnan(found.loc["c", ["precision_controls", "p_value_others"]].astype(float)).all()
