@@ -3,6 +3,7 @@
 import io
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -52,7 +53,7 @@ def read_counts(
     if name.endswith((".mtx", ".mtx.gz")):
         names, counts, other = _read_10x(url)
     elif name.endswith(".h5ad"):
-        names, counts = _read_anndata(url)
+        names, counts, other = _read_anndata(url)
     else:
         header, table = read_columns(url)
         names, counts = header[1:], to_numbers(table.iloc[:, 1:])
@@ -97,11 +98,19 @@ def _read_10x(url: str) -> tuple[list[str], Counts, list[tuple[str, str]]]:
     rows = [line.split("\t") for line in read_text(listed).splitlines() if line.strip()]
     names = [row[min(1, len(row) - 1)] for row in rows]
     kinds = [row[2].strip() if len(row) > 2 else _GENE for row in rows]
-    if len(rows) != len(matrix) or set(kinds) == {_GENE} or _GENE not in kinds:
-        return names, matrix.T, []
+    return _keep_genes(names, kinds, matrix.T)
+
+
+def _keep_genes(
+    names: list[str], kinds: list[str], counts: Counts
+) -> tuple[list[str], Counts, list[tuple[str, str]]]:
+    """Keep the features (columns) that are genes, where there are any; list the others."""
+    is_told = len(names) == len(kinds) == counts.shape[1] and _GENE in kinds
+    if not is_told or set(kinds) == {_GENE}:
+        return names, counts, []
     genes = np.array([kind == _GENE for kind in kinds])
     other = [(n, f"no gene: {k}") for n, k in zip(names, kinds, strict=True) if k != _GENE]
-    return [n for n, yes in zip(names, genes, strict=True) if yes], matrix[genes].T, other
+    return [n for n, yes in zip(names, genes, strict=True) if yes], counts[:, genes], other
 
 
 def _parse_matrix(data: bytes, url: str) -> Counts:
@@ -155,8 +164,11 @@ def _unpack(url: str) -> bytes:
     return files.unpack(files.read_bytes(url), f"counts {url}")
 
 
-def _read_anndata(url: str) -> tuple[list[str], Counts]:
-    """Read ``X`` and the names of ``var``; anndata itself is not needed for that."""
+def _read_anndata(url: str) -> tuple[list[str], Counts, list[tuple[str, str]]]:
+    """Read ``X`` and the names of ``var``; anndata itself is not needed for that.
+
+    Where ``var`` has scanpy's ``feature_types``, genes alone are taken.
+    """
     try:
         import h5py
     except ImportError as error:
@@ -169,19 +181,28 @@ def _read_anndata(url: str) -> tuple[list[str], Counts]:
         with h5py.File(io.BytesIO(files.read_bytes(url)), "r") as file:
             var, x = file["var"], file["X"]
             index, is_dense = var[var.attrs["_index"]], isinstance(x, h5py.Dataset)
+            # Strings that may be missing have their values beside a mask.
+            index = index if isinstance(index, h5py.Dataset) else index["values"]
             of_x = (
                 [x.shape] if is_dense else [x.attrs["shape"], *(part.shape for part in x.values())]
             )
             _check_size(url, index.shape, *of_x)
-            names = [name.decode() if isinstance(name, bytes) else str(name) for name in index[:]]
+            names, kinds = _read_names(index), []
+            if "feature_types" in var:
+                column = var["feature_types"]
+                if isinstance(column, h5py.Dataset):
+                    kinds = _read_names(column)
+                else:
+                    categories = _read_names(column["categories"])
+                    kinds = [categories[code] if code >= 0 else "" for code in column["codes"][:]]
             if is_dense:
-                return names, np.asarray(x[:], dtype=np.float64)
+                return _keep_genes(names, kinds, np.asarray(x[:], dtype=np.float64))
             kind = csc_matrix if x.attrs["encoding-type"] == "csc_matrix" else csr_matrix
             stored = (x["data"][:], x["indices"][:], x["indptr"][:])
             matrix = kind(stored, shape=x.attrs["shape"])
             # Compiled code would write beyond the array where an index is out of range.
             matrix.check_format(full_check=True)
-            return names, np.asarray(matrix.toarray(), np.float64)
+            return _keep_genes(names, kinds, np.asarray(matrix.toarray(), np.float64))
     except FileNotFoundError as error:
         raise InputError(f"counts {url}: no such file. Give the path of one.") from error
     except InputError:
@@ -192,3 +213,8 @@ def _read_anndata(url: str) -> tuple[list[str], Counts]:
             f"counts {url}: no readable AnnData file ({detail}). Write it with anndata 0.8 or "
             "newer."
         ) from error
+
+
+def _read_names(column: Any) -> list[str]:
+    """Read a column of text."""
+    return [name.decode() if isinstance(name, bytes) else str(name) for name in column[:]]

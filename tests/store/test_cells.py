@@ -74,6 +74,26 @@ def test_anndata_files(tmp_path: Path, kind: str) -> None:
     check_counts(tmp_path / "x.h5ad")
 
 
+@pytest.mark.parametrize("kind", ["text", "categories"])
+def test_features_of_anndata_that_are_no_genes_do_not_count(tmp_path: Path, kind: str) -> None:
+    """With names as pandas' strings, which newer versions write as values and a mask."""
+    h5py = pytest.importorskip("h5py")
+    kinds = ["Gene Expression", "Antibody Capture", "Gene Expression"]
+    with h5py.File(tmp_path / "x.h5ad", "w") as file:
+        file["X"] = [[1.0, 50.0, 2.0]]
+        var = file.create_group("var")
+        var.attrs["_index"] = "_index"
+        var["_index/values"], var["_index/mask"] = ["A", "CD3", "B"], [False] * 3
+        if kind == "text":
+            var["feature_types"] = kinds
+        else:
+            var["feature_types/categories"] = sorted(set(kinds))
+            var["feature_types/codes"] = np.array([1, 0, 1], dtype="i1")
+    genes, counts, dropped = read_counts(str(tmp_path / "x.h5ad"))
+    assert (genes, counts.tolist()) == (["A", "B"], [[1, 2]])
+    assert dropped.to_numpy().tolist() == [["CD3", "no gene: Antibody Capture"]]
+
+
 def test_what_is_no_count_is_refused(tmp_path: Path) -> None:
     (tmp_path / "c.csv").write_text("cell,A,B\nx,1,\n")
     with pytest.raises(InputError, match="cell 1 gene B: missing or no number, expected 0 or more"):
