@@ -186,8 +186,7 @@ def finish_array(url: str) -> dict[str, int]:
     experiment.ledger.fold()
     totals: dict[str, int] = defaultdict(int)
     pipeline: Pipeline | None = None
-    for name in sorted(files.list_folder(experiment.path("runs"))):
-        record_url = experiment.path("runs", name)
+    for record_url in experiment.list_records():
         record = json.loads(files.read_bytes(record_url))
         if record.get("array", {}).get("token") == token:
             record["finished_s"] = time.time()

@@ -57,9 +57,7 @@ class ReportSource:
     @cached_property
     def runs(self) -> list[dict[str, Any]]:
         """The records of all runs, oldest first, without secrets."""
-        folder = self.experiment.path("runs")
-        names = sorted(name for name in files.list_folder(folder) if name.endswith(".json"))
-        records = [json.loads(files.read_bytes(files.join_url(folder, name))) for name in names]
+        records = [json.loads(files.read_bytes(url)) for url in self.experiment.list_records()]
         return [hide_secrets(record) for record in records]
 
     @cached_property

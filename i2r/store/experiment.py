@@ -169,11 +169,18 @@ class Experiment:
 
     def last_run(self) -> dict[str, Any] | None:
         """Read the record of the latest run; None before the first."""
-        names = sorted(n for n in files.list_folder(self.path("runs")) if n.endswith(".json"))
-        if not names:
+        urls = self.list_records()
+        if not urls:
             return None
-        record: dict[str, Any] = json.loads(files.read_bytes(self.path("runs", names[-1])))
+        record: dict[str, Any] = json.loads(files.read_bytes(urls[-1]))
         return record
+
+    def list_records(self) -> list[str]:
+        """List the URLs of the records of all runs, oldest first."""
+        folder = self.path("runs")
+        # Performance reports lie beside them.
+        names = (name for name in files.list_folder(folder) if name.endswith(".json"))
+        return [files.join_url(folder, name) for name in names]
 
     def last_pipeline(self) -> dict[str, Any] | None:
         """Read the pipeline of the latest run, as plain values; None before the first."""

@@ -104,6 +104,14 @@ def test_failures_are_recorded_and_left_for_the_next_run(tmp_path: Path) -> None
     assert again.ran == {"stub": 1, "finishing": 2}
 
 
+def test_a_performance_report_among_the_records_does_not_matter(tmp_path: Path) -> None:
+    url, pipeline = tmp_path / "e", chain(tmp_path / "log", Stub)
+    assert run_here(chain(tmp_path / "log"), url).ran == {"source": 6}
+    (url / "runs" / "000001.html").write_text("<html>")
+    assert run_all(pipeline, url, 2) == {"done": 12}
+    assert not (url / "run.lock").exists()
+
+
 def test_a_task_that_was_lost_is_done_by_the_next_run(tmp_path: Path) -> None:
     pipeline = chain(tmp_path / "log", Stub)
     plan = prepare_array(pipeline, str(tmp_path / "e"), n_slices=2, command="test")
