@@ -27,7 +27,7 @@ def shared_folder() -> Path:
 def demo(directory: str, **options: Any) -> None:
     """Run everything on two plates, in a few minutes, and say what was found.
 
-    DIRECTORY/plate: U2OS cells with two drugs in several doses (BBBC013, 10.1038/nmeth.2083),
+    DIRECTORY/plate: U2OS cells with wortmannin in five doses (BBBC013, 10.1038/nmeth.2083),
     screened by networks; this is 'i2r run pipelines/demo.yaml DIRECTORY/plate'.
 
     DIRECTORY/simulated: a screen with planted truth ('i2r simulate'), taken through every stage to

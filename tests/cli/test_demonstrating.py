@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from i2r.cli.demonstrating import (
+    demo,
     describe_screen,
     load_smoke_pipeline,
     shared_folder,
@@ -42,3 +43,12 @@ def test_a_screen_is_told_with_its_null() -> None:
     said = describe_screen(pd.DataFrame(rows, columns=["condition", "kind", "score"]))
     assert said.startswith("c is told from the controls best, with a score of 0.95")
     assert "2 of 3 score above every draw of control wells (up to 0.70)" in said
+
+
+def test_what_is_said_of_the_plate_is_in_its_layout() -> None:
+    layout = pd.read_csv(shared_folder() / "pipelines" / "demo" / "layout.csv")
+    treated = layout[layout["role"] != "negative_control"]
+    assert (set(treated["perturbation"]), treated["dose"].nunique()) == ({"wortmannin"}, 5)
+    notebook = shared_folder() / "pipelines" / "notebooks" / "look_at_a_plate.ipynb"
+    for text in (str(demo.help), notebook.read_text(encoding="utf-8")):
+        assert "wortmannin in five doses" in text
