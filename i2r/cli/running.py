@@ -96,6 +96,11 @@ def run(
     from i2r.pipeline.spec import load_pipeline
 
     if slices is not None:
+        if strict:
+            raise InputError(
+                "--array with --strict: found both, expected one of them. Look at the fields with "
+                "a run without --array first ('i2r convert ... --strict'), or leave --strict out."
+            )
         from i2r.cli.arrays import run_as_array
         from i2r.cluster import load_cluster
 

@@ -70,6 +70,21 @@ def test_changed_results_are_replaced_only_with_yes(
     assert "crop 9" in said
 
 
+def test_a_run_can_be_an_array_of_tasks_in_this_process(
+    cli: Cli, pipeline: Path, tmp_path: Path
+) -> None:
+    code, said = cli("run", pipeline, tmp_path / "e", "--array", "2", "--strict")
+    assert code == 2, said
+    assert "--strict" in said
+    assert not (tmp_path / "e").exists()
+    code, said = cli("run", pipeline, tmp_path / "e", "--array", "2")
+    assert code == 0, said
+    assert "36 done" in said
+    code, said = cli("run", pipeline, tmp_path / "e", "--array", "2")
+    assert code == 0, said
+    assert "nothing to do" in said
+
+
 @pytest.mark.parametrize("style", ["auto", "plain", "json", "none", "rich"])
 def test_progress_is_shown_in_the_asked_style(
     style: str, cli: Cli, pipeline: Path, tmp_path: Path
