@@ -2,9 +2,11 @@
 
 import asyncio
 import os
+import signal
 import time
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from threading import current_thread, main_thread
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -67,8 +69,9 @@ def start_cluster(
     settings: dict[str, Any] = dict(DASK_SETTINGS)
     if isinstance(spec, JobClusterSpec):
         stack.enter_context(dask.config.set(settings | JOB_SETTINGS))
-        cluster = start_jobs(spec)
-        stack.callback(close_cluster, cluster)
+        with hold_interrupt():
+            cluster = start_jobs(spec)
+            stack.callback(close_cluster, cluster)
         keeper = JobKeeper(cluster, spec)
         keeping = asyncio.run_coroutine_threadsafe(keeper.keep(), cluster.loop.asyncio_loop)
         stack.callback(keeping.cancel)
@@ -116,9 +119,36 @@ def _start_here(spec: ClusterSpec, stack: ExitStack, settings: dict[str, Any]) -
     before["PYTHONWARNINGS"] = filters = os.environ.get("PYTHONWARNINGS")
     os.environ["PYTHONWARNINGS"] = ",".join(filter(None, (filters, "ignore:resource_tracker")))
     stack.callback(_restore_environment, before)
-    cluster = start_local(spec)
-    stack.callback(close_cluster, cluster)
+    with hold_interrupt():
+        cluster = start_local(spec)
+        stack.callback(close_cluster, cluster)
     return cluster
+
+
+@contextmanager
+def hold_interrupt() -> Iterator[None]:
+    """Hold Ctrl-C back until the end, such as that of a start; a second one is not held.
+
+    Dask can't undo half a start: it would leave jobs in the queue, or print tracebacks of its own.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    # Only the main thread hears Ctrl-C; a handler of another language can't be put back.
+    if current_thread() is not main_thread() or before is None:
+        yield
+        return
+    came: list[int] = []
+
+    def note(number: int, frame: object) -> None:
+        came.append(number)
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if came:
+        signal.raise_signal(signal.SIGINT)
 
 
 def wait_for_jobs(client: "Client", keeper: JobKeeper, say: Say) -> None:

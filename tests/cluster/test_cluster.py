@@ -101,7 +101,7 @@ def own_children() -> list[psutil.Process]:
 def nothing_is_left_behind() -> Iterator[None]:
     before = {child.pid for child in own_children()}
     yield
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while (
         left := [c for c in own_children() if c.pid not in before]
     ) and time.monotonic() < deadline:
@@ -325,9 +325,12 @@ DASK_CUDA = {
 }
 
 
-def look_at_card(argument: object, worker: str) -> tuple[str | None, ...]:
-    """Say what a worker was started with for its card."""
-    time.sleep(0.5)  # so that the other unit goes to the other worker
+def look_at_card(folder: str, worker: str) -> tuple[str | None, ...]:
+    """Say what a worker was started with for its card, once both units run: each on one worker."""
+    Path(folder, worker).touch()
+    deadline = time.monotonic() + 120
+    while len(os.listdir(folder)) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
     names = ("CUDA_VISIBLE_DEVICES", "CARD_OPENED", "HOLDS_TO")
     return tuple(os.environ.get(name) for name in names)
 
@@ -345,10 +348,11 @@ def test_a_worker_of_a_card_is_dask_cudas_where_that_is_installed(
     monkeypatch.setattr("i2r.cluster.local.count_gpus", lambda: 2)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,3")
     spec = ClusterSpec(cpu=WorkerGroup(n_workers=0), dashboard_address="127.0.0.1:0")
+    (met := tmp_path / "met").mkdir()
     with OnCluster(spec) as executor:
         assert executor.slots("gpu") == 2
         for handle in range(2):
-            executor.submit(handle, f"u{handle}", look_at_card, None, group="gpu", threads=1)
+            executor.submit(handle, f"u{handle}", look_at_card, str(met), group="gpu", threads=1)
         found = []
         while len(found) < 2:
             found += [item.value for item in executor.wait(60)]

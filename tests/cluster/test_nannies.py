@@ -1,5 +1,9 @@
 """The end of workers on a busy machine."""
 
+import re
+import signal
+from pathlib import Path
+
 import psutil
 import pytest
 from distributed import Nanny, Scheduler, SpecCluster
@@ -8,6 +12,12 @@ from i2r.cluster.nannies import PatientNanny
 
 # No process is gone by then, so every kill runs out of time.
 AT_ONCE_S = 1e-4
+
+
+def is_deaf_to_ctrl_c(pid: int) -> bool:
+    """Tell whether a process holds Ctrl-C back, as it does from its first moment or never."""
+    (line,) = re.findall("^SigBlk:(.*)$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    return bool(int(line, 16) >> (signal.SIGINT - 1) & 1)
 
 
 @pytest.mark.parametrize(("kind", "is_patient"), [(Nanny, False), (PatientNanny, True)])
@@ -24,6 +34,7 @@ def test_a_worker_that_takes_its_time_to_die_is_waited_for(
     ) as cluster:
         nanny = cluster.workers["a"]
         pid = nanny.pid
+        assert is_deaf_to_ctrl_c(pid) == is_patient
         if is_patient:
             cluster.sync(nanny.kill, timeout=AT_ONCE_S)
             assert not psutil.pid_exists(pid)

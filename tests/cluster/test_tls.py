@@ -97,7 +97,8 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
             )  # fmt: skip
             stack.callback(process.wait)
             stack.callback(process.terminate)
-            while not file.exists():
+            # It appears before it is complete.
+            while not (file.exists() and file.read_text().endswith("}")):
                 assert process.poll() is None
                 time.sleep(0.05)
         yield Running(json.loads(file.read_bytes())["address"], certificate)

@@ -148,7 +148,7 @@ def test_a_client_killed_twice_right_after_events_is_resumed(short: Setup, tmp_p
     wait_until(partial(count_reached, url, "done", chosen.randint(9, 16)), process)
     orphans += kill_client(process)
     resume(short, url)
-    _, alive = psutil.wait_procs(orphans, timeout=20)
+    _, alive = psutil.wait_procs(orphans, timeout=120)
     assert alive == [], "workers end with their client"
 
 
@@ -163,17 +163,30 @@ def test_ctrl_c_ends_the_run_and_its_workers_and_the_same_command_resumes(
     code, said = end(process)
     assert code == 130, said
     assert "Traceback" not in said
-    assert psutil.wait_procs(children, timeout=10)[1] == []
+    assert psutil.wait_procs(children, timeout=60)[1] == []
     resume(short, url)
 
 
-def test_ctrl_c_before_the_first_unit_has_the_same_exit_code(short: Setup, tmp_path: Path) -> None:
+@pytest.mark.parametrize("n_children", [0, 1], ids=["before", "first worker"])
+def test_ctrl_c_before_the_first_unit_has_the_same_exit_code(
+    n_children: int, short: Setup, tmp_path: Path
+) -> None:
+    def workers() -> list[psutil.Process]:
+        with suppress(psutil.NoSuchProcess):
+            found = psutil.Process(process.pid).children()
+            return [p for p in found if "spawn_main" in " ".join(p.cmdline())]
+        return []
+
     process = start(short, tmp_path / "e")
     wait_until((tmp_path / "e" / "run.lock").exists, process)
+    wait_until(lambda: len(workers()) >= n_children, process)
+    started = workers()
     os.killpg(process.pid, signal.SIGINT)
     code, said = end(process)
     assert code == 130, said
     assert "Traceback" not in said
+    assert "traceback" not in said
+    assert psutil.wait_procs(started, timeout=60)[1] == []
 
 
 # ------------------------------------------------------------------------------- with the marker
