@@ -77,6 +77,9 @@ def script(file: str) -> None:
 
     spec = load_cluster(file)
     if not isinstance(spec, JobClusterSpec):
-        raise InputError(f"cluster {file}: type {spec.type} has no job scripts.")
+        raise InputError(
+            f"cluster {file}: type {spec.type} has no job scripts, expected slurm or "
+            "pbs. Name another file."
+        )
     for group, text in render_scripts(spec).items():
         click.echo(f"# {group}: {getattr(spec, group).jobs} jobs of\n{text}")

@@ -18,7 +18,7 @@ def print_survey(stage: Stage) -> None:
     """
     survey = stage.survey()
     if survey is None:
-        raise InputError(f"stage {stage.title!r} brings no images in.")
+        raise InputError(f"stage {stage.title!r} brings no images in. Look at 'convert'.")
     layout, sources = survey.layout, survey.sources
     for plate, rows in layout.groupby("plate", sort=True):
         images = sources[sources["plate"] == plate]

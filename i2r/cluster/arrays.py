@@ -60,7 +60,8 @@ def submit_after(spec: JobClusterSpec, script: str, after: str | None) -> str:
         done = subprocess.run(command, input=script, capture_output=True, text=True, check=False)
     except FileNotFoundError as error:
         raise InputError(
-            f"cluster: type {spec.type} needs the command {command[0]!r}, which is not here."
+            f"cluster: type {spec.type} needs the command {command[0]!r}, which is not here. "
+            "Submit from a login node."
         ) from error
     found = re.match(r"\d+[^\s;]*", done.stdout)
     if done.returncode or found is None:

@@ -170,7 +170,9 @@ def load_cluster(text: str) -> AnyCluster:
             f"cluster {text!r}: no such file. Give a cluster file, 'none', or tcp://HOST:PORT."
         ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"cluster {text}: no valid YAML: {str(error).splitlines()[0]}.") from error
+        raise InputError(
+            f"cluster {text}: no valid YAML: {str(error).splitlines()[0]}. Correct it."
+        ) from error
     jobs = isinstance(content, dict) and content.get("type") in JOB_TYPES
     kind: type[ClusterSpec] | type[JobClusterSpec] = JobClusterSpec if jobs else ClusterSpec
     try:

@@ -75,7 +75,9 @@ class CropDataset(IterableDataset[tuple[torch.Tensor, int]]):
             experiment = Experiment(experiment)
         kinds = (*OF_WELL, "plate", "well")
         if target not in kinds:
-            raise InputError(f"target {target!r}: unknown, expected one of {', '.join(kinds)}.")
+            raise InputError(
+                f"target {target!r}: unknown, expected one of {', '.join(kinds)}. Name one."
+            )
         wanted = None if wells is None else set(wells)
         done = set(experiment.ledger.done_keys(name))
         keys = [k for k in experiment.well_keys if k in done and (wanted is None or k in wanted)]
@@ -127,7 +129,9 @@ def _find_channels(experiment: Experiment, key: str, channels: Sequence[str]) ->
     known = experiment.locate(key)[0].channels
     for channel in channels:
         if channel not in known:
-            raise InputError(f"channel {channel!r}: unknown, expected one of {', '.join(known)}.")
+            raise InputError(
+                f"channel {channel!r}: unknown, expected one of {', '.join(known)}. Name one."
+            )
     return [known.index(channel) for channel in channels]
 
 

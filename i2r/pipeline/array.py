@@ -155,7 +155,7 @@ def run_slice(url: str, *, run: int, number: int, style: Style = "plain") -> Sum
         raise InputError(f"{url}: run {run} is over. Start another one: i2r run ... --array.")
     n_slices = int(array["slices"])
     if not 0 <= number < n_slices:
-        raise InputError(f"slice {number}: run {run} has the slices 0 to {n_slices - 1}.")
+        raise InputError(f"slice {number}: run {run} has the slices 0 to {n_slices - 1}. Name one.")
     graph = UnitGraph(pipeline, experiment)
     here = Place(int(array["wave"]), number)
     eligible = {name for name, p in place_units(graph, n_slices).items() if p == here}
@@ -208,9 +208,13 @@ def _read_record(experiment: Experiment, run: int) -> tuple[Pipeline, dict[str, 
     try:
         record = json.loads(files.read_bytes(url))
     except FileNotFoundError as error:
-        raise InputError(f"{experiment.url}: there is no run {run}.") from error
+        raise InputError(
+            f"{experiment.url}: there is no run {run}. See its folder 'runs'."
+        ) from error
     if "array" not in record:
-        raise InputError(f"{experiment.url}: run {run} is no job array.")
+        raise InputError(
+            f"{experiment.url}: run {run} is no job array. Start one: i2r run ... --array N."
+        )
     return parse_pipeline(record["pipeline"], where=url), record["array"]
 
 
@@ -227,4 +231,4 @@ def task_command(url: str, run: int, number: str) -> list[str]:
 def check_slices(n_slices: int) -> None:
     """Refuse impossible numbers of slices."""
     if not 1 <= n_slices <= 10_000:
-        raise I2RError(f"--array {n_slices}: expected 1 to 10000 slices.")
+        raise I2RError(f"--array {n_slices}: expected 1 to 10000 slices. Give another number.")

@@ -48,12 +48,12 @@ def load_pipeline(url: str) -> Pipeline:
     try:
         content = yaml.safe_load(files.read_bytes(url))
     except FileNotFoundError as error:
-        raise InputError(f"pipeline {url}: no such file.") from error
+        raise InputError(f"pipeline {url}: no such file. Give the path of one.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f" line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or "not text in UTF-8"
-        raise InputError(f"pipeline {url}{line}: no valid YAML: {problem}.") from error
+        raise InputError(f"pipeline {url}{line}: no valid YAML: {problem}. Correct it.") from error
     return parse_pipeline(content, where=f"pipeline {url}", folder=files.parent_url(url))
 
 
@@ -71,7 +71,8 @@ def parse_pipeline(content: object, *, where: str, folder: str | None = None) ->
     """
     if not isinstance(content, Mapping):
         raise InputError(
-            f"{where}: found {type(content).__name__}, expected a mapping with 'stages'."
+            f"{where}: found {type(content).__name__}, expected a mapping with 'stages'. "
+            "Look at a pipeline that ships with i2r."
         )
     problems = []
     for name, value in content.items():
@@ -129,7 +130,9 @@ def parse_stage(
     if isinstance(entry, str):
         entry = {"stage": entry}
     if not isinstance(entry, Mapping) or "stage" not in entry:
-        raise InputError(f"{where}: found {entry!r}, expected a mapping with the field 'stage'.")
+        raise InputError(
+            f"{where}: found {entry!r}, expected a mapping with the field 'stage'. Name its verb."
+        )
     kind = find_stage(str(entry["stage"]))
     values = {str(name): value for name, value in entry.items()}
     if seed is not None and "seed" in kind.model_fields:

@@ -44,7 +44,9 @@ def keep_up(file: str, *, say: Say) -> None:
     """
     spec = load_cluster(file)
     if spec.type in ("none", "connect"):
-        raise InputError(f"cluster {file}: type {spec.type} has nothing to start.")
+        raise InputError(
+            f"cluster {file}: type {spec.type} has nothing to start. Name a file of another type."
+        )
     place = address_file(file)
     with ExitStack() as stack:
         client, keeper = start_cluster(spec, stack, say=say)

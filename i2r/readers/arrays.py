@@ -79,7 +79,9 @@ def read_array_plane(url: str, *, page: int) -> npt.NDArray[np.unsignedinteger[A
     array = _open(url)
     shape, n_planes = array.shape, math.prod(array.shape[:-2])
     if len(shape) < 2 or page >= n_planes:
-        raise FieldError(f"missing: {where} has the shape {shape}, expected plane {page}.")
+        raise FieldError(
+            f"missing: {where} has the shape {shape}, expected plane {page}. Export it again."
+        )
     if array.dtype not in (np.uint8, np.uint16):
         raise FieldError(
             f"dtype: {where} has {array.dtype} pixels, expected 8 or 16 bit unsigned. Export the "

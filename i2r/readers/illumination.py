@@ -55,7 +55,7 @@ def read_function(url: str, *, shape: tuple[int, int]) -> npt.NDArray[np.float32
     if not (np.isfinite(function) & (function > 0)).all():
         raise InputError(
             f"{where}: holds values that are 0, negative or not finite, expected positive numbers: "
-            "images are divided by it."
+            "images are divided by it. Make the function again."
         )
     return function.astype(np.float32)
 

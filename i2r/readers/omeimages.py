@@ -58,7 +58,9 @@ def list_planes(field: str) -> Iterator[tuple[str, int, int, str]]:
     axes = [str(axis["name"]) for axis in multiscales[0].get("axes", [])]
     sizes = dict(zip(axes, shape, strict=False))
     if axes[-2:] != ["y", "x"] or len(axes) != len(shape) or set(axes) - set("tczyx"):
-        raise InputError(f"{where}: found the axes {axes} of {shape}, expected t, c, z, y, x.")
+        raise InputError(
+            f"{where}: found the axes {axes} of {shape}, expected t, c, z, y, x. Export it again."
+        )
     refuse_times(where, sizes.get("t", 1))
     names = [str(c.get("label", "")) for c in ome.get("omero", {}).get("channels", [])]
     n_channels = sizes.get("c", 1)

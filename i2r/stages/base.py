@@ -307,4 +307,6 @@ def find_stage(verb: str) -> type[Stage]:
     for candidate in classes:
         if candidate.model_fields["stage"].default == verb:
             return candidate
-    raise InputError(f"stage {verb!r}: {module.__name__} defines no class with stage={verb!r}.")
+    raise InputError(
+        f"stage {verb!r}: {module.__name__} defines no class with stage={verb!r}. Add it."
+    )

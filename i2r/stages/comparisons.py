@@ -122,7 +122,10 @@ def write_ranking(
     }
     scores, tests = read["-scores"], read["-tests"]
     if not scores["balanced_accuracy"].notna().any():
-        raise I2RError("no perturbation could be scored: there are too few nuclei everywhere.")
+        raise I2RError(
+            "no perturbation could be scored: there are too few nuclei everywhere. Look at the "
+            "table 'crop'."
+        )
     calls = sum_calls(read["-calls"])
     rule = CallRule(options.impactful, options.level, options.top)
     ranking = rank_conditions(

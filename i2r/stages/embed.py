@@ -273,7 +273,9 @@ def read_for_encoder(
     settings = encoder.settings
     missing = [channel for channel in settings.channels if channel not in names]
     if missing:
-        raise I2RError(f"{where}: no channel {missing[0]!r}, which the encoder sees.")
+        raise I2RError(
+            f"{where}: no channel {missing[0]!r}, which the encoder sees. Name another encoder."
+        )
     window = Window(settings.window_px, settings.halved) if "region" in settings.view else None
     channels = tuple(names.index(channel) for channel in settings.channels)
     return read_pool(plan._replace(channels=(channels,), window=window))

@@ -288,7 +288,9 @@ class Experiment:
         url = self.network_url(name)
         if not files.exists(url):
             known = ", ".join(self.networks()) or "none yet"
-            raise InputError(f"{self.url}: no network {name!r}; there are: {known}.")
+            raise InputError(
+                f"{self.url}: no network {name!r}; there are: {known}. Name one of them."
+            )
         return read_network(url)
 
     def crops(self, name: str = "crop") -> "xarray.Dataset":

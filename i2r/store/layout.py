@@ -90,7 +90,8 @@ def check_layout(table: pd.DataFrame, url: str) -> pd.DataFrame:
         hints = [_suggest(name, table.columns) for name in missing]
         raise InputError(
             f"layout {url}: found the columns {', '.join(map(repr, table.columns))}, expected "
-            f"{' and '.join(f'{m!r}{h}' for m, h in zip(missing, hints, strict=True))} too."
+            f"{' and '.join(f'{m!r}{h}' for m, h in zip(missing, hints, strict=True))} too. "
+            "Name them so, or set 'layout_names'."
         )
     if table.empty:
         raise InputError(f"layout {url}: the table has no rows. List one well per row.")

@@ -87,7 +87,8 @@ class Plate:
         if key not in self._experiment.wells:
             raise InputError(
                 f"plate {self.name!r}: no well {well!r} in the layout, expected one of "
-                f"{', '.join(self.wells[:8])}{', ...' if len(self.wells) > 8 else ''}."
+                f"{', '.join(self.wells[:8])}{', ...' if len(self.wells) > 8 else ''}. "
+                "Name one of them."
             )
         return key
 

@@ -113,7 +113,8 @@ def _translate_roles(layout: pd.DataFrame, roles: Mapping[str, str], url: str) -
     """Give every row its role by what the column says."""
     if unknown := [role for role in roles.values() if role not in ROLES]:
         raise InputError(
-            f"layout_roles: role {unknown[0]!r} is unknown; expected {', '.join(ROLES)}."
+            f"layout_roles: role {unknown[0]!r} is unknown; expected {', '.join(ROLES)}. "
+            "Correct it."
         )
     if "role" not in layout:
         raise InputError(
@@ -123,7 +124,7 @@ def _translate_roles(layout: pd.DataFrame, roles: Mapping[str, str], url: str) -
     if unused := [value for value in roles if value not in found and value != OTHERS]:
         raise InputError(
             f"layout {url}: no row has the role {unused[0]!r} of 'layout_roles', found "
-            f"{', '.join(map(repr, sorted(found)[:8]))}."
+            f"{', '.join(map(repr, sorted(found)[:8]))}. Correct it."
         )
     default = roles.get(OTHERS)
     return layout.assign(role=[roles.get(v, default or v) for v in layout["role"]])

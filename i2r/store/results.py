@@ -57,7 +57,9 @@ def find_table(experiment: "Experiment", name: str) -> list[str]:
         urls = [url for url in urls if files.exists(url)]
     if not any(map(files.exists, urls)):
         known = ", ".join(experiment.tables()) or "none yet"
-        raise InputError(f"{experiment.url}: no table {name!r}; there are: {known}.")
+        raise InputError(
+            f"{experiment.url}: no table {name!r}; there are: {known}. Name one of them."
+        )
     return urls
 
 
