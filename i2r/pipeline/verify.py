@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from i2r.errors import FieldError, InputError
+from i2r.errors import FieldError, I2RError, InputError
 from i2r.pipeline.spec import Pipeline
 from i2r.readers.images import read_field
 from i2r.store.arrays import read_array
@@ -115,9 +115,14 @@ def _compare_field(experiment: Experiment, field: _Field) -> tuple[list[str], li
     unequal: list[str] = []
     unread: list[str] = []
     n_compared = 0
-    stored = (
-        None if field.reason else read_array(f"{experiment.image_url(field.key, field.field)}/0")
-    )
+    stored = None
+    if not field.reason:
+        url = f"{experiment.image_url(field.key, field.field)}/0"
+        try:
+            stored = read_array(url)
+        except (I2RError, OSError, RuntimeError, ValueError) as error:
+            where = f"plate {plate.name!r} well {well!r} field {field.field}"
+            return [f"{where}: the stored image can't be read ({error})"], [], 0
     for number, channel in enumerate(plate.channels):
         where = f"plate {plate.name!r} well {well!r} field {field.field} channel {channel!r}"
         try:

@@ -94,6 +94,40 @@ def is_own_shard(document: Mapping[str, Any]) -> bool:
     )
 
 
+def read_index(
+    file: IO[bytes], document: Mapping[str, Any], *, where: str
+) -> npt.NDArray[np.uint64]:
+    """Read where the chunks of an array lie in its only shard.
+
+    Parameters
+    ----------
+    file, document, where
+        See `decode_shard`.
+
+    Returns
+    -------
+    ndarray of uint64, shape (*grid, 2)
+        Offset and length of every chunk, in bytes.
+
+    Raises
+    ------
+    I2RError
+        If the shard is damaged, or was cut short.
+    """
+    chunk = tuple(document["codecs"][0]["configuration"]["chunk_shape"])
+    grid = chunk_grid(tuple(document["shape"]), chunk)
+    tail, data = 16 * math.prod(grid) + 4, b""
+    if file.seek(0, 2) >= tail:
+        file.seek(-tail, 2)
+        data = file.read(tail)
+    if not data or google_crc32c.value(data[:-4]) != int.from_bytes(data[-4:], "little"):
+        raise I2RError(
+            f"{where}: the shard's index is damaged. Remove the array's folder and run the stage "
+            "that made it again; look after the disk."
+        )
+    return np.frombuffer(data[:-4], dtype="<u8").reshape(*grid, 2)
+
+
 def decode_shard(
     file: IO[bytes], document: Mapping[str, Any], region: tuple[slice, ...], *, where: str
 ) -> npt.NDArray[Any]:
@@ -118,16 +152,7 @@ def decode_shard(
     shape = tuple(document["shape"])
     dtype = np.dtype(document["data_type"]).newbyteorder("<")
     chunk = tuple(document["codecs"][0]["configuration"]["chunk_shape"])
-    grid = chunk_grid(shape, chunk)
-    tail = 16 * math.prod(grid) + 4
-    file.seek(-tail, 2)
-    data = file.read(tail)
-    if google_crc32c.value(data[:-4]) != int.from_bytes(data[-4:], "little"):
-        raise I2RError(
-            f"{where}: the shard's index is damaged. Remove the array's folder and run the stage "
-            "that made it again; look after the disk."
-        )
-    index = np.frombuffer(data[:-4], dtype="<u8").reshape(*grid, 2)
+    index = read_index(file, document, where=where)
     bounds = [part.indices(length)[:2] for part, length in zip(region, shape, strict=True)]
     out = np.empty([max(0, stop - start) for start, stop in bounds], dtype)
     needed = [range(a // c, -(-b // c)) for (a, b), c in zip(bounds, chunk, strict=True)]

@@ -4,9 +4,11 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from i2r.errors import I2RError
 from i2r.store import files
 from i2r.store.experiment import Experiment, quote_name
 from i2r.store.plate import Plate
+from i2r.store.shards import is_own_shard, read_index
 
 
 def find_problems(experiment: Experiment) -> list[str]:
@@ -14,7 +16,8 @@ def find_problems(experiment: Experiment) -> list[str]:
 
     Every well and field of the layout is looked for, unless it was excluded with a reason:
     groups, shapes, data types, channel counts, shard files, label images, crops and tables.
-    Pixels are not decoded. Units that are not done are not problems; see the ledger for them.
+    Of shards the index is read, which cut files lack; pixels are not decoded. Units that are not
+    done are not problems; see the ledger for them.
     """
     problems = list(_check_plates(experiment))
     for entry in experiment.ledger.entries():
@@ -104,7 +107,7 @@ def _check_field(
 
 
 def check_array(url: str, shape: tuple[int, ...], dtype: str | None) -> Iterator[str]:
-    """Check an array's description and that all its shards are there."""
+    """Check an array's description, and that its shard is there and was not cut."""
     document = _read_document(url)
     if document is None:
         yield f"{url}: missing, or no Zarr array."
@@ -121,6 +124,12 @@ def check_array(url: str, shape: tuple[int, ...], dtype: str | None) -> Iterator
         first = "/".join(["c", *("0" for _ in shape)])
         if not files.exists(f"{url}/{first}"):
             yield f"{url}: its shard {first} is missing."
+        elif is_own_shard(document):
+            with files.open_file(f"{url}/{first}") as file:
+                try:
+                    read_index(file, document, where=url)
+                except I2RError as error:
+                    yield str(error)
 
 
 def _check_crops(

@@ -13,6 +13,7 @@ from i2r.errors import InputError
 from i2r.pipeline.run import load_last_pipeline
 from i2r.pipeline.verify import Comparison, compare_with_source
 from i2r.store.experiment import Experiment, open_experiment
+from i2r.store.validate import find_problems
 from i2r.store.write import write_image
 from i2r.testing import PlateFiles
 from tests.conftest import run_here, short_pipeline
@@ -76,6 +77,23 @@ def test_a_source_that_changed_or_went_is_named(
     (changed,), (gone,) = found.differences, found.gone
     assert "well 'A01' field 1 channel 'DNA': 12288 of 12288 pixels differ" in changed
     assert "well 'A02' field 2 channel 'DNA': the source can't be read any more: missing" in gone
+
+
+def test_damaged_images_are_named_and_the_others_compared(cropped: Path) -> None:
+    experiment = Experiment(str(cropped))
+    cut, gone = (
+        Path(experiment.image_url("P1/A03", field), "0", "c", "0", "0", "0") for field in ("1", "2")
+    )
+    cut.write_bytes(cut.read_bytes()[:10])
+    shutil.rmtree(gone.parents[4] / "0")
+    found = compare(cropped)
+    assert (found.n_planes, found.missing, found.gone) == (14, [], [])
+    assert [line.partition(" (")[0] for line in found.differences] == [
+        f"plate 'P1' well 'A03' field {field}: the stored image can't be read" for field in (1, 2)
+    ]
+    problems = "\n".join(find_problems(experiment))
+    assert "A/3/1/0: the shard's index is damaged" in problems
+    assert "A/3/2/0: missing" in problems
 
 
 def test_samples_are_of_the_asked_size_and_repeatable(cropped_original: Path) -> None:
