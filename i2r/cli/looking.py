@@ -166,9 +166,11 @@ def validate(experiment: str, against_source: bool, sample: int | None, as_json:
         problems += comparison.differences
         missing, gone = comparison.missing, comparison.gone
         lost = f", {len(gone)} whose source can't be read any more" if gone else ""
+        n_different = len(comparison.differences)
+        different = count_words(n_different, "difference") if n_different else "no differences"
         compared = (
             f"{comparison.n_planes} planes of {comparison.n_fields} fields compared with their "
-            f"source: {len(comparison.differences) or 'no'} differences, {len(missing)} missing"
+            f"source: {different}, {len(missing)} missing"
             f"{lost}"
         )
     wells, fields = len(opened.layout), int(opened.layout["n_fields"].sum())

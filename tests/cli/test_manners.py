@@ -92,6 +92,7 @@ def test_a_changed_source_is_exit_code_2(
     code, said = cli("validate", tmp_path / "e", "--against-source")
     assert code == 2
     assert re.search(r"well 'A01' field 1 channel 'DNA': \d+ of 12288 pixels differ", said)
+    assert "8 planes of 8 fields compared with their source: 1 difference, 0 missing\n" in said
 
 
 def test_a_source_that_went_is_no_difference(
