@@ -117,6 +117,8 @@ def run_pipeline(
     InputError
         Before anything is written, if the experiment as a whole can't be run.
     """
+    if cluster is None or cluster.type != "none":
+        check_shared(url)
     experiment = prepare(pipeline, url, say=say)
     if strict:
         problems = [
@@ -160,6 +162,21 @@ def run_pipeline(
         raise DiskFullError(
             f"{url}: no space left. Free some space and run the same command again."
         ) from error
+
+
+def check_shared(url: str) -> None:
+    """Refuse an experiment that other processes can't see: each would write into its own.
+
+    Raises
+    ------
+    InputError
+        If it is in this process's memory.
+    """
+    if url.startswith("memory://"):
+        raise InputError(
+            f"{url}: found an experiment in this process's memory, expected one that workers see. "
+            "Give --cluster none (cluster='none' in Python), or another place."
+        )
 
 
 def ask_before_replacing(

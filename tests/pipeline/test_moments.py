@@ -104,7 +104,7 @@ def kill_the_scheduler(fault: Fault) -> None:
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=folder,
     )  # fmt: skip
     fault.stack.callback(stop, scheduler)
-    while not file.exists():
+    while not (file.exists() and file.read_text().endswith("}")):  # complete
         assert scheduler.poll() is None
         time.sleep(0.05)
     for _ in range(2):
