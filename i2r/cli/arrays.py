@@ -2,7 +2,8 @@
 
 import shlex
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, NoReturn
 
 import rich_click as click
 
@@ -31,6 +32,8 @@ def task(experiment: str, run: int, number: int) -> None:
     summary = run_slice(experiment, run=run, number=number)
     for unit in summary.failed:
         click.echo(f"failed: {unit.name}: {unit.error}", err=True)
+    if summary.stopped:
+        click.echo(f"stopped: {summary.stopped}", err=True)
     sys.exit(summary.exit_code)
 
 
@@ -43,7 +46,10 @@ def finish(experiment: str) -> None:
     """
     from i2r.pipeline.array import finish_array
 
-    totals = finish_array(experiment)
+    _tell_totals(finish_array(experiment))
+
+
+def _tell_totals(totals: Mapping[str, int]) -> NoReturn:
     click.echo(", ".join(f"{number} {word}" for word, number in totals.items()))
     sys.exit(3 if set(totals) - {"done"} else 0)
 
@@ -53,7 +59,8 @@ def run_as_array(
 ) -> None:
     """Prepare an array, and submit it; with 'none' run its tasks here, one after another."""
     from i2r.cluster import JobClusterSpec
-    from i2r.pipeline.array import check_slices, prepare_array, run_slice
+    from i2r.pipeline.array import check_slices, finish_array, prepare_array, run_slice
+    from i2r.pipeline.run import check_shared
 
     check_slices(n_slices)
     if not isinstance(cluster, JobClusterSpec) and cluster.type != "none":
@@ -61,6 +68,8 @@ def run_as_array(
             f"--array with a cluster of type {cluster.type}: expected one of SLURM or PBS, or "
             "'none' to run the tasks here, one after another."
         )
+    if isinstance(cluster, JobClusterSpec):
+        check_shared(experiment)
     plan = prepare_array(
         pipeline,
         experiment,
@@ -75,10 +84,16 @@ def run_as_array(
     if isinstance(cluster, JobClusterSpec):
         submit(plan, pipeline, experiment, cluster)
         return
-    for run in plan.runs:
-        for number in range(n_slices):
-            run_slice(experiment, run=run, number=number)
-    finish.callback(experiment)  # type: ignore[misc] # click's own type says it may be None
+    tasks = ((run, number) for run in plan.runs for number in range(n_slices))
+    ends = (run_slice(experiment, run=run, number=number).stopped for run, number in tasks)
+    try:
+        stopped = next(filter(None, ends), "")
+    finally:
+        totals = finish_array(experiment)
+    if stopped:
+        click.echo(f"stopped: {stopped} Run the same command again to go on.", err=True)
+        sys.exit(130 if stopped.startswith("interrupted") else 2)
+    _tell_totals(totals)
 
 
 def submit(plan: "ArrayPlan", pipeline: "Pipeline", experiment: str, cluster: "AnyCluster") -> None:

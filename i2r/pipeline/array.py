@@ -20,7 +20,6 @@ from i2r.pipeline.records import describe_run
 from i2r.pipeline.run import (
     Say,
     ask_before_replacing,
-    check_shared,
     prepare,
     preview_units,
 )
@@ -113,7 +112,6 @@ def prepare_array(
     InputError
         As for any run.
     """
-    check_shared(url)
     experiment = prepare(pipeline, url, say=say)
     preview = preview_units(pipeline, experiment)
     pending = {f"{stage}:{key}" for stage, keys in preview.items() for key in keys}

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from i2r.cli.arrays import run_as_array
+from i2r.cluster import ClusterSpec
 from i2r.errors import InputError
 from i2r.pipeline import spec
 from i2r.pipeline.array import finish_array, place_units, prepare_array, run_slice
@@ -119,6 +121,20 @@ def test_a_task_that_was_lost_is_done_by_the_next_run(tmp_path: Path) -> None:
     run_slice(str(tmp_path / "e"), run=plan.runs[0], number=1, style="none")
     assert finish_array(str(tmp_path / "e")) == {"done": 6, "to do": 6}
     assert run_here(pipeline, tmp_path / "e").ran == {"source": 3, "stub": 3}
+
+
+def test_ctrl_c_ends_all_tasks_that_run_here_and_gives_the_lock_back(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url, log = tmp_path / "e", tmp_path / "log"
+    pipeline = chain(log, Stub, stub={"behave": {"P1/A01": "interrupt"}})
+    with pytest.raises(SystemExit) as ended:
+        run_as_array(pipeline, str(url), ClusterSpec(type="none"), 2, yes=True)
+    assert ended.value.code == 130
+    assert "stopped: interrupted" in capsys.readouterr().err
+    assert count_attempts(log)["source P1/A02"] == 0, "that is the second task's"
+    assert not (url / "run.lock").exists()
+    assert run_here(chain(log, Stub), url).exit_code == 0
 
 
 def test_a_task_that_is_started_again_has_a_segment_of_its_own(tmp_path: Path) -> None:

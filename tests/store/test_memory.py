@@ -5,12 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from i2r.cluster import ClusterSpec
+from i2r.cli.arrays import run_as_array
+from i2r.cluster import ClusterSpec, load_cluster
 from i2r.errors import InputError
-from i2r.pipeline.array import prepare_array
 from i2r.store import files
 from i2r.testing import PlateFiles, digest_experiment
 from tests.conftest import run_here, short_pipeline
+
+SLURM = Path(__file__).parents[2] / "cluster" / "slurm.yaml"
 
 
 def test_an_experiment_in_memory_is_like_one_on_a_disk(
@@ -30,5 +32,5 @@ def test_workers_which_would_not_see_it_are_refused(plate: PlateFiles) -> None:
         with pytest.raises(InputError, match="--cluster none"):
             run_here(short_pipeline(plate), url, cluster=cluster)
     with pytest.raises(InputError, match="--cluster none"):
-        prepare_array(short_pipeline(plate), url, n_slices=2, command="")
+        run_as_array(short_pipeline(plate), url, load_cluster(str(SLURM)), 2, yes=True)
     assert files.list_folder(url) == []
