@@ -129,6 +129,8 @@ def test_overview_says_what_was_found_and_what_to_look_at(tmp_path: Path) -> Non
     # Conditions with 0.85, 0.9, 0.99 and 0.75; of drug@2 there is a row in the ranking all the same.
     assert "4 of 4 conditions score above the range of draws" in content
     assert "drug@1 (0.990)" in content
+    assert "<b>1</b><span>plate</span>" in content
+    assert "<b>1</b><span>failed unit</span>" in content
     assert "1 unit failed" in content
     assert "image is broken" in content
     assert "1 field left out: 1 blurred" in content

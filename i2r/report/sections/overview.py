@@ -42,7 +42,7 @@ def _count(source: ReportSource) -> list[tuple[str, int]]:
         n_crops = sum(int(r.get("nuclei", 0)) for r in source.results(crop.title).values())
         cards.append(("crops" if crop.title == "crop" else f"crops ({crop.title})", n_crops))
     cards.append(("failed units", sum(e.event == "failed" for e in source.entries())))
-    return cards
+    return [(word.removesuffix("s") if number == 1 else word, number) for word, number in cards]
 
 
 def _describe(screen: ScreenResult) -> dict[str, str]:
