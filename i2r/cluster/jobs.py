@@ -2,7 +2,9 @@
 
 import importlib.util
 import shlex
+import signal
 import socket
+from threading import current_thread, main_thread
 from typing import Any
 
 from i2r.cluster.local import free_address, make_security
@@ -63,8 +65,14 @@ def make_workers(spec: JobClusterSpec) -> dict[str, Any]:
 
 def find_job_class(spec: JobClusterSpec) -> Any:
     """Find dask-jobqueue's job class of a batch system."""
+    before = signal.getsignal(signal.SIGINT)
     try:
         import dask_jobqueue
+
+        # It takes Ctrl-C for itself when it is imported: a run that was interrupted would end
+        # without a word, and with the exit code of one that is complete.
+        if before is not None and current_thread() is main_thread():
+            signal.signal(signal.SIGINT, before)
     except ModuleNotFoundError as error:
         raise InputError(
             f"cluster: type {spec.type} needs dask-jobqueue. Install it: pip install 'i2r[slurm]'."

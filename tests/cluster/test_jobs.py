@@ -1,6 +1,8 @@
 """Job scripts as text: what a batch system would be given, without one."""
 
+import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -121,6 +123,18 @@ def test_a_gpu_job_starts_dask_cudas_worker_where_it_is_installed(
     # dask-cuda's command line has no option for it.
     assert "--lifetime" not in scripts["gpu"]
     assert "LIFETIME__DURATION=24480s" in scripts["gpu"]
+
+
+def test_ctrl_c_stays_what_it_was_with_dask_jobqueue() -> None:
+    """In a process of its own: the package takes Ctrl-C for itself once, when it is imported."""
+    script = textwrap.dedent(f"""
+        import signal
+        from i2r.cluster import load_cluster
+        from i2r.cluster.jobs import find_job_class
+        find_job_class(load_cluster({str(FOLDER / "slurm.yaml")!r}))
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    """)
+    subprocess.run([sys.executable, "-c", script], check=True)
 
 
 def test_workers_end_before_their_job_does() -> None:

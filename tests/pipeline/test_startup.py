@@ -1,11 +1,20 @@
 """Starting a cluster: Ctrl-C waits until what was started can be undone."""
 
 import signal
+from collections.abc import Iterator
 from threading import Thread
 
 import pytest
 
 from i2r.pipeline.startup import hold_interrupt
+
+
+@pytest.fixture(autouse=True)
+def usual_ctrl_c() -> Iterator[None]:
+    """Python's own handler; libraries that other tests import put theirs in its place."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def press() -> None:
