@@ -228,7 +228,30 @@ def convert_well(
     """Convert the fields of a well, one after another, and write its group and its table.
 
     The table has the source files with ``sha256``, ``reason`` (empty where all is well) and
-    ``message``.
+    ``message``. What was there of the well before is removed.
+
+    Parameters
+    ----------
+    sources
+        The well's rows of `Survey.sources`: one per field, channel and focal plane.
+    experiment_url, well_url, part_url
+        The experiment, the well's group in it, and the well's part of the table.
+    channels
+        Names in the order of the images.
+    shape, dtype
+        Of every plane (y, x) of the plate; a field with another one is excluded.
+    pixel_size_um
+        Edge of a pixel, in microns.
+
+    Returns
+    -------
+    dict
+        For the ledger: fields (how many were written), excluded (reason by field), bytes.
+
+    Raises
+    ------
+    I2RError
+        If a file is not what it was when the run began.
     """
     # Labels of the fields' old pixels go with them.
     files.remove_tree(experiment_url, well_url.removeprefix(f"{experiment_url}/"))
@@ -259,12 +282,12 @@ def convert_well(
         reports.append(rows.assign(sha256=found, reason=reason, message=message))
     write_well(well_url, written)
     tables.write_table(part_url, pd.concat(reports, ignore_index=True))
-    plane_bytes = len(channels) * shape[0] * shape[1] * np.dtype(dtype).itemsize
+    field_bytes = len(channels) * shape[0] * shape[1] * np.dtype(dtype).itemsize
     return {
         "fields": len(written),
         "excluded": excluded,
         "wrote": "source",
-        "bytes": len(written) * plane_bytes,
+        "bytes": len(written) * field_bytes,
     }
 
 
