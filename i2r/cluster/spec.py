@@ -1,13 +1,12 @@
 """A cluster file: its fields, which are Dask's and dask-jobqueue's own, and how it is read."""
 
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from i2r.errors import InputError
+from i2r.store.documents import read_yaml
 from i2r.store.urls import refuse_secrets
 
 Group = Literal["cpu", "gpu"]
@@ -164,14 +163,10 @@ def load_cluster(text: str) -> AnyCluster:
     if urlsplit(text).scheme in ("tcp", "tls"):
         return ClusterSpec(type="connect", address=text)
     try:
-        content = yaml.safe_load(Path(text).read_bytes()) or {}
+        content = read_yaml(text, where=f"cluster {text}") or {}
     except (FileNotFoundError, IsADirectoryError) as error:
         raise InputError(
             f"cluster {text!r}: no such file. Give a cluster file, 'none', or tcp://HOST:PORT."
-        ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"cluster {text}: no valid YAML: {str(error).splitlines()[0]}. Correct it."
         ) from error
     jobs = isinstance(content, dict) and content.get("type") in JOB_TYPES
     kind: type[ClusterSpec] | type[JobClusterSpec] = JobClusterSpec if jobs else ClusterSpec

@@ -4,12 +4,12 @@ import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import yaml
 from pydantic import ValidationError
 
 from i2r.errors import InputError, join_problems
 from i2r.stages.base import Stage, find_stage
 from i2r.store import files
+from i2r.store.documents import read_yaml
 
 _TOP = {"description": str, "seed": int, "stages": list}
 
@@ -46,14 +46,9 @@ def load_pipeline(url: str) -> Pipeline:
         values out of bounds, stages that need others which are not there.
     """
     try:
-        content = yaml.safe_load(files.read_bytes(url))
+        content = read_yaml(url, where=f"pipeline {url}")
     except FileNotFoundError as error:
         raise InputError(f"pipeline {url}: no such file. Give the path of one.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f" line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or "not text in UTF-8"
-        raise InputError(f"pipeline {url}{line}: no valid YAML: {problem}. Correct it.") from error
     return parse_pipeline(content, where=f"pipeline {url}", folder=files.parent_url(url))
 
 

@@ -1,6 +1,5 @@
 """Planes of Zarr arrays as image files: addressed by the array's document and a plane number."""
 
-import json
 import math
 from hashlib import sha256
 from typing import Any
@@ -12,6 +11,7 @@ from i2r.errors import FieldError
 from i2r.readers.headers import MAX_DECODED_BYTES, missing, unreadable
 from i2r.store import files
 from i2r.store.arrays import open_array
+from i2r.store.documents import read_json
 
 # The document of an array: Zarr v3 and v2.
 ARRAY_DOCUMENTS = ("zarr.json", ".zarray")
@@ -26,9 +26,16 @@ def find_array(url: str) -> tuple[str, tuple[int, ...]] | None:
     """Find an array's document in its folder; returns its URL and the array's shape."""
     for name in ARRAY_DOCUMENTS:
         try:
-            document = json.loads(files.read_bytes(f"{url}/{name}"))
+            document = read_json(f"{url}/{name}")
             return f"{url}/{name}", tuple(int(n) for n in document["shape"])
-        except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
+        except (
+            FileNotFoundError,
+            NotADirectoryError,
+            ValueError,
+            KeyError,
+            TypeError,
+            OverflowError,
+        ):
             continue
     return None
 

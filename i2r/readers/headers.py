@@ -11,6 +11,8 @@ from i2r.store import files
 
 # Refused before decoding: a few bytes of compressed zeros can claim any size.
 MAX_DECODED_BYTES = 2**30
+# Of a TIFF file: a time series or stack longer than this is split by every microscope.
+MOST_PAGES = 2**16
 # Compressions that libtiff decodes: none, LZW, zlib (two numbers), zstd. It is twice as fast as
 # tifffile for LZW; tifffile decodes the rest.
 _LIBTIFF = {1, 5, 8, 32946, 50000}
@@ -114,6 +116,8 @@ def _parse_jpeg(file: Any, n_bytes: int, url: str, page: int) -> tuple[Header, s
 
 def _parse_tiff(file: Any, n_bytes: int, url: str, page: int) -> tuple[Header, str, str]:
     """Read one page's tags of a TIFF file; returns the header, the kind of colours, the sample."""
+    if page:
+        check_directories(file, n_bytes, url)
     try:
         with tifffile.TiffFile(file) as tiff:
             n_pages = len(tiff.pages) if page else 1
@@ -137,6 +141,36 @@ def _parse_tiff(file: Any, n_bytes: int, url: str, page: int) -> tuple[Header, s
     if cut:
         raise unreadable(url, f"it ends after {n_bytes} bytes or has strips without data")
     return Header(shape, dtype, by_libtiff), colours, f"{depth}-bit {dtype.name}"
+
+
+def check_directories(file: Any, n_bytes: int, url: str) -> None:
+    """Refuse a TIFF file whose pages lead back to one of them: following them never ends.
+
+    Raises
+    ------
+    FieldError
+        If they do, or are more than `MOST_PAGES` (reason ``truncated``).
+    """
+    file.seek(0)
+    start = file.read(16)
+    order = "<" if start.startswith(b"II") else ">"
+    is_big = start[2:4] in (b"+\0", b"\0+")
+    count, entry, offset_type = ("Q", 20, "Q") if is_big else ("H", 12, "I")
+    at = 8 if is_big else 4
+    seen = set[int]()
+    while at + struct.calcsize(offset_type) <= n_bytes:
+        file.seek(at)
+        (offset,) = struct.unpack(order + offset_type, file.read(struct.calcsize(offset_type)))
+        size = struct.calcsize(count)
+        # Whatever else is wrong, the decoder says.
+        if not offset or offset + size > n_bytes:
+            break
+        if offset in seen or len(seen) >= MOST_PAGES:
+            raise unreadable(url, f"its directories form a loop, or are over {MOST_PAGES}")
+        seen.add(offset)
+        file.seek(offset)
+        at = offset + size + entry * struct.unpack(order + count, file.read(size))[0]
+    file.seek(0)
 
 
 def missing(url: str, *, why: str | None = None) -> FieldError:

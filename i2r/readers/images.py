@@ -13,7 +13,14 @@ from imagecodecs import jpeg_decode, png_decode, tiff_decode
 
 from i2r.errors import FieldError
 from i2r.readers.arrays import is_array, read_array_header, read_array_plane, stat_array
-from i2r.readers.headers import JPEG_SIGNATURE, PNG_SIGNATURE, missing, parse_header, unreadable
+from i2r.readers.headers import (
+    JPEG_SIGNATURE,
+    PNG_SIGNATURE,
+    check_directories,
+    missing,
+    parse_header,
+    unreadable,
+)
 from i2r.store import files
 
 # Size and time of a file that isn't there.
@@ -205,7 +212,7 @@ def count_pages(url: str) -> int:
     with files.open_file(url) as file:
         if file.read(8).startswith((PNG_SIGNATURE, JPEG_SIGNATURE)):
             return 1
-        file.seek(0)
+        check_directories(file, file.seek(0, io.SEEK_END), url)
         try:
             with tifffile.TiffFile(file) as tiff:
                 return sum(page.shape[:2] == shape for page in tiff.pages)

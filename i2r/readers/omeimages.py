@@ -1,6 +1,6 @@
 """OME metadata of Zarr groups (NGFF 0.4 and 0.5), and the planes of an image by its channels."""
 
-import json
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,7 +10,10 @@ from i2r.errors import InputError
 from i2r.readers.arrays import find_array
 from i2r.readers.sources import refuse_times
 from i2r.store import files
+from i2r.store.documents import read_json
 
+# Of one field: channels and focal planes.
+MOST_PLANES = 10_000
 # Where a group says what it is: Zarr v3 and v2.
 _GROUP_DOCUMENTS = ("zarr.json", ".zattrs")
 
@@ -19,7 +22,7 @@ def read_ome(group: str) -> dict[str, Any]:
     """Read a group's OME metadata; nothing where it has none."""
     for name in _GROUP_DOCUMENTS:
         try:
-            content = json.loads(files.read_bytes(f"{group}/{name}"))
+            content: Any = read_json(f"{group}/{name}")
         except (FileNotFoundError, NotADirectoryError, ValueError):
             continue
         for key in ("attributes", "ome") if name == "zarr.json" else ():
@@ -62,6 +65,11 @@ def list_planes(field: str) -> Iterator[tuple[str, int, int, str]]:
             f"{where}: found the axes {axes} of {shape}, expected t, c, z, y, x. Export it again."
         )
     refuse_times(where, sizes.get("t", 1))
+    if math.prod(shape[:-2]) > MOST_PLANES:
+        raise InputError(
+            f"{where}: says it has the shape {shape}, expected at most {MOST_PLANES} planes per "
+            "field. Write it again."
+        )
     names = [str(c.get("label", "")) for c in ome.get("omero", {}).get("channels", [])]
     n_channels = sizes.get("c", 1)
     if len(names) != n_channels or len(set(names)) != n_channels or "" in names:

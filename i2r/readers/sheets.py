@@ -9,6 +9,7 @@ import pandas as pd
 from i2r.errors import InputError
 from i2r.readers import SHEETS
 from i2r.store import files
+from i2r.store.documents import read_bounded
 
 # Names of the columns in lower case, without 'Metadata_'; the first that is there counts.
 _COLUMNS = {
@@ -37,10 +38,9 @@ def read_sheet(source: str) -> pd.DataFrame:
     """
     where = files.without_secrets(source)
     try:
-        data = files.read_bytes(source)
+        data = read_bounded(source, where=where)
     except (FileNotFoundError, IsADirectoryError) as error:
         raise InputError(f"{where}: no such file. Give the path of a CSV table.") from error
-    data = files.unpack(data, where)
     try:
         if b"\0" in data:
             raise ValueError("it holds a NUL character")  # which no path may

@@ -2,17 +2,15 @@
 
 import csv
 import difflib
-import gzip
 import io
 import math
 import re
-import zlib
 from collections.abc import Iterable
 
 import pandas as pd
 
 from i2r.errors import InputError, join_problems
-from i2r.store import files
+from i2r.store.documents import read_bounded
 from i2r.types import ROLES, parse_well
 
 REQUIRED = ("well", "perturbation")
@@ -60,19 +58,17 @@ def read_table(url: str) -> pd.DataFrame:
         If there is no such file, or it is no such table.
     """
     try:
-        data = files.read_bytes(url)
+        data = read_bounded(url, where=f"layout {url}")
     except FileNotFoundError as error:
         raise InputError(f"layout {url}: no such file. Give the path of a CSV table.") from error
     separator = "\t" if url.removesuffix(".gz").endswith((".tsv", ".txt")) else ","
     try:
-        if data.startswith(b"\x1f\x8b"):
-            data = gzip.decompress(data)
         text = data.decode("utf-8-sig")
         header = text.lstrip().partition("\n")[0]
         if separator == "," and ";" in header and "," not in header:
             separator = ";"
         table = _parse_table(text, separator)
-    except (UnicodeDecodeError, csv.Error, OSError, EOFError, zlib.error) as error:
+    except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(
             f"layout {url}: no CSV table in UTF-8 ({str(error).splitlines()[0]}). "
             "Save it as 'CSV UTF-8'."

@@ -14,7 +14,7 @@ _PIECE = 2**20
 _MAT_HEADER, _MAT_COMPRESSED = 128, 15
 
 
-def unpack(data: bytes, where: str) -> bytes:
+def unpack(data: bytes, where: str, *, limit_bytes: int | None = None) -> bytes:
     """Give the content of a file that may be compressed with gzip.
 
     Parameters
@@ -23,23 +23,26 @@ def unpack(data: bytes, where: str) -> bytes:
         The file's bytes; without gzip's first two they are the content.
     where
         What to call the file in messages.
+    limit_bytes
+        The most that it may be when unpacked; None for `MAX_BYTES`.
 
     Raises
     ------
     InputError
-        If it is damaged, or more than `MAX_BYTES` when unpacked: nothing beyond is.
+        If it is damaged, or larger than that when unpacked: nothing beyond is.
     """
+    limit_bytes = MAX_BYTES if limit_bytes is None else min(limit_bytes, MAX_BYTES)
     if not data.startswith(b"\x1f\x8b"):
         return data
     try:
         with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
-            content = file.read(MAX_BYTES + 1)
+            content = file.read(limit_bytes + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{where}: damaged gzip file ({error}). Export it again.") from error
-    if len(content) > MAX_BYTES:
+    if len(content) > limit_bytes:
         raise InputError(
-            f"{where}: over {MAX_BYTES} bytes when unpacked, expected a table. Check it, or cut it "
-            "into several."
+            f"{where}: over {limit_bytes} bytes when unpacked, expected a table. Check it, or cut "
+            "it into several."
         )
     return content
 
