@@ -7,7 +7,7 @@ brackets. Everything here says so in one line instead of taking all memory.
 import json
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import yaml
@@ -96,7 +96,7 @@ def parse_yaml(data: bytes, *, where: str) -> object:
 
 def _check_yaml(data: bytes, where: str) -> None:
     """Count what YAML stands for from its events, before any value is made."""
-    sizes: dict[str, int] = {}
+    sizes: dict[str | None, int] = {}
     # The collections that are open: anchor, and how many nodes are in it so far.
     open_: list[tuple[str | None, int]] = [(None, 0)]
 
@@ -109,13 +109,12 @@ def _check_yaml(data: bytes, where: str) -> None:
                 "options. Write it without aliases, or put long lists into files."
             )
 
-    events: Iterator[Any] = yaml.parse(data, Loader=_Loader)
-    for event in events:
+    for event in yaml.parse(data, Loader=_Loader):
         if isinstance(event, yaml.CollectionStartEvent):
             open_.append((event.anchor, 1))
             if len(open_) > MOST_LEVELS:
                 raise InputError(
-                    f"{where} line {event.start_mark.line + 1}: more than {MOST_LEVELS} levels of "
+                    f"{where} line {_find_line(event)}: more than {MOST_LEVELS} levels of "
                     "lists and mappings in each other. Correct it."
                 )
         elif isinstance(event, yaml.CollectionEndEvent):
@@ -126,14 +125,17 @@ def _check_yaml(data: bytes, where: str) -> None:
         elif isinstance(event, yaml.AliasEvent):
             if any(anchor == event.anchor for anchor, _ in open_):
                 raise InputError(
-                    f"{where} line {event.start_mark.line + 1}: {event.anchor!r} holds itself. "
-                    "Correct it."
+                    f"{where} line {_find_line(event)}: {event.anchor!r} holds itself. Correct it."
                 )
             add(sizes.get(event.anchor, 1))
         elif isinstance(event, yaml.ScalarEvent):
             if event.anchor is not None:
                 sizes[event.anchor] = 1
             add(1)
+
+
+def _find_line(event: yaml.Event) -> int:
+    return event.start_mark.line + 1 if event.start_mark is not None else 0
 
 
 def parse_json(data: bytes) -> dict[str, Any]:
