@@ -55,18 +55,22 @@ def run_stage(
     for name, value in values.items():
         if isinstance(value, tuple) and _is_mapping(kind.model_fields[name]):
             values[name] = dict(_split_pair(name, pair) for pair in value)
+    nothing_there: InputError | None = None
     try:
         pipeline = load_last_pipeline(open_experiment(experiment))
-    except InputError:
+    except InputError as error:
         if not kind.may_begin() or has_experiment(experiment):
             raise
-        pipeline = None
+        pipeline, nothing_there = None, error
     title = values.get("name") or kind.model_fields["stage"].default
     before = [s for s in pipeline.stages if s.title == title] if pipeline else []
     if before:
         values = {**before[0].model_dump(mode="json", exclude_none=True), **values}
     values["stage"] = kind.model_fields["stage"].default
     stage = parse_stage(values, where=f"i2r {values['stage']}", folder=".")
+    # Whether a stage can begin may depend on its options: an import can, a measurement can't.
+    if nothing_there is not None and any(stage.wanted.values()):
+        raise nothing_there
     if dry_run:
         from i2r.cli.surveying import print_survey
 

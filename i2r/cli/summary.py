@@ -118,11 +118,15 @@ def _rankings(experiment: Experiment) -> list[str]:
 def _print_ranking(experiment: Experiment, title: str) -> None:
     """Print the top of a ranking, with the null beside it."""
     ranking = experiment.table(title)
-    null = ranking[ranking["kind"] == "control_draw"]["score"]
+    null = ranking[ranking["kind"] == "control_draw"]["score"].dropna()
     tested = ranking[ranking["kind"] != "control_draw"]
-    unscored, tested = tested[tested["score"].isna()], tested[tested["score"].notna()]
+    # Of profiles of wells nothing has a score, and conditions are ranked by their p-values.
+    judged = "score" if tested["score"].notna().any() else "p_value"
+    unscored, tested = tested[tested[judged].isna()], tested[tested[judged].notna()]
     table = Table(
-        title=f"{title}: best told apart from the controls (balanced accuracy, 0.5 = not at all)",
+        title=f"{title}: best told apart from the controls (balanced accuracy, 0.5 = not at all)"
+        if judged == "score"
+        else f"{title}: smallest p-values",
         title_justify="left",
         box=None,
         pad_edge=False,
@@ -133,8 +137,8 @@ def _print_ranking(experiment: Experiment, title: str) -> None:
         table.add_row(
             str(row.rank),
             str(row.condition),
-            f"{row.score:.3f}",
-            f"{row.spread:.3f}",
+            _write_score(row.score),
+            _write_score(row.spread),
             _write_share(row.p_value),
             _write_share(row.fdr),
             str(row.n_wells),
@@ -152,6 +156,11 @@ def _print_ranking(experiment: Experiment, title: str) -> None:
             f"{len(null)} draws of control wells against the others: "
             f"{null.mean():.3f} on average, {null.min():.3f} to {null.max():.3f}"
         )
+
+
+def _write_score(value: float) -> str:
+    """Write a score with three decimals; a dash where there is none."""
+    return f"{value:.3f}" if np.isfinite(value) else "-"
 
 
 def _write_share(value: float) -> str:

@@ -111,7 +111,11 @@ def rank_conditions(
     if not len(tests):
         ranking["p_value"] = _compare_with_draws(ranking, is_draw, n_independent)
     # What could not be held out has no score, and is not called by the one well that it has.
-    ranking.loc[is_draw | ranking["score"].isna(), "p_value"] = np.nan
+    # Where wells have one row each nothing has a score, and the test of profiles is all there is.
+    has_scores = bool(ranking["score"].notna().any())
+    judged = "score" if has_scores else "p_value"
+    ranking.loc[is_draw | ranking[judged].isna(), "p_value"] = np.nan
+    ranking.loc[ranking["score"].isna(), ["ci_low", "ci_high"]] = np.nan
     ranking["fdr"] = np.nan
     for kind in ("treated", "positive_control"):
         of_kind = ranking["kind"] == kind
@@ -120,9 +124,10 @@ def rank_conditions(
     for name in ("n_folds", "n_wells", "n_nuclei"):
         ranking[name] = ranking[name].fillna(0).astype(int)
     ranking = ranking.sort_values(
-        ["score", "condition"], ascending=[False, True], na_position="last", ignore_index=True
-    )
-    counts = (ranking["kind"] != "control_draw") & ranking["score"].notna()
+        [judged, "condition"], ascending=[not has_scores, True], na_position="last",
+        ignore_index=True,
+    )  # fmt: skip
+    counts = (ranking["kind"] != "control_draw") & ranking[judged].notna()
     ranking.insert(0, "rank", np.where(counts, counts.cumsum(), 0))
     ranking["impactful"] = _call(ranking, rule)
     return ranking[ORDER]

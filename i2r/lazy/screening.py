@@ -123,7 +123,8 @@ def _score_screen(
     wells = [WellFeatures(*well) for well in wells]
     is_control = np.array([condition == "" for condition in plan.conditions])
     nuclei, left_out = _gather(wells, plan, is_control)
-    scores, calls = _score_heads(nuclei, plan, is_control)
+    has_nuclei = any(len(well.values) > 1 for well in wells)
+    scores, calls = (_score_heads if has_nuclei else _list_profiles)(nuclei, plan, is_control)
     tests = _test_profiles(nuclei, plan, is_control, n_draws=n_draws, seed=seed)
     return FastScores(scores, calls, tests, left_out)
 
@@ -220,6 +221,26 @@ def _score_heads(
         _list_scores(found, plan, blocks, treated, counts),
         _list_calls(found, plan, well_of, treated, counts),
     )
+
+
+def _list_profiles(
+    nuclei: _Nuclei, plan: FastPlan, is_control: npt.NDArray[np.bool_]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """List comparisons of wells that have one row each: heads need nuclei, so none has a score."""
+    filled = dict(zip(plan.keys, (np.diff(nuclei.start) > 0).tolist(), strict=True))
+    scores, calls = [], []
+    for contrast in plan.contrasts:
+        treated = [key for key in contrast.treated_keys if filled.get(key, False)]
+        scores.append(
+            {
+                "condition": contrast.condition, "kind": contrast.kind, "fold": 0,
+                "balanced_accuracy": np.nan, "auc": np.nan, "n_test_treated": len(treated),
+                "n_test_control": 0, "note": "",
+            }
+        )  # fmt: skip
+        calls += [(contrast.condition, *key.rsplit("/", 1), True, 1, 0) for key in treated]
+    columns = ["condition", "plate", "well", "is_treated", "n_nuclei", "n_called"]
+    return pd.DataFrame(scores), pd.DataFrame(calls, columns=columns)
 
 
 def _cut_pieces(

@@ -20,6 +20,7 @@ from i2r.pipeline.records import describe_run
 from i2r.pipeline.run import (
     Say,
     ask_before_replacing,
+    begin_stages,
     prepare,
     preview_units,
 )
@@ -125,6 +126,7 @@ def prepare_array(
     try:
         experiment = experiment.reopen()
         experiment.save_description()
+        begin_stages(pipeline, experiment, preview)
         fold_ledger(pipeline, experiment)
         first = experiment.ledger.last_run + 1
         stages = []

@@ -3,7 +3,7 @@
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 
 from i2r.cluster import AnyCluster, ClusterSpec
@@ -48,7 +48,9 @@ def prepare(pipeline: Pipeline, url: str, *, say: Say = lambda line: None) -> Ex
     """
     surveys = [found for stage in pipeline.stages if (found := stage.survey()) is not None]
     if len(surveys) > 1:
-        raise InputError("pipeline: two stages bring images in. Keep one 'convert'.")
+        raise InputError(
+            "pipeline: two stages bring wells in. Keep one 'convert', or one import with 'layout'."
+        )
     if surveys:
         check_target(url)
         experiment = Experiment(url, layout=surveys[0].layout, sources=surveys[0].sources)
@@ -149,6 +151,7 @@ def run_pipeline(
                 if wants_gpu and not executor.slots("gpu"):
                     say("no GPU worker: GPU stages run on the CPU workers")
                 experiment.save_description()
+                begin_stages(pipeline, experiment, preview)
                 executor.rehearse(choose_rehearsals(s for s in pipeline.stages if preview[s.title]))
                 run = experiment.ledger.last_run + 1
                 with ExitStack() as stack:
@@ -162,6 +165,16 @@ def run_pipeline(
         raise DiskFullError(
             f"{url}: no space left. Free some space and run the same command again."
         ) from error
+
+
+def begin_stages(
+    pipeline: Pipeline, experiment: Experiment, pending: Mapping[str, Sequence[str]]
+) -> None:
+    """Let stages do what their units share, once, where any unit is to be computed."""
+    for stage in pipeline.stages:
+        keys = [key for key in pending[stage.title] if key != FINISH]
+        if keys:
+            stage.begin(experiment, keys)
 
 
 def check_shared(url: str) -> None:

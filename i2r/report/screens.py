@@ -41,6 +41,8 @@ class ScreenResult(NamedTuple):
     @property
     def null_words(self) -> str:
         """Describe the null in a sentence."""
+        if not self.conditions["score"].notna().any():
+            return "Wells have one row each: their profiles are tested, and nothing has a score."
         found = self.null_range
         if found is None:
             return "There are too few draws of control wells to say which scores mean nothing."

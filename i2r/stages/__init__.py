@@ -5,6 +5,7 @@ NO_STAGES = (
     "base",
     "comparisons",
     "heads",
+    "imports",
     "pictures",
     "published",
     "references",

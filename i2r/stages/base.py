@@ -138,6 +138,17 @@ class Stage(BaseModel):
         """List the units of work; cheap, without side effects. Default: one per well."""
         return experiment.well_keys
 
+    def begin(self, experiment: Experiment, keys: Sequence[str]) -> None:
+        """Do once per run what its units share, before any of them; under the experiment's lock.
+
+        Parameters
+        ----------
+        experiment
+            Where it may write.
+        keys
+            The units that this run computes, at least one.
+        """
+
     def build(self, experiment: Experiment, key: str) -> "Delayed":
         """Make one unit's lazy task graph, which writes its own output.
 

@@ -121,7 +121,8 @@ def write_ranking(
         for name, given in parts.items()
     }
     scores, tests = read["-scores"], read["-tests"]
-    if not scores["balanced_accuracy"].notna().any():
+    is_tested = len(tests) > 0 and tests["p_value"].notna().any()
+    if not scores["balanced_accuracy"].notna().any() and not is_tested:
         raise I2RError(
             "no perturbation could be scored: there are too few nuclei everywhere. Look at the "
             "table 'crop'."
@@ -138,7 +139,10 @@ def write_ranking(
     )  # fmt: skip
     lacking = pd.DataFrame(columns=["what", "where", "reason"], dtype=str)
     left_out = read["-left-out"] if len(read["-left-out"]) else lacking
-    unscored = ranking[ranking["score"].isna() & ~ranking["condition"].isin(plan.notes)]
+    unscored = ranking[
+        ranking["score"].isna() & ranking["p_value"].isna() & (ranking["kind"] != "control_draw")
+    ]
+    unscored = unscored[~unscored["condition"].isin(plan.notes)]
     notes = [
         *unused,
         *(
@@ -154,12 +158,16 @@ def write_ranking(
     }  # fmt: skip
     for name, table in made.items():
         tables.write_table(urls[name], table)
-    if not teacher:
-        return {}
-    return {
-        "notes": [
+    said = []
+    if not scores["balanced_accuracy"].notna().any():
+        said.append(
+            f"stage {options.title!r}: wells have one row each, so their profiles are tested, and "
+            "no nuclei are held out: there are p-values and no scores."
+        )
+    if teacher:
+        said.append(
             f"stage {options.title!r}: {teacher!r} trained the encoder on wells of this screen and "
             "what is in them, so scores are too high and p-values too small. Screen features, or "
             "embed with an encoder from elsewhere."
-        ]
-    }
+        )
+    return {"notes": said} if said else {}

@@ -1,4 +1,4 @@
-"""Measure chromatin and shape features of every nucleus that has a crop."""
+"""Measure chromatin and shape features of every nucleus that has a crop, or import others'."""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
@@ -8,10 +8,20 @@ from dask import delayed
 from dask.delayed import Delayed
 from pydantic import Field
 
+from i2r.errors import InputError
 from i2r.lazy.features import measure_features
-from i2r.stages.base import Stage
+from i2r.stages.base import Stage, Survey
+from i2r.stages.imports import (
+    describe_matches,
+    import_well,
+    incoming_url,
+    remove_incoming,
+    split_table,
+    survey_table,
+)
 from i2r.store import tables
 from i2r.store.experiment import Experiment
+from i2r.store.profile_tables import open_profiles
 
 
 class Features(Stage):
@@ -21,9 +31,38 @@ class Features(Stage):
     `moments`, `texture` and `neighbourhood`; area, axes, eccentricity and solidity are the
     segmentation's. The lengths are those of the published baseline (Image2Reg, Paysan et al.,
     Cell Systems 2025: curvature over 5 px, texture at 1, 5 and 20 px) at 0.656 um per pixel.
+
+    The method 'import' takes a table that another program made, with a row per nucleus or per
+    well: columns plate and well (field and nucleus where there are any), as i2r, CellProfiler,
+    CytoTable or pycytominer name them (Metadata_Plate, Metadata_Well), and one column of numbers
+    per feature. With a 'layout' the pipeline begins here, without any image; without one, rows
+    are joined to the nuclei of 'segment', by centroid where the table has one, else by number.
     """
 
     stage: Literal["features"] = "features"
+    method: Literal["measure", "import"] = Field(
+        "measure", description="Measure nuclei, or take the features from a table"
+    )
+    table: str | None = Field(
+        None,
+        description="Table for the method 'import': CSV, TSV, Parquet or h5ad, or a folder of them",
+        json_schema_extra={"path": True},
+    )
+    layout: str | None = Field(
+        None,
+        description="Layout for an import without images: CSV table of every well, as for "
+        "'convert'",
+        json_schema_extra={"path": True},
+    )
+    layout_names: dict[str, str] = Field(
+        {}, description="For a layout with columns of its own: its columns by i2r's names"
+    )
+    layout_roles: dict[str, str] = Field(
+        {}, description="Roles by the values of the layout's column role; * stands for all others"
+    )
+    max_distance_um: float = Field(
+        3.0, gt=0, description="Largest distance of an imported centroid from its nucleus"
+    )
     channels: tuple[str, ...] = Field(
         ("DNA",), description="Channels whose intensities and textures are measured"
     )
@@ -43,17 +82,76 @@ class Features(Stage):
         "segment": True,
         "crop": True,
     }
+    # What an import depends on is said in `inputs`; fingerprints of measurements stay as they are.
+    execution_only: ClassVar[frozenset[str]] = frozenset(
+        {"method", "table", "layout", "layout_names", "layout_roles", "max_distance_um"}
+    )
+
+    @property
+    def wanted(self) -> Mapping[str, bool]:
+        """Images, nuclei and crops; or for an import that names no layout, nuclei to join."""
+        if self.method == "measure":
+            return self.reads
+        return {} if self.layout else {"convert": True, "quality": False, "segment": True}
+
+    def survey(self) -> Survey | None:
+        """Describe the wells that an import with a layout brings in."""
+        if self.method == "measure" or not self.layout:
+            return None
+        return survey_table(
+            self._table(), self.layout, names=self.layout_names, roles=self.layout_roles
+        )
+
+    def _table(self) -> str:
+        if not self.table:
+            raise InputError(
+                f"stage {self.title!r}: method 'import' needs 'table'. Name a file or folder."
+            )
+        return self.table
 
     def check(self, experiment: Experiment) -> list[str]:
-        """Refuse channels that are not there, and needs that leave out nuclei or crops."""
-        problems = self.list_missing_channels(experiment, self.channels)
-        return problems + self.list_lacking("segment", "crop")
+        """Refuse channels that are not there, needs that leave out nuclei or crops, no table."""
+        where = f"stage {self.title!r}"
+        if self.method == "measure":
+            given = [name for name in ("table", "layout") if getattr(self, name)]
+            problems = [
+                f"{where}: {name!r} belongs to the method 'import'. Set it, or leave it out."
+                for name in given
+            ]
+            problems += self.list_missing_channels(experiment, self.channels)
+            return problems + self.list_lacking("segment", "crop")
+        try:
+            open_profiles(self._table())
+        except InputError as error:
+            return [f"{where}: {error}"]
+        return [] if self.layout else self.list_lacking("segment")
+
+    def outside(self, experiment: Experiment) -> object:
+        """Give the imported table's size and time, and how rows are joined to nuclei."""
+        if self.method == "measure":
+            return None
+        joined = [] if self.layout else [self.max_distance_um]
+        return ["import", open_profiles(self._table()).stamp, joined]
+
+    def begin(self, experiment: Experiment, keys: Sequence[str]) -> None:
+        """Read an imported table once, and put the rows of each well where its unit finds them."""
+        if self.method == "import":
+            split_table(experiment, self.title, open_profiles(self._table()), keys)
 
     def build(self, experiment: Experiment, key: str) -> Delayed:
-        """Measure the nuclei of one well."""
+        """Measure the nuclei of one well, or take its rows of the table."""
         plate, well = experiment.locate(key)
         segment, crop = self.needed("segment"), self.needed("crop")
         fields = experiment.fields(key, self.needs)
+        if self.method == "import":
+            return delayed(import_well)(
+                incoming_url(experiment, self.title, key),
+                key=key,
+                part_url=experiment.part_url(self.title, key),
+                fields=fields,
+                segment_url=experiment.part_url(segment, key) if segment else "",
+                reach_px=self.max_distance_um / plate.pixel_size_um,
+            )
         # What the crops were corrected with, where 'needs' doesn't name it.
         behind_crops = (experiment.ledger.result(crop, key) or {}).get("after", ())
         table = measure_features(
@@ -74,7 +172,10 @@ class Features(Stage):
 
     def finish(self, experiment: Experiment, keys: Sequence[str]) -> Delayed:
         """Merge the tables."""
-        return delayed(tables.merge_tables)(self.merges(experiment, keys))
+        return delayed(finish_tables)(
+            self.merges(experiment, keys), url=experiment.url, title=self.title,
+            notes=describe_matches(experiment, self.title, keys),
+        )  # fmt: skip
 
     def peak_bytes(self, experiment: Experiment, key: str) -> int:
         """A well's images and labels."""
@@ -85,6 +186,15 @@ class Features(Stage):
     def bytes_out(self, experiment: Experiment, key: str) -> int:
         """About 150 nuclei in every field, 80 numbers each."""
         return experiment.n_fields(key) * 150 * 80 * 4
+
+
+def finish_tables(
+    merges: Mapping[str, Sequence[str]], *, url: str, title: str, notes: Sequence[str]
+) -> dict[str, Any]:
+    """Merge the tables, and remove the rows that waited for their wells."""
+    tables.merge_tables(merges)
+    remove_incoming(url, title)
+    return {"notes": list(notes)} if notes else {}
 
 
 def finish_well(table: pd.DataFrame, *, n_fields: int, part_url: str) -> dict[str, Any]:

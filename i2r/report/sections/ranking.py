@@ -98,6 +98,8 @@ def _draw_screen(screen: ScreenResult) -> dict[str, Any]:
 def _choose_plots(screen: ScreenResult) -> list[dict[str, Any]]:
     """Draw all conditions with names, or, where they are many, all without and the best with."""
     rows = screen.conditions.dropna(subset=["score"])
+    if not len(rows):
+        return []
     if len(rows) <= MAX_NAMED:
         return [_place_rows(screen, rows, "Conditions by score, best on top", is_named=True)]
     is_shown = (pd.RangeIndex(len(rows)) < BEST_NAMED) | (rows["kind"] == "positive_control")

@@ -1,0 +1,253 @@
+"""What others computed enters: tables of nuclei or wells begin a pipeline, or join its nuclei."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from i2r.errors import InputError
+from i2r.pipeline.run import prepare
+from i2r.pipeline.spec import Pipeline, parse_pipeline
+from i2r.stages import imports
+from i2r.stages.features import Features
+from i2r.store.experiment import open_experiment
+from i2r.store.profile_tables import ROWS_PER_BATCH, open_profiles, read_batches
+from i2r.testing import PlateFiles
+from tests.conftest import run_here, short_pipeline
+from tests.stages.imported import FEATURES, Written, average_wells, make_cells
+
+
+def import_pipeline(table: Path, layout: Path, *more: dict[str, object] | str) -> Pipeline:
+    first = {"stage": "features", "method": "import", "table": str(table), "layout": str(layout)}
+    return parse_pipeline({"stages": [first, *more]}, where="test")
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Written:
+    return make_cells(tmp_path_factory.mktemp("cells"))
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Written:
+    folder = tmp_path_factory.mktemp("small")
+    return make_cells(folder, plates=2, active=(), n_conditions=4, n_controls=4)
+
+
+FAST = {"stage": "screen", "method": "fast", "control_draws": 8}
+
+
+def test_a_table_of_nuclei_is_screened_and_reported_without_an_image(
+    written: Written, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Shuffled rows, written to their wells in several pieces, read in one pass."""
+    monkeypatch.setattr(imports, "KEPT_BYTES", 40_000)
+    monkeypatch.setattr("i2r.store.profile_tables.ROWS_PER_BATCH", 500)
+    passes = []
+    monkeypatch.setattr(imports, "read_batches", lambda t: passes.append(1) or read_batches(t))
+    table = tmp_path / "cells.parquet"
+    written.cells.sample(frac=1, random_state=0).to_parquet(table)
+    pipeline = import_pipeline(table, written.layout, FAST, "report")
+    assert run_here(pipeline, tmp_path / "e").exit_code == 0
+    assert len(passes) == 1
+    experiment = open_experiment(str(tmp_path / "e"))
+    ranking = experiment.table("screen")
+    assert set(ranking.loc[ranking["impactful"], "condition"]) == {"G00", "G01"}
+    assert ranking.loc[ranking["condition"] == "G00", "feature"].item() == FEATURES[0]
+    features = experiment.table("features")
+    assert len(features) == len(written.cells)
+    assert [name for name in features if name in FEATURES] == list(FEATURES)
+    assert features["ImageNumber" if "ImageNumber" in features else "label"].min() == 1
+    own = features.query("plate == 'plate 2' and well == 'C03'").sort_values(["field", "label"])
+    theirs = written.cells.query("Metadata_Plate == 'plate 2' and Metadata_Well == 'C3'")
+    theirs = theirs.sort_values(["Metadata_Site", "Metadata_ObjectNumber"])
+    np.testing.assert_array_equal(own[list(FEATURES)], theirs[list(FEATURES)])
+    page = (tmp_path / "e" / "report.html").read_text()
+    assert "could not be drawn" not in page
+    assert "Ranking" in page
+    assert not (tmp_path / "e" / "incoming").exists()
+    assert run_here(pipeline, tmp_path / "e").ran == {}
+
+
+def test_profiles_of_wells_are_tested_and_have_no_score(written: Written, tmp_path: Path) -> None:
+    table = tmp_path / "profiles.csv"
+    average_wells(written.cells).to_csv(table, index=False)
+    said: list[str] = []
+    pipeline = import_pipeline(table, written.layout, FAST, "report")
+    assert run_here(pipeline, tmp_path / "e", say=said.append).exit_code == 0
+    assert any("one row per well" in line for line in said)
+    experiment = open_experiment(str(tmp_path / "e"))
+    ranking = experiment.table("screen")
+    ranking = ranking[ranking["kind"] == "treated"]
+    assert set(ranking["condition"].iloc[:2]) == {"G00", "G01"}
+    assert ranking["p_value"].is_monotonic_increasing
+    assert (ranking["fdr"].iloc[:2] < 0.05).all()
+    assert ranking[["score", "ci_low", "ci_high"]].isna().all(axis=None)
+    (note,) = (experiment.ledger.result("screen", "*") or {})["notes"]
+    assert "one row each" in note
+    assert "Metadata_Object_Count" not in experiment.table("features")
+    page = (tmp_path / "e" / "report.html").read_text()
+    assert "could not be drawn" not in page
+    assert " nan" not in page
+
+
+@pytest.mark.parametrize("ending", ["csv.gz", "tsv", "h5ad"])
+def test_every_format_gives_the_same_features(
+    ending: str, written: Written, tmp_path: Path
+) -> None:
+    cells, table = written.cells, tmp_path / f"cells.{ending}"
+    if ending == "h5ad":
+        write_h5ad(cells, table)
+    else:
+        cells.to_csv(table, index=False, sep="\t" if ending == "tsv" else ",")
+    (batch,) = read_batches(open_profiles(str(table)))
+    np.testing.assert_allclose(batch.values, cells[list(FEATURES)], rtol=1e-6)
+    assert batch.places["plate"].tolist() == cells["Metadata_Plate"].tolist()
+    assert batch.places["nucleus"].tolist() == cells["Metadata_ObjectNumber"].astype(str).tolist()
+    assert batch.places["well"].str.fullmatch(r"[B-G]\d\d").all()
+
+
+def write_h5ad(cells: pd.DataFrame, target: Path) -> None:
+    """Write what anndata writes: categories, numbers, and sparse rows."""
+    h5py = pytest.importorskip("h5py")
+    from scipy.sparse import csr_matrix
+
+    x = csr_matrix(cells[list(FEATURES)].to_numpy())
+    with h5py.File(target, "w") as file:
+        group = file.create_group("X")
+        group.attrs.update({"encoding-type": "csr_matrix", "shape": x.shape})
+        for name in ("data", "indices", "indptr"):
+            group[name] = getattr(x, name)
+        obs = file.create_group("obs")
+        obs.attrs["_index"] = "_index"
+        obs["_index"] = np.arange(len(cells)).astype("S")
+        for name in ("Metadata_Well", "Metadata_Plate"):
+            coded = pd.Categorical(cells[name])
+            category = obs.create_group(name)
+            category["codes"] = coded.codes
+            category["categories"] = coded.categories.to_numpy(dtype="S")
+        obs["Metadata_ObjectNumber"] = cells["Metadata_ObjectNumber"].to_numpy()
+        var = file.create_group("var")
+        var.attrs["_index"] = "_index"
+        var["_index"] = np.array(FEATURES, dtype="S")
+
+
+def test_a_folder_of_tables_is_one_table(written: Written, tmp_path: Path) -> None:
+    for plate, rows in written.cells.groupby("Metadata_Plate"):
+        rows.to_csv(tmp_path / f"{plate}.csv", index=False)
+    table = open_profiles(str(tmp_path))
+    assert sum(len(batch.values) for batch in read_batches(table)) == len(written.cells)
+    rows.drop(columns=FEATURES[0]).to_csv(tmp_path / "z.csv", index=False)
+    with pytest.raises(InputError, match=r"z\.csv: has other columns .*Nuclei_AreaShape_F0"):
+        open_profiles(str(tmp_path))
+
+
+def change_well(cells: pd.DataFrame) -> pd.DataFrame:
+    return cells.assign(Metadata_Well=cells["Metadata_Well"].mask(cells.index == 5, "Z99"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda cells: cells.drop(columns="Metadata_Well"), "no column for the well"),
+        (lambda cells: cells.drop(columns=list(FEATURES)), "no column with features"),
+        (lambda cells: cells.assign(Metadata_Plate="other"), "plate 'plate 1' has no row in"),
+        (lambda cells: cells.drop(columns="Metadata_Plate"), "has 3 plates"),
+        (change_well, "row 7, column 'Metadata_Well'"),
+        (lambda cells: cells.iloc[:0], "no (rows|column with features)"),
+    ],
+)
+def test_wrong_tables_are_refused_in_one_line_with_nothing_written(
+    change: Callable[[pd.DataFrame], pd.DataFrame], message: str, written: Written, tmp_path: Path
+) -> None:
+    table = tmp_path / "cells.csv"
+    change(written.cells).to_csv(table, index=False)
+    with pytest.raises(InputError, match=message):
+        prepare(import_pipeline(table, written.layout), str(tmp_path / "e"))
+    assert not (tmp_path / "e").exists()
+
+
+def test_text_far_down_in_a_feature_is_named_by_its_row(written: Written, tmp_path: Path) -> None:
+    table = tmp_path / "cells.csv"
+    many = pd.concat([written.cells] * 2, ignore_index=True)
+    assert 2_000 < len(many) < ROWS_PER_BATCH
+    many[FEATURES[2]] = many[FEATURES[2]].astype(object)
+    many.loc[len(many) - 1, FEATURES[2]] = "n/k"
+    many.to_csv(table, index=False)
+    with pytest.raises(InputError, match=rf"row {len(many) + 1}, column '{FEATURES[2]}': 'n/k'"):
+        list(read_batches(open_profiles(str(table))))
+
+
+def test_wells_without_rows_and_rows_without_wells_are_counted(
+    small: Written, tmp_path: Path
+) -> None:
+    cells = small.cells
+    cells = cells[~((cells["Metadata_Plate"] == "plate 1") & (cells["Metadata_Well"] == "B2"))]
+    extra = cells.iloc[:9].assign(Metadata_Well="H12")
+    table = tmp_path / "cells.csv"
+    pd.concat([cells, extra]).to_csv(table, index=False)
+    said: list[str] = []
+    run_here(import_pipeline(table, small.layout), tmp_path / "e", say=said.append)
+    assert any("9 rows of 1 wells that are not in the layout" in line for line in said), said
+    assert any("1 wells of the layout have no row" in line for line in said), said
+    experiment = open_experiment(str(tmp_path / "e"))
+    assert (experiment.ledger.result("features", "plate 1/B02") or {})["nuclei"] == 0
+    assert len(experiment.table("features")) == len(cells)
+
+
+def test_an_edited_table_is_imported_anew_and_options_of_measurements_change_nothing(
+    small: Written, tmp_path: Path
+) -> None:
+    table = tmp_path / "cells.parquet"
+    small.cells.to_parquet(table)
+    pipeline = import_pipeline(table, small.layout)
+    n_wells = run_here(pipeline, tmp_path / "e").ran["features"] - 1
+    assert run_here(pipeline, tmp_path / "e").ran == {}
+    changed = small.cells.assign(**{FEATURES[0]: 1.0})
+    changed.to_parquet(table)
+    assert run_here(pipeline, tmp_path / "e").ran["features"] == n_wells + 1
+    assert (open_experiment(str(tmp_path / "e")).table("features")[FEATURES[0]] == 1).all()
+
+
+def test_measurements_keep_their_fingerprints(cropped_original: Path) -> None:
+    experiment = open_experiment(str(cropped_original))
+    stage = Features(needs=("convert", "segment", "crop"))
+    key = experiment.well_keys[0]
+    settings = stage.model_dump(exclude=set(Features.execution_only) | {"name", "needs"})
+    assert set(settings) == {"stage", "threads", "channels", "curvature_step_um", "radius_um", "texture_um"}  # fmt: skip
+    assert stage.inputs(experiment, key)[-1] is None
+    assert "belongs to the method 'import'" in Features(table="x").check(experiment)[0]
+
+
+@pytest.mark.parametrize("by", ["centroid", "number"])
+def test_rows_join_the_nuclei_of_their_images(
+    by: str, plate: PlateFiles, cropped_original: Path, tmp_path: Path
+) -> None:
+    """Found elsewhere a micron away, in another order; one nucleus lost, one that isn't there."""
+    known = open_experiment(str(cropped_original)).table("segment")
+    random = np.random.default_rng(0)
+    rows = pd.DataFrame(
+        {
+            "Metadata_Plate": known["plate"], "Metadata_Well": known["well"],
+            "Metadata_Site": known["field"], "Nuclei_Intensity_Mean": known["label"] * 1.0,
+        }
+    )  # fmt: skip
+    if by == "centroid":
+        rows["Nuclei_Location_Center_X"] = known["centroid_x_px"] + random.uniform(-0.4, 0.4, len(known))  # fmt: skip
+        rows["Nuclei_Location_Center_Y"] = known["centroid_y_px"] + random.uniform(-0.4, 0.4, len(known))  # fmt: skip
+        rows.loc[1, "Nuclei_Location_Center_X"] = -50.0
+    else:
+        rows["Metadata_ObjectNumber"] = known["label"].mask(known.index == 1, 999)
+    table = tmp_path / "cells.csv"
+    rows.drop(index=3).sample(frac=1, random_state=1).to_csv(table, index=False)
+    base = short_pipeline(plate)
+    stage = {"stage": "features", "method": "import", "table": str(table), "max_distance_um": 1.0}
+    pipeline = parse_pipeline({"stages": [*base.dump()["stages"][:-1], stage]}, where="test")
+    assert run_here(pipeline, tmp_path / "e").exit_code == 0
+    experiment = open_experiment(str(tmp_path / "e"))
+    joined = experiment.table("features")
+    assert len(joined) == len(known) - 2
+    assert (joined["label"] == joined["Nuclei_Intensity_Mean"]).all()
+    (note,) = (experiment.ledger.result("features", "*") or {})["notes"]
+    assert "1 rows have none, 2 nuclei no row" in note
