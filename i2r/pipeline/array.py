@@ -195,7 +195,11 @@ def finish_array(url: str) -> dict[str, int]:
             files.write_bytes(record_url, json.dumps(record, indent=1).encode())
             pipeline = parse_pipeline(record["pipeline"], where=record_url)
     if pipeline is not None:
-        words: dict[str | None, str] = {"start": "interrupted", None: "to do"}
+        words: dict[str | None, str] = {
+            "start": "interrupted",
+            "lost": "to do",
+            None: "to do",
+        }
         for unit in UnitGraph(pipeline, experiment):
             entry = experiment.ledger.entry(unit.stage.title, unit.key)
             event = entry.event if entry is not None else None

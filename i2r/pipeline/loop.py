@@ -200,6 +200,10 @@ class RunLoop:
                 self.graph.settle(unit, "done")
                 continue
             unit.state = "running"
+            for lost in self.graph.find_lost(unit):
+                self.writer.write(
+                    lost.stage, lost.key, "lost", lost.fingerprint, error=f"{unit.name} replaced it"
+                )
             self.writer.write(
                 unit.stage.title, unit.key, "start", unit.fingerprint, attempt=unit.attempt
             )

@@ -15,7 +15,7 @@ from i2r.pipeline.units import UnitGraph
 from i2r.stages.base import Stage
 from i2r.store.experiment import Experiment
 
-_WORDS = {"done": "out of date", "start": "interrupted", "": "to do"}
+_WORDS = {"done": "out of date", "start": "interrupted", "lost": "to do", "": "to do"}
 
 
 def count_states(pipeline: Pipeline, experiment: Experiment) -> dict[str, Counter[str]]:

@@ -8,6 +8,7 @@ from typing import Literal
 from i2r.pipeline.spec import Pipeline
 from i2r.stages.base import FINISH, WHOLE, Stage
 from i2r.store.experiment import Experiment
+from i2r.store.ledger import Entry
 
 State = Literal["waiting", "ready", "running", "done", "failed", "blocked"]
 
@@ -61,6 +62,8 @@ class UnitGraph:
         self._waiting_for_stage: dict[str, list[Unit]] = {}
         self._digests: dict[str, str] = {}
         self._ready: list[Unit] = []
+        # Done so far, but what they wrote is replaced by a unit that is about to run.
+        self._lost = set[tuple[str, str]]()
         for stage in pipeline.stages:
             self._add_stage(stage, runs=only is None or stage.title in only)
 
@@ -125,13 +128,38 @@ class UnitGraph:
                 unit.error = reason
                 self.settle(unit, "blocked")
                 taken.append(unit)
-            elif self.experiment.ledger.is_done(unit.stage.title, unit.key, unit.fingerprint):
+            elif self._is_current(unit):
                 unit.was_current = True
                 self.settle(unit, "done")
             else:
                 unit.state = "ready"
+                self._lose(unit)
                 taken.append(unit)
         return taken
+
+    def _is_current(self, unit: Unit) -> bool:
+        """Tell whether a unit is done with its present inputs, and nobody replaces its output."""
+        title = unit.stage.title
+        return (title, unit.key) not in self._lost and self.experiment.ledger.is_done(
+            title, unit.key, unit.fingerprint
+        )
+
+    def find_lost(self, unit: Unit) -> list[Entry]:
+        """List what the ledger calls done and a unit, once it begins, deletes or replaces."""
+        entries = [
+            self.experiment.ledger.entry(title, key)
+            for title, key in unit.stage.replaces(self.experiment, unit.key)
+        ]
+        return [entry for entry in entries if entry is not None and entry.event == "done"]
+
+    def _lose(self, unit: Unit) -> None:
+        """Take note of what is not done any more once a unit begins."""
+        for entry in self.find_lost(unit):
+            self._lost.add((entry.stage, entry.key))
+            lost = self.units.get(entry.stage, {}).get(entry.key)
+            # Of a stage that does not run this time, so nobody will make it again.
+            if lost is not None and lost.state == "done" and lost.was_current:
+                lost.state, lost.error = "blocked", f"{unit.name} replaces what {lost.name} wrote"
 
     def settle(self, unit: Unit, state: State) -> None:
         """Note how a unit ended, and make ready what waited only for it."""

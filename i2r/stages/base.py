@@ -232,6 +232,15 @@ class Stage(BaseModel):
         """Tell whether an experiment can begin with it: it brings in all that it reads."""
         return cls.survey is not Stage.survey or not (any(cls.reads.values()) or "*" in cls.reads)
 
+    def replaces(self, experiment: Experiment, key: str) -> list[tuple[str, str]]:
+        """List the units whose output is gone or out of place once this unit begins.
+
+        Stage and key of each. They stop being done, in the ledger, before the unit starts. Default:
+        the stage's own last unit, whose merged tables hold this unit's earlier part. A stage that
+        deletes more than its own earlier output says so here.
+        """
+        return [] if key == FINISH else [(self.title, FINISH)]
+
     def merges(self, experiment: Experiment, keys: Sequence[str]) -> dict[str, list[str]]:
         """Say which parts of this stage's table make which merged file: one per plate."""
         found: dict[str, list[str]] = {

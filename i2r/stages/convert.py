@@ -13,7 +13,7 @@ from pydantic import Field
 from i2r.errors import FieldError, I2RError, InputError, join_problems
 from i2r.readers import ReaderOptions, find_reader
 from i2r.readers.images import read_field, read_shape, stat_source
-from i2r.stages.base import Stage, Survey
+from i2r.stages.base import FINISH, Stage, Survey
 from i2r.store import files, tables
 from i2r.store.experiment import Experiment, quote_name
 from i2r.store.layout import join_images
@@ -186,6 +186,14 @@ class Convert(Stage):
             dtype=plate.dtype,
             pixel_size_um=plate.pixel_size_um,
         )
+
+    def replaces(self, experiment: Experiment, key: str) -> list[tuple[str, str]]:
+        """List the label images too that lie in the well's fields, of whatever pipeline."""
+        if key == FINISH:
+            return []
+        entries = (experiment.ledger.entry(name, key) for name in experiment.ledger.stages)
+        nested = [(e.stage, key) for e in entries if e and e.result.get("wrote") == "labels"]
+        return [*super().replaces(experiment, key), *nested]
 
     def finish(self, experiment: Experiment, keys: Sequence[str]) -> Delayed:
         """Write the plates' metadata, merge the tables, look at the source files once more."""

@@ -17,7 +17,8 @@ import pyarrow.parquet as pq
 
 from i2r.store import files
 
-EventKind = Literal["start", "done", "failed", "blocked"]
+# "lost": it was done, and another unit is about to delete or replace what it wrote.
+EventKind = Literal["start", "done", "failed", "blocked", "lost"]
 
 
 class Entry(NamedTuple):
