@@ -40,13 +40,14 @@ class Convert(Stage):
         json_schema_extra={"path": True},
     )
     layout: str = Field(
-        description="CSV table with well, perturbation, role, ... of every well",
+        description="Table (CSV, TSV, .xlsx) with well, perturbation, role, ... of every well; or "
+        "JUMP's barcode_platemap.csv, with the plate maps beside it",
         json_schema_extra={"path": True},
     )
     layout_names: dict[str, str] = Field(
         {},
         description="For a plate map with columns of its own: its columns by the layout's names, "
-        "e.g. perturbation=GeneSymbol",
+        "e.g. perturbation=GeneSymbol; role=pert_type+control_type joins two",
     )
     layout_roles: dict[str, str] = Field(
         {},
@@ -57,6 +58,9 @@ class Convert(Stage):
         (),
         description="More tables, joined to the plate map by the columns that both have",
         json_schema_extra={"path": True},
+    )
+    control_name: str = Field(
+        "", description="Perturbation of negative controls that have none, e.g. DMSO"
     )
     plates: tuple[str, ...] = Field(
         (), description="Plates to take, of the images and of the layout (default: all)"
@@ -87,8 +91,8 @@ class Convert(Stage):
 
     execution_only: ClassVar[frozenset[str]] = frozenset(
         {
-            "source", "layout", "layout_names", "layout_roles", "layout_join", "plates", "reader",
-            "pattern", "plate", "files_root",
+            "source", "layout", "layout_names", "layout_roles", "layout_join", "control_name",
+            "plates", "reader", "pattern", "plate", "files_root",
         }
     )  # fmt: skip
 
@@ -107,12 +111,15 @@ class Convert(Stage):
             self.source, options
         )
         _check_channels(images, list(self.channels.values()), self.source)
+        said: list[str] = []
         layout = read_platemap(
             self.layout,
             columns=self.layout_names,
             roles=self.layout_roles,
             join=self.layout_join,
             plates=self.plates,
+            control_name=self.control_name,
+            notes=said,
         )
         if self.plates:
             images = choose_plates(images, self.plates, where=self.source)
@@ -132,7 +139,7 @@ class Convert(Stage):
                     channels=[channels] * len(rows),
                 )
             )
-        return Survey(pd.concat(described, ignore_index=True), images, (*notes, *more))
+        return Survey(pd.concat(described, ignore_index=True), images, (*notes, *said, *more))
 
     def _channel_order(self, name: str) -> tuple[int, str]:
         listed = list(self.channels.values())

@@ -1,8 +1,6 @@
 """The layout: which perturbation is in which well, read from the user's table and checked."""
 
-import csv
 import difflib
-import io
 import math
 import re
 from collections.abc import Iterable
@@ -10,7 +8,9 @@ from collections.abc import Iterable
 import pandas as pd
 
 from i2r.errors import InputError, join_problems
-from i2r.store.documents import read_bounded
+from i2r.store import text
+from i2r.store.contradictions import find_contradictions, find_oddities, list_lines
+from i2r.store.sheets import fold_name, read_table
 from i2r.types import ROLES, parse_well
 
 REQUIRED = ("well", "perturbation")
@@ -19,7 +19,7 @@ COLUMNS = ("plate", "well", "perturbation", "gene", "dose", "replicate", "role")
 
 
 def read_layout(url: str) -> pd.DataFrame:
-    """Read and check a layout table (CSV or TSV).
+    """Read and check a layout table: CSV, TSV, or the first sheet of an Excel workbook.
 
     Parameters
     ----------
@@ -38,50 +38,33 @@ def read_layout(url: str) -> pd.DataFrame:
     ------
     InputError
         With the first five problems: missing columns, unknown roles, names that are no wells,
-        wells listed twice, doses that are no numbers, no negative control.
+        wells listed twice, doses that are no numbers, no negative control; and for what the table
+        says against itself, see `i2r.store.contradictions`.
     """
-    return check_layout(read_table(url), url)
+    return check_layout(read_table(url, expected=REQUIRED), url)
 
 
-def read_table(url: str) -> pd.DataFrame:
-    """Read a table as text, indexed by line; blank lines and columns without a name are dropped.
+def check_layout(
+    table: pd.DataFrame, url: str, *, notes: list[str] | None = None, control_name: str = ""
+) -> pd.DataFrame:
+    """Check a table of text and bring it into the layout's form: see `read_layout`.
 
     Parameters
     ----------
+    table
+        From `read_table`.
     url
-        CSV, or TSV by its name, in UTF-8; also compressed with gzip. A header with semicolons
-        and no comma is one of a spreadsheet whose language writes 0,5 for a half.
-
-    Raises
-    ------
-    InputError
-        If there is no such file, or it is no such table.
+        Its place, for messages.
+    notes
+        Takes what to tell the user of suspicious rows.
+    control_name
+        The perturbation of negative controls that have none.
     """
-    try:
-        data = read_bounded(url, where=f"layout {url}")
-    except FileNotFoundError as error:
-        raise InputError(f"layout {url}: no such file. Give the path of a CSV table.") from error
-    separator = "\t" if url.removesuffix(".gz").endswith((".tsv", ".txt")) else ","
-    try:
-        text = data.decode("utf-8-sig")
-        header = text.lstrip().partition("\n")[0]
-        if separator == "," and ";" in header and "," not in header:
-            separator = ";"
-        table = _parse_table(text, separator)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(
-            f"layout {url}: no CSV table in UTF-8 ({str(error).splitlines()[0]}). "
-            "Save it as 'CSV UTF-8'."
-        ) from error
-    twice = table.columns[table.columns.duplicated()]
-    if len(twice):
-        raise InputError(f"layout {url}: the column {twice[0]!r} is there twice. Rename one.")
-    return table
-
-
-def check_layout(table: pd.DataFrame, url: str) -> pd.DataFrame:
-    """Check a table of text and bring it into the layout's form: see `read_layout`."""
+    said: list[str] = [] if notes is None else notes
+    table = _name_columns(table, f"layout {url}", said)
     missing = [name for name in REQUIRED if name not in table.columns]
+    if missing == ["perturbation"] and control_name and "role" in table:
+        missing, table = [], table.assign(perturbation="")
     if missing:
         hints = [_suggest(name, table.columns) for name in missing]
         raise InputError(
@@ -91,13 +74,17 @@ def check_layout(table: pd.DataFrame, url: str) -> pd.DataFrame:
         )
     if table.empty:
         raise InputError(f"layout {url}: the table has no rows. List one well per row.")
-    return _check_rows(table, url)
+    table = _clear_missing(table, f"layout {url}", said)
+    if control_name:
+        unnamed = (table["perturbation"] == "") & (table.get("role", "") == "negative_control")
+        table["perturbation"] = table["perturbation"].where(~unnamed, control_name)
+    return _check_rows(table, url, said)
 
 
 def empty_layout() -> pd.DataFrame:
     """Make the layout of an experiment without images: no row, and all columns."""
-    text = dict.fromkeys(["plate", "well", "perturbation", "gene"], "str")
-    types = {**text, "dose": "float64", "replicate": "str", "role": "str", "fields": "object"}
+    words = dict.fromkeys(["plate", "well", "perturbation", "gene"], "str")
+    types = {**words, "dose": "float64", "replicate": "str", "role": "str", "fields": "object"}
     types |= {"n_fields": "int64", "height_px": "int64", "width_px": "int64", "dtype": "str"}
     types |= {"pixel_size_um": "float64", "channels": "object"}
     return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in types.items()})
@@ -105,43 +92,65 @@ def empty_layout() -> pd.DataFrame:
 
 def empty_sources() -> pd.DataFrame:
     """Make the table of image files of an experiment without images: no row, all columns."""
-    text = dict.fromkeys(["plate", "well", "field", "channel", "url"], "str")
+    words = dict.fromkeys(["plate", "well", "field", "channel", "url"], "str")
     numbers = dict.fromkeys(["z", "page", "size_bytes", "mtime_ns"], "int64")
-    types = {**text, **numbers, "illumination": "str"}
+    types = {**words, **numbers, "illumination": "str"}
     return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in types.items()})
 
 
-def _parse_table(text: str, separator: str) -> pd.DataFrame:
-    """Read a table by its lines.
+def _name_columns(table: pd.DataFrame, where: str, notes: list[str]) -> pd.DataFrame:
+    """Take columns that differ from the layout's in case alone; tell of others that are near."""
+    named = {}
+    for name in COLUMNS:
+        if name in table.columns:
+            continue
+        same = [column for column in table.columns if fold_name(column) == name]
+        if len(same) > 1:
+            raise InputError(
+                f"{where}: the columns {' and '.join(map(repr, same[:2]))} are both {name!r}, "
+                "expected one. Rename one."
+            )
+        if same:
+            named[same[0]] = name
+        elif near := [c for c in table.columns if name in fold_name(c) and not _is_unit(c)]:
+            notes.append(
+                f"{where}: no column {name!r}; {near[0]!r} is kept as text and not used as it. "
+                f"Set 'layout_names' to {name}={near[0]} if it is"
+            )
+    return table.rename(columns=named)
 
-    pandas would take the first column of rows that are too long for their index, rename columns
-    that are there twice, and forget the lines.
-    """
-    # With strict, a quote that is never closed is an error and not the rest of the file.
-    reader = csv.reader(
-        io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=True
-    )
-    rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
-    rows = [(line, row) for line, row in rows if any(row)]
-    if not rows:
-        raise csv.Error("the file is empty")
-    (_, header), *rows = rows
-    for line, row in rows:
-        if any(row[len(header) :]):
-            raise csv.Error(f"line {line} has {len(row)} cells, the header {len(header)}")
-    filled = [[*row, *[""] * len(header)][: len(header)] for _, row in rows]
-    table = pd.DataFrame(filled, index=[line for line, _ in rows], columns=header, dtype=str)
-    return table.loc[:, [bool(name) for name in header]]
+
+def _is_unit(name: str) -> bool:
+    return "unit" in name.lower()
 
 
-def _check_rows(table: pd.DataFrame, url: str) -> pd.DataFrame:
-    """Normalise wells, roles and doses; collect what is wrong with single rows."""
+def _clear_missing(table: pd.DataFrame, where: str, notes: list[str]) -> pd.DataFrame:
+    """Empty the cells that say 'missing', unless in quotes, and take the marks off the others."""
+    cleared = {}
+    for name in table.columns:
+        column = table[name]
+        if name in COLUMNS:
+            words = column[[bool(cell) and text.is_missing(cell) for cell in column]]
+            if len(words):
+                if name in ("perturbation", "gene"):
+                    notes.append(
+                        f"{where}: {name} {words.iloc[0]!r} on {list_lines(words.index)} is read "
+                        f'as missing. In quotes ("{words.iloc[0]}") it is a name'
+                    )
+                column = column.where(~column.index.isin(words.index), "")
+        cleared[name] = column.map(text.unquote)
+    return pd.DataFrame(cleared, index=table.index)
+
+
+def _check_rows(table: pd.DataFrame, url: str, notes: list[str]) -> pd.DataFrame:
+    """Normalise wells, roles and doses; collect what is wrong with single rows and with several."""
     problems: list[str] = []
     for name in COLUMNS:
         if name not in table.columns:
             table[name] = ""
-    wells, roles, doses = [], [], []
-    table["role"] = table["role"].replace("", "treated")
+    wells, doses = [], []
+    given = table["role"]
+    table["role"] = given.replace("", "treated")
     for line, well, role, dose, perturbation in zip(
         table.index, table["well"], table["role"], table["dose"], table["perturbation"], strict=True
     ):
@@ -150,42 +159,61 @@ def _check_rows(table: pd.DataFrame, url: str) -> pd.DataFrame:
             wells.append(parse_well(well).name)
         except ValueError as error:
             wells.append(well)
-            problems.append(f"{where}: {error}.")
-        roles.append(role)
+            problems.append(f"{where}: {error}. Correct it.")
         if role not in ROLES:
             problems.append(
                 f"{where}: role {role!r} is unknown{_suggest(role, ROLES)}; "
-                f"expected one of {', '.join(ROLES)}."
+                f"expected one of {', '.join(ROLES)}. Write one, or set 'layout_roles'."
             )
         if not perturbation and role != "empty":
-            problems.append(f"{where}: well {well} has no perturbation. Name one, or role 'empty'.")
-        try:
-            doses.append(float(dose) if dose else float("nan"))
-        except ValueError:
-            doses.append(float("nan"))
-        if dose and not math.isfinite(doses[-1]):
-            advice = (
-                "Write decimals with a point, and nothing between thousands"
-                if re.fullmatch(r"[-+]?[\d.,' ]*,[\d.,' ]*", dose)
-                else "Put units into the column name"
+            problems.append(
+                f"{where}: well {well} has no perturbation. Name one, or role 'empty', or set "
+                "'control_name' for negative controls."
             )
-            problems.append(f"{where}: dose {dose!r} is no number. {advice}.")
-    table["well"], table["role"], table["dose"] = wells, roles, doses
+        doses.append(_read_dose(dose))
+        if dose and not doses[-1] >= 0:
+            problems.append(f"{where}: {_explain_dose(dose, doses[-1])}")
+    table["well"], table["dose"] = wells, doses
     twice = table[table.duplicated(["plate", "well"], keep=False)]
     for (plate, well), group in twice.groupby(["plate", "well"], sort=False):
         lines = ", ".join(map(str, group.index))
         at = f"plate {plate!r} well" if plate else "well"
         problems.append(f"layout {url}: {at} {well!r} is on lines {lines}. Keep one row per well.")
-    if not problems and "negative_control" not in roles:
+    if not problems and "negative_control" not in table["role"].tolist():
         problems.append(
             f"layout {url}: no well has the role 'negative_control', found "
-            f"{', '.join(sorted(set(roles)))}. Every comparison needs untreated wells: "
+            f"{', '.join(sorted(set(table['role'])))}. Every comparison needs untreated wells: "
             "set the role of at least two."
         )
+    if not problems:
+        checked = {"given_roles": given, "where": f"layout {url}"}
+        problems = find_contradictions(table, labels=conditions(table), **checked)
+        notes += find_oddities(table, **checked)
     if problems:
         raise InputError(join_problems(problems))
     others = [name for name in table.columns if name not in COLUMNS]
     return table[[*COLUMNS, *others]].sort_values(["plate", "well"], ignore_index=True)
+
+
+def _read_dose(cell: str) -> float:
+    """Read a dose; NaN for none and for what is no finite number."""
+    try:
+        dose = float(cell) if cell else math.nan
+    except ValueError:
+        return math.nan
+    return dose if math.isfinite(dose) else math.nan
+
+
+def _explain_dose(cell: str, dose: float) -> str:
+    """Say what is wrong with a dose."""
+    if dose < 0:
+        return f"dose {cell!r} is below 0. Leave it empty where none is known."
+    advice = (
+        "Write decimals with a point, and nothing between thousands"
+        if re.fullmatch(r"[-+]?[\d.,' ]*,[\d.,' ]*", cell)
+        else "Put units into the column name"
+    )
+    return f"dose {cell!r} is no number. {advice}."
 
 
 def join_images(
@@ -220,7 +248,8 @@ def join_images(
         if len(plates) > 1:
             raise InputError(
                 f"layout {url}: no column 'plate', but the images are of {len(plates)} plates "
-                f"({', '.join(plates[:3])}, ...). Add the column."
+                f"({', '.join(plates[:3])}, ...). Add the column, or give the table of plates and "
+                "plate maps (barcode_platemap.csv) as the layout."
             )
         layout = layout.assign(plate=plates[0])
     fields = images.groupby(["plate", "well"], sort=False)["field"].agg(
@@ -234,7 +263,10 @@ def join_images(
             continue
         if row.plate not in plates:
             found = f"the images are of {', '.join(map(repr, plates[:4]))}"
-            problems.append(f"layout {url}: plate {row.plate!r} has no images; {found}.")
+            problems.append(
+                f"layout {url}: plate {row.plate!r} has no images; {found}. "
+                "Correct the plate's name."
+            )
         else:
             problems.append(
                 f"layout {url}: plate {row.plate!r} well {row.well!r} has no images. Correct the "
@@ -269,11 +301,16 @@ def conditions(layout: pd.DataFrame) -> pd.Series:
         perturbation's name; aligned with the layout.
     """
     doses = layout.groupby("perturbation")["dose"].transform("nunique")
+    short = layout["dose"].map("{:g}".format)
+    # Doses that six digits don't tell apart are written in full.
+    same = layout.groupby([layout["perturbation"], short])["dose"].transform("nunique") > 1
     labelled = [
-        f"{p}@{d:g}" if n > 1 and not math.isnan(d) else p
-        for p, d, n in zip(layout["perturbation"], layout["dose"], doses, strict=True)
+        f"{p}@{d if full else s}" if n > 1 and not math.isnan(d) else p
+        for p, d, s, n, full in zip(
+            layout["perturbation"], layout["dose"], short, doses, same, strict=True
+        )
     ]
-    return pd.Series(labelled, index=layout.index, name="condition")
+    return pd.Series(labelled, index=layout.index, name="condition", dtype=object)
 
 
 def _suggest(name: str, known: Iterable[str]) -> str:

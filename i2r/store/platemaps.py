@@ -5,11 +5,16 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from i2r.errors import InputError
-from i2r.store.layout import check_layout, read_table
+from i2r.store import files
+from i2r.store.layout import REQUIRED, check_layout
+from i2r.store.sheets import read_table
+from i2r.store.text import is_missing
 from i2r.types import ROLES
 
 # In `roles`, what stands for every value that is not listed.
 OTHERS = "*"
+# Columns of a table that names the plate map of every plate.
+_PLATE_LIST = ("Assay_Plate_Barcode", "Plate_Map_Name")
 
 
 def read_platemap(
@@ -19,16 +24,21 @@ def read_platemap(
     roles: Mapping[str, str],
     join: Sequence[str] = (),
     plates: Sequence[str] = (),
+    control_name: str = "",
+    notes: list[str] | None = None,
 ) -> pd.DataFrame:
     """Read a plate map that has other columns than a layout.
 
     Parameters
     ----------
     url
-        CSV or TSV table with one row per well, also compressed with gzip.
+        CSV or TSV table with one row per well, also compressed with gzip; or one that names the
+        plate map of every plate, see `read_plate_list`.
     columns
         The table's column by the layout's name for it: ``{"perturbation": "GeneSymbol"}``. One
-        column may have several names; those that get none stay as they are.
+        column may have several names; those that get none stay as they are. Several columns are
+        joined, ``{"role": "pert_type+control_type"}``: their values with ``+`` between those that
+        are not empty.
     roles
         The role by the value of the column ``role``; ``*`` stands for all other values. Empty:
         the column has roles already.
@@ -37,6 +47,10 @@ def read_platemap(
         are unique. Rows without counterpart get empty text.
     plates
         Plates to take of a table that lists more; empty: all.
+    control_name
+        The perturbation of negative controls that have none.
+    notes
+        Takes what to tell the user.
 
     Returns
     -------
@@ -49,22 +63,104 @@ def read_platemap(
         For columns and roles that aren't there, tables with nothing in common, and for all that
         `read_layout` refuses.
     """
-    table = read_table(url)
+    said: list[str] = [] if notes is None else notes
+    table = read_table(url, expected=[] if columns else REQUIRED, notes=said)
+    if set(_PLATE_LIST) <= set(table.columns):
+        table = read_plate_list(table, url, notes=said)
     for other in join:
-        table = _join(table, read_table(other), url, other)
-    if absent := [name for name in columns.values() if name not in table.columns]:
+        table = _join(table, read_table(other, notes=said), url, other)
+    sources = {name: _split_columns(column, table) for name, column in columns.items()}
+    used = [column for several in sources.values() for column in several]
+    if absent := [name for name in used if name not in table.columns]:
         raise InputError(
             f"layout {url}: no column {absent[0]!r}, found "
             f"{', '.join(map(repr, table.columns))}. Look at 'layout_names'."
         )
-    named = pd.DataFrame({name: table[column] for name, column in columns.items()}, table.index)
-    rest = table.drop(columns=list({*columns.values(), *columns} & {*table.columns}))
+    named = pd.DataFrame(
+        {name: _join_values(table[several]) for name, several in sources.items()}, table.index
+    )
+    rest = table.drop(columns=list({*used, *columns} & {*table.columns}))
     layout = pd.concat([named, rest], axis=1)
     if roles:
         layout = _translate_roles(layout, roles, url)
     if plates and "plate" in layout:
         layout = choose_plates(layout, plates, where=f"layout {url}")
-    return check_layout(layout, url)
+    return check_layout(layout, url, notes=said, control_name=control_name)
+
+
+def read_plate_list(table: pd.DataFrame, url: str, *, notes: list[str]) -> pd.DataFrame:
+    """Read the plate map of every plate that a table lists, as JUMP and the CytoMine recipe do.
+
+    Parameters
+    ----------
+    table
+        With ``Assay_Plate_Barcode`` and ``Plate_Map_Name``: several plates may have one map.
+    url
+        Where the table is. A plate map is ``NAME.txt`` (or .csv, .tsv) in the folder ``platemap``
+        or ``platemaps`` beside it, or directly beside it, with a column ``well_position``, or
+        ``well``.
+    notes
+        Takes what to tell the user.
+
+    Returns
+    -------
+    DataFrame
+        The rows of the maps with ``plate`` and ``well``, indexed by number, plate by plate.
+
+    Raises
+    ------
+    InputError
+        If a plate is listed twice, or a map isn't there or has no column of wells.
+    """
+    barcode, name = _PLATE_LIST
+    twice = table[barcode][table[barcode].duplicated()]
+    if len(twice):
+        raise InputError(
+            f"layout {url} line {twice.index[0]}: plate {twice.iloc[0]!r} is listed twice, "
+            "expected once. Drop a row."
+        )
+    parts, known = [], dict[str, pd.DataFrame]()
+    for row in table.to_dict("records"):
+        if row[name] not in known:
+            known[row[name]] = _read_platemap_named(row[name], url, notes)
+        more = {k: v for k, v in row.items() if k not in _PLATE_LIST and k not in known[row[name]]}
+        parts.append(known[row[name]].assign(plate=row[barcode], **more))
+    return pd.concat(parts, ignore_index=True).fillna("")
+
+
+def _read_platemap_named(name: str, url: str, notes: list[str]) -> pd.DataFrame:
+    folder = files.parent_url(url)
+    places = [
+        files.join_url(folder, *below, name + end)
+        for below in (("platemap",), ("platemaps",), ())
+        for end in (".txt", ".csv", ".tsv", "")
+    ]
+    place = next((place for place in places if name and files.exists(place)), "")
+    if not place:
+        raise InputError(
+            f"layout {url}: no plate map {name!r}, expected {places[0]}. Put it there."
+        )
+    found = read_table(place, notes=notes)
+    column = next((c for c in ("well", "well_position", "Metadata_Well") if c in found), "")
+    if not column:
+        raise InputError(
+            f"layout {place}: found the columns {', '.join(map(repr, found.columns))}, expected "
+            "'well_position'. Name it so."
+        )
+    return found.rename(columns={column: "well"})
+
+
+def _split_columns(given: str, table: pd.DataFrame) -> list[str]:
+    """Split ``a+b`` where there is no column of that name."""
+    return [given] if given in table.columns else [part.strip() for part in given.split("+")]
+
+
+def _join_values(columns: pd.DataFrame) -> "pd.Series[str]":
+    """Join the values of a row, without those that are empty or say 'missing'."""
+    if columns.shape[1] == 1:
+        return columns.iloc[:, 0]
+    joined = ["+".join(v for v in row if not is_missing(v)) for row in columns.to_numpy().tolist()]
+    return pd.Series(joined, index=columns.index, dtype=str)
 
 
 def choose_plates(table: pd.DataFrame, plates: Sequence[str], *, where: str) -> pd.DataFrame:

@@ -110,7 +110,7 @@ def test_two_plates_have_one_zarr_each(tmp_path: Path) -> None:
         write_plate(tmp_path / "in", wells=4, plate=name, seed=n)
         for n, name in enumerate(["P1", "P 2+x"])
     ]
-    rows = "".join(f"P1,A0{n},x,negative_control\nP 2+x,A0{n},x,\n" for n in range(1, 5))
+    rows = "".join(f"P1,A0{n},x,negative_control\nP 2+x,A0{n},y,\n" for n in range(1, 5))
     plates[0].layout.write_text("plate,well,perturbation,role\n" + rows)
     content = describe_pipeline(plates[0], screen=False)
     pattern = PATTERN.replace(r"(?P<plate>\w+)", "(?P<plate>[^/]+)")

@@ -78,7 +78,7 @@ def test_other_columns_are_kept_as_text(tmp_path: Path) -> None:
 
 def test_gene_names_that_look_like_missing_values_stay(tmp_path: Path) -> None:
     table = read(
-        "well,perturbation,role\nA1,NA,negative_control\nA2,None,\nA3,nan,\nA4,NULL,\n", tmp_path
+        'well,perturbation,role\nA1,"NA",negative_control\nA2,"None",treated\nA3,"nan",\nA4, "NULL",\n', tmp_path
     )
     assert list(table["perturbation"]) == ["NA", "None", "nan", "NULL"]
 
@@ -88,7 +88,9 @@ def test_gene_names_that_look_like_missing_values_stay(tmp_path: Path) -> None:
     [
         ("", "no CSV table"),
         ("\n\n", "no CSV table"),
-        (b"\xff\xfe\x00w", "UTF-8"),
+        (b"\xff\xfe\x00w\x00", "UTF-8"),
+        (b"w\x00e\x00", "UTF-8"),
+        (b"\x89HDF\r\n", "an HDF5 file"),
         ("well,perturbation\n", "no rows"),
         ("well|perturbation\nA1|x\n", "expected 'well'"),
         ("wells,perturbation\nA1,x\n", "did you mean 'wells'"),

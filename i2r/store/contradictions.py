@@ -1,0 +1,257 @@
+"""What a layout says against itself: refused by its lines, or noted where it may be meant so."""
+
+import re
+import unicodedata
+from collections.abc import Hashable, Iterable
+from itertools import combinations, pairwise
+
+import pandas as pd
+
+# Names of wells without a treatment: such a well with an empty role would count as treated.
+_CONTROLS = re.compile(
+    r"(dmso|etoh|ethanol|empty|blank|untreated|untransfected|uninfected|unperturbed|mock|vehicle|"
+    r"pbs|water|h2o|media|medium|buffer|solvent|ntc|nt|neg|negcon|negctrl|negativecontrol|control|"
+    r"controls|ctrl|ctl|nontargeting\w*|scrambled?|scr|parental|wildtype|none)\d*"
+)
+_MONTH = (
+    r"(?:jan|feb|mar|mär|apr|may|mai|jun|jul|aug|sept?|oct|okt|nov|dec|dez)"
+    r"(?:uary|ruary|ch|il|e|y|ust|ember|tember|ober)?"
+)
+_DATE = re.compile(
+    rf"\d{{1,2}}[-/. ]{_MONTH}\.?(?:[-/. ]\d{{2,4}})?|{_MONTH}[-/. ]\d{{1,4}}|"
+    r"\d{4}-\d\d?-\d\d?(?:[ T]\d\d?:\d\d.*)?|\d\d?[/.]\d\d?[/.](?:\d\d|\d{4})",
+    re.IGNORECASE,
+)
+_SCIENTIFIC = re.compile(r"\d(?:[.,]\d+)?E\+?\d+", re.IGNORECASE)
+# Excel's number of a day: from 2000 to 2049.
+_SERIAL_DAYS = range(36526, 54789)
+_UNIT_COLUMN = re.compile(r"(dose|conc(entration)?)?_?units?|.*(dose|conc).*units?")
+# Doses of one perturbation that are nearer than this are probably one dose, rounded.
+ROUNDING = 0.01
+
+
+def is_mangled(name: str) -> bool:
+    """Tell whether a spreadsheet has made a date, or a number in powers of ten, of a name.
+
+    ``2-Sep`` was SEPTIN2, ``1-Mar`` MARCHF1 or MTARC1, ``2.31E+13`` a RIKEN clone: which one can't
+    be told any more. Ziemann et al. 2016 (10.1186/s13059-016-1044-7).
+    """
+    return bool(_DATE.fullmatch(name) or _SCIENTIFIC.fullmatch(name))
+
+
+def is_serial_day(name: str) -> bool:
+    """Tell whether a name is a number that Excel has for a day: 44621 was 1-Mar, once MARCH1."""
+    return name.isdecimal() and len(name) == 5 and int(name) in _SERIAL_DAYS
+
+
+def split_genes(cell: str) -> list[str]:
+    """List the genes of a cell that may have several, as targets of a compound: ``A|B``."""
+    return [gene for part in re.split(r"[|;]", cell) if (gene := part.strip())]
+
+
+def find_contradictions(
+    table: pd.DataFrame, *, given_roles: pd.Series, labels: pd.Series, where: str
+) -> list[str]:
+    """List what can't all be true, one line each, by the lines of the table.
+
+    Parameters
+    ----------
+    table
+        The layout, indexed by line, with text in plate, well, perturbation, gene and numbers in
+        dose.
+    given_roles
+        The roles as the user wrote them, aligned.
+    labels
+        The condition of each well, aligned.
+    where
+        What to call the layout in messages.
+    """
+    wells = table[table["role"] != "empty"]
+    treated = wells[wells["role"] != "negative_control"]
+    return [
+        *_find_mangled(table, where),
+        *_find_spellings(wells, "perturbation", where),
+        *_find_spellings(treated, "gene", where),
+        *_find_roles(wells, given_roles, labels, where),
+        *_find_genes(treated, where),
+        *_find_units(wells, where),
+        *_find_collisions(wells, labels, where),
+    ]
+
+
+def find_oddities(table: pd.DataFrame, *, given_roles: pd.Series, where: str) -> list[str]:
+    """List what may be meant so, and may be an error, one line each."""
+    treated = table[table["role"].isin(["treated", "positive_control"])]
+    notes = []
+    for name, rows in treated.groupby("perturbation", sort=False):
+        has_gene = rows["gene"] != ""
+        if has_gene.any() and not has_gene.all():
+            notes.append(
+                f"{where}: {name!r} has the gene {rows['gene'][has_gene].iloc[0]!r} on "
+                f"{list_lines(rows.index[has_gene])} and none on "
+                f"{list_lines(rows.index[~has_gene])}, "
+                "where it has no part in what goes by genes"
+            )
+        known = rows["dose"].dropna()
+        if 0 < len(known) < len(rows):
+            without = rows.index[rows["dose"].isna()]
+            notes.append(f"{where}: {name!r} has doses, and none on {list_lines(without)}")
+        doses = sorted(map(float, known.unique()))
+        near = [(low, high) for low, high in pairwise(doses) if high - low <= ROUNDING * high]
+        if near:
+            low, high = near[0]
+            notes.append(
+                f"{where}: {name!r} has the doses {low!r} ("
+                f"{list_lines(known.index[known == low])}) and {high!r} ("
+                f"{list_lines(known.index[known == high])}), which are two conditions. Write one "
+                "if they are the same, rounded"
+            )
+    named = treated[[looks_untreated(name) for name in treated["perturbation"]]]
+    named = named[given_roles[named.index] != ""]
+    if len(named):
+        notes.append(
+            f"{where}: {named['perturbation'].iloc[0]!r} ({list_lines(named.index)}) has the role "
+            f"{named['role'].iloc[0]!r}, though its name is that of untreated wells"
+        )
+    return notes
+
+
+def looks_untreated(name: str) -> bool:
+    """Tell whether a perturbation's name is one of wells without a treatment."""
+    return bool(_CONTROLS.fullmatch(re.sub(r"[^a-z0-9]", "", name.lower())))
+
+
+def _find_mangled(table: pd.DataFrame, where: str) -> list[str]:
+    """Find names that a spreadsheet has turned into dates and numbers."""
+    problems = []
+    for column in ("gene", "perturbation"):
+        names = table[column][table[column] != ""]
+        numeric = names.map(str.isdecimal)
+        # Where most are numbers, they are NCBI's gene identifiers or a library's.
+        serials = column == "gene" and numeric.mean() < 0.5 if len(names) else False
+        bad = [
+            (line, name)
+            for line, name in names.items()
+            if is_mangled(name) or (serials and is_serial_day(name))
+        ]
+        if bad:
+            problems.append(
+                f"{where}: {column} {bad[0][1]!r} on {list_lines(line for line, _ in bad)} is a "
+                "date or number that a spreadsheet made of a name, expected the name. Write the "
+                "current symbols (SEPTIN2, MARCHF1), with the column formatted as text."
+            )
+    return problems
+
+
+def _find_spellings(table: pd.DataFrame, column: str, where: str) -> list[str]:
+    """Find names that differ in nothing but case, spaces or the way a letter is encoded."""
+    names = table[column][table[column] != ""]
+    return [
+        f"{where}: {column} is written {first!r} on {list_lines(names.index[names == first])} and "
+        f"{second!r} on {list_lines(names.index[names == second])}{_tell_apart(first, second)}. "
+        "Write one name in one way, or give two more different names."
+        for _, same in names.groupby(names.map(_fold), sort=False)
+        for first, second in combinations(same.unique()[:2], 2)
+    ]
+
+
+def _fold(name: str) -> str:
+    return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
+
+
+def _tell_apart(first: str, second: str) -> str:
+    """Name the first letters that differ, where a reader can't see any."""
+    one, other = (unicodedata.normalize("NFKC", name) for name in (first, second))
+    if one != other:
+        return ""
+    pairs = zip(first + " ", second + " ", strict=False)
+    here, there = next((a, b) for a, b in pairs if a != b)
+    return f" (U+{ord(here):04X} and U+{ord(there):04X})"
+
+
+def _find_roles(table: pd.DataFrame, given: pd.Series, labels: pd.Series, where: str) -> list[str]:
+    """Find wells of one condition with two roles, and untreated wells without one."""
+    problems = []
+    given = given[table.index]
+    nameless = table[[looks_untreated(name) for name in table["perturbation"]]]
+    lost = nameless.index[given[nameless.index] == ""]
+    has_roles = bool((given != "").any())
+    if len(lost) and has_roles:
+        problems.append(
+            f"{where}: {table['perturbation'][lost[0]]!r} has no role on {list_lines(lost)}, and a "
+            "well without one counts as treated. Write negative_control, treated or empty."
+        )
+    for label, rows in table.groupby(labels[table.index], sort=False):
+        if rows["role"].nunique() < 2 or lost.isin(rows.index).any():
+            continue
+        said = {
+            role: f"{role!r}{'' if (given[own.index] != '').any() else ' (no role)'} on "
+            f"{list_lines(own.index)}"
+            for role, own in rows.groupby("role", sort=False)
+        }
+        problems.append(f"{where}: {label!r} is {' and '.join(said.values())}. Give it one role.")
+    return problems
+
+
+def _find_genes(table: pd.DataFrame, where: str) -> list[str]:
+    """Find perturbations with two genes."""
+    genes = table[table["gene"] != ""]
+    genes = genes.assign(
+        fold=[tuple(sorted(map(str.upper, split_genes(g)))) for g in genes["gene"]]
+    )
+    return [
+        f"{where}: {name!r} has "
+        + " and ".join(
+            f"the gene {own['gene'].iloc[0]!r} on {list_lines(own.index)}"
+            for _, own in rows.groupby("fold", sort=False)
+        )
+        + ", expected one. Correct the gene, or name the perturbations apart. Several targets of "
+        "one compound: 'A|B'."
+        for name, rows in genes.groupby("perturbation", sort=False)
+        if len(rows["fold"].unique()) > 1
+    ]
+
+
+def _find_units(table: pd.DataFrame, where: str) -> list[str]:
+    """Find doses in several units, which would be compared as if they were one."""
+    problems = []
+    for column in table.columns:
+        if not _UNIT_COLUMN.fullmatch(re.sub(r"[^a-z]+", "_", str(column).lower())):
+            continue
+        rows = table[table["dose"].fillna(0) != 0]
+        units = rows[column].map(lambda unit: unicodedata.normalize("NFKC", unit).replace("μ", "u"))
+        units = units[units != ""]
+        if len(units.unique()) > 1:
+            first, second = units.unique()[:2]
+            problems.append(
+                f"{where}: column {column!r} is {first!r} on "
+                f"{list_lines(units.index[units == first])} and {second!r} on "
+                f"{list_lines(units.index[units == second])}, expected one unit. Convert the doses "
+                "to one."
+            )
+    return problems
+
+
+def _find_collisions(table: pd.DataFrame, labels: pd.Series, where: str) -> list[str]:
+    """Find perturbations whose name is that of another one's dose."""
+    problems = []
+    for label, rows in table.groupby(labels[table.index], sort=False):
+        if len(rows["perturbation"].unique()) > 1:
+            # One of them is the label itself, the other one has this dose.
+            same = rows["perturbation"] == label
+            problems.append(
+                f"{where}: {label!r} names a perturbation ({list_lines(rows.index[same])}) and a "
+                f"dose of {rows['perturbation'][~same].iloc[0]!r} "
+                f"({list_lines(rows.index[~same])}). Rename one of them."
+            )
+    return problems
+
+
+def list_lines(lines: Iterable[Hashable]) -> str:
+    """List lines: the first three, and how many more there are."""
+    every = list(map(str, lines))
+    if len(every) == 1:
+        return f"line {every[0]}"
+    if len(every) > 3:
+        return f"lines {', '.join(every[:3])} and {len(every) - 3} more"
+    return f"lines {', '.join(every[:-1])} and {every[-1]}"
