@@ -130,7 +130,9 @@ def _clear_missing(table: pd.DataFrame, where: str, notes: list[str]) -> pd.Data
     for name in table.columns:
         column = table[name]
         if name in COLUMNS:
-            words = column[[bool(cell) and text.is_missing(cell) for cell in column]]
+            # 'none' is no gene, but a good name of untreated wells.
+            names = {"none"} if name == "perturbation" else set()
+            words = column[[text.is_missing(c) and c.lower() not in {"", *names} for c in column]]
             if len(words):
                 if name in ("perturbation", "gene"):
                     notes.append(

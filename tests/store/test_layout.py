@@ -78,7 +78,8 @@ def test_other_columns_are_kept_as_text(tmp_path: Path) -> None:
 
 def test_gene_names_that_look_like_missing_values_stay(tmp_path: Path) -> None:
     table = read(
-        'well,perturbation,role\nA1,"NA",negative_control\nA2,"None",treated\nA3,"nan",\nA4, "NULL",\n', tmp_path
+        'well,perturbation,role\nA1,"NA",negative_control\nA2,"None",treated\nA3,"nan",\nA4, "NULL",\n',
+        tmp_path,
     )
     assert list(table["perturbation"]) == ["NA", "None", "nan", "NULL"]
 
