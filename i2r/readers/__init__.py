@@ -42,6 +42,14 @@ class ReaderOptions:
         take the plane of this number.
     files_root
         Where the files are now, for tables that were written on another machine.
+    time
+        Which time of files that hold several to take, from 0; or refuse those.
+    pages
+        What the pages of a file are that doesn't say so; or refuse those. With a `z` that is set
+        they are taken for focal planes.
+    white_is_zero
+        What to do with files that say that 0 is white: turn black and white, keep values as they
+        are stored, or refuse those.
     """
 
     pattern: str | None = None
@@ -49,6 +57,9 @@ class ReaderOptions:
     plate: str | None = None
     z: Literal["refuse", "max"] | int = "refuse"
     files_root: str | None = None
+    time: Literal["refuse"] | int = "refuse"
+    pages: Literal["refuse", "z", "channel", "time"] = "refuse"
+    white_is_zero: Literal["invert", "keep", "refuse"] = "invert"
 
 
 class Sources(NamedTuple):
@@ -61,6 +72,9 @@ class Sources(NamedTuple):
         (text), page (int, 0 in files of one page); size_bytes (-1 where the file is missing) and
         mtime_ns (int); illumination (text), the place of the function by which the plane is to
         be divided, empty where the source names none. Sorted by plate, well, field, channel, z.
+        As the headers have it: problem (text), why the field can't be used, empty for none;
+        inverted (bool), whether black and white are turned; dtype (text) as stored, empty where
+        the header can't be read; height_px, width_px (int); pixel_size_um (float, 0 unknown).
     notes
         What a user should know: renamed wells, ignored files.
     """

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from i2r.errors import FieldError
-from i2r.readers.headers import MAX_DECODED_BYTES, missing, unreadable
+from i2r.readers.headers import MAX_DECODED_BYTES, PIXEL_TYPES, missing, unreadable
 from i2r.store import files
 from i2r.store.arrays import open_array
 from i2r.store.documents import read_json
@@ -60,7 +60,7 @@ def stat_array(url: str) -> files.Stat:
     return files.Stat(size, int.from_bytes(digest[:8], "little") >> 1)
 
 
-def read_array_plane(url: str, *, page: int) -> npt.NDArray[np.unsignedinteger[Any]]:
+def read_array_plane(url: str, *, page: int) -> npt.NDArray[Any]:
     """Read one plane of an array.
 
     Parameters
@@ -73,7 +73,7 @@ def read_array_plane(url: str, *, page: int) -> npt.NDArray[np.unsignedinteger[A
     Returns
     -------
     ndarray
-        Shape (y, x), uint8 or uint16.
+        Shape (y, x), values as stored, in this machine's byte order.
 
     Raises
     ------
@@ -89,11 +89,8 @@ def read_array_plane(url: str, *, page: int) -> npt.NDArray[np.unsignedinteger[A
         raise FieldError(
             f"missing: {where} has the shape {shape}, expected plane {page}. Export it again."
         )
-    if array.dtype not in (np.uint8, np.uint16):
-        raise FieldError(
-            f"dtype: {where} has {array.dtype} pixels, expected 8 or 16 bit unsigned. Export the "
-            "raw images."
-        )
+    if array.dtype.newbyteorder("=") not in PIXEL_TYPES:
+        raise _wrong_type(where, array.dtype)
     if not 0 < math.prod(shape[-2:]) * array.dtype.itemsize <= MAX_DECODED_BYTES:
         raise FieldError(
             f"size: {where} is {shape[-2:]} pixels, expected at most {MAX_DECODED_BYTES} bytes. "
@@ -109,7 +106,14 @@ def read_array_plane(url: str, *, page: int) -> npt.NDArray[np.unsignedinteger[A
             f"missing: {where} holds no pixels of plane {page}. Convert it again, or leave the "
             "field out."
         )
-    return plane
+    return plane.astype(plane.dtype.newbyteorder("="), copy=False)
+
+
+def _wrong_type(where: str, dtype: object) -> FieldError:
+    return FieldError(
+        f"dtype: {where} has {dtype} pixels, expected 8 or 16 bit integers, or 32 or 64 bit "
+        "numbers. Export the raw images."
+    )
 
 
 def read_array_header(url: str) -> tuple[tuple[int, int], np.dtype[Any]]:
@@ -118,10 +122,16 @@ def read_array_header(url: str) -> tuple[tuple[int, int], np.dtype[Any]]:
     Raises
     ------
     FieldError
-        If there is no array (reason ``missing``).
+        With the reason first: ``missing`` (no array, or one without planes), ``dtype``.
     """
     array = _open(url)
-    return (int(array.shape[-2]), int(array.shape[-1])), array.dtype
+    dtype = array.dtype.newbyteorder("=")
+    where = files.without_secrets(url)
+    if dtype not in PIXEL_TYPES:
+        raise _wrong_type(where, array.dtype)
+    if array.ndim < 2:
+        raise FieldError(f"missing: {where} has the shape {array.shape}. Export it again.")
+    return (int(array.shape[-2]), int(array.shape[-1])), dtype
 
 
 def _open(url: str) -> Any:

@@ -1,9 +1,11 @@
 """What a TIFF, PNG or JPEG file says about a page, and what is refused before it is decoded."""
 
+import math
 import struct
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import tifffile
 
 from i2r.errors import FieldError
@@ -18,20 +20,59 @@ MOST_PAGES = 2**16
 _LIBTIFF = {1, 5, 8, 32946, 50000}
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 JPEG_SIGNATURE = b"\xff\xd8\xff"
-_GREY_PHOTOMETRICS = {0, 1}
-_PIXEL_TYPES = (np.dtype(np.uint8), np.dtype(np.uint16))
+# What becomes a pixel as it is. Other types become uint16: see `i2r.readers.pixels`.
+UNSIGNED = (np.dtype(np.uint8), np.dtype(np.uint16))
+PIXEL_TYPES = (*UNSIGNED, *map(np.dtype, ("int16", "uint32", "int32", "float32", "float64")))
+_MINISWHITE, _MINISBLACK, _PALETTE = 0, 1, 3
+_PHOTOMETRIC_TAG, _COLORMAP_TAG = 262, 320
+
+
+class Stack(NamedTuple):
+    """Planes that lie one after the other behind a file's only directory.
+
+    Attributes
+    ----------
+    n_planes
+        How many there are.
+    plane_bytes, offset
+        The length of each, and where the first begins.
+    dtype
+        As stored, with its byte order.
+    """
+
+    n_planes: int
+    plane_bytes: int
+    offset: int
+    dtype: np.dtype[Any]
 
 
 class Header(NamedTuple):
-    """What a file says about a page before anything is decoded."""
+    """What a file says about a page before anything is decoded.
+
+    Attributes
+    ----------
+    shape, dtype
+        Of the page (y, x) as it is stored.
+    by_libtiff
+        Whether libtiff decodes it.
+    white_is_zero
+        Whether the file says that 0 is white: bright things have small values.
+    palette
+        Grey values, uint8, by the stored number; None where numbers are values.
+    stack
+        Where the page is, if it has no directory of its own.
+    """
 
     shape: tuple[int, int]
     dtype: np.dtype[Any]
     by_libtiff: bool
+    white_is_zero: bool = False
+    palette: npt.NDArray[np.uint8] | None = None
+    stack: Stack | None = None
 
 
 def parse_header(file: Any, n_bytes: int, url: str, page: int) -> Header:
-    """Read a page's header and refuse what is no grey image of 8 or 16 bit.
+    """Read a page's header and refuse what is no grey image of numbers.
 
     Parameters
     ----------
@@ -42,7 +83,7 @@ def parse_header(file: Any, n_bytes: int, url: str, page: int) -> Header:
     url
         For messages.
     page
-        Which page, from 0.
+        Which page, from 0; beyond the last directory, a plane of the stack that follows it.
 
     Raises
     ------
@@ -52,7 +93,7 @@ def parse_header(file: Any, n_bytes: int, url: str, page: int) -> Header:
     start = file.read(33)
     file.seek(0)
     if start.startswith(PNG_SIGNATURE):
-        header, colours, sample = _parse_png(start, url, page)
+        header, colours, sample = _parse_png(start, file, url, page)
     elif start.startswith(JPEG_SIGNATURE):
         header, colours, sample = _parse_jpeg(file, n_bytes, url, page)
     else:
@@ -63,10 +104,10 @@ def parse_header(file: Any, n_bytes: int, url: str, page: int) -> Header:
             f"rgb: {where} is a colour image ({colours}), expected one grey channel per file. "
             "Export the raw channels, not a rendered picture."
         )
-    if header.dtype not in _PIXEL_TYPES:
+    if header.dtype not in PIXEL_TYPES:
         raise FieldError(
-            f"dtype: {where} has {sample} pixels, expected 8 or 16 bit unsigned. "
-            "Export the raw images."
+            f"dtype: {where} has {sample} pixels, expected 8 or 16 bit integers, or 32 or 64 bit "
+            "numbers. Export the raw images."
         )
     n_decoded = header.shape[0] * header.shape[1] * header.dtype.itemsize
     if not 0 < n_decoded <= MAX_DECODED_BYTES:
@@ -77,16 +118,47 @@ def parse_header(file: Any, n_bytes: int, url: str, page: int) -> Header:
     return header
 
 
-def _parse_png(start: bytes, url: str, page: int) -> tuple[Header, str, str]:
+def _parse_png(start: bytes, file: Any, url: str, page: int) -> tuple[Header, str, str]:
     """Read the first block of a PNG file; returns the header, the kind of colours, the sample."""
     if len(start) < 33 or start[12:16] != b"IHDR":
         raise unreadable(url, "the header is cut")
     if page:
         raise _no_page(url, page, 1)
     width, height, depth, colour = struct.unpack(">IIBB", start[16:26])
-    colours = {0: "", 2: "RGB", 3: "palette", 4: "grey and alpha", 6: "RGBA"}.get(colour, "unknown")
+    colours = {0: "", 2: "RGB", 4: "grey and alpha", 6: "RGBA"}.get(colour, "unknown")
+    palette = None
+    if colour == _PALETTE:
+        palette = _find_grey(_read_png_palette(file))
+        colours = "colour palette" if palette is None else ""
+        depth = 8
     dtype = np.dtype({8: np.uint8, 16: np.uint16}.get(depth, np.void))
-    return Header((height, width), dtype, by_libtiff=False), colours, f"{depth}-bit"
+    header = Header((height, width), dtype, by_libtiff=False, palette=palette)
+    return header, colours, f"{depth}-bit"
+
+
+def _read_png_palette(file: Any) -> npt.NDArray[np.uint8]:
+    """Read the colours of a PNG file, shape (colour, 3); empty where there are none."""
+    file.seek(8)
+    try:
+        # The palette comes before the pixels, among a few short blocks.
+        for _ in range(64):
+            length, kind = struct.unpack(">I4s", file.read(8))
+            if kind == b"PLTE" and length % 3 == 0 and length <= 768:
+                return np.frombuffer(file.read(length), np.uint8).reshape(-1, 3)
+            if kind == b"IDAT":
+                break
+            file.seek(length + 4, 1)
+    except (struct.error, ValueError):
+        pass
+    finally:
+        file.seek(0)
+    return np.zeros((0, 3), np.uint8)
+
+
+def _find_grey(colours: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8] | None:
+    """Give the grey values of a palette (colour, 3); None for one of colours, or of nothing."""
+    is_grey = len(colours) > 0 and (colours == colours[:, :1]).all()
+    return np.ascontiguousarray(colours[:, 0]) if is_grey else None
 
 
 def _parse_jpeg(file: Any, n_bytes: int, url: str, page: int) -> tuple[Header, str, str]:
@@ -121,26 +193,80 @@ def _parse_tiff(file: Any, n_bytes: int, url: str, page: int) -> tuple[Header, s
     try:
         with tifffile.TiffFile(file) as tiff:
             n_pages = len(tiff.pages) if page else 1
+            stack = None
             if page >= n_pages > 0:
-                raise _no_page(url, page, n_pages)
-            tags = tiff.pages[page].aspage()
+                stack = find_stack(tiff)
+                if stack is None or page >= stack.n_planes:
+                    raise _no_page(url, page, n_pages)
+            offset = page * stack.plane_bytes if stack else 0
+            tags = tiff.pages[0 if stack else page].aspage()
             ends = [o + n for o, n in zip(tags.dataoffsets, tags.databytecounts, strict=True)]
             # A count of 0 is a strip that the microscope reserved and never wrote.
-            cut = not ends or 0 in tags.databytecounts or max(ends) > n_bytes
-            shape = (int(tags.imagelength), int(tags.imagewidth))
-            dtype = np.dtype(np.void) if tags.dtype is None else tags.dtype.newbyteorder("=")
-            n_samples, depth = tags.samplesperpixel, tags.bitspersample
-            colours, by_libtiff = "", depth in (8, 16) and tags.compression in _LIBTIFF
-            if n_samples != 1 or tags.photometric not in _GREY_PHOTOMETRICS:
-                kind = tifffile.PHOTOMETRIC(tags.photometric).name
-                colours = f"{kind}, {n_samples} samples"
+            cut = not ends or 0 in tags.databytecounts or max(ends) + offset > n_bytes
+            header, colours = _describe_page(tags)
+            header = header._replace(stack=stack)
+            sample = f"{tags.bitspersample}-bit {header.dtype.name}"
     except FieldError:
         raise
     except Exception as error:  # struct, value, key and type errors, by where the bytes end
         raise unreadable(url, str(error)) from error
     if cut:
         raise unreadable(url, f"it ends after {n_bytes} bytes or has strips without data")
-    return Header(shape, dtype, by_libtiff), colours, f"{depth}-bit {dtype.name}"
+    return header, colours, sample
+
+
+def _describe_page(tags: tifffile.TiffPage) -> tuple[Header, str]:
+    """Read the tags of a TIFF's page; returns the header and the kind of colours."""
+    dtype = np.dtype(np.void) if tags.dtype is None else tags.dtype.newbyteorder("=")
+    # Without the tag, tifffile takes 0 for it.
+    photometric = tags.photometric if _PHOTOMETRIC_TAG in tags.tags else _MINISBLACK
+    palette = None
+    if photometric == _PALETTE and dtype == np.uint8 and _COLORMAP_TAG in tags.tags:
+        table = np.asarray(tags.colormap)  # 16 bit, shape (3, colour)
+        if table.ndim == 2 and table.shape[0] == 3:
+            palette = _find_grey((table.T >> 8).astype(np.uint8))
+    colours = ""
+    is_grey = photometric in (_MINISWHITE, _MINISBLACK) or palette is not None
+    if tags.samplesperpixel != 1 or not is_grey:
+        kind = tifffile.PHOTOMETRIC(photometric).name
+        colours = f"{kind}, {tags.samplesperpixel} samples"
+    header = Header(
+        (int(tags.imagelength), int(tags.imagewidth)),
+        dtype,
+        by_libtiff=dtype in UNSIGNED and tags.compression in _LIBTIFF and palette is None,
+        white_is_zero=photometric == _MINISWHITE,
+        palette=palette,
+    )
+    return header, colours
+
+
+def find_stack(tiff: tifffile.TiffFile) -> Stack | None:
+    """Find planes without directories of their own, as ImageJ writes stacks of over 4 GB.
+
+    Returns
+    -------
+    Stack or None
+        None where each plane has its directory, or planes do not follow each other.
+    """
+    if not has_own_axes(tiff):
+        return None
+    series = tiff.series[0]
+    page = tiff.pages[0].aspage()
+    n_planes = math.prod(series.shape) // (page.imagelength * page.imagewidth)
+    if page.compression != 1 or page.samplesperpixel != 1 or n_planes <= len(tiff.pages):
+        return None
+    ends = [o + n for o, n in zip(page.dataoffsets, page.databytecounts, strict=True)]
+    if page.dtype is None or ends[:-1] != list(page.dataoffsets[1:]):
+        return None
+    dtype = page.dtype.newbyteorder(tiff.byteorder)
+    return Stack(n_planes, page.nbytes, page.dataoffsets[0], dtype)
+
+
+def has_own_axes(tiff: tifffile.TiffFile) -> bool:
+    """Tell whether a program wrote into the file what its planes are: ImageJ, tifffile, STK."""
+    return bool(
+        tiff.is_imagej or tiff.is_shaped or tiff.is_stk or tiff.is_micromanager or tiff.is_lsm
+    )
 
 
 def check_directories(file: Any, n_bytes: int, url: str) -> None:

@@ -3,24 +3,28 @@
 import errno
 import hashlib
 import io
-from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import IO, Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import tifffile
 from imagecodecs import jpeg_decode, png_decode, tiff_decode
+from PIL import Image
 
 from i2r.errors import FieldError
 from i2r.readers.arrays import is_array, read_array_header, read_array_plane, stat_array
 from i2r.readers.headers import (
     JPEG_SIGNATURE,
     PNG_SIGNATURE,
-    check_directories,
+    Header,
+    Stack,
     missing,
     parse_header,
     unreadable,
 )
+from i2r.readers.pixels import convert_values, invert_values
 from i2r.store import files
 
 # Size and time of a file that isn't there.
@@ -57,28 +61,33 @@ def read_field(
     *,
     channels: Sequence[str],
     expected: tuple[tuple[int, int], npt.DTypeLike] | None = None,
+    exact: bool = True,
 ) -> FieldImage:
     """Read the channels of one field; several focal planes become their maximum.
 
     Parameters
     ----------
     planes
-        The field's rows of `Sources.images`.
+        The field's rows of `Sources.images`. Those with a ``problem`` exclude the field;
+        ``inverted`` and ``factor`` say how stored values become pixels.
     channels
         Channel names in the order of the result; rows of other channels are passed over.
     expected
-        Shape (y, x) and dtype of the plate's fields; None takes those of the first plane.
+        Shape (y, x) and stored dtype of the plate's fields; None takes those of the first plane.
+    exact
+        Whether to refuse fractions that a factor of 1 would round.
 
     Returns
     -------
     FieldImage
-        The image (c, y, x), and the digests of the files' bytes as they were decoded; of a Zarr
-        array, a digest of the planes that were read, one after the other.
+        The image (c, y, x), uint8 or uint16, and the digests of the files' bytes as they were
+        decoded; of a Zarr array, a digest of the planes that were read, one after the other.
 
     Raises
     ------
     FieldError
-        With the reason first: ``missing``, ``truncated``, ``rgb``, ``dtype``, ``shape``, ``size``.
+        With the reason first: ``missing``, ``truncated``, ``rgb``, ``dtype``, ``shape``, ``size``,
+        ``range``, ``ambiguous``.
     """
     contents: dict[str, bytes] = {}
     digests: dict[str, str] = {}
@@ -86,6 +95,11 @@ def read_field(
     filled = set[int]()
     rows = [row for row in planes if row.channel in channels]
     for row in rows:
+        if problem := getattr(row, "problem", ""):
+            raise FieldError(problem)
+        # Tables of other packages' readers, and of earlier versions, don't have these.
+        inverted = bool(getattr(row, "inverted", False))
+        plane: npt.NDArray[Any]
         if is_array(row.url):
             plane = read_array_plane(row.url, page=row.page)
             digests[row.url] = hash_bytes(digests.get(row.url, "").encode() + plane.tobytes())
@@ -93,10 +107,12 @@ def read_field(
             if row.url not in contents:
                 contents[row.url] = _read(row.url)
                 digests[row.url] = hash_bytes(contents[row.url])
-            plane = decode_plane(contents[row.url], url=row.url, page=row.page)
+            plane = decode_plane(contents[row.url], url=row.url, page=row.page, inverted=inverted)
         if expected is None:
             expected = plane.shape, plane.dtype
         _check_plane(plane, row.url, expected)
+        factor = float(getattr(row, "factor", 1.0))
+        plane = convert_values(plane, url=row.url, factor=factor, exact=exact)
         if stack is None:
             stack = np.empty((len(channels), *plane.shape), dtype=plane.dtype)
         place = channels.index(row.channel)
@@ -129,7 +145,7 @@ def _check_plane(
         raise FieldError(f"dtype: {where} is {plane.dtype}, the other images are {dtype}. {advice}")
 
 
-def read_plane(url: str, *, page: int = 0) -> npt.NDArray[np.unsignedinteger[Any]]:
+def read_plane(url: str, *, page: int = 0, inverted: bool = False) -> npt.NDArray[Any]:
     """Read one grey image.
 
     Parameters
@@ -138,46 +154,72 @@ def read_plane(url: str, *, page: int = 0) -> npt.NDArray[np.unsignedinteger[Any
         A TIFF, PNG or JPEG file, or the document of a Zarr array.
     page
         Which page of a TIFF file, or which plane of an array, from 0.
+    inverted
+        Whether to turn black and white, for files that say that 0 is white.
 
     Returns
     -------
     ndarray
-        Shape (y, x), uint8 or uint16, values as stored.
+        Shape (y, x), values and type as stored (`i2r.readers.headers.PIXEL_TYPES`); of a grey
+        palette, the grey values.
 
     Raises
     ------
     FieldError
         With the reason first: ``missing`` (file or page), ``truncated`` (can't be decoded whole),
-        ``rgb`` (colours), ``dtype`` (not 8 or 16 bit unsigned), ``size`` (decoded, over 1 GiB).
+        ``rgb`` (colours), ``dtype`` (no numbers), ``size`` (decoded, over 1 GiB).
     """
     if is_array(url):
         return read_array_plane(url, page=page)
-    return decode_plane(_read(url), url=url, page=page)
+    return decode_plane(_read(url), url=url, page=page, inverted=inverted)
 
 
-def decode_plane(data: bytes, *, url: str, page: int = 0) -> npt.NDArray[np.unsignedinteger[Any]]:
+def decode_plane(
+    data: bytes, *, url: str, page: int = 0, inverted: bool = False
+) -> npt.NDArray[Any]:
     """Decode one grey image from the bytes of a file; see `read_plane`. `url` is for messages."""
     header = parse_header(io.BytesIO(data), len(data), url, page)
-    plane: npt.NDArray[np.unsignedinteger[Any]]
+    plane: npt.NDArray[Any]
     try:
         if data.startswith(PNG_SIGNATURE):
-            plane = png_decode(data)
+            plane = _decode_png(data, header)
         elif data.startswith(JPEG_SIGNATURE):
             plane = jpeg_decode(data)
+        elif header.stack is not None:
+            plane = _decode_stacked(data, page, header, header.stack)
         elif header.by_libtiff:
             plane = tiff_decode(data, index=page)
         else:
             with tifffile.TiffFile(io.BytesIO(data)) as file:
                 plane = file.pages[page].asarray(maxworkers=1)
+            plane = plane.astype(plane.dtype.newbyteorder("="), copy=False)
+        if header.palette is not None:
+            plane = header.palette[plane]
     except Exception as error:  # each codec has errors of its own
         raise unreadable(url, str(error)) from error
     if plane.shape != header.shape or plane.dtype != header.dtype:
         raise unreadable(url, f"decoded to {plane.shape} {plane.dtype}")
-    return plane
+    return invert_values(plane) if inverted else plane
+
+
+def _decode_png(data: bytes, header: Header) -> npt.NDArray[Any]:
+    if header.palette is None:
+        plane: npt.NDArray[Any] = png_decode(data)
+        return plane
+    with Image.open(io.BytesIO(data)) as image:  # numbers, where imagecodecs gives colours
+        return np.asarray(image)
+
+
+def _decode_stacked(data: bytes, page: int, header: Header, stack: Stack) -> npt.NDArray[Any]:
+    """Take a plane that has no directory: it lies so many planes behind the first."""
+    height, width = header.shape
+    start = stack.offset + page * stack.plane_bytes
+    plane = np.frombuffer(data, stack.dtype, height * width, start).reshape(header.shape)
+    return plane.astype(header.dtype)
 
 
 def read_shape(url: str, page: int = 0) -> tuple[tuple[int, int], np.dtype[Any]]:
-    """Read shape (y, x) and dtype from a file's header, without decoding.
+    """Read shape (y, x) and stored dtype from a file's header, without decoding.
 
     Raises
     ------
@@ -186,38 +228,29 @@ def read_shape(url: str, page: int = 0) -> tuple[tuple[int, int], np.dtype[Any]]
     """
     if is_array(url):
         return read_array_header(url)
-    try:
-        with files.open_file(url) as file:
-            n_bytes = file.seek(0, io.SEEK_END)
-            file.seek(0)
-            header = parse_header(file, n_bytes, url, page)
-    except OSError as error:
-        if not _is_absent(error):
-            raise
-        raise missing(url, why=error.strerror) from error
+    with open_image(url) as (file, n_bytes):
+        header = parse_header(file, n_bytes, url, page)
     return header.shape, header.dtype
 
 
-def count_pages(url: str) -> int:
-    """Count the pages of a file that have the shape of the first: thumbnails are none.
+@contextmanager
+def open_image(url: str) -> Iterator[tuple[IO[bytes], int]]:
+    """Open an image file for reading parts of it; gives it, at its start, and its length.
 
     Raises
     ------
     FieldError
-        As `read_shape`.
+        With the reason ``missing``, if there is no such file.
     """
-    if is_array(url):  # its reader names the planes
-        return 1
-    shape, _ = read_shape(url)
-    with files.open_file(url) as file:
-        if file.read(8).startswith((PNG_SIGNATURE, JPEG_SIGNATURE)):
-            return 1
-        check_directories(file, file.seek(0, io.SEEK_END), url)
-        try:
-            with tifffile.TiffFile(file) as tiff:
-                return sum(page.shape[:2] == shape for page in tiff.pages)
-        except Exception as error:  # a later page's tags: as for the first
-            raise unreadable(url, str(error)) from error
+    try:
+        with files.open_file(url) as file:
+            n_bytes = file.seek(0, io.SEEK_END)
+            file.seek(0)
+            yield file, n_bytes
+    except OSError as error:
+        if not _is_absent(error):
+            raise
+        raise missing(url, why=error.strerror) from error
 
 
 def stat_source(url: str) -> files.Stat:

@@ -1,6 +1,6 @@
 """CellProfiler load_data.csv: one row per field, with a file per channel."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import pandas as pd
 
@@ -9,7 +9,7 @@ from i2r.readers import ReaderOptions, Sources, samplesheet, sheets
 from i2r.readers.images import stat_source
 from i2r.readers.moves import move_paths
 from i2r.readers.sources import Found, build_sources
-from i2r.readers.stains import find_channels, locate_file
+from i2r.readers.stains import Channel, find_channels, locate_file
 from i2r.store import files
 
 
@@ -33,7 +33,9 @@ def scan(source: str, options: ReaderOptions) -> Sources:
     -------
     Sources
         Each ``FileName_X`` (or ``URL_X``) column is a channel, ``FileName_OrigDNA`` the channel
-        ``DNA``. ``FileName_IllumDNA`` is its illumination function; outlines are passed over.
+        ``DNA``, and ``Frame_OrigDNA`` and ``Series_OrigDNA`` say which plane of which image in
+        the file it is. ``FileName_IllumDNA`` is its illumination function; outlines are passed
+        over.
         Files that aren't there have size -1. Relative folders, and files without folder, lie
         beside the table.
 
@@ -63,7 +65,7 @@ def scan(source: str, options: ReaderOptions) -> Sources:
         recorded, divisors = move_paths(recorded, root), move_paths(divisors, root)
     if divisors:
         notes.append("illumination functions are listed: stage 'illuminate', method 'given'")
-    found = list(_name_files(table, columns, recorded, divisors))
+    found = list(_name_files(table, columns, channels, recorded, divisors))
     # The folder's name stands for the plate, not the table's.
     return build_sources(found, options, where=folder, notes=notes)
 
@@ -71,13 +73,18 @@ def scan(source: str, options: ReaderOptions) -> Sources:
 def _name_files(
     table: pd.DataFrame,
     columns: Mapping[str, str],
+    channels: Sequence[Channel],
     recorded: Mapping[str, list[str]],
     divisors: Mapping[str, list[str]],
 ) -> Iterator[Found]:
+    stats: dict[str, files.Stat] = {}
     for number, row in enumerate(table.to_dict("records")):
         values = {meaning: str(row[name]).strip() for meaning, name in columns.items()}
-        for channel, located in recorded.items():
-            if url := located[number]:
+        for described in channels:
+            channel = described.name
+            if url := recorded[channel][number]:
+                if url not in stats:  # channels may be planes of one file
+                    stats[url] = stat_source(url)
                 yield Found(
                     plate=values.get("plate", ""),
                     well=sheets.name_well(values),
@@ -85,6 +92,8 @@ def _name_files(
                     channel=channel,
                     z=values.get("z", ""),
                     url=url,
-                    stat=stat_source(url),
+                    stat=stats[url],
+                    frame=str(row[described.frame]) if described.frame else "",
+                    series=str(row[described.series]) if described.series else "",
                     illumination=divisors[channel][number] if channel in divisors else "",
                 )

@@ -1,21 +1,24 @@
 """From files found to a checked table of sources: the rules that all readers share."""
 
+import math
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import pandas as pd
 
-from i2r.errors import FieldError, InputError, join_problems
+from i2r.errors import InputError, join_problems
 from i2r.readers import ReaderOptions, Sources, did_you_mean
-from i2r.readers.images import GONE, count_pages
+from i2r.readers.images import GONE
+from i2r.readers.planes import Plane, expand_planes
 from i2r.store import files
 from i2r.types import Well, parse_well
 
 COLUMNS = ("plate", "well", "field", "channel", "z", "url", "page", "size_bytes", "mtime_ns",
-           "illumination")  # fmt: skip
+           "illumination", "problem", "inverted", "dtype", "height_px", "width_px",
+           "pixel_size_um")  # fmt: skip
 # A table of millions of rows has a few thousand wells; notes name the first of them.
 _EXAMPLES = 4
 
@@ -23,7 +26,9 @@ _EXAMPLES = 4
 class Found(NamedTuple):
     """One plane as the source describes it; text as written there, empty where it says nothing.
 
-    ``illumination`` is the place of the function by which the plane is to be divided.
+    ``illumination`` is the place of the function by which the plane is to be divided;
+    ``pixel_size_um`` what the source says of the pixels, NaN for nothing; ``frame`` and ``series``
+    say which plane of which image in the file it is, where the source says so.
     """
 
     plate: str
@@ -35,18 +40,9 @@ class Found(NamedTuple):
     stat: files.Stat
     page: int = 0
     illumination: str = ""
-
-
-class _Plane(NamedTuple):
-    plate: str
-    well: Well
-    field: str
-    channel: str
-    z: int
-    url: str
-    page: int
-    stat: files.Stat
-    illumination: str
+    pixel_size_um: float = math.nan
+    frame: str = ""
+    series: str = ""
 
 
 def build_sources(
@@ -77,11 +73,11 @@ def build_sources(
     missing = sum(file.stat == GONE for file in found)
     gone = [f"{missing} of {len(found)} files are missing"] if missing else []
     planes, renamed = _read_names(found, options, where)
+    planes, paged = expand_planes(planes, options, where)
     planes, ignored = _choose_channels(planes, options, where)
-    planes, paged = _expand_pages(planes)
     planes = _choose_z(planes, options, where)
     _refuse_duplicates(planes, where)
-    said = [*notes, *gone, *renamed, *ignored, *paged, *_find_thin_stacks(planes)]
+    said = [*notes, *gone, *renamed, *paged, *ignored, *_find_thin_stacks(planes)]
     planes.sort(key=lambda p: (p.plate, p.well, natural_key(p.field), p.channel, p.z))
     table = {
         "plate": [p.plate for p in planes],
@@ -94,6 +90,12 @@ def build_sources(
         "size_bytes": [p.stat.size_bytes for p in planes],
         "mtime_ns": [p.stat.mtime_ns for p in planes],
         "illumination": [p.illumination for p in planes],
+        "problem": [p.problem for p in planes],
+        "inverted": [p.inverted for p in planes],
+        "dtype": [p.dtype for p in planes],
+        "height_px": [p.shape[0] for p in planes],
+        "width_px": [p.shape[1] for p in planes],
+        "pixel_size_um": [0.0 if math.isnan(p.pixel_size_um) else p.pixel_size_um for p in planes],
     }
     return Sources(pd.DataFrame(table, columns=list(COLUMNS)), tuple(said))
 
@@ -137,7 +139,7 @@ def normalise_number(text: str) -> str:
 
 def _read_names(
     found: list[Found], options: ReaderOptions, where: str
-) -> tuple[list[_Plane], list[str]]:
+) -> tuple[list[Plane], list[str]]:
     """Read wells, fields and planes; collect what can't be read."""
     default = plate_name(options, where)
     wells: dict[str, Well] = {}
@@ -148,6 +150,7 @@ def _read_names(
         try:
             well = wells.get(file.well) or parse_well(file.well)
             z = int(normalise_number(file.z) or "0")
+            frame, series = (_read_place(text) for text in (file.frame, file.series))
             if not (field.isascii() and field.isalnum()):
                 raise ValueError(f"the field is {field!r}, expected letters and digits only")
         except ValueError as error:
@@ -156,9 +159,24 @@ def _read_names(
             continue
         wells[file.well] = well
         plate = file.plate.strip() or default
-        channel = file.channel.strip() or "channel"
-        of_file = (file.url, file.page, file.stat, file.illumination)
-        planes.append(_Plane(plate, well, field, channel, z, *of_file))
+        planes.append(
+            Plane(
+                plate,
+                well,
+                field,
+                file.channel.strip(),
+                z,
+                url=file.url,
+                page=file.page,
+                stat=file.stat,
+                illumination=file.illumination,
+                # Readers write 0 where there is but one.
+                has_z=z > 0,
+                frame=frame,
+                series=series,
+                pixel_size_um=file.pixel_size_um,
+            )
+        )
     if problems:
         raise InputError(join_problems(list(problems)))
     renamed = [f"{raw!r} is {well.name}" for raw, well in wells.items() if raw != well.name]
@@ -168,14 +186,23 @@ def _read_names(
     return planes, [f"wells renamed: {', '.join(renamed[:_EXAMPLES])}{more}"]
 
 
+def _read_place(text: str) -> int | None:
+    """Read the number of a frame or series, counted from 0; None for empty text."""
+    number = normalise_number(text)
+    if number and not number.isdecimal():
+        raise ValueError(f"the frame or series is {text!r}, expected a number from 0")
+    return int(number) if number else None
+
+
 def _choose_channels(
-    planes: list[_Plane], options: ReaderOptions, where: str
-) -> tuple[list[_Plane], list[str]]:
+    planes: list[Plane], options: ReaderOptions, where: str
+) -> tuple[list[Plane], list[str]]:
     """Rename channels and drop those that weren't asked for."""
     if not options.channels:
         return planes, []
     counts = Counter(plane.channel for plane in planes)
-    absent = [raw for raw in options.channels if raw not in counts]
+    wanted = _resolve_numbers(planes, options.channels)
+    absent = [raw for raw in wanted if raw not in counts]
     if absent:
         hints = "".join(did_you_mean(raw, counts) for raw in absent[:1])
         raise InputError(
@@ -188,38 +215,30 @@ def _choose_channels(
             f"channels: the name {twice[0]!r} is given to several channels, expected one each. "
             "Give them different names."
         )
-    chosen = [
-        p._replace(channel=options.channels[p.channel])
-        for p in planes
-        if p.channel in options.channels
-    ]
-    left_out = [
-        f"{raw} ({n} files)" for raw, n in sorted(counts.items()) if raw not in options.channels
-    ]
+    chosen = [p._replace(channel=wanted[p.channel]) for p in planes if p.channel in wanted]
+    left_out = [f"{raw} ({n} files)" for raw, n in sorted(counts.items()) if raw not in wanted]
     return chosen, [f"channels left out: {', '.join(left_out)}"] if left_out else []
 
 
-def _expand_pages(planes: list[_Plane]) -> tuple[list[_Plane], list[str]]:
-    """Take the pages of TIFF files as focal planes, where the source names no planes itself.
-
-    Only the first readable file is opened: a source has one kind of files.
-    """
-    n_pages = 1
-    for plane in planes[:3]:
-        try:
-            n_pages = count_pages(plane.url)
-            break
-        except FieldError:  # said when the field is converted
-            continue
-    if n_pages == 1:
-        return planes, []
-    if any(plane.z for plane in planes):
-        return planes, [f"files have {n_pages} pages and names have z: only the first page is read"]
-    pages = [plane._replace(z=page, page=page) for plane in planes for page in range(n_pages)]
-    return pages, [f"files have {n_pages} pages each, taken as focal planes"]
+def _resolve_numbers(planes: list[Plane], channels: Mapping[str, str]) -> dict[str, str]:
+    """Put the names of files' channels in place of their numbers, counted from 0."""
+    names = {plane.channel for plane in planes}
+    numbers = [raw for raw in channels if raw not in names and raw.isdecimal()]
+    if not numbers:
+        return dict(channels)
+    # The order of a file's channels, where all files have the same.
+    by_file: dict[str, dict[str, None]] = defaultdict(dict)
+    for plane in planes:
+        by_file[plane.url][plane.channel] = None
+    orders = {tuple(found) for found in by_file.values()}
+    order = orders.pop() if len(orders) == 1 else ()
+    return {
+        order[int(raw)] if raw in numbers and int(raw) < len(order) else raw: name
+        for raw, name in channels.items()
+    }
 
 
-def _choose_z(planes: list[_Plane], options: ReaderOptions, where: str) -> list[_Plane]:
+def _choose_z(planes: list[Plane], options: ReaderOptions, where: str) -> list[Plane]:
     """Apply the option `z`."""
     if isinstance(options.z, int):
         chosen = [plane for plane in planes if plane.z == options.z]
@@ -244,7 +263,7 @@ def _choose_z(planes: list[_Plane], options: ReaderOptions, where: str) -> list[
     return planes
 
 
-def _find_thin_stacks(planes: list[_Plane]) -> list[str]:
+def _find_thin_stacks(planes: list[Plane]) -> list[str]:
     """Name the fields that have fewer focal planes of a channel than most of its plate."""
     counts = Counter(plane[:4] for plane in planes)
     usual: dict[tuple[str, str], Counter[int]] = defaultdict(Counter)
@@ -260,7 +279,7 @@ def _find_thin_stacks(planes: list[_Plane]) -> list[str]:
     return [*thin[:_EXAMPLES], *(more if len(thin) > _EXAMPLES else [])]
 
 
-def _refuse_duplicates(planes: list[_Plane], where: str) -> None:
+def _refuse_duplicates(planes: list[Plane], where: str) -> None:
     counts = Counter(plane[:5] for plane in planes)
     if len(counts) == len(planes):
         return

@@ -11,12 +11,18 @@ from i2r.store import files
 
 
 class Channel(NamedTuple):
-    """Where the table has a channel's files: names with folders, or URLs."""
+    """Where the table has a channel's files: names with folders, or URLs.
+
+    ``frame`` and ``series`` are the columns that say which plane of which image in the file it
+    is; empty where there are none.
+    """
 
     name: str
     file: str
     folder: str
     is_url: bool
+    frame: str = ""
+    series: str = ""
 
 
 def find_channels(table: pd.DataFrame) -> tuple[list[Channel], list[Channel], list[str]]:
@@ -32,8 +38,11 @@ def find_channels(table: pd.DataFrame) -> tuple[list[Channel], list[Channel], li
             if stain in ("", name) or (prefix.endswith("_") and stain.startswith("Orig")):
                 continue
             suffix = name.partition("_")[2]
-            folder = f"PathName_{suffix}" if f"PathName_{suffix}" in names else ""
-            described = Channel(stain, name, folder, prefix.startswith("URL"))
+            folder, frame, series = (
+                f"{kind}_{suffix}" if f"{kind}_{suffix}" in names else ""
+                for kind in ("PathName", "Frame", "Series")
+            )
+            described = Channel(stain, name, folder, prefix.startswith("URL"), frame, series)
             if "outline" in stain.lower():
                 skipped.append(name)
             elif stain.startswith("Illum"):

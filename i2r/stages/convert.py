@@ -1,6 +1,5 @@
 """Turn a plate's raw image files into OME-Zarr, checking every file."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
@@ -13,6 +12,15 @@ from pydantic import Field
 from i2r.errors import FieldError, I2RError, InputError, join_problems
 from i2r.readers import ReaderOptions, find_reader
 from i2r.readers.images import read_field, read_shape, stat_source
+from i2r.readers.pixels import pixel_type
+from i2r.readers.plates import (
+    choose_factor,
+    choose_pixel_size,
+    complete_headers,
+    find_common,
+    find_stored_type,
+    list_odd,
+)
 from i2r.stages.base import FINISH, Stage, Survey
 from i2r.store import files, tables
 from i2r.store.experiment import Experiment, quote_name
@@ -21,9 +29,6 @@ from i2r.store.plate import Plate
 from i2r.store.platemaps import choose_plates, read_platemap
 from i2r.store.write import write_image, write_plate, write_well
 from i2r.types import parse_well
-
-# Headers read per plate before a run, to know the images' shape and type.
-SAMPLED_HEADERS = 16
 
 
 class Convert(Stage):
@@ -65,7 +70,9 @@ class Convert(Stage):
     plates: tuple[str, ...] = Field(
         (), description="Plates to take, of the images and of the layout (default: all)"
     )
-    pixel_size_um: float = Field(gt=0, le=50, description="Edge of a pixel in microns")
+    pixel_size_um: float | None = Field(
+        None, gt=0, le=50, description="Edge of a pixel in microns (default: as the files say)"
+    )
     reader: str = Field(
         "auto",
         description="How to read the source: auto, imagexpress, "
@@ -83,6 +90,25 @@ class Convert(Stage):
     z: Literal["refuse", "max"] | int = Field(
         "refuse", description="Focal planes: refuse, max (projection) or the index of one"
     )
+    time: Literal["refuse"] | int = Field(
+        "refuse", description="Times of files that hold several: refuse, or the index of one"
+    )
+    pages: Literal["refuse", "z", "channel", "time"] = Field(
+        "refuse",
+        description="What the pages of a file are that doesn't say so (default: refuse; focal "
+        "planes where 'z' is set)",
+    )
+    white_is_zero: Literal["invert", "keep", "refuse"] = Field(
+        "invert",
+        description="Files that say that 0 is white: turn black and white, keep the values as "
+        "stored, or refuse",
+    )
+    scale: float | None = Field(
+        None,
+        gt=0,
+        description="What floats are multiplied by to become 16-bit pixels (default: 1 for whole "
+        "numbers, 65535 for values from 0 to 1)",
+    )
     files_root: str | None = Field(
         None,
         description="Folder that replaces the recorded one in a CSV table of files",
@@ -93,6 +119,8 @@ class Convert(Stage):
         {
             "source", "layout", "layout_names", "layout_roles", "layout_join", "control_name",
             "plates", "reader", "pattern", "plate", "files_root",
+            # These show in the files' rows: see `inputs`.
+            "time", "pages", "white_is_zero", "scale",
         }
     )  # fmt: skip
 
@@ -106,6 +134,9 @@ class Convert(Stage):
             plate=self.plate,
             z=self.z,
             files_root=self.files_root,
+            time=self.time,
+            pages=self.pages,
+            white_is_zero=self.white_is_zero,
         )
         images, notes = find_reader(self.reader, self.source, pattern=self.pattern)(
             self.source, options
@@ -125,38 +156,49 @@ class Convert(Stage):
             images = choose_plates(images, self.plates, where=self.source)
         layout, more = join_images(layout, images, url=self.layout)
         images = images.merge(layout[["plate", "well"]], on=["plate", "well"])
-        described = []
+        images = complete_headers(images)
+        described, factors = [], pd.Series(1.0, index=images.index)
         for plate, rows in layout.groupby("plate", sort=False):
             of_plate = images[images["plate"] == plate]
-            shape, dtype = _sample_shape(of_plate, str(plate))
+            common = find_common(of_plate, str(plate))
+            factor, scaled = choose_factor(of_plate, common, str(plate), self.scale)
+            factors[of_plate.index] = factor
+            size, doubts = choose_pixel_size(of_plate, str(plate), self.pixel_size_um)
+            more += [*scaled, *doubts]
             channels = sorted(of_plate["channel"].unique(), key=self._channel_order)
             described.append(
                 rows.assign(
-                    height_px=shape[0],
-                    width_px=shape[1],
-                    dtype=dtype,
-                    pixel_size_um=self.pixel_size_um,
+                    height_px=common.shape[0],
+                    width_px=common.shape[1],
+                    dtype=pixel_type(common.dtype).name,
+                    stored_dtype=common.dtype,
+                    pixel_size_um=size,
                     channels=[channels] * len(rows),
                 )
             )
-        return Survey(pd.concat(described, ignore_index=True), images, (*notes, *said, *more))
+        layout = pd.concat(described, ignore_index=True)
+        odd = list_odd(images, layout)
+        return Survey(layout, images.assign(factor=factors), (*notes, *said, *more, *odd))
 
     def _channel_order(self, name: str) -> tuple[int, str]:
         listed = list(self.channels.values())
         return (listed.index(name) if name in listed else len(listed), name)
 
     def find_bad_fields(self, experiment: Experiment) -> list[str]:
-        """Check every file's header; list what is wrong, one line per field (for --strict)."""
+        """List what is wrong by the files' headers, one line per field (for --strict)."""
         problems = []
         for key, sources in experiment.sources_by_key.items():
             plate = experiment.plates[str(sources["plate"].iloc[0])]
+            stored = find_stored_type(plate)
             for row in sources.itertuples():
                 try:
+                    if row.problem:
+                        raise FieldError(str(row.problem))
                     shape, dtype = read_shape(str(row.url), page=int(row.page))
-                    if (shape, dtype) != (plate.shape[1:], plate.dtype):
+                    if (shape, dtype) != (plate.shape[1:], stored):
                         raise FieldError(
                             f"shape: image is {shape} {dtype}, the plate's others are "
-                            f"{plate.shape[1:]} {plate.dtype}"
+                            f"{plate.shape[1:]} {stored}"
                         )
                 except FieldError as error:
                     problems.append(f"{key} field {row.field} channel {row.channel}: {error}")
@@ -168,12 +210,21 @@ class Convert(Stage):
         """Describe a well's source files: paths, sizes, times, and the shape they should have."""
         columns = ["field", "channel", "z", "url", "page", "size_bytes", "mtime_ns"]
         plate, _ = experiment.locate(key)
-        return [
+        described = [
             experiment.sources_by_key.tabulate(key, columns),
             plate.channels,
             plate.shape,
             str(plate.dtype),
         ]
+        # What is not as in most plates stands beside it, so that theirs stays what it was.
+        if self.pixel_size_um is None:
+            described.append(["pixel_size_um", plate.pixel_size_um])
+        turned = experiment.sources_by_key.tabulate(key, ["problem", "inverted", "factor"])
+        if any(row != ["", False, 1.0] for row in turned):
+            described.append(turned)
+        if (stored := find_stored_type(plate)) != plate.dtype:
+            described.append([str(stored), self.scale])
+        return described
 
     def outside(self, experiment: Experiment) -> object:
         """Nothing: files are looked at when they are surveyed."""
@@ -190,8 +241,9 @@ class Convert(Stage):
             part_url=experiment.part_url(self.title, key),
             channels=plate.channels,
             shape=plate.shape[1:],
-            dtype=plate.dtype,
+            dtype=find_stored_type(plate),
             pixel_size_um=plate.pixel_size_um,
+            exact=self.scale is None,
         )
 
     def replaces(self, experiment: Experiment, key: str) -> list[tuple[str, str]]:
@@ -237,8 +289,9 @@ def convert_well(
     part_url: str,
     channels: Sequence[str],
     shape: tuple[int, int],
-    dtype: np.dtype[np.unsignedinteger],
+    dtype: np.dtype[Any],
     pixel_size_um: float,
+    exact: bool = True,
 ) -> dict[str, Any]:
     """Convert the fields of a well, one after another, and write its group and its table.
 
@@ -254,9 +307,11 @@ def convert_well(
     channels
         Names in the order of the images.
     shape, dtype
-        Of every plane (y, x) of the plate; a field with another one is excluded.
+        Of every plane (y, x) of the plate as it is stored; a field with another one is excluded.
     pixel_size_um
         Edge of a pixel, in microns.
+    exact
+        Whether fractions are refused that a factor of 1 would round.
 
     Returns
     -------
@@ -279,7 +334,7 @@ def convert_well(
         folder = quote_name(str(field))
         try:
             image, digests = read_field(
-                rows.itertuples(), channels=channels, expected=(shape, dtype)
+                rows.itertuples(), channels=channels, expected=(shape, dtype), exact=exact
             )
             write_image(
                 files.join_url(well_url, folder),
@@ -297,7 +352,7 @@ def convert_well(
         reports.append(rows.assign(sha256=found, reason=reason, message=message))
     write_well(well_url, written)
     tables.write_table(part_url, pd.concat(reports, ignore_index=True))
-    field_bytes = len(channels) * shape[0] * shape[1] * np.dtype(dtype).itemsize
+    field_bytes = len(channels) * shape[0] * shape[1] * pixel_type(dtype).itemsize
     return {
         "fields": len(written),
         "excluded": excluded,
@@ -348,21 +403,3 @@ def _check_channels(images: pd.DataFrame, listed: list[str], source: str) -> Non
     ]
     if problems:
         raise InputError(join_problems(problems))
-
-
-def _sample_shape(images: pd.DataFrame, plate: str) -> tuple[tuple[int, int], str]:
-    """Find the shape and type of most of a plate's images from some of their headers."""
-    step = max(1, len(images) // SAMPLED_HEADERS)
-    seen: Counter[tuple[tuple[int, int], str]] = Counter()
-    reasons = []
-    for row in images.iloc[::step].itertuples():
-        try:
-            shape, dtype = read_shape(str(row.url), page=int(row.page))
-            seen[shape, str(dtype)] += 1
-        except FieldError as error:
-            reasons.append(str(error))
-    if not seen:
-        raise InputError(
-            f"plate {plate!r}: none of {len(reasons)} images tried can be read. {reasons[0]}"
-        )
-    return seen.most_common(1)[0][0]

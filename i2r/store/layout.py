@@ -94,7 +94,9 @@ def empty_sources() -> pd.DataFrame:
     """Make the table of image files of an experiment without images: no row, all columns."""
     words = dict.fromkeys(["plate", "well", "field", "channel", "url"], "str")
     numbers = dict.fromkeys(["z", "page", "size_bytes", "mtime_ns"], "int64")
-    types = {**words, **numbers, "illumination": "str"}
+    headers = {"problem": "str", "inverted": "bool", "dtype": "str", "height_px": "int64"}
+    headers |= {"width_px": "int64", "pixel_size_um": "float64", "factor": "float64"}
+    types = {**words, **numbers, "illumination": "str", **headers}
     return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in types.items()})
 
 

@@ -98,7 +98,7 @@ def test_stacks_with_fewer_planes_than_most_are_named(tmp_path: Path) -> None:
 def test_pages_are_planes_when_names_have_none(tmp_path: Path) -> None:
     stack = np.arange(3 * 12, dtype=np.uint16).reshape(3, 3, 4)
     tifffile.imwrite(tmp_path / "A01.tif", stack, photometric="minisblack", compression="lzw")
-    with pytest.raises(InputError, match="3 focal planes"):
+    with pytest.raises(InputError, match=r"has 3 pages, and nothing .* Set 'pages' to channel"):
         scan(str(tmp_path), ReaderOptions(pattern=WELL))
     images, notes = scan(str(tmp_path), ReaderOptions(pattern=WELL, z="max"))
     assert images["page"].tolist() == images["z"].tolist() == [0, 1, 2]

@@ -1,0 +1,297 @@
+"""What an image file holds: its planes by channel, focal plane and time, from its headers alone."""
+
+import json
+import math
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+import tifffile
+
+from i2r.errors import FieldError
+from i2r.readers.arrays import is_array, read_array_header
+from i2r.readers.headers import (
+    JPEG_SIGNATURE,
+    PNG_SIGNATURE,
+    check_directories,
+    find_stack,
+    has_own_axes,
+    parse_header,
+    unreadable,
+)
+from i2r.readers.images import open_image
+from i2r.readers.ometiff import OmeImage, find_companion, find_images, find_uuid
+from i2r.readers.units import to_microns
+from i2r.store import files
+
+# Axes whose meaning is known, and those of pages that nothing describes.
+_KNOWN, _UNKNOWN = "CZT", "QI"
+_CENTIMETRE = 3
+# A companion's OME-XML of a whole plate.
+_MAX_COMPANION_BYTES = 2**28
+
+
+class PlaneAt(NamedTuple):
+    """One plane of a file: its page, and what it shows.
+
+    ``channel`` is a name, or a number from 0 where the file has no names; empty where it has one
+    channel without a name.
+    """
+
+    page: int
+    channel: str = ""
+    z: int = 0
+    time: int = 0
+
+
+class Series(NamedTuple):
+    """Planes of one size that belong together: one image of a file.
+
+    Attributes
+    ----------
+    planes
+        In the order of their pages.
+    unknown
+        Whether nothing says what its several pages are; they are numbered as focal planes then.
+    axes
+        The sizes by axis, for messages.
+    pixel_size_um
+        NaN where the file doesn't say.
+    """
+
+    planes: tuple[PlaneAt, ...]
+    unknown: bool = False
+    axes: str = ""
+    pixel_size_um: float = math.nan
+
+
+class Contents(NamedTuple):
+    """What a file's headers say.
+
+    Attributes
+    ----------
+    series
+        The file's images; thumbnails are none.
+    shape, dtype
+        Of the first image's planes (y, x), as stored.
+    white_is_zero
+        Whether the file says that 0 is white.
+    is_array
+        Whether it is a Zarr array: its reader knows the planes, and ``series`` is empty.
+    """
+
+    series: tuple[Series, ...]
+    shape: tuple[int, int]
+    dtype: str
+    white_is_zero: bool = False
+    is_array: bool = False
+
+
+def read_contents(url: str) -> Contents:
+    """Read what a file holds, without decoding a pixel.
+
+    Raises
+    ------
+    FieldError
+        As `i2r.readers.images.read_shape`, and with the reason ``ambiguous`` for axes that are no
+        channel, focal plane or time.
+    """
+    if is_array(url):
+        shape, dtype = read_array_header(url)
+        return Contents((), shape, dtype.name, is_array=True)
+    with open_image(url) as (file, n_bytes):
+        header = parse_header(file, n_bytes, url, 0)
+        file.seek(0)
+        is_tiff = not file.read(8).startswith((PNG_SIGNATURE, JPEG_SIGNATURE))
+        series: tuple[Series, ...] = (Series((PlaneAt(0),)),)
+        if is_tiff:
+            check_directories(file, n_bytes, url)
+            series = _read_series(file, url)
+    return Contents(series, header.shape, header.dtype.name, header.white_is_zero)
+
+
+def describe_planes(planes: tuple[PlaneAt, ...]) -> str:
+    """Say for a message what planes there are: ``3 channels (DAPI, GFP, RFP), 5 focal planes``."""
+    channels = list(dict.fromkeys(plane.channel for plane in planes))
+    parts = []
+    if len(channels) > 1:
+        more = ", ..." if len(channels) > 6 else ""
+        parts.append(f"{len(channels)} channels ({', '.join(channels[:6])}{more})")
+    for number, what in (
+        (len({plane.z for plane in planes}), "focal planes"),
+        (len({plane.time for plane in planes}), "time points"),
+    ):
+        if number > 1:
+            parts.append(f"{number} {what}")
+    return ", ".join(parts) or "1 plane"
+
+
+def _read_series(file: IO[bytes], url: str) -> tuple[Series, ...]:
+    try:
+        with tifffile.TiffFile(file) as tiff:
+            if tiff.is_ome:
+                return _read_ome(tiff, url)
+            n_pages = len(tiff.pages)
+            size = _read_pixel_size(tiff)
+            if n_pages == 1 and not has_own_axes(tiff):
+                return (Series((PlaneAt(0),), pixel_size_um=size),)
+            found = _read_pages(tiff, url)
+            stated = _count_stated(tiff)
+            if (held := sum(len(series.planes) for series in found)) < stated:
+                raise unreadable(url, f"its description lists {stated} planes, it holds {held}")
+            return tuple(series._replace(pixel_size_um=size) for series in found)
+    except FieldError:
+        raise
+    except Exception as error:  # a later page's tags, texts of any kind: as for a header
+        raise unreadable(url, str(error) or type(error).__name__) from error
+
+
+def _read_ome(tiff: tifffile.TiffFile, url: str) -> tuple[Series, ...]:
+    """Take the planes that an OME-XML says are in this file."""
+    text, uuid = str(tiff.pages[0].aspage().description), ""
+    if companion := find_companion(text):
+        uuid = find_uuid(text)
+        place = files.join_url(files.parent_url(url), *companion.replace("\\", "/").split("/"))
+        text = _read_companion(place)
+    name = url.rpartition("/")[2]
+    images = find_images(text, uuid=uuid, file_name=name, n_directories=len(tiff.pages))
+    if not images:
+        raise FieldError(
+            f"ambiguous: {files.without_secrets(url)} has an OME-XML that lists planes of other "
+            "files and none of this one. Give it its old name again, or export it anew."
+        )
+    return tuple(_take_image(image) for image in images)
+
+
+@lru_cache(maxsize=4)
+def _read_companion(url: str) -> str:
+    """Read the OME-XML of a set of files, which has hundreds of them."""
+    try:
+        if files.stat(url).size_bytes > _MAX_COMPANION_BYTES:
+            raise ValueError(f"{url} is over {_MAX_COMPANION_BYTES} bytes")
+        return files.read_bytes(url).decode()
+    except FileNotFoundError as error:
+        raise FieldError(
+            f"missing: {files.without_secrets(url)} can't be opened, which has the OME-XML of the "
+            "images beside it. Copy it again."
+        ) from error
+
+
+def _take_image(image: OmeImage) -> Series:
+    names = name_channels(image.channels, max((p.channel for p in image.planes), default=0) + 1)
+    planes = tuple(PlaneAt(p.directory, names[p.channel], p.z, p.time) for p in image.planes)
+    if len(names) == 1 and image.channels[:1] != names:
+        planes = tuple(plane._replace(channel="") for plane in planes)
+    return Series(planes, axes=describe_planes(planes), pixel_size_um=image.pixel_size_um)
+
+
+def name_channels(given: list[str], number: int) -> list[str]:
+    """Name channels: as given, with the number where two have one name, else by their number."""
+    if len(given) < number or "" in given[:number]:
+        return [str(n) for n in range(number)]
+    return [f"{name} ({n})" if given.count(name) > 1 else name for n, name in enumerate(given)]
+
+
+def _read_pages(tiff: tifffile.TiffFile, url: str) -> list[Series]:
+    """Take the series that tifffile finds: of ImageJ, of its own files, or pages of one size."""
+    found = list(tiff.series)
+    first = found[0]
+    plane_shape = _find_plane(first)
+    like = [series for series in found if _find_plane(series) == plane_shape]
+    if any(math.prod(_find_plane(s)) > math.prod(plane_shape) for s in found):
+        raise FieldError(
+            f"ambiguous: {files.without_secrets(url)} has pages of several sizes, "
+            f"{', '.join(str(_find_plane(s)) for s in found[:4])}, the first of them not the "
+            "largest. Export one image per file."
+        )
+    if len(like) > 1 and all(len(series.shape) == 2 for series in like):
+        pages = [page.index for series in like for page in series.pages if page is not None]
+        return [_make_unknown(pages)]
+    return [_take_series(series, tiff, url) for series in like]
+
+
+def _count_stated(tiff: tifffile.TiffFile) -> int:
+    """Count the planes that ImageJ's description lists; tifffile gives one for a file cut short."""
+    if not tiff.is_imagej:
+        return 1
+    about = tiff.imagej_metadata or {}
+    return math.prod(int(about.get(name, 1)) for name in ("channels", "slices", "frames"))
+
+
+def _find_plane(series: tifffile.TiffPageSeries) -> tuple[int, ...]:
+    sizes = dict(zip(series.axes, series.shape, strict=True))
+    return (int(sizes.get("Y", 1)), int(sizes.get("X", 1)))
+
+
+def _take_series(series: tifffile.TiffPageSeries, tiff: tifffile.TiffFile, url: str) -> Series:
+    sizes = {
+        axis: int(size)
+        for axis, size in zip(series.axes, series.shape, strict=True)
+        if axis not in "YX" and size > 1
+    }
+    pages = [page.index for page in series.pages if page is not None]
+    number = math.prod(sizes.values())
+    if len(pages) != number:  # without directories of their own
+        stack = find_stack(tiff)
+        end = stack.offset + number * stack.plane_bytes if stack else math.inf
+        if end > tiff.filehandle.size:
+            raise unreadable(url, f"its description lists {number} planes, it holds fewer")
+        pages = list(range(number))
+    axes = ", ".join(f"{axis} {size}" for axis, size in sizes.items())
+    if len(sizes) == 1 and set(sizes) <= set(_UNKNOWN):
+        return _make_unknown(pages)
+    if set(sizes) - set(_KNOWN):
+        raise FieldError(
+            f"ambiguous: {files.without_secrets(url)} has the axes {axes}, expected C, Z and T "
+            "for channels, focal planes and times. Export one image per file."
+        )
+    names = name_channels(_find_names(tiff), sizes.get("C", 1))
+    planes = []
+    for page, place in zip(pages, np.ndindex(*sizes.values()), strict=True):
+        at = dict(zip(sizes, map(int, place), strict=True))
+        channel = names[at["C"]] if "C" in at else ""
+        planes.append(PlaneAt(page, channel, at.get("Z", 0), at.get("T", 0)))
+    return Series(tuple(sorted(planes)), axes=axes)
+
+
+def _make_unknown(pages: list[int]) -> Series:
+    planes = tuple(PlaneAt(page, "", number, 0) for number, page in enumerate(pages))
+    return Series(planes, unknown=len(pages) > 1, axes=f"{len(pages)} pages")
+
+
+def _find_names(tiff: tifffile.TiffFile) -> list[str]:
+    """Give the channels' names that Micro-Manager or tifffile's own metadata have."""
+    summary: Any = {}
+    if tiff.is_micromanager:
+        summary = (tiff.micromanager_metadata or {}).get("Summary") or {}
+    elif tiff.is_shaped:
+        summary = (tiff.shaped_metadata or ({},))[0]
+    names = summary.get("ChNames") if isinstance(summary, Mapping) else None
+    if names is None and isinstance(summary, Mapping):
+        channel = summary.get("Channel")
+        names = channel.get("Name") if isinstance(channel, Mapping) else None
+    if isinstance(names, str) and names.startswith("["):
+        names = json.loads(names)
+    return [str(name) for name in names] if isinstance(names, list | tuple) else []
+
+
+def _read_pixel_size(tiff: tifffile.TiffFile) -> float:
+    """Give the edge of a pixel that ImageJ, MetaMorph or the tags of a page state; else NaN."""
+    page = tiff.pages[0].aspage()
+    if tiff.is_metaseries:
+        plane = (tiff.metaseries_metadata or {}).get("PlaneInfo", {})
+        if plane.get("spatial-calibration-state", True) in (True, "on"):
+            return to_microns(
+                plane.get("spatial-calibration-x"), plane.get("spatial-calibration-units", "um")
+            )
+        return math.nan
+    unit: object = None
+    if tiff.is_imagej:
+        unit = (tiff.imagej_metadata or {}).get("unit")
+    elif "ResolutionUnit" in page.tags and page.resolutionunit == _CENTIMETRE:
+        unit = "cm"
+    if unit is None or "XResolution" not in page.tags:
+        return math.nan
+    across, per = page.tags["XResolution"].value
+    return to_microns(per / across, unit) if across else math.nan

@@ -1,0 +1,215 @@
+"""OME-XML of TIFF files: which plane of which image each directory of a file holds."""
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+from xml.parsers import expat
+
+from i2r.readers.units import to_microns
+
+# A file names its planes in a few hundred bytes each.
+MAX_PLANES = 2**20
+
+
+class OmePlane(NamedTuple):
+    """Where a plane belongs: the file's directory, and its numbers from 0."""
+
+    directory: int
+    channel: int
+    z: int
+    time: int
+
+
+class OmeImage(NamedTuple):
+    """An image of an OME-XML, as far as one file holds it.
+
+    Attributes
+    ----------
+    name
+        As written; may be empty.
+    channels
+        Names by number; empty text where one has none.
+    pixel_size_um
+        NaN where it isn't stated, or in no unit of length.
+    planes
+        Those in this file, by directory.
+    """
+
+    name: str
+    channels: list[str]
+    pixel_size_um: float
+    planes: list[OmePlane]
+
+
+class _Block(NamedTuple):
+    attributes: dict[str, str]
+    uuid: str
+    file_name: str
+
+
+class _Described(NamedTuple):
+    name: str
+    pixels: dict[str, str]
+    channels: list[dict[str, str]]
+    blocks: list[_Block]
+
+
+class _Document(NamedTuple):
+    uuid: str
+    metadata_file: str
+    images: list[_Described]
+
+
+def find_companion(text: str) -> str:
+    """Name the file that holds the OME-XML in place of this one; empty for none.
+
+    Raises
+    ------
+    ValueError
+        If the text is no OME-XML.
+    """
+    return _parse(text).metadata_file
+
+
+def find_images(text: str, *, uuid: str = "", file_name: str, n_directories: int) -> list[OmeImage]:
+    """Find the images of which a file holds planes.
+
+    Parameters
+    ----------
+    text
+        The OME-XML, the file's own or its companion's.
+    uuid
+        The file's, where the text is a companion's.
+    file_name
+        The file's name without folder. A set of files has one OME-XML, which says of every plane
+        in which of them it is.
+    n_directories
+        How many the file has.
+
+    Returns
+    -------
+    list of OmeImage
+        Images without a plane in this file are left out.
+
+    Raises
+    ------
+    ValueError
+        If the text is no OME-XML, or lists directories that the file hasn't got.
+    """
+    document = _parse(text)
+    own = {u for u in (uuid, document.uuid if not document.metadata_file else "") if u}
+    names = {b.file_name for image in document.images for b in image.blocks if b.file_name}
+    # A file alone that was given another name is still itself.
+    is_alone = len(names) <= 1 and not uuid
+
+    def is_here(block: _Block) -> bool:
+        if not block.uuid and not block.file_name:
+            return True
+        by_name = block.file_name.rpartition("/")[2].lower() == file_name.lower()
+        return is_alone or block.uuid in own or by_name
+
+    found = []
+    for image in document.images:
+        blocks = [block for block in image.blocks if is_here(block)]
+        if image.blocks and not blocks:
+            continue
+        blocks = blocks or [_Block({}, "", "")]
+        planes = sorted(
+            {plane for block in blocks for plane in _list_planes(image, block, n_directories)}
+        )
+        if planes and planes[-1].directory >= n_directories:
+            raise ValueError(
+                f"its OME-XML lists plane {planes[-1].directory + 1}, the file has {n_directories}"
+            )
+        size = image.pixels.get("PhysicalSizeX", "")
+        unit = image.pixels.get("PhysicalSizeXUnit", "um")
+        names_of_channels = [channel.get("Name", "").strip() for channel in image.channels]
+        found.append(OmeImage(image.name, names_of_channels, to_microns(size, unit), planes))
+    return found
+
+
+def _list_planes(image: _Described, block: _Block, n_directories: int) -> Iterator[OmePlane]:
+    """List the planes of a block: so many from the first, in the order of the dimensions."""
+    order = image.pixels.get("DimensionOrder", "XYCZT")[2:]
+    if sorted(order) != ["C", "T", "Z"]:
+        raise ValueError(f"its OME-XML has the order of dimensions {order!r}")
+    samples = max(1, int(image.channels[0].get("SamplesPerPixel", "1")) if image.channels else 1)
+    sizes = {axis: int(image.pixels.get(f"Size{axis}", "1")) for axis in order}
+    sizes["C"] = max(1, sizes["C"] // samples)
+    total = math.prod(sizes.values())
+    if not 0 < total <= MAX_PLANES:
+        raise ValueError(f"its OME-XML has {total} planes")
+    given = block.attributes
+    directory = int(given.get("IFD", "0"))
+    count = given.get("PlaneCount", given.get("NumPlanes", "1" if "IFD" in given else ""))
+    strides = {order[0]: 1, order[1]: sizes[order[0]]}
+    strides[order[2]] = sizes[order[0]] * sizes[order[1]]
+    start = sum(int(given.get(f"First{axis}", "0")) * strides[axis] for axis in order)
+    rest = total - start
+    # Without a count, all that is left of the image.
+    number = int(count) if count else rest
+    if directory < 0 or start < 0 or not 0 <= number <= rest:
+        raise ValueError(f"its OME-XML lists {number} planes from {start} of {total}")
+    for step in range(number):
+        place = {axis: (start + step) // strides[axis] % sizes[axis] for axis in order}
+        yield OmePlane(directory + step, place["C"], place["Z"], place["T"])
+
+
+def _parse(text: str) -> _Document:
+    """Read what is needed of an OME-XML; annotations of any length are passed over."""
+    parser = expat.ParserCreate("utf-8", namespace_separator=" ")
+    parser.buffer_text = True
+    images: list[_Described] = []
+    root: dict[str, str] = {}
+    binary_only: dict[str, str] = {}
+    current = {"uuid": "", "name": "", "is_uuid": ""}
+
+    def start(tag: str, attributes: dict[str, str]) -> None:
+        name = tag.rpartition(" ")[2]
+        if name == "OME":
+            root.update(attributes)
+        elif name == "BinaryOnly":
+            binary_only.update(attributes)
+        elif name == "Image":
+            current["name"] = attributes.get("Name", "")
+        elif name == "Pixels":
+            images.append(_Described(current["name"], attributes, [], []))
+        elif name == "Channel" and images:
+            images[-1].channels.append(attributes)
+        elif name == "TiffData" and images:
+            images[-1].blocks.append(_Block(attributes, "", ""))
+        elif name == "UUID" and images and images[-1].blocks:
+            block = images[-1].blocks[-1]
+            images[-1].blocks[-1] = block._replace(file_name=attributes.get("FileName", ""))
+            current["uuid"], current["is_uuid"] = "", "yes"
+
+    def add_text(piece: str) -> None:
+        if current["is_uuid"]:
+            current["uuid"] = (current["uuid"] + piece)[:200]
+
+    def end(tag: str) -> None:
+        if current["is_uuid"] and tag.rpartition(" ")[2] == "UUID":
+            block = images[-1].blocks[-1]
+            images[-1].blocks[-1] = block._replace(uuid=current["uuid"].strip())
+            current["is_uuid"] = ""
+
+    def refuse_doctype(*_: object) -> None:
+        raise ValueError("its OME-XML has a document type")
+
+    parser.StartElementHandler = start
+    parser.EndElementHandler = end
+    parser.CharacterDataHandler = add_text
+    parser.StartDoctypeDeclHandler = refuse_doctype
+    try:
+        parser.Parse(text.encode(), True)
+    except expat.ExpatError as error:
+        raise ValueError(f"its OME-XML is damaged ({error})") from error
+    if not root:
+        raise ValueError("its OME-XML has no element OME")
+    uuid = binary_only.get("UUID", "") or root.get("UUID", "")
+    return _Document(uuid, binary_only.get("MetadataFile", ""), images)
+
+
+def find_uuid(text: str) -> str:
+    """Give the UUID that a file has of itself, empty for none."""
+    return _parse(text).uuid

@@ -1,0 +1,319 @@
+"""From image files to their planes: what each file holds is looked up, and what is unclear said."""
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+from i2r.errors import FieldError, InputError, join_problems
+from i2r.readers import ReaderOptions
+from i2r.readers.contents import Contents, PlaneAt, Series, describe_planes, read_contents
+from i2r.store import files
+from i2r.types import Well
+
+# Files asked at once: network drives answer late, not slowly.
+_THREADS = 16
+_FEW = 32
+# Kinds of files that a note names.
+_KINDS = 3
+# What a plane's channel is called where neither name nor file has one.
+NO_CHANNEL = "channel"
+
+
+class Plane(NamedTuple):
+    """One plane of a source; the first five say which it is.
+
+    Attributes
+    ----------
+    plate, well, field, channel, z
+        ``channel`` is empty where the name has none, until its file was looked at.
+    url, page, stat, illumination
+        As in `i2r.readers.Sources`.
+    has_z
+        Whether the name says which focal plane it is.
+    frame, series
+        Which plane of which image in the file it is, as the source says it; None without.
+    time
+        From 0.
+    problem
+        Why it can't be used, beginning with the reason; empty for none.
+    inverted, dtype, shape, pixel_size_um
+        As the file's header has it; empty, (0, 0) and NaN where it can't be read.
+    """
+
+    plate: str
+    well: Well
+    field: str
+    channel: str
+    z: int
+    url: str
+    page: int
+    stat: files.Stat
+    illumination: str = ""
+    has_z: bool = False
+    frame: int | None = None
+    series: int | None = None
+    time: int = 0
+    problem: str = ""
+    inverted: bool = False
+    dtype: str = ""
+    shape: tuple[int, int] = (0, 0)
+    pixel_size_um: float = math.nan
+
+
+def inspect_files(planes: Iterable[Plane]) -> dict[str, Contents | FieldError | None]:
+    """Read the headers of all files that are there.
+
+    Returns
+    -------
+    dict
+        By URL: what the file holds, or why it can't be read; None where the file system failed,
+        which is said when the file is read.
+    """
+    urls = list(dict.fromkeys(plane.url for plane in planes if plane.stat.size_bytes >= 0))
+    if len(urls) < _FEW:
+        return {url: _try_contents(url) for url in urls}
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return dict(zip(urls, pool.map(_try_contents, urls), strict=True))
+
+
+def _try_contents(url: str) -> Contents | FieldError | None:
+    try:
+        return read_contents(url)
+    except FieldError as error:
+        return error
+    except OSError:
+        return None
+
+
+def expand_planes(
+    planes: Sequence[Plane], options: ReaderOptions, where: str
+) -> tuple[list[Plane], list[str]]:
+    """Look into every file, and list each of its planes.
+
+    Parameters
+    ----------
+    planes
+        One per file, or per plane of it that the source names.
+    options
+        Which time to take, and what pages are that nothing describes.
+    where
+        The source, for messages.
+
+    Returns
+    -------
+    planes : list of Plane
+        A file that can't be read, or whose planes are unclear, is expected to hold what most of
+        its plate's do; an unclear one has a ``problem``.
+    notes : list of str
+        What files hold.
+
+    Raises
+    ------
+    InputError
+        If half of the files or more are unclear, or files say that 0 is white and the options
+        refuse that.
+    """
+    contents = inspect_files(planes)
+    taken: list[tuple[PlaneAt, ...] | None] = []
+    problems: dict[str, str] = {}
+    usual: dict[tuple[str, str], Counter[tuple[PlaneAt, ...]]] = defaultdict(Counter)
+    several: dict[str, bool] = {}
+    known: list[Plane] = []
+    for listed in planes:
+        plane, held = listed, contents.get(listed.url)
+        chosen: tuple[PlaneAt, ...] | None = None
+        if isinstance(held, Contents):
+            plane = _describe(listed, held)
+            try:
+                chosen, is_guess = _choose(plane, held, options)
+                if len(chosen) > 1:
+                    several[plane.url] = is_guess
+                usual[plane.plate, plane.channel][chosen] += 1
+            except FieldError as error:
+                problems[plane.url] = str(error)
+        elif held is not None and str(held).startswith("ambiguous"):
+            problems[plane.url] = str(held)
+        taken.append(chosen)
+        known.append(plane._replace(problem=problems.get(plane.url, "")))
+    n_read = sum(isinstance(held, Contents) for held in contents.values())
+    if problems and 2 * len(problems) >= n_read:
+        found = [text.partition(": ")[2] for text in problems.values()]
+        raise InputError(f"{files.without_secrets(where)}: {join_problems(found)}")
+    expanded = []
+    for plane, chosen in zip(known, taken, strict=True):
+        like = usual[plane.plate, plane.channel] or Counter([(PlaneAt(plane.page),)])
+        for at in chosen or like.most_common(1)[0][0]:
+            z, channel = (at.z if at.z else plane.z), plane.channel or at.channel
+            expanded.append(plane._replace(page=at.page, z=z, channel=channel, time=at.time))
+    expanded, inverted = _invert(expanded, contents, options, where)
+    unnamed = {plane.url for plane in planes if not plane.channel}
+    return _name_channels(expanded, unnamed, options), [
+        *_describe_files(contents, several, options),
+        *inverted,
+        *_describe_problems(problems),
+    ]
+
+
+def _describe(plane: Plane, held: Contents) -> Plane:
+    sizes = [series.pixel_size_um for series in held.series]
+    at = plane.series or 0
+    size = plane.pixel_size_um
+    if math.isnan(size) and at < len(sizes):
+        size = sizes[at]
+    return plane._replace(dtype=held.dtype, shape=held.shape, pixel_size_um=size)
+
+
+def _choose(
+    plane: Plane, held: Contents, options: ReaderOptions
+) -> tuple[tuple[PlaneAt, ...], bool]:
+    """Choose the planes of a file that a row of the source means.
+
+    Returns
+    -------
+    planes : tuple of PlaneAt
+        One, or all by channel, focal plane and time.
+    is_guess : bool
+        Whether pages were taken for focal planes because the user says what to do with those.
+
+    Raises
+    ------
+    FieldError
+        With the reason ``ambiguous`` or ``missing``.
+    """
+    name = files.without_secrets(plane.url)
+    if held.is_array:
+        return (PlaneAt(plane.page),), False
+    if plane.series is None and len(held.series) > 1:
+        raise FieldError(
+            f"ambiguous: {name} holds {len(held.series)} images, expected one. Export one image "
+            "per file, or name them in a load_data.csv with Series_ columns."
+        )
+    number = plane.series or 0
+    if number >= len(held.series):
+        raise FieldError(
+            f"missing: {name} holds {len(held.series)} images, expected image {number} (counted "
+            "from 0). Correct the table."
+        )
+    series = held.series[number]
+    if plane.frame is not None:
+        if plane.frame >= len(series.planes):
+            raise FieldError(
+                f"missing: {name} holds {len(series.planes)} planes, expected plane {plane.frame} "
+                "(counted from 0). Correct the table."
+            )
+        return (PlaneAt(series.planes[plane.frame].page),), False
+    planes, is_guess = _read_unknown(series, name, options)
+    planes = _choose_time(planes, name, options)
+    if len({at.channel for at in planes}) > 1 and plane.channel:
+        raise FieldError(
+            f"ambiguous: {name} holds {describe_planes(planes)}, but its name or table says that "
+            f"it is the channel {plane.channel!r}. Leave the channel out of the pattern; the "
+            "option 'channels' names those of the file."
+        )
+    if len({at.z for at in planes}) > 1 and plane.has_z:
+        raise FieldError(
+            f"ambiguous: {name} holds {describe_planes(planes)}, but its name or table says that "
+            f"it is the focal plane {plane.z}. Leave z out of the pattern, or export one plane "
+            "per file."
+        )
+    return planes, is_guess
+
+
+def _read_unknown(
+    series: Series, name: str, options: ReaderOptions
+) -> tuple[tuple[PlaneAt, ...], bool]:
+    """Say what pages are that nothing describes: as the user says it."""
+    if not series.unknown or options.pages == "z":
+        return series.planes, False
+    if options.pages == "channel":
+        return tuple(PlaneAt(at.page, str(n)) for n, at in enumerate(series.planes)), False
+    if options.pages == "time":
+        return tuple(PlaneAt(at.page, time=n) for n, at in enumerate(series.planes)), False
+    if options.z != "refuse":
+        return series.planes, True
+    raise FieldError(
+        f"ambiguous: {name} has {len(series.planes)} pages, and nothing in it says whether they "
+        "are channels, focal planes or times. Set 'pages' to channel, z or time."
+    )
+
+
+def _choose_time(
+    planes: tuple[PlaneAt, ...], name: str, options: ReaderOptions
+) -> tuple[PlaneAt, ...]:
+    times = sorted({at.time for at in planes})
+    if options.time == "refuse":
+        if len(times) > 1:
+            raise FieldError(
+                f"ambiguous: {name} holds {describe_planes(planes)}, expected one time. Set "
+                f"'time' to one of {times[0]} to {times[-1]}."
+            )
+        return planes
+    if len(times) > 1 and options.time not in times:
+        raise FieldError(
+            f"missing: {name} holds the times {times[0]} to {times[-1]}, expected {options.time}. "
+            "Set 'time' to one of them."
+        )
+    return tuple(at for at in planes if len(times) == 1 or at.time == options.time)
+
+
+def _name_channels(planes: list[Plane], unnamed: set[str], options: ReaderOptions) -> list[Plane]:
+    """Call a channel alone ``channel`` where only files name it: names matter from two on."""
+    names = {plane.channel for plane in planes if plane.url in unnamed}
+    alone = len(names) == 1 and not names & set(options.channels)
+    return [
+        plane._replace(channel=NO_CHANNEL)
+        if not plane.channel or (alone and plane.url in unnamed)
+        else plane
+        for plane in planes
+    ]
+
+
+def _invert(
+    planes: list[Plane],
+    contents: Mapping[str, Contents | FieldError | None],
+    options: ReaderOptions,
+    where: str,
+) -> tuple[list[Plane], list[str]]:
+    """Turn files that say that 0 is white, as the options have it."""
+    white = {
+        url for url, held in contents.items() if isinstance(held, Contents) and held.white_is_zero
+    }
+    if not white:
+        return planes, []
+    first = files.without_secrets(next(iter(white)))
+    said = f"{len(white)} files say that 0 is white (WhiteIsZero), for example {first}"
+    if options.white_is_zero == "refuse":
+        raise InputError(
+            f"{files.without_secrets(where)}: {said}. Set 'white_is_zero' to invert or keep."
+        )
+    if options.white_is_zero == "keep":
+        return planes, [f"{said}: values are taken as they are stored"]
+    turned = [p._replace(inverted=p.url in white) for p in planes]
+    return turned, [f"{said}: black and white are turned ('white_is_zero: keep' leaves them)"]
+
+
+def _describe_files(
+    contents: Mapping[str, Contents | FieldError | None],
+    several: Mapping[str, bool],
+    options: ReaderOptions,
+) -> list[str]:
+    """Say what files of several planes hold."""
+    kinds: Counter[str] = Counter()
+    for url, held in contents.items():
+        if not isinstance(held, Contents) or url not in several:
+            continue
+        series = held.series[0]
+        what = {"channel": "channels", "time": "times"}.get(options.pages, "focal planes")
+        meant = f"{len(series.planes)} pages, taken as {what}"
+        because = " because 'z' is set: say so with 'pages'" if several[url] else ""
+        kinds[meant + because if series.unknown else describe_planes(series.planes)] += 1
+    return [f"{number} files hold {kind}" for kind, number in kinds.most_common(_KINDS)]
+
+
+def _describe_problems(problems: Mapping[str, str]) -> list[str]:
+    if not problems:
+        return []
+    first = next(iter(problems.values())).partition(": ")[2]
+    return [f"fields of {len(problems)} files will be excluded, for example: {first}"]

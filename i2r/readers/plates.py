@@ -1,0 +1,207 @@
+"""What the headers of a plate's files have in common, and which files differ."""
+
+from collections import Counter
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from i2r.errors import FieldError, InputError
+from i2r.readers.images import read_plane, read_shape
+from i2r.readers.pixels import MAX_PIXEL, find_factor, needs_factor
+from i2r.store import files
+
+# Planes of floats that are read before a run, to know what they are to be multiplied by.
+_SAMPLED_PLANES = 8
+# Two sizes of a pixel that differ by less are one, written with fewer digits.
+_SAME_SIZE = 0.02
+_EXAMPLES = 4
+
+
+class Common(NamedTuple):
+    """Shape (y, x) and stored type of most of a plate's planes."""
+
+    shape: tuple[int, int]
+    dtype: str
+
+
+def complete_headers(images: pd.DataFrame) -> pd.DataFrame:
+    """Add what headers say, for readers of other packages that don't look into files."""
+    if {"problem", "inverted", "dtype", "height_px", "width_px", "pixel_size_um"} <= set(images):
+        return images
+    shapes, dtypes = [], []
+    for url, page in zip(images["url"], images["page"], strict=True):
+        try:
+            shape, dtype = read_shape(str(url), page=int(page))
+        except FieldError:
+            shape, dtype = (0, 0), np.dtype(np.void)
+        shapes.append(shape)
+        dtypes.append(dtype.name if shape != (0, 0) else "")
+    return images.assign(
+        problem="",
+        inverted=False,
+        dtype=dtypes,
+        height_px=[shape[0] for shape in shapes],
+        width_px=[shape[1] for shape in shapes],
+        pixel_size_um=0.0,
+    )
+
+
+def find_common(images: pd.DataFrame, plate: str) -> Common:
+    """Find the shape and type of most of a plate's planes.
+
+    Parameters
+    ----------
+    images
+        The plate's rows of `i2r.readers.Sources.images`.
+    plate
+        For messages.
+
+    Raises
+    ------
+    InputError
+        If no header can be read.
+    """
+    known = images[images["dtype"] != ""]
+    if known.empty:
+        first = images.iloc[0]
+        try:
+            read_shape(str(first["url"]), page=int(first["page"]))
+            reason = ""
+        except FieldError as error:
+            reason = str(error)
+        raise InputError(f"plate {plate!r}: none of {len(images)} images can be read. {reason}")
+    columns = (known[name].tolist() for name in ("height_px", "width_px", "dtype"))
+    (height, width, dtype), _ = Counter(zip(*columns, strict=True)).most_common(1)[0]
+    return Common((int(height), int(width)), str(dtype))
+
+
+def choose_factor(
+    images: pd.DataFrame, common: Common, plate: str, scale: float | None
+) -> tuple[float, list[str]]:
+    """Choose what a plate's stored values are multiplied by, and say so.
+
+    Parameters
+    ----------
+    images
+        The plate's rows.
+    common
+        What most of its files are.
+    plate
+        For messages.
+    scale
+        The user's factor; None looks at some planes.
+
+    Returns
+    -------
+    factor : float
+        1 for integers.
+    notes : list of str
+        Empty for integers.
+
+    Raises
+    ------
+    InputError
+        If values are neither whole numbers nor from 0 to 1.
+    """
+    if not needs_factor(common.dtype):
+        return 1.0, []
+    said = f"plate {plate!r}: {common.dtype} values are multiplied by"
+    if scale is not None:
+        return scale, [f"{said} {scale:g} and rounded, as 'scale' says"]
+    usable = images[(images["dtype"] == common.dtype) & (images["problem"] == "")]
+    planes = []
+    for row in usable.iloc[:: max(1, len(usable) // _SAMPLED_PLANES)].itertuples():
+        try:
+            planes.append(read_plane(str(row.url), page=int(row.page), inverted=bool(row.inverted)))
+        except FieldError:  # said when the field is converted
+            continue
+    factor, low, high = find_factor(planes)
+    if factor is None:
+        raise InputError(
+            f"plate {plate!r}: {common.dtype} values from {low:g} to {high:g} in {len(planes)} "
+            f"images, expected whole numbers up to {MAX_PIXEL}, or values from 0 to 1. Set 'scale' "
+            "to what they are to be multiplied by (1 rounds them)."
+        )
+    return factor, [f"{said} {factor:g}: {low:g} to {high:g} in {len(planes)} images looked at"]
+
+
+def choose_pixel_size(
+    images: pd.DataFrame, plate: str, given: float | None
+) -> tuple[float, list[str]]:
+    """Choose a plate's pixel size, and compare the user's with the files'.
+
+    Parameters
+    ----------
+    images
+        The plate's rows.
+    plate
+        For messages.
+    given
+        The user's, in microns; None takes the files'.
+
+    Raises
+    ------
+    InputError
+        If neither the user nor the files say it, or files of one plate differ.
+    """
+    stated = images["pixel_size_um"][images["pixel_size_um"] > 0]
+    sizes = Counter(round(float(size), 6) for size in stated)
+    if not sizes:
+        if given is None:
+            raise InputError(
+                f"plate {plate!r}: its files don't say how large a pixel is. Set 'pixel_size_um': "
+                "the camera's pixel over the magnification, e.g. 0.65 at 10x."
+            )
+        return given, []
+    size, number = sizes.most_common(1)[0]
+    others = [other for other in sizes if abs(other / size - 1) > _SAME_SIZE]
+    doubts = []
+    if others:
+        found = ", ".join(f"{other:g}" for other in [size, *others][:_EXAMPLES])
+        if given is None:
+            raise InputError(
+                f"plate {plate!r}: its files say that a pixel is {found} um, expected one size. "
+                "Set 'pixel_size_um', or 'plates' to those of one."
+            )
+        doubts = [f"plate {plate!r}: its files say that a pixel is {found} um"]
+    if given is None:
+        return size, [f"plate {plate!r}: {size:g} um per pixel, as {number} images say"]
+    if abs(size / given - 1) > _SAME_SIZE:
+        doubts.append(
+            f"WARNING plate {plate!r}: 'pixel_size_um' is {given:g}, but its files say {size:g} "
+            f"({number} images): all lengths and areas will be off by {given / size:.3g}. Leave "
+            "the option out to take the files'"
+        )
+    return given, doubts
+
+
+def find_stored_type(plate: Any) -> "np.dtype[Any]":
+    """Give the type that a plate's files are stored with; experiments of old have its pixels'."""
+    stored = plate.rows.iloc[0].get("stored_dtype")
+    return np.dtype(str(stored)) if isinstance(stored, str) and stored else plate.dtype
+
+
+def list_odd(images: pd.DataFrame, layout: pd.DataFrame) -> list[str]:
+    """Name fields that will be excluded, by what the headers say: other sizes, types, no file."""
+    plates = layout.drop_duplicates("plate").set_index("plate")
+    expected = plates.loc[images["plate"], ["height_px", "width_px", "stored_dtype"]]
+    found = images[["height_px", "width_px", "dtype"]].to_numpy(dtype=object)
+    is_read = (images["dtype"] != "").to_numpy()
+    differs = is_read & (found != expected.to_numpy(dtype=object)).any(axis=1)
+    lines = []
+    for is_odd, what in (
+        (differs, "of another size or type than most of their plate"),
+        (~is_read & (images["size_bytes"] >= 0).to_numpy(), "that can't be read"),
+    ):
+        odd = images[is_odd]
+        if len(odd):
+            first = odd.iloc[0]
+            name = files.without_secrets(str(first["url"])).rpartition("/")[2]
+            kind = f", {first['height_px']} x {first['width_px']} px {first['dtype']}"
+            places = odd.drop_duplicates(["plate", "well", "field"])
+            lines.append(
+                f"{len(odd)} images {what} exclude {len(places)} fields, for example well "
+                f"{first['well']} field {first['field']} ({name}{kind if first['dtype'] else ''})"
+            )
+    return lines
