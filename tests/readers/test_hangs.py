@@ -12,6 +12,7 @@ import tifffile
 
 from i2r.errors import FieldError, InputError
 from i2r.readers import images, omezarr, pattern
+from i2r.readers.contents import read_contents
 from i2r.readers.sources import ReaderOptions
 
 
@@ -38,7 +39,7 @@ def test_tiff_directories_in_a_loop(
     path = tmp_path / "loop.tif"
     write_loop(path, n_pages, back_to=back_to, bigtiff=bigtiff)
     with pytest.raises(FieldError, match=r"truncated: .*loop"):
-        images.count_pages(str(path))
+        read_contents(str(path))
     with pytest.raises(FieldError, match=r"truncated: .*loop"):
         images.read_plane(str(path), page=1)
     # The first page is whole, and nobody follows the others for it.
@@ -47,7 +48,7 @@ def test_tiff_directories_in_a_loop(
 
 def test_pages_in_a_row_are_no_loop(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((150, 4, 5), np.uint8), photometric="minisblack")
-    assert images.count_pages(str(tmp_path / "a.tif")) == 150
+    assert len(read_contents(str(tmp_path / "a.tif")).series[0].planes) == 150
     assert images.read_plane(str(tmp_path / "a.tif"), page=149).shape == (4, 5)
 
 
