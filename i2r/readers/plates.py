@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from i2r.errors import FieldError, InputError
+from i2r.errors import FieldError, InputError, join_problems
 from i2r.readers.images import read_plane, read_shape
 from i2r.readers.pixels import MAX_PIXEL, find_factor, needs_factor
 from i2r.store import files
@@ -23,6 +23,20 @@ class Common(NamedTuple):
 
     shape: tuple[int, int]
     dtype: str
+
+
+def check_channels(images: pd.DataFrame, listed: list[str], source: str) -> None:
+    """Refuse a channel that is absent everywhere, or on a whole plate."""
+    present = {str(plate): set(rows["channel"]) for plate, rows in images.groupby("plate")}
+    expected = set(listed) | set().union(*present.values())
+    problems = [
+        f"{source}: plate {plate!r} has no image of the channel {channel!r}, found "
+        f"{', '.join(map(repr, sorted(channels)))}. Correct 'channels' or 'pattern'."
+        for plate, channels in present.items()
+        for channel in sorted(expected - channels)
+    ]
+    if problems:
+        raise InputError(join_problems(problems))
 
 
 def complete_headers(images: pd.DataFrame) -> pd.DataFrame:

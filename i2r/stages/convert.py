@@ -9,11 +9,12 @@ from dask import delayed
 from dask.delayed import Delayed
 from pydantic import Field
 
-from i2r.errors import FieldError, I2RError, InputError, join_problems
+from i2r.errors import FieldError, I2RError
 from i2r.readers import ReaderOptions, find_reader
 from i2r.readers.images import read_field, read_shape, stat_source
 from i2r.readers.pixels import pixel_type
 from i2r.readers.plates import (
+    check_channels,
     choose_factor,
     choose_pixel_size,
     complete_headers,
@@ -141,7 +142,7 @@ class Convert(Stage):
         images, notes = find_reader(self.reader, self.source, pattern=self.pattern)(
             self.source, options
         )
-        _check_channels(images, list(self.channels.values()), self.source)
+        check_channels(images, list(self.channels.values()), self.source)
         said: list[str] = []
         layout = read_platemap(
             self.layout,
@@ -389,17 +390,3 @@ def _refuse_changed(sources: pd.DataFrame) -> None:
             f"{changed[0]}: the file changed while it was being converted ({len(changed)} files in "
             "all). Run again: the wells it belongs to are converted anew."
         )
-
-
-def _check_channels(images: pd.DataFrame, listed: list[str], source: str) -> None:
-    """Refuse a channel that is absent everywhere, or on a whole plate."""
-    present = {str(plate): set(rows["channel"]) for plate, rows in images.groupby("plate")}
-    expected = set(listed) | set().union(*present.values())
-    problems = [
-        f"{source}: plate {plate!r} has no image of the channel {channel!r}, found "
-        f"{', '.join(map(repr, sorted(channels)))}. Correct 'channels' or 'pattern'."
-        for plate, channels in present.items()
-        for channel in sorted(expected - channels)
-    ]
-    if problems:
-        raise InputError(join_problems(problems))
