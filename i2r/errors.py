@@ -21,6 +21,13 @@ class FieldError(I2RError):
     """
 
 
+class DamageError(I2RError):
+    """What a unit wrote is gone, or is not what it wrote: it has to be made again.
+
+    The message starts with the file, then ``: damaged (``.
+    """
+
+
 class DiskFullError(I2RError):
     """No space is left where the experiment lives: the run stops cleanly and can be resumed."""
 

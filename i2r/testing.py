@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from i2r.errors import DamageError
 from i2r.store import files
 from i2r.store.arrays import read_array
 from i2r.store.tables import read_table
@@ -286,9 +287,18 @@ def _digest_node(url: str) -> str:
         document = json.loads(files.read_bytes(f"{url}/zarr.json"))
     except ValueError:
         return "damaged"
-    digest = sha256(json.dumps(document.get("attributes", {}), sort_keys=True).encode())
+    # Checksums tell of the bytes, not of the values; earlier versions wrote none.
+    attributes = {
+        k: v
+        for k, v in document.get("attributes", {}).items()
+        if k != "i2r" or not (isinstance(v, dict) and set(v) == {"crc32c"})
+    }
+    digest = sha256(json.dumps(attributes, sort_keys=True).encode())
     if document.get("node_type") == "array":
-        array = read_array(url)
+        try:
+            array = read_array(url)
+        except DamageError:
+            return "damaged"
         digest.update(repr((array.shape, array.dtype.str)).encode())
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()

@@ -33,6 +33,7 @@ COMMANDS = {
     "run": ("i2r.cli.running", "Run a pipeline on an experiment; again to resume."),
     "plan": ("i2r.cli.running", "Show what a run would do: units, bytes, memory."),
     "retry": ("i2r.cli.running", "Run what failed again, and what depends on it."),
+    "repair": ("i2r.cli.running", "Make again what is gone or damaged."),
     "status": ("i2r.cli.looking", "Show what is done, failed, blocked or out of date."),
     "errors": ("i2r.cli.looking", "Show what failed and why, and which fields are excluded."),
     "validate": ("i2r.cli.looking", "Check that an experiment is complete and well-formed."),

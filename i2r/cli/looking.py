@@ -140,21 +140,27 @@ def _add_messages(experiment: "Experiment", excluded: list[dict[str, Any]]) -> N
 @click.option(
     "--sample", type=int, metavar="N", help="Compare only so many fields, drawn with a fixed seed."
 )
+@click.option(
+    "--deep", is_flag=True, help="Also read everything, and compare it with its checksums."
+)
 @json_option
-def validate(experiment: str, against_source: bool, sample: int | None, as_json: bool) -> None:
+def validate(
+    experiment: str, against_source: bool, sample: int | None, deep: bool, as_json: bool
+) -> None:
     """Check that every well and field of EXPERIMENT is there and well-formed.
 
-    Looks at OME-Zarr metadata, shapes, types, shards, labels, crops and tables of everything
-    that the ledger calls done. With --against-source it names every plane that is not what its
-    source file is, every plane that was left out because its file is missing or damaged, and
-    every plane that can't be compared because its file was lost since. Exits with 2 and the list
-    of what is wrong, with 3 where planes are missing or can't be compared.
+    Looks at OME-Zarr metadata, shapes, types, shards, labels, crops, and presence and size of all
+    files of everything that the ledger calls done; with --deep also at every byte. 'i2r repair'
+    makes again what is gone or damaged. With --against-source it names every plane that is not
+    what its source file is, every plane that was left out because its file is missing or damaged,
+    and every plane that can't be compared because its file was lost since. Exits with 2 and the
+    list of what is wrong, with 3 where planes are missing or can't be compared.
     """
     from i2r.store.experiment import open_experiment
     from i2r.store.validate import find_problems
 
     opened = open_experiment(experiment)
-    problems = find_problems(opened)
+    problems = find_problems(opened, deep=deep)
     missing: list[str] = []
     gone: list[str] = []
     compared = ""

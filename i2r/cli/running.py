@@ -4,6 +4,7 @@ import logging
 import shlex
 import signal
 import sys
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 import rich_click as click
@@ -37,6 +38,7 @@ def run_and_tell(
     strict: bool,
     only: set[str] | None = None,
     retry: bool = False,
+    deep: Collection[str] | None = None,
 ) -> int:
     """Run a pipeline, print how it ended, and give the exit code."""
     from i2r.cli.summary import print_summary
@@ -60,6 +62,7 @@ def run_and_tell(
         confirm=make_confirm(yes),
         command=shlex.join(["i2r", *sys.argv[1:]]),
         performance_report=wants_performance_report(),
+        deep=deep,
     )
     print_summary(summary, experiment)
     if summary.stopped.startswith("interrupted"):
@@ -122,6 +125,44 @@ def retry(experiment: str, cluster: str | None, style: str, yes: bool, strict: b
     """
     pipeline = last_pipeline(experiment)
     execute(pipeline, experiment, cluster=cluster, style=style, yes=yes, strict=strict, retry=True)
+
+
+@click.command()
+@click.argument("experiment", type=click.Path())
+@click.argument("wells", nargs=-1, metavar="[PLATE/WELL]...")
+@running_options
+def repair(
+    experiment: str,
+    wells: tuple[str, ...],
+    cluster: str | None,
+    style: str,
+    yes: bool,
+    strict: bool,
+) -> None:
+    """Make again what is gone or damaged in EXPERIMENT, with its last pipeline.
+
+    Reads every file that a done unit wrote, or those of the named wells (or units, as 'i2r errors'
+    writes them), and compares it with its checksum. What is missing or changed is computed again,
+    and so is what was deleted with it or is still to do.
+    """
+    from i2r.store.experiment import open_experiment
+
+    known = {entry.key for entry in open_experiment(experiment).ledger.entries()}
+    for well in wells:
+        if well not in known:
+            some = ", ".join(sorted(known)[:3]) or "none"
+            raise InputError(
+                f"{experiment}: no unit {well!r}, expected one such as {some}. Name one of them."
+            )
+    execute(
+        last_pipeline(experiment),
+        experiment,
+        cluster=cluster,
+        style=style,
+        yes=yes,
+        strict=strict,
+        deep=wells,
+    )
 
 
 def last_pipeline(experiment: str) -> "Pipeline":

@@ -3,6 +3,7 @@
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from itertools import count
 from typing import Any, NamedTuple
 
@@ -13,8 +14,11 @@ from i2r.pipeline.progress import Progress
 from i2r.pipeline.timings import Timings
 from i2r.pipeline.units import Unit, UnitGraph
 from i2r.pipeline.work import Outcome, Work, describe_failure, run_units
+from i2r.store.damage import find_owner
 from i2r.store.experiment import Experiment
 from i2r.store.ledger import LedgerWriter
+from i2r.store.outputs import OUTPUTS, Mark, is_of_array
+from i2r.store.outputs import damaged as describe_damage
 
 ATTEMPTS = 3
 # Small units travel together, so that a submission is worth what the scheduler spends on it.
@@ -32,6 +36,8 @@ class Summary(NamedTuple):
     seconds: float
     stopped: str = ""
     timings: Mapping[str, Any] = {}
+    # Units whose output turned out to be gone or changed when others read it.
+    damaged: frozenset[tuple[str, str]] = frozenset()
 
     def __repr__(self) -> str:
         ran = ", ".join(f"{title} {number}" for title, number in self.ran.items()) or "nothing"
@@ -100,6 +106,7 @@ class RunLoop:
         self._suspected = set[Unit]()
         self._suspects = deque[Unit]()
         self._disk_full = ""
+        self._damaged = set[tuple[str, str]]()
 
     def run(self) -> Summary:
         """Run everything that is not current; return when nothing is left."""
@@ -136,6 +143,7 @@ class RunLoop:
             seconds=time.perf_counter() - started,
             stopped=stopped,
             timings=self._timings.describe(time.perf_counter() - started),
+            damaged=frozenset(self._damaged),
         )
 
     def _may_run(self, unit: Unit) -> bool:
@@ -208,7 +216,15 @@ class RunLoop:
                 unit.stage.title, unit.key, "start", unit.fingerprint, attempt=unit.attempt
             )
             units.append(unit)
-            works.append(Work(unit.name, graph, unit.stage.threads))
+            works.append(
+                Work(
+                    unit.name,
+                    graph,
+                    unit.stage.threads,
+                    base=self.experiment.url,
+                    expected=self._find_marks(unit),
+                )
+            )
         self._take_ready()
         self.writer.flush()
         if not units:
@@ -221,6 +237,19 @@ class RunLoop:
         self.executor.submit(
             handle, name, run_units, works, group=group, threads=first.stage.threads
         )
+
+    def _find_marks(self, unit: Unit) -> dict[str, Mark]:
+        """Find what the files that a unit reads should be; of single units, not of whole stages."""
+        marks: dict[str, Mark] = {}
+        for stage, key in self.graph.list_upstream(unit)[0]:
+            outputs = (self.experiment.ledger.result(stage, key) or {}).get(OUTPUTS, {})
+            # Arrays hold their own checksums.
+            marks |= {
+                self.experiment.path(path): Mark(*mark)
+                for path, mark in outputs.items()
+                if not is_of_array(path)
+            }
+        return marks
 
     def _done_keys(self, last: Unit) -> list[str]:
         units = self.graph.units[last.stage.title].values()
@@ -260,6 +289,12 @@ class RunLoop:
             self._disk_full = outcome.error
             unit.state = "ready"
             return
+        if outcome.damaged and (owner := find_owner(self.experiment, outcome.damaged)):
+            # Another try would read the same; the unit that wrote it has to run again first.
+            self._damaged.add(owner)
+            if not outcome.final:
+                error = str(describe_damage(outcome.damaged, "missing"))
+                outcome = replace(outcome, final=True, error=error, traceback="")
         if outcome.error and not outcome.final and unit.attempt < ATTEMPTS:
             unit.state = "ready"
             (self._suspects if unit in self._suspected else self._ready[title]).append(unit)

@@ -20,10 +20,12 @@ from i2r.stages.base import FINISH
 from i2r.stages.convert import Convert
 from i2r.stages.rehearsal import choose_rehearsals
 from i2r.store import files
+from i2r.store.damage import find_damage, list_outputs
 from i2r.store.experiment import Experiment, check_target, has_experiment, open_experiment
 from i2r.store.layout import empty_layout, empty_sources
 from i2r.store.ledger import LedgerWriter
 from i2r.store.lock import RunLock
+from i2r.store.outputs import is_of_array
 
 Say = Callable[[str], None]
 
@@ -83,6 +85,7 @@ def run_pipeline(
     confirm: Callable[[str], bool] = lambda question: True,
     command: str = "i2r.run",
     performance_report: bool = False,
+    deep: Collection[str] | None = None,
 ) -> Summary:
     """Run everything in a pipeline that is not done with the same inputs.
 
@@ -108,6 +111,9 @@ def run_pipeline(
         What is being run, for the lock and the record.
     performance_report
         Whether to write Dask's performance report of the run to ``runs/<run>.html``.
+    deep
+        Keys of units whose output is read and compared with its checksums first; empty for all.
+        None looks whether it is there, and reads only tables that are used.
 
     Returns
     -------
@@ -131,7 +137,8 @@ def run_pipeline(
         ]
         if problems:
             raise InputError(join_problems(problems))
-    preview = preview_units(pipeline, experiment, only=only, retry=retry)
+    damaged = find_damaged_units(pipeline, experiment, only=only, retry=retry, say=say, deep=deep)
+    preview = preview_units(pipeline, experiment, only=only, retry=retry, damaged=damaged)
     pending = sum(len(names) for names in preview.values())
     if not pending:
         return _nothing_to_do(pipeline, experiment, only)
@@ -143,7 +150,7 @@ def run_pipeline(
             # Only now: an earlier client may have ended between the look and the lock.
             experiment = experiment.reopen()
             with open_executor(cluster or ClusterSpec(), say=say) as executor:
-                graph = UnitGraph(pipeline, experiment, only=only)
+                graph = UnitGraph(pipeline, experiment, only=only, damaged=damaged)
                 check_memory(graph, executor)
                 if executor.link:
                     say(f"dashboard: {executor.link}")
@@ -158,7 +165,16 @@ def run_pipeline(
                     if performance_report:
                         url_html = experiment.path("runs", f"{run:06d}.html")
                         stack.enter_context(executor.report(url_html))
-                    return _run(pipeline, graph, executor, lock, run, style, retry, command)
+                    summary = _run(pipeline, graph, executor, lock, run, style, retry, command)
+                    if not summary.damaged or summary.stopped:
+                        return summary
+                    say(f"made again, because they were damaged: {_list_units(summary.damaged)}")
+                    experiment = experiment.reopen()
+                    graph = UnitGraph(pipeline, experiment, only=only, damaged=summary.damaged)
+                    again = _run(pipeline, graph, executor, lock, run + 1, style, retry, command)
+                    return again._replace(
+                        ran=summary.ran + again.ran, seconds=summary.seconds + again.seconds
+                    )
     except OSError as error:
         if not files.is_full(error):
             raise
@@ -175,6 +191,61 @@ def begin_stages(
         keys = [key for key in pending[stage.title] if key != FINISH]
         if keys:
             stage.begin(experiment, keys)
+
+
+def find_damaged_units(
+    pipeline: Pipeline,
+    experiment: Experiment,
+    *,
+    only: Collection[str] | None = None,
+    retry: bool = False,
+    say: Say = lambda line: None,
+    deep: Collection[str] | None = None,
+) -> set[tuple[str, str]]:
+    """Find done units whose output is gone or changed; they have to run again.
+
+    Of everything it is looked whether it is there with the right size. The tables and models of a
+    stage that a unit is about to read as a whole are read, and compared with their checksums;
+    workers do that with the other files that they read.
+
+    Parameters
+    ----------
+    pipeline, experiment, only, retry, say, deep
+        As for `run_pipeline`.
+
+    Returns
+    -------
+    set of (str, str)
+        Stage and key.
+    """
+    titles = [s.title for s in pipeline.stages if only is None or s.title in only]
+    outputs = list_outputs(experiment, stages=titles)
+    found = find_damage(experiment, outputs)
+    if deep is not None:
+        chosen = [output for output in outputs if not deep or output.key in deep]
+        found += find_damage(experiment, chosen, content=True)
+    damaged = {(damage.stage, damage.key) for damage in found}
+    pending = preview_units(pipeline, experiment, only=only, retry=retry, damaged=damaged)
+    graph = UnitGraph(pipeline, experiment, only=only)
+    read = {
+        title
+        for stage, keys in pending.items()
+        for key in keys
+        for title in graph.list_upstream(graph.units[stage][key])[1]
+    }
+    tables = [o for o in outputs if o.stage in read and not is_of_array(o.path)]
+    found += find_damage(experiment, tables, content=True)
+    for line in dict.fromkeys(damage.line for damage in found[:5]):
+        say(line)
+    if found:
+        damaged = {(damage.stage, damage.key) for damage in found}
+        say(f"to be made again: {_list_units(damaged)}")
+    return damaged
+
+
+def _list_units(units: Collection[tuple[str, str]]) -> str:
+    names = [f"{stage} {key}" for stage, key in sorted(units)]
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def check_shared(url: str) -> None:
@@ -244,7 +315,7 @@ def _run(
     files.write_bytes(record_url, json.dumps(record, indent=1).encode())
     slots = executor.slots("cpu") + executor.slots("gpu")
     progress = Progress(graph, slots=slots, style=style)
-    eligible = find_failed(graph) if retry else None
+    eligible = find_failed(graph) | graph.list_damaged() if retry else None
     with progress:
         loop = RunLoop(graph, executor, writer, progress, eligible=eligible, check=lock.check)
         summary = loop.run()
@@ -284,10 +355,11 @@ def preview_units(
     *,
     only: Collection[str] | None = None,
     retry: bool = False,
+    damaged: Collection[tuple[str, str]] = (),
 ) -> dict[str, list[str]]:
     """List the units that a run would compute, by stage, if none of them failed."""
-    graph = UnitGraph(pipeline, experiment, only=only)
-    eligible = find_failed(graph) if retry else None
+    graph = UnitGraph(pipeline, experiment, only=only, damaged=damaged)
+    eligible = find_failed(graph) | graph.list_damaged() if retry else None
     pending: dict[str, list[str]] = {stage.title: [] for stage in pipeline.stages}
     while taken := graph.take_ready():
         for unit in taken:

@@ -49,10 +49,17 @@ class UnitGraph:
     only
         Names of the stages to run; the others count as done where the ledger says so. None for
         all.
+    damaged
+        Stage and key of done units whose output is gone or changed: they run again.
     """
 
     def __init__(
-        self, pipeline: Pipeline, experiment: Experiment, *, only: Collection[str] | None = None
+        self,
+        pipeline: Pipeline,
+        experiment: Experiment,
+        *,
+        only: Collection[str] | None = None,
+        damaged: Collection[tuple[str, str]] = (),
     ) -> None:
         self.experiment = experiment
         self.stages = pipeline.stages
@@ -63,7 +70,7 @@ class UnitGraph:
         self._digests: dict[str, str] = {}
         self._ready: list[Unit] = []
         # Done so far, but what they wrote is replaced by a unit that is about to run.
-        self._lost = set[tuple[str, str]]()
+        self._lost = set(damaged)
         for stage in pipeline.stages:
             self._add_stage(stage, runs=only is None or stage.title in only)
 
@@ -143,6 +150,32 @@ class UnitGraph:
         return (title, unit.key) not in self._lost and self.experiment.ledger.is_done(
             title, unit.key, unit.fingerprint
         )
+
+    def list_damaged(self) -> set[str]:
+        """Name the units that run again because their output is gone or changed, ``stage:key``."""
+        return {f"{stage}:{key}" for stage, key in self._lost}
+
+    def list_upstream(self, unit: Unit) -> tuple[list[tuple[str, str]], list[str]]:
+        """List what a unit reads: other units one by one, and stages as a whole.
+
+        Returns
+        -------
+        units : list of (str, str)
+            Stage and key.
+        whole : list of str
+            Stages of which it reads what there is.
+        """
+        units: list[tuple[str, str]] = []
+        whole = [unit.stage.title] if unit.key == FINISH else []
+        for name in unit.stage.needs if unit.key != FINISH else ():
+            used = unit.stage.used_keys(self.experiment, unit.key, self._by_title[name])
+            if used is None and unit.key in self.units[name] and unit.key != WHOLE:
+                used = [unit.key]
+            if used is None:
+                whole.append(name)
+            else:
+                units += [(name, key) for key in used]
+        return units, whole
 
     def find_lost(self, unit: Unit) -> list[Entry]:
         """List what the ledger calls done and a unit, once it begins, deletes or replaces."""

@@ -4,7 +4,7 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from threadpoolctl import ThreadpoolController
 
-from i2r.errors import DiskFullError, I2RError
+from i2r.errors import DamageError, DiskFullError, I2RError
 from i2r.store import files
+from i2r.store.outputs import OUTPUTS, Mark, expect, record_outputs
 from i2r.store.traffic import Traffic, measure_traffic
 
 if TYPE_CHECKING:
@@ -30,6 +31,9 @@ class Work:
     name: str
     graph: "Delayed"
     threads: int
+    # The experiment, and what those files in it that other units wrote should be, by URL.
+    base: str = ""
+    expected: Mapping[str, Mark] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,8 @@ class Outcome:
     # An error in the input comes back the same however often it is tried.
     final: bool = False
     disk_full: bool = False
+    # A file that was written earlier and is gone or changed.
+    damaged: str = ""
     traffic: Traffic = field(default_factory=Traffic)
 
 
@@ -57,14 +63,20 @@ def run_units(works: list[Work], worker: str = "") -> list[Outcome]:
     for work in works:
         started = time.perf_counter()
         try:
-            with limit_threads(work.threads), measure_traffic() as traffic:
+            with (
+                limit_threads(work.threads),
+                measure_traffic() as traffic,
+                record_outputs(work.base) as outputs,
+                expect(work.expected),
+            ):
                 result = work.graph.compute(scheduler="synchronous")
         except Exception as error:  # the loop records it, whatever it is
             seconds = time.perf_counter() - started
             outcomes.append(describe_failure(error, seconds=seconds, worker=worker))
         else:
             seconds = time.perf_counter() - started
-            outcomes.append(Outcome(dict(result or {}), seconds, worker, traffic=traffic))
+            noted = {OUTPUTS: outputs} if outputs else {}
+            outcomes.append(Outcome({**(result or {}), **noted}, seconds, worker, traffic=traffic))
         if outcomes[-1].disk_full:
             # The units after it would fail alike, and start by deleting their old output.
             outcomes += [outcomes[-1]] * (len(works) - len(outcomes))
@@ -102,6 +114,11 @@ def _find_threadpools(n_modules: int) -> ThreadpoolController:
 
 def describe_failure(error: Exception, *, seconds: float = 0.0, worker: str = "") -> Outcome:
     """Make an outcome of an exception, with its traceback where it is not the user's to mend."""
+    damaged = ""
+    if isinstance(error, DamageError):
+        damaged = str(error).partition(": damaged (")[0]
+    elif isinstance(error, FileNotFoundError):
+        damaged = str(error.filename or "")
     full = isinstance(error, DiskFullError) or (isinstance(error, OSError) and files.is_full(error))
     clear = isinstance(error, I2RError)
     message = str(error) if clear else f"{type(error).__name__}: {error}"
@@ -114,4 +131,5 @@ def describe_failure(error: Exception, *, seconds: float = 0.0, worker: str = ""
         traceback="" if clear else "".join(traceback.format_exception(error)),
         final=clear and not full,
         disk_full=full,
+        damaged=damaged,
     )

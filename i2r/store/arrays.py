@@ -13,6 +13,8 @@ import numpy.typing as npt
 
 from i2r.errors import FieldError
 from i2r.store import files
+from i2r.store.documents import parse_json
+from i2r.store.outputs import damaged, note_array
 from i2r.store.shards import PLANES, Codec, chunk_grid, decode_shard, encode_shard, is_own_shard
 
 if TYPE_CHECKING:
@@ -59,14 +61,21 @@ def write_array(
     shape, grid = array.shape, chunk_grid(array.shape, chunk)
     shard = tuple(n * c for n, c in zip(grid, chunk, strict=True))
     assert_whole_shards(tuple(slice(0, n) for n in shape), shape=shape, shards=shard)
+    encoded = encode_shard(array, chunk, codec) if array.size else None
+    if encoded is not None:
+        # Beside the shard, so that one array's shard in another's place is found too.
+        own = {"crc32c": encoded.checksums}
+        attributes = {**(attributes or {}), "i2r": own}
     document = _array_document(
         array, chunk=chunk, shard=shard, axes=axes, codec=codec, attributes=attributes
     )
     written = write_document(url, document)
-    if array.size:
-        key = "/".join(["c", *["0"] * array.ndim])
-        written += files.write_bytes(f"{url}/{key}", *encode_shard(array, chunk, codec))
-    return written
+    if encoded is None:
+        return written
+    key = "/".join(["c", *["0"] * array.ndim])
+    n_bytes = files.write_bytes(f"{url}/{key}", *encoded.pieces)
+    note_array(url, key, n_bytes)
+    return written + n_bytes
 
 
 def _array_document(
@@ -93,7 +102,7 @@ def _array_document(
         "name": "sharding_indexed",
         "configuration": {
             "chunk_shape": list(chunk),
-            "codecs": [endian, blosc],
+            "codecs": [endian, blosc, {"name": "crc32c"}],
             "index_codecs": [endian, {"name": "crc32c"}],
             "index_location": "end",
         },
@@ -168,20 +177,26 @@ def read_array(
 
     Raises
     ------
+    DamageError
+        If a chunk of it is not what was written, or its description is none.
     FieldError
         If the array has another shape or dtype (reasons ``shape``, ``dtype``).
     FileNotFoundError
         If there is none.
     """
-    document = json.loads(files.read_bytes(f"{url}/zarr.json"))
-    found, kind = tuple(document["shape"]), np.dtype(document["data_type"])
     where = files.without_secrets(url)
+    try:
+        document = parse_json(files.read_bytes(f"{url}/zarr.json"))
+        found, kind = tuple(map(int, document["shape"])), np.dtype(document["data_type"])
+        is_own = is_own_shard(document)
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+        raise damaged(where, "its zarr.json is not what was written") from error
     advice = "Convert again with this i2r."
     if shape is not None and found != tuple(shape):
         raise FieldError(f"shape: {where} is {found}, expected {tuple(shape)}. {advice}")
     if dtype is not None and kind != np.dtype(dtype):
         raise FieldError(f"dtype: {where} is {kind}, expected {np.dtype(dtype)}. {advice}")
-    if not is_own_shard(document):
+    if not is_own:
         return np.asarray(open_array(url)[region if region is not None else ...])
     whole = tuple(slice(None) for _ in found)
     given = region or ()

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import IO, Any, NamedTuple
 
 from i2r.errors import InputError
+from i2r.store.outputs import check_read, note_removed, note_written
 from i2r.store.packed import check_mat, unpack
 from i2r.store.traffic import count_read, count_write
 from i2r.store.urls import (
@@ -87,6 +88,8 @@ def read_bytes(url: str) -> bytes:
     ------
     FileNotFoundError
         If there is none.
+    DamageError
+        If a unit is reading what an earlier one wrote, and it is something else by now.
     """
     started = time.perf_counter()
     if is_local(url):
@@ -96,6 +99,7 @@ def read_bytes(url: str) -> bytes:
         system, path = _open_system(url)
         data = system.cat_file(path)
     count_read(len(data), started)
+    check_read(url, data)
     return data
 
 
@@ -143,6 +147,7 @@ def write_bytes(url: str, *pieces: bytes) -> int:
         data = b"".join(pieces)
         system.pipe_file(path, data)
         count_write(len(data), started)
+        note_written(url, data)
         return len(data)
     path = local_path(url)
     folder = os.path.dirname(path)
@@ -161,6 +166,7 @@ def write_bytes(url: str, *pieces: bytes) -> int:
         raise
     size_bytes = sum(map(len, pieces))
     count_write(size_bytes, started)
+    note_written(url, *pieces)
     return size_bytes
 
 
@@ -194,6 +200,7 @@ def create_exclusively(url: str, data: bytes) -> bool:
 
 def remove_file(url: str) -> None:
     """Remove a file; a missing one is fine."""
+    note_removed(url)
     try:
         if is_local(url):
             os.unlink(local_path(url))
@@ -346,6 +353,7 @@ def remove_tree(base: str, *parts: str) -> None:
     if not parts:
         raise ValueError("remove_tree needs the name of something inside the base")
     url = join_url(base, *parts)
+    note_removed(url)
     if is_local(url):
         path = local_path(url)
         if os.path.islink(path):

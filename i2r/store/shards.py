@@ -1,7 +1,8 @@
 """One Zarr v3 shard: chunks compressed with Blosc, and an index of where each of them is.
 
 https://zarr-specs.readthedocs.io, codec ``sharding_indexed``, index at the end. Only what `i2r`
-writes is read here; any other array goes through zarr-python.
+writes is read here; any other array goes through zarr-python. Every chunk ends with its CRC-32C
+(codec ``crc32c``); shards of earlier versions have none, and are read all the same.
 """
 
 import math
@@ -14,7 +15,7 @@ import numcodecs.blosc
 import numpy as np
 import numpy.typing as npt
 
-from i2r.errors import I2RError
+from i2r.store.outputs import damaged
 
 # Workers own the threads: a codec that starts its own would oversubscribe them.
 numcodecs.blosc.use_threads = False
@@ -33,24 +34,37 @@ class Codec(NamedTuple):
 # times and writes them 6 times as fast, for 29 % more space on a small part of the data.
 PLANES = Codec("zstd", 1)
 CROPS = Codec("lz4", 1)
+CHECKSUM_BYTES = 4
 
 
-def encode_shard(array: npt.NDArray[Any], chunk: tuple[int, ...], codec: Codec) -> list[bytes]:
-    """Encode an array as the pieces of one Zarr v3 shard.
+class Shard(NamedTuple):
+    """An encoded shard.
+
+    Attributes
+    ----------
+    pieces
+        To be written one after the other.
+    checksums
+        The CRC-32C of each chunk in C order: two shards that changed places are told apart by them.
+    """
+
+    pieces: list[bytes]
+    checksums: list[int]
+
+
+def encode_shard(array: npt.NDArray[Any], chunk: tuple[int, ...], codec: Codec) -> Shard:
+    """Encode an array as one Zarr v3 shard.
 
     A shard is the compressed chunks, in any order, then offset and length of each as
     little-endian uint64 in C order, then the CRC-32C of those
-    (https://zarr-specs.readthedocs.io, codec ``sharding_indexed``, index at the end).
-
-    Returns
-    -------
-    list of bytes
-        To be written one after the other.
+    (https://zarr-specs.readthedocs.io, codec ``sharding_indexed``, index at the end). Each chunk
+    is followed by its own CRC-32C.
     """
     blosc = _blosc(codec, array.dtype.itemsize)
     grid = chunk_grid(array.shape, chunk)
     index = np.empty((*grid, 2), dtype="<u8")
     pieces: list[bytes] = []
+    checksums: list[int] = []
     offset = 0
     for place in np.ndindex(*grid):
         at = tuple(slice(i * c, (i + 1) * c) for i, c in zip(place, chunk, strict=True))
@@ -59,11 +73,13 @@ def encode_shard(array: npt.NDArray[Any], chunk: tuple[int, ...], codec: Codec) 
             part = np.zeros(chunk, dtype=array.dtype)
             part[tuple(slice(0, n) for n in array[at].shape)] = array[at]
         piece = blosc.encode(np.ascontiguousarray(part))
-        index[place] = offset, len(piece)
-        offset += len(piece)
-        pieces.append(piece)
+        checksums.append(google_crc32c.value(piece))
+        index[place] = offset, len(piece) + CHECKSUM_BYTES
+        offset += len(piece) + CHECKSUM_BYTES
+        pieces += piece, checksums[-1].to_bytes(CHECKSUM_BYTES, "little")
     table = index.tobytes()
-    return [*pieces, table, google_crc32c.value(table).to_bytes(4, "little")]
+    check = google_crc32c.value(table).to_bytes(CHECKSUM_BYTES, "little")
+    return Shard([*pieces, table, check], checksums)
 
 
 @cache
@@ -73,7 +89,7 @@ def _blosc(codec: Codec, itemsize: int) -> Any:
 
 def chunk_grid(shape: tuple[int, ...], chunk: tuple[int, ...]) -> tuple[int, ...]:
     """Count chunks along each axis, at least one: Zarr has no shards of no size."""
-    return tuple(max(1, math.ceil(n / c)) for n, c in zip(shape, chunk, strict=True))
+    return tuple(max(1, -(-n // c)) for n, c in zip(shape, chunk, strict=True))
 
 
 def is_own_shard(document: Mapping[str, Any]) -> bool:
@@ -86,9 +102,11 @@ def is_own_shard(document: Mapping[str, Any]) -> bool:
     inside = outer[0]["configuration"]
     names = [[codec.get("name") for codec in inside[part]] for part in ("codecs", "index_codecs")]
     return (
-        names == [["bytes", "blosc"], ["bytes", "crc32c"]]
+        names[0] in (["bytes", "blosc", "crc32c"], ["bytes", "blosc"])
+        and names[1] == ["bytes", "crc32c"]
         and inside.get("index_location") == "end"
-        and len(shard) == len(shape)
+        and len(shard) == len(shape) == len(inside["chunk_shape"])
+        and all(n > 0 for n in inside["chunk_shape"])
         and all(0 < n <= s for n, s in zip(shape, shard, strict=True))
         and document.get("data_type") != "bool"
     )
@@ -111,21 +129,88 @@ def read_index(
 
     Raises
     ------
-    I2RError
+    DamageError
         If the shard is damaged, or was cut short.
     """
     chunk = tuple(document["codecs"][0]["configuration"]["chunk_shape"])
     grid = chunk_grid(tuple(document["shape"]), chunk)
-    tail, data = 16 * math.prod(grid) + 4, b""
+    # Before anything is allocated: a document may say any shape.
+    tail, data = 16 * math.prod(grid) + CHECKSUM_BYTES, b""
     if file.seek(0, 2) >= tail:
         file.seek(-tail, 2)
         data = file.read(tail)
     if not data or google_crc32c.value(data[:-4]) != int.from_bytes(data[-4:], "little"):
-        raise I2RError(
-            f"{where}: the shard's index is damaged. Remove the array's folder and run the stage "
-            "that made it again; look after the disk."
-        )
+        raise damaged(where, "the shard's index is damaged")
     return np.frombuffer(data[:-4], dtype="<u8").reshape(*grid, 2)
+
+
+class ChunkReader:
+    """Reads chunks of a shard, and compares every one with its checksum.
+
+    Parameters
+    ----------
+    file, document, where
+        See `decode_shard`.
+
+    Raises
+    ------
+    DamageError
+        If the shard's index is damaged.
+    """
+
+    def __init__(self, file: IO[bytes], document: Mapping[str, Any], *, where: str) -> None:
+        inside = document["codecs"][0]["configuration"]
+        self.index = read_index(file, document, where=where)
+        self._file, self._where = file, where
+        self._n_bytes = math.prod(inside["chunk_shape"]) * np.dtype(document["data_type"]).itemsize
+        self._is_checked = inside["codecs"][-1]["name"] == "crc32c"
+        own = (document.get("attributes") or {}).get("i2r")
+        self._expected = own.get("crc32c") if isinstance(own, dict) else None
+
+    def read(self, place: tuple[int, ...]) -> bytes:
+        """Read the compressed bytes of a chunk.
+
+        Raises
+        ------
+        DamageError
+            If they are not what was written.
+        """
+        offset, length = (int(value) for value in self.index[place])
+        self._file.seek(offset)
+        piece = self._file.read(length)
+        if self._is_checked:
+            found = google_crc32c.value(piece[:-CHECKSUM_BYTES])
+            number = int(np.ravel_multi_index(place, self.index.shape[:-1]))
+            expected = {int.from_bytes(piece[-CHECKSUM_BYTES:], "little")}
+            if self._expected is not None:
+                expected.add(self._expected[number])
+            if expected != {found}:
+                raise damaged(self._where, f"the checksum of chunk {number} is another one")
+            piece = piece[:-CHECKSUM_BYTES]
+        # Blosc says in its header how much it is, and would write that much.
+        if len(piece) < 16 or int.from_bytes(piece[4:8], "little") != self._n_bytes:
+            raise damaged(self._where, "a chunk is not of the size that it should have")
+        return piece
+
+
+def check_shard(file: IO[bytes], document: Mapping[str, Any], *, where: str) -> None:
+    """Compare all chunks of a shard with their checksums; of shards without, decode them.
+
+    Parameters
+    ----------
+    file, document, where
+        See `decode_shard`.
+
+    Raises
+    ------
+    DamageError
+        If a chunk is damaged.
+    """
+    reader = ChunkReader(file, document, where=where)
+    for place in np.ndindex(*reader.index.shape[:-1]):
+        piece = reader.read(place)
+        if not reader._is_checked:
+            _decompress(piece, where)
 
 
 def decode_shard(
@@ -146,30 +231,35 @@ def decode_shard(
 
     Raises
     ------
-    I2RError
+    DamageError
         If the shard is damaged.
     """
     shape = tuple(document["shape"])
     dtype = np.dtype(document["data_type"]).newbyteorder("<")
     chunk = tuple(document["codecs"][0]["configuration"]["chunk_shape"])
-    index = read_index(file, document, where=where)
+    reader = ChunkReader(file, document, where=where)
     bounds = [part.indices(length)[:2] for part, length in zip(region, shape, strict=True)]
     out = np.empty([max(0, stop - start) for start, stop in bounds], dtype)
     needed = [range(a // c, -(-b // c)) for (a, b), c in zip(bounds, chunk, strict=True)]
     for place in np.ndindex(*(len(r) for r in needed)) if out.size else ():
         number = tuple(r[i] for r, i in zip(needed, place, strict=True))
-        offset, length = (int(value) for value in index[number])
-        file.seek(offset)
-        piece = file.read(length)
+        piece = reader.read(number)
         first = [n * c for n, c in zip(number, chunk, strict=True)]
         limits = [
             (max(a, f), min(b, f + c)) for (a, b), f, c in zip(bounds, first, chunk, strict=True)
         ]
         target = tuple(slice(a - o, b - o) for (a, b), (o, _) in zip(limits, bounds, strict=True))
         if out[target].shape == chunk and out[target].flags.c_contiguous:
-            numcodecs.blosc.decompress(piece, out[target])
+            _decompress(piece, where, out[target])
             continue
-        decoded = np.frombuffer(numcodecs.blosc.decompress(piece), dtype).reshape(chunk)
+        decoded = np.frombuffer(_decompress(piece, where), dtype).reshape(chunk)
         source = tuple(slice(a - f, b - f) for (a, b), f in zip(limits, first, strict=True))
         out[target] = decoded[source]
     return out
+
+
+def _decompress(piece: bytes, where: str, out: npt.NDArray[Any] | None = None) -> Any:
+    try:
+        return numcodecs.blosc.decompress(piece, out)
+    except (RuntimeError, ValueError) as error:  # of shards without checksums
+        raise damaged(where, f"a chunk can't be decoded: {error}") from error

@@ -6,18 +6,27 @@ from typing import Any
 
 from i2r.errors import I2RError
 from i2r.store import files
+from i2r.store.damage import find_damage, list_outputs
 from i2r.store.experiment import Experiment, quote_name
 from i2r.store.plate import Plate
 from i2r.store.shards import is_own_shard, read_index
 
 
-def find_problems(experiment: Experiment) -> list[str]:
+def find_problems(experiment: Experiment, *, deep: bool = False) -> list[str]:
     """List what is missing or ill-formed in an experiment, one line each.
 
     Every well and field of the layout is looked for, unless it was excluded with a reason:
     groups, shapes, data types, channel counts, shard files, label images, crops and tables.
-    Of shards the index is read, which cut files lack; pixels are not decoded. Units that are not
-    done are not problems; see the ledger for them.
+    Of shards the index is read, which cut files lack; pixels are not decoded. Whatever units noted
+    that they wrote has to be there with its size. Units that are not done are not problems; see the
+    ledger for them.
+
+    Parameters
+    ----------
+    experiment
+        The experiment.
+    deep
+        Whether to read everything that units wrote, and compare it with its checksums.
     """
     problems = list(_check_plates(experiment))
     for entry in experiment.ledger.entries():
@@ -30,7 +39,13 @@ def find_problems(experiment: Experiment) -> list[str]:
             if not files.exists(url):
                 problems.append(f"{url}: missing, though {entry.stage} {entry.key} is done.")
             problems += _check_crops(experiment, entry.stage, entry.key, entry.result)
-    return problems + list(_check_merged(experiment))
+    problems += _check_merged(experiment)
+    named = "\n".join(problems)
+    for damage in find_damage(experiment, list_outputs(experiment), content=deep):
+        url = damage.line.partition(": damaged (")[0]
+        if url.partition("/c/0")[0] not in named:
+            problems.append(damage.line)
+    return problems
 
 
 def _check_merged(experiment: Experiment) -> Iterator[str]:

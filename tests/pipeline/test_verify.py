@@ -92,7 +92,7 @@ def test_damaged_images_are_named_and_the_others_compared(cropped: Path) -> None
         f"plate 'P1' well 'A03' field {field}: the stored image can't be read" for field in (1, 2)
     ]
     problems = "\n".join(find_problems(experiment))
-    assert "A/3/1/0: the shard's index is damaged" in problems
+    assert "A/3/1/0: damaged (the shard's index is damaged)" in problems
     assert "A/3/2/0: missing" in problems
 
 

@@ -1,0 +1,172 @@
+"""Which output of done units is gone, or is not what was written."""
+
+from collections.abc import Callable, Collection, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, NamedTuple
+
+from i2r.errors import DamageError
+from i2r.store import files
+from i2r.store.documents import parse_json
+from i2r.store.outputs import OUTPUTS, Mark, damaged, mark_bytes
+from i2r.store.shards import check_shard, is_own_shard
+
+if TYPE_CHECKING:
+    from i2r.store.experiment import Experiment
+    from i2r.store.state import Entry
+
+# Looking at a file is waiting: for a disk, a network, a store.
+_THREADS = 16
+
+
+class Output(NamedTuple):
+    """A file that a done unit wrote.
+
+    Attributes
+    ----------
+    stage, key
+        The unit: of several that wrote it, the last one.
+    path
+        Where it is in the experiment.
+    mark
+        What it should be; None where an earlier i2r did not note it.
+    """
+
+    stage: str
+    key: str
+    path: str
+    mark: Mark | None
+
+
+class Damage(NamedTuple):
+    """A file that is gone or changed, the unit that wrote it, and a line that says so."""
+
+    stage: str
+    key: str
+    line: str
+
+
+def list_outputs(
+    experiment: "Experiment", *, stages: Collection[str] | None = None
+) -> list[Output]:
+    """List what done units wrote, each file once.
+
+    Parameters
+    ----------
+    experiment
+        The experiment.
+    stages
+        Only what units of these stages wrote; None for all.
+    """
+    latest: dict[str, tuple[tuple[int, int], Output]] = {}
+    for entry in experiment.ledger.entries():
+        if entry.event != "done":
+            continue
+        position = entry.run, entry.line
+        for output in _list_of_unit(experiment, entry):
+            before = latest.get(output.path)
+            if before is None or position >= before[0]:
+                latest[output.path] = position, output
+    found = (output for _, output in latest.values())
+    return [output for output in found if stages is None or output.stage in stages]
+
+
+def _list_of_unit(experiment: "Experiment", entry: "Entry") -> Iterator[Output]:
+    """List what one unit wrote; of an earlier i2r, what units of its kind always write."""
+    noted = entry.result.get(OUTPUTS)
+    if isinstance(noted, dict):
+        for path, mark in noted.items():
+            yield Output(entry.stage, entry.key, path, Mark(*mark))
+        return
+    if entry.key not in experiment.wells:
+        return
+    urls, result = [], entry.result
+    fields = [n for n in experiment.wells[entry.key].fields if n not in result.get("excluded", {})]
+    if result.get("wrote") == "source":
+        urls = [f"{experiment.image_url(entry.key, field)}/0/c/0/0/0" for field in fields]
+    elif "left_out" in result:
+        urls = [f"{experiment.crops_url(entry.stage, entry.key)}/zarr.json"]
+    elif "encoders" in result:
+        names = result["encoders"]
+        urls = [experiment.embeddings_url(entry.stage, entry.key, encoder=n) for n in names]
+        urls = [f"{url}/zarr.json" for url in urls]
+    if result.get("wrote") in ("source", "labels") or "left_out" in result:
+        urls.append(experiment.part_url(entry.stage, entry.key))
+    for url in urls:
+        yield Output(entry.stage, entry.key, url.removeprefix(f"{experiment.url}/"), None)
+
+
+def find_damage(
+    experiment: "Experiment", outputs: Iterable[Output], *, content: bool = False
+) -> list[Damage]:
+    """Look at files that units wrote.
+
+    Parameters
+    ----------
+    experiment
+        The experiment.
+    outputs
+        Some of `list_outputs`.
+    content
+        Whether to read them, and compare all checksums; else they have to be there with the
+        size that was written.
+    """
+    check: Callable[[str, Mark | None], None] = _check_content if content else _check_presence
+
+    def look(output: Output) -> Damage | None:
+        try:
+            check(experiment.path(output.path), output.mark)
+        except DamageError as error:
+            return Damage(output.stage, output.key, str(error))
+        return None
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return [found for found in pool.map(look, outputs, chunksize=16) if found is not None]
+
+
+def find_owner(experiment: "Experiment", url: str) -> tuple[str, str] | None:
+    """Give stage and key of the unit that wrote a file or an array; None where none did."""
+    path = url.partition(f"{experiment.url.partition('://')[2] or experiment.url}/")[2]
+    if not path:
+        return None
+    for output in list_outputs(experiment):
+        if output.path == path or output.path.startswith(f"{path.removesuffix('/zarr.json')}/"):
+            return output.stage, output.key
+    return None
+
+
+def _check_presence(url: str, mark: Mark | None) -> None:
+    try:
+        n_bytes = files.stat(url).size_bytes
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise damaged(url, "missing") from error
+    if mark is not None and n_bytes != mark.n_bytes:
+        raise damaged(url, f"{n_bytes} bytes, {mark.n_bytes} were written")
+
+
+def _check_content(url: str, mark: Mark | None) -> None:
+    _check_presence(url, mark)
+    array = _array_of(url)
+    if array is None:
+        if mark is not None and mark_bytes(files.read_bytes(url)) != mark:
+            raise damaged(url, "its content is not what was written")
+        return
+    try:
+        data = files.read_bytes(f"{array}/zarr.json")
+    except FileNotFoundError as error:
+        raise damaged(array, "its zarr.json is missing") from error
+    if mark is not None and mark_bytes(data).crc32c != mark.crc32c:
+        raise damaged(array, "its zarr.json is not what was written")
+    try:
+        document = parse_json(data)
+        is_own = is_own_shard(document)
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+        raise damaged(array, "its zarr.json is not what was written") from error
+    if is_own:
+        with files.open_file(url) as file:
+            check_shard(file, document, where=array)
+
+
+def _array_of(url: str) -> str | None:
+    """Give the array that a file is the only shard of; None for any other file."""
+    folder, *rest = url.rsplit("/c/0", 1)
+    return folder if rest and not rest[0].strip("/0") else None
