@@ -7,6 +7,10 @@ The public interface; everything is imported when it is first used, so that ``im
 from importlib import import_module
 from typing import Any
 
+from i2r.surroundings import check_packages, load_dask, settle
+
+settle()
+
 __version__ = "0.1.0"
 
 _PUBLIC = {
@@ -31,6 +35,8 @@ def __getattr__(name: str) -> Any:
     """Import a public name from where it is defined."""
     if name not in _PUBLIC:
         raise AttributeError(f"module 'i2r' has no attribute {name!r}")
+    check_packages()
+    load_dask()
     module, _, attribute = _PUBLIC[name].partition(":")
     return getattr(import_module(module), attribute or name)
 

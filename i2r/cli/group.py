@@ -7,7 +7,6 @@ import os
 import pkgutil
 import sys
 import traceback
-from contextlib import suppress
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -19,8 +18,10 @@ import rich_click as click
 
 from i2r import __version__
 from i2r.cli.options import Voice, voice_options
+from i2r.cli.streams import guard_streams, release_streams
 from i2r.errors import I2RError
 from i2r.stages import NO_STAGES
+from i2r.surroundings import check_packages, load_dask
 
 # Name, module, and the line that the list of commands shows.
 COMMANDS = {
@@ -69,6 +70,8 @@ class LazyGroup(click.RichGroup):
         listing = ctx.resilient_parsing and not ctx.meta.get(_RESOLVING)
         if listing or ctx.meta.get(_LISTING):
             return click.Command(cmd_name, short_help=lines[cmd_name], help=lines[cmd_name])
+        check_packages()
+        load_dask()
         if cmd_name in COMMANDS:
             command: click.Command = getattr(
                 import_module(COMMANDS[cmd_name][0]), cmd_name.replace("-", "_")
@@ -148,16 +151,14 @@ def main() -> NoReturn:
     the lock are closed, so what others registered to be done at the end is done, the streams are
     flushed, and the process leaves.
     """
+    guard_streams()
     try:
         run_command_line()
     except SystemExit as left:
         code = left.code if isinstance(left.code, int) else int(left.code is not None)
     atexit._run_exitfuncs()
     logging.shutdown()
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):  # whoever read it may be gone, as in '| head'
-            stream.flush()
-    os._exit(code)
+    os._exit(release_streams() or code)
 
 
 def run_command_line() -> NoReturn:

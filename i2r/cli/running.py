@@ -2,7 +2,6 @@
 
 import logging
 import shlex
-import signal
 import sys
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
@@ -44,12 +43,12 @@ def run_and_tell(
     from i2r.cli.summary import print_summary
     from i2r.cluster import load_cluster
     from i2r.pipeline.run import run_pipeline
+    from i2r.pipeline.startup import hear_endings
 
     if get_voice().level > 0:
         logging.basicConfig(level=logging.WARNING, format="%(message)s")
         logging.getLogger("i2r").setLevel(logging.INFO)
-    # A batch system ends a job with SIGTERM: stop as cleanly as for Ctrl-C.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    hear_endings()
     summary = run_pipeline(
         pipeline,
         experiment,

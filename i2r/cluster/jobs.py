@@ -7,8 +7,10 @@ import socket
 from threading import current_thread, main_thread
 from typing import Any
 
-from i2r.cluster.local import free_address, make_security
+from i2r.cluster.configuration import make_security, speaks_tls
+from i2r.cluster.local import free_address
 from i2r.cluster.settings import WORKER_SETUP, worker_environment
+from i2r.cluster.site import LISTS
 from i2r.cluster.spec import Group, JobClusterSpec, JobGroup
 from i2r.errors import InputError
 
@@ -23,8 +25,11 @@ def make_job_options(spec: JobClusterSpec, group: Group) -> dict[str, Any]:
     """Give the arguments of dask-jobqueue's job class for one group."""
     jobs: JobGroup = getattr(spec, group)
     options = jobs.model_dump(exclude=_OWN, exclude_none=True)
-    for name in ("job_extra_directives", "job_directives_skip", "worker_extra_args"):
-        options[name] = list(options[name])
+    # An empty list would stand for "none at all", in front of the site's.
+    options = {name: value for name, value in options.items() if value != ()}
+    for name in LISTS:
+        if name in options:
+            options[name] = list(options[name])
     resources = f"CPU={jobs.nthreads},GPU=0" if group == "cpu" else "CPU=0,GPU=1"
     if group == "gpu" and jobs.worker_command is None and importlib.util.find_spec("dask_cuda"):
         options["worker_command"] = "dask cuda worker"
@@ -37,9 +42,9 @@ def make_job_options(spec: JobClusterSpec, group: Group) -> dict[str, Any]:
     options["job_script_prologue"] = [*exports, *jobs.job_script_prologue]
     # Nobody looks at the workers' own dashboards, and on a node they would be open to all.
     own = ["--resources", resources, "--preload", WORKER_SETUP, "--no-dashboard"]
-    options["worker_extra_args"] = [*own, *options["worker_extra_args"]]
+    options["worker_extra_args"] = [*own, *options.get("worker_extra_args", ())]
     options["job_name"] = f"i2r-{group}"
-    if spec.security:
+    if speaks_tls(spec):
         options |= {"protocol": "tls://", "security": make_security(spec)}
     return options
 
@@ -108,7 +113,7 @@ def start_jobs(spec: JobClusterSpec) -> Any:
         "dashboard_address": free_address(spec.dashboard_address),
         "security": security,
     }
-    if spec.security:
+    if speaks_tls(spec):
         options["protocol"] = "tls"
     try:
         return SpecCluster(
@@ -134,7 +139,7 @@ def render_scripts(spec: JobClusterSpec) -> dict[str, str]:
     """
     options = spec.scheduler_options
     host, port = options.host or socket.gethostname(), options.port or "PORT"
-    address = f"{'tls' if spec.security else 'tcp'}://{host}:{port}"
+    address = f"{'tls' if speaks_tls(spec) else 'tcp'}://{host}:{port}"
     scripts = {}
     for name, entry in make_workers(spec).items():
         group = name.partition("-")[0]

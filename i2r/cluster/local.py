@@ -1,12 +1,14 @@
 """Workers on this machine: one scheduler and Nannies, all on localhost."""
 
 import os
+import socket
 import sys
 from typing import Any
 
 import psutil
 
 from i2r.cluster.cards import count_gpus, find_card, make_card_options, share_card
+from i2r.cluster.configuration import make_security
 from i2r.cluster.settings import WORKER_SETUP, worker_environment
 from i2r.cluster.spec import AnyCluster, ClusterSpec, JobClusterSpec
 from i2r.errors import InputError
@@ -18,7 +20,7 @@ def start_local(spec: ClusterSpec) -> Any:
 
     from i2r.cluster.nannies import PatientNanny
 
-    security = make_security(spec)
+    security, host = make_security(spec), find_loopback()
     n_gpus = count_gpus() if spec.gpu.n_workers == "auto" else 0
     per_card = share_card(spec.gpu)
     n_cpu, n_gpu, share = _share_machine(spec, per_card)
@@ -38,7 +40,7 @@ def start_local(spec: ClusterSpec) -> Any:
                     "nthreads": settings.nthreads,
                     "memory_limit": limit,
                     "resources": resources,
-                    "host": "127.0.0.1",
+                    "host": host,
                     "dashboard_address": None,
                     **own,
                     "env": worker_environment(settings.nthreads) | own["env"],
@@ -48,11 +50,14 @@ def start_local(spec: ClusterSpec) -> Any:
     scheduler = {
         "cls": Scheduler,
         "options": {
-            "host": "127.0.0.1",
+            "host": host,
             "port": 0,
-            "dashboard": True,
+            # Dask's dashboard takes no address of IPv6.
+            "dashboard": not host.startswith("["),
             **({"security": security} if spec.security else {}),
-            "dashboard_address": free_address(spec.dashboard_address),
+            "dashboard_address": (
+                None if host.startswith("[") else free_address(spec.dashboard_address)
+            ),
             **({"protocol": "tls"} if spec.security else {}),
         },
     }
@@ -63,47 +68,6 @@ def start_local(spec: ClusterSpec) -> Any:
         silence_logs=40,
         security=security,
     )
-
-
-def make_security(spec: AnyCluster) -> Any:
-    """Give Dask's security settings: the file's, otherwise those of Dask's own configuration."""
-    from distributed import Security
-
-    try:
-        return Security(**(spec.security or {}))
-    except TypeError as error:
-        raise InputError(
-            f"cluster: security: {error}. Fields are those of Dask's Security."
-        ) from error
-
-
-def check_security(spec: AnyCluster, security: Any) -> None:
-    """Refuse a connection that can't come about, before anything is tried.
-
-    Raises
-    ------
-    InputError
-        If certificates are missing or can't be read, or if encryption is required but the
-        scheduler's address is not tls://.
-    """
-    try:
-        found = security.get_connection_args("client")
-    except OSError as error:
-        raise InputError(
-            f"cluster: security: certificates can't be read ({error}), expected PEM files. Check "
-            "the paths and that key and certificate belong together."
-        ) from error
-    address = (spec.address or "") if isinstance(spec, ClusterSpec) else ""
-    if found["ssl_context"] is None and (spec.security or address.startswith("tls://")):
-        raise InputError(
-            f"cluster {address or 'local'}: no certificates, expected tls_ca_file, tls_client_cert "
-            "and tls_client_key. Give them under 'security:', or in Dask's configuration "
-            "(distributed.comm.tls)."
-        )
-    if found["require_encryption"] and address and not address.startswith("tls://"):
-        raise InputError(
-            f"cluster {address}: encryption is required, expected tls://. Correct the address."
-        )
 
 
 def _share_machine(spec: ClusterSpec, per_card: int) -> tuple[int, int, int]:
@@ -134,16 +98,32 @@ def planned_workers(spec: AnyCluster) -> tuple[int, int]:
     return n_cpu, share if limit == "auto" else int(parse_bytes(limit))
 
 
+def find_loopback() -> str:
+    """Give this machine's own address: of IPv4, or of IPv6, in brackets, where it has no other."""
+    for host in ("127.0.0.1", "[::1]"):
+        if _is_free(host, 0):
+            return host
+    raise InputError(
+        "cluster local: this machine has no loopback address (127.0.0.1 or ::1), expected one. "
+        "Bring the interface 'lo' up, or give --cluster none."
+    )
+
+
 def free_address(address: str) -> str:
     """Keep the dashboard's address where its port is free, otherwise take any port."""
-    import socket
-
     host, _, port = address.rpartition(":")
-    with socket.socket() as probe:
-        # As the dashboard's server does; otherwise a connection that just closed counts as taken.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host or "127.0.0.1", int(port)))
-        except OSError:
-            return f"{host or '127.0.0.1'}:0"
-    return address
+    host = host or "127.0.0.1"
+    return f"{host}:{port if _is_free(host, int(port)) else 0}"
+
+
+def _is_free(host: str, port: int) -> bool:
+    """Tell whether a server could listen there; an address of IPv6 is in brackets."""
+    family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
+    try:
+        with socket.socket(family) as probe:
+            # As the dashboard's server does; otherwise a connection that just closed counts.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host.strip("[]"), port))
+    except OSError:
+        return False
+    return True

@@ -18,15 +18,15 @@ class PatientNanny(Nanny):  # type: ignore[misc]
     """
 
     async def instantiate(self) -> Status:
-        """Start the worker process, deaf to Ctrl-C from its first moment.
+        """Start the worker process, deaf to Ctrl-C and SIGHUP from its first moment.
 
-        A terminal sends Ctrl-C to all processes, and one that is still importing Python dies of it
+        A terminal sends them to all processes, and one that is still importing Python dies of them
         with a traceback. The process inherits what this thread holds back; Python's handler runs
         in the main thread, which goes on hearing it.
         """
         if current_thread() is not main_thread():
             resource_tracker.ensure_running()  # its start would end the holding back
-            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
         return await super().instantiate()
 
     async def kill(self, timeout: float = 5, reason: str = "nanny-kill") -> None:

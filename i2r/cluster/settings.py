@@ -1,14 +1,7 @@
 """Dask's settings and the environment of workers, the same for every kind of cluster."""
 
-# Thread variables of the libraries that units call; each worker gets its own share.
-THREAD_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-    "BLOSC_NTHREADS",
-    "NUMBA_NUM_THREADS",
-)
+from i2r.surroundings import THREAD_VARIABLES
+
 # Imported by every worker that is started here, which calls its dask_setup.
 WORKER_SETUP = "i2r.pipeline.executors"
 DASK_SETTINGS = {

@@ -1,10 +1,12 @@
 """A cluster file: its fields, which are Dask's and dask-jobqueue's own, and how it is read."""
 
+import difflib
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from i2r.cluster.site import fill_from_site
 from i2r.errors import InputError
 from i2r.store.documents import read_yaml
 from i2r.store.urls import refuse_secrets
@@ -36,8 +38,8 @@ class WorkerGroup(_Fields):
 class JobGroup(_Fields):
     """Jobs of one kind; all fields but ``jobs`` and ``required`` are dask-jobqueue's.
 
-    What is not given here comes from dask-jobqueue's own configuration (``jobqueue.slurm.*``,
-    ``jobqueue.pbs.*``).
+    What a file does not give comes from the site's configuration of dask-jobqueue
+    (``jobqueue.slurm.*``, ``jobqueue.pbs.*``), see `i2r.cluster.site`.
     """
 
     jobs: int = Field(0, ge=0, description="Number of jobs, kept up while the cluster runs")
@@ -62,6 +64,19 @@ class JobGroup(_Fields):
     job_cpu: int | None = Field(None, ge=1, description="SLURM: cores to ask for")
     job_mem: str | None = Field(None, description="SLURM: memory to ask for")
     resource_spec: str | None = Field(None, description="PBS: what to select")
+
+    @field_validator("walltime", mode="before")
+    @classmethod
+    def _refuse_numbers(cls, value: object) -> object:
+        """YAML reads 24:00:00 without quotes as a number of seconds, in base 60."""
+        if isinstance(value, int):
+            minutes, seconds = divmod(value, 60)
+            clock = f"{minutes // 60:02d}:{minutes % 60:02d}:{seconds:02d}"
+            raise ValueError(
+                f'walltime is the number {value}, expected text in quotes: "{clock}" (YAML reads '
+                f"{clock} without quotes as {value})"
+            )
+        return value
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -150,6 +165,52 @@ class JobClusterSpec(_Fields):
 AnyCluster = ClusterSpec | JobClusterSpec
 
 
+# Fields of a group of jobs that a site may set; the others are ours.
+SITE_FIELDS = [name for name in JobGroup.model_fields if name not in ("jobs", "required")]
+# What batch systems, and older versions of dask-jobqueue, call them.
+MEANT = {
+    "partition": "queue",
+    "mem": "memory",
+    "time": "walltime",
+    "nodes": "jobs",
+    "n_workers": "jobs",
+    "n_jobs": "jobs",
+    "project": "account",
+    "cpus_per_task": "cores",
+    "ncpus": "cores",
+    "threads": "cores",
+    "qos": "job_extra_directives",
+    "gres": "job_extra_directives",
+    "job_extra": "job_extra_directives",
+    "env_extra": "job_script_prologue",
+    "modules": "job_script_prologue",
+    "extra": "worker_extra_args",
+    "header_skip": "job_directives_skip",
+    "workers": "n_workers",
+    "processes": "n_workers",
+    "memory": "memory_limit",
+    "cores": "nthreads",
+}
+
+
+def find_meant(name: str, fields: list[str]) -> str:
+    """Find the field that somebody probably meant; empty where none is near."""
+    plain = name.strip().lower().replace("-", "_")
+    for guess in (plain, MEANT.get(plain, "")):
+        if guess in fields:
+            return guess
+    return next(iter(difflib.get_close_matches(plain, fields, n=1)), "")
+
+
+def _has_place(content: Any, place: tuple[int | str, ...]) -> bool:
+    """Tell whether a place of an error is in the file, and not what was filled in."""
+    for part in place[:2]:
+        if not isinstance(content, dict) or part not in content:
+            return False
+        content = content[part]
+    return True
+
+
 def load_cluster(text: str) -> AnyCluster:
     """Read ``--cluster``: a YAML file, ``none``, or a scheduler's address.
 
@@ -170,8 +231,9 @@ def load_cluster(text: str) -> AnyCluster:
         ) from error
     jobs = isinstance(content, dict) and content.get("type") in JOB_TYPES
     kind: type[ClusterSpec] | type[JobClusterSpec] = JobClusterSpec if jobs else ClusterSpec
+    filled = fill_from_site(content, SITE_FIELDS) if jobs else content
     try:
-        return kind.model_validate(content)
+        return kind.model_validate(filled)
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(map(str, first["loc"])) or "the file"
@@ -179,6 +241,12 @@ def load_cluster(text: str) -> AnyCluster:
         for part in first["loc"][:-1]:
             place = place.model_fields[part].annotation
         hint = f"Fields are {', '.join(place.model_fields)}."
+        if first["type"] == "extra_forbidden" and (
+            meant := find_meant(str(first["loc"][-1]), list(place.model_fields))
+        ):
+            hint = f"Did you mean {meant!r}? {hint}"
+        if filled is not content and not _has_place(content, first["loc"]):
+            hint += f" It comes from Dask's configuration (jobqueue.{content['type']})."
         if first["type"] == "literal_error" and name == "type":
             hint = f"Types are local, connect, {', '.join(JOB_TYPES)}."
         message = first["msg"].removeprefix("Value error, ")

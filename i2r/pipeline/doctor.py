@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from i2r.cluster import AnyCluster, JobClusterSpec
+from i2r.cluster import AnyCluster, ClusterSpec, JobClusterSpec
 from i2r.cluster.jobs import LIFETIME, STAGGER
-from i2r.cluster.settings import THREAD_VARIABLES
 from i2r.pipeline.executors import InProcess, OnCluster, open_executor
 from i2r.pipeline.records import find_version
 from i2r.store import files
+from i2r.surroundings import THREAD_VARIABLES, find_dask_problem
 
 # Whose versions must not differ: tasks and tables travel between them.
 PACKAGES = ("i2r", "dask", "distributed", "numpy", "pandas", "pyarrow", "zarr", "torch", "msgpack")
@@ -63,6 +63,7 @@ class Facts:
     longest_unit: str = ""
     longest_unit_s: float = 0.0
     spec: AnyCluster | None = None
+    dask_problem: str = ""
 
 
 # ----------------------------------------------------------------------------------- the checks
@@ -175,7 +176,13 @@ def check_lifetime(facts: Facts) -> str:
     return ""
 
 
+def check_dask(facts: Facts) -> str:
+    """Say why Dask's configuration could not be read; no workers were started then."""
+    return facts.dask_problem
+
+
 CHECKS: dict[str, Callable[[Facts], str]] = {
+    "Dask's configuration": check_dask,
     "versions": check_versions,
     "shared path": check_shared_path,
     "free space": check_space,
@@ -255,8 +262,9 @@ def examine(
     files.check_writable(url)
     trial, content = files.join_url(url, f"doctor-{uuid.uuid4().hex}"), uuid.uuid4().hex
     files.write_bytes(trial, content.encode())
+    problem = find_dask_problem()
     try:
-        with open_executor(spec) as executor:
+        with open_executor(ClusterSpec(type="none") if problem else spec) as executor:
             workers = _ask_all(executor, (trial, content))
         client = describe_process((trial, content))
     finally:
@@ -272,6 +280,7 @@ def examine(
         longest_unit=longest_unit[0],
         longest_unit_s=longest_unit[1],
         spec=spec,
+        dask_problem=problem,
     )
 
 

@@ -15,7 +15,7 @@ import psutil
 
 from i2r.cluster import AnyCluster, Group, JobClusterSpec
 from i2r.errors import I2RError, InputError
-from i2r.pipeline.startup import Say, start_cluster
+from i2r.pipeline.startup import Say, find_link, start_cluster
 from i2r.stages.rehearsal import deal_rehearsals, rehearse
 from i2r.store import files
 
@@ -123,7 +123,7 @@ class OnCluster:
         with ExitStack() as stack:
             self._client, self._keeper = start_cluster(spec, stack, say=say)
             self._workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
-            self.link = str(self._client.dashboard_link)
+            self.link = find_link(self._client)
             self._address = self._client.scheduler_info()["address"]
             self.description = {
                 **spec.model_dump(exclude=_UNTOLD),

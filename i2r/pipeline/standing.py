@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from i2r.cluster import AnyCluster, load_cluster
 from i2r.errors import InputError
-from i2r.pipeline.startup import Say, start_cluster
+from i2r.pipeline.startup import Say, find_link, hear_endings, start_cluster
 
 
 class WorkerState(NamedTuple):
@@ -48,9 +48,10 @@ def keep_up(file: str, *, say: Say) -> None:
             f"cluster {file}: type {spec.type} has nothing to start. Name a file of another type."
         )
     place = address_file(file)
+    hear_endings()
     with ExitStack() as stack:
         client, keeper = start_cluster(spec, stack, say=say)
-        cluster, dashboard = client.cluster, client.dashboard_link
+        cluster, dashboard = client.cluster, find_link(client)
         scheduler = cluster.scheduler_address
         client.close()  # it would take a scheduler that is shut down for one to be found again
         place.write_text(json.dumps({"address": scheduler, "dashboard": dashboard}))

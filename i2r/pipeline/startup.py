@@ -12,18 +12,24 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from i2r.cluster import (
-    DASK_SETTINGS,
     AnyCluster,
     ClusterSpec,
     JobClusterSpec,
     start_local,
     worker_environment,
 )
+from i2r.cluster.configuration import (
+    check_scratch,
+    check_security,
+    choose_settings,
+    find_cause,
+    import_distributed,
+    make_security,
+)
 from i2r.cluster.jobs import start_jobs
 from i2r.cluster.keeper import JobKeeper
-from i2r.cluster.local import check_security, make_security
-from i2r.cluster.settings import JOB_SETTINGS
 from i2r.errors import InputError
+from i2r.surroundings import check_dask_configuration
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -62,13 +68,18 @@ def start_cluster(
         If no scheduler answers or no worker comes.
     """
     import dask
+
+    check_dask_configuration()
+    settings = choose_settings(spec)
+    stack.enter_context(dask.config.set(settings))
+    import_distributed()
+    # Once more: names of older versions in the user's files get their present ones on import.
+    stack.enter_context(dask.config.set(settings))
     from distributed import Client
 
     cluster, keeper, security = None, None, make_security(spec)
     check_security(spec, security)
-    settings: dict[str, Any] = dict(DASK_SETTINGS)
     if isinstance(spec, JobClusterSpec):
-        stack.enter_context(dask.config.set(settings | JOB_SETTINGS))
         with hold_interrupt():
             cluster = start_jobs(spec)
             stack.callback(close_cluster, cluster)
@@ -76,9 +87,7 @@ def start_cluster(
         keeping = asyncio.run_coroutine_threadsafe(keeper.keep(), cluster.loop.asyncio_loop)
         stack.callback(keeping.cancel)
     elif spec.type == "local":
-        cluster = _start_here(spec, stack, settings)
-    else:
-        stack.enter_context(dask.config.set(settings))
+        cluster = _start_here(spec, stack)
     try:
         client = Client(
             cluster if cluster is not None else spec.address,
@@ -105,13 +114,13 @@ def start_cluster(
     return client, None
 
 
-def _start_here(spec: ClusterSpec, stack: ExitStack, settings: dict[str, Any]) -> Any:
+def _start_here(spec: ClusterSpec, stack: ExitStack) -> Any:
     """Start a cluster on this machine."""
     import dask
 
+    check_scratch(str(dask.config.get("temporary-directory", None) or ""))
     variables = worker_environment(spec.cpu.nthreads)
-    settings["distributed.nanny.pre-spawn-environ"] = variables
-    stack.enter_context(dask.config.set(settings))
+    stack.enter_context(dask.config.set({"distributed.nanny.pre-spawn-environ": variables}))
     # A Nanny sets its worker's variables in this process, and those set here win.
     before = {n: os.environ.pop(n, None) for n in variables}
     # A process of Python's own clears away what a worker leaves that had to be killed, such as a
@@ -120,35 +129,69 @@ def _start_here(spec: ClusterSpec, stack: ExitStack, settings: dict[str, Any]) -
     os.environ["PYTHONWARNINGS"] = ",".join(filter(None, (filters, "ignore:resource_tracker")))
     stack.callback(_restore_environment, before)
     with hold_interrupt():
-        cluster = start_local(spec)
+        try:
+            cluster = start_local(spec)
+        except (OSError, RuntimeError, ValueError, TypeError, ImportError) as error:
+            raise InputError(
+                f"cluster local: worker processes can't be started: {find_cause(error)}. Try "
+                "'i2r doctor', or give --cluster none."
+            ) from error
         stack.callback(close_cluster, cluster)
     return cluster
 
 
+# Ctrl-C, the batch system's or the init system's end, and a terminal that was closed.
+ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def hear_endings() -> None:
+    """End on SIGTERM and SIGHUP as cleanly as on Ctrl-C, unless they are ignored (nohup)."""
+    if current_thread() is not main_thread():
+        return
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)
+
+
 @contextmanager
 def hold_interrupt() -> Iterator[None]:
-    """Hold Ctrl-C back until the end, such as that of a start; a second one is not held.
+    """Hold Ctrl-C, SIGTERM and SIGHUP back until the end of a start; a second one is not held.
 
     Dask can't undo half a start: it would leave jobs in the queue, or print tracebacks of its own.
     """
-    before = signal.getsignal(signal.SIGINT)
-    # Only the main thread hears Ctrl-C; a handler of another language can't be put back.
-    if current_thread() is not main_thread() or before is None:
+    before = {number: signal.getsignal(number) for number in ENDINGS}
+    # Only the main thread hears signals; a handler of another language can't be put back.
+    if current_thread() is not main_thread() or None in before.values():
         yield
         return
+    held = [n for n, handler in before.items() if handler not in (signal.SIG_DFL, signal.SIG_IGN)]
     came: list[int] = []
 
     def note(number: int, frame: object) -> None:
         came.append(number)
-        signal.signal(signal.SIGINT, before)
+        signal.signal(number, before[signal.Signals(number)])
 
-    signal.signal(signal.SIGINT, note)
+    for number in held:
+        signal.signal(number, note)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number in held:
+            signal.signal(number, before[number])
     if came:
-        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(came[0])
+
+
+def find_link(client: "Client") -> str:
+    """Give the dashboard's address; empty where there is none, or where it can't be written.
+
+    The user's form of it may hold variables that are not set here.
+    """
+    try:
+        link = str(client.dashboard_link or "")
+    except Exception:  # Dask fills in the user's template without looking
+        return ""
+    return "" if "//[:" in link else link  # without a dashboard, as on a machine with IPv6 alone
 
 
 def wait_for_jobs(client: "Client", keeper: JobKeeper, say: Say) -> None:

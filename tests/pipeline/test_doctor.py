@@ -30,6 +30,10 @@ def spoil(**changes: object) -> Facts:
 
 
 BAD = {
+    "Dask's configuration": (
+        replace(GOOD, dask_problem="a.yaml is malformed. Correct it."),
+        "a.yaml",
+    ),
     "versions": (spoil(versions={"dask": "2", "torch": "2"}), "gpu-0: dask 2, expected 1"),
     "shared path": (spoil(sees_experiment=False), "1 workers on n1"),
     "free space": (replace(GOOD, free_bytes=2**29), "0.5 GiB are free, expected at least 1.0"),

@@ -1,0 +1,226 @@
+"""What an installation meets on other people's machines, put right before anything is imported.
+
+Only the standard library is imported here: `import i2r` calls `settle`, and costs nothing.
+"""
+
+import os
+import re
+import site
+import stat
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from i2r.errors import InputError
+
+# Libraries read their number of threads from these when they are imported.
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "BLOSC_NTHREADS",
+    "NUMBA_NUM_THREADS",
+)
+# OMP_NUM_THREADS may give a number for each level of nested regions: 4,2.
+_NUMBERS = re.compile(r"\s*0*[1-9]\d{0,4}\s*(,\s*0*[1-9]\d{0,4}\s*)*")
+_SEARCHED = (
+    *("i2r", "dask", "distributed", "numpy", "scipy", "pandas", "pyarrow", "numba", "torch"),
+    *("zarr", "xarray", "pydantic", "click", "rich", "yaml", "psutil", "tifffile"),
+)
+
+
+def settle() -> None:
+    """Drop thread variables that are not numbers, and give caches a folder where HOME has none."""
+    for name in THREAD_VARIABLES:
+        if name in os.environ and not _NUMBERS.fullmatch(os.environ[name]):
+            del os.environ[name]
+    package = Path(__file__).parent
+    if not can_write(package / "kernels" / "__pycache__") and not _has_cache():
+        folder = find_cache_folder()
+        for name in ("NUMBA_CACHE_DIR", "MPLCONFIGDIR"):
+            os.environ.setdefault(name, str(folder / name.partition("_")[0].lower()))
+        # Whoever imported Numba before i2r: it has read its variables already.
+        if (numba := sys.modules.get("numba")) is not None and not numba.config.CACHE_DIR:
+            numba.config.CACHE_DIR = os.environ["NUMBA_CACHE_DIR"]
+
+
+def _has_cache() -> bool:
+    """Tell whether Numba finds a folder for what it compiles: one that is named, or the user's."""
+    named = os.environ.get("NUMBA_CACHE_DIR")
+    if named and can_write(Path(named)):
+        return True
+    os.environ.pop("NUMBA_CACHE_DIR", None)
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return os.path.isabs(cache) and can_write(Path(cache) / "numba")
+
+
+def can_write(folder: Path) -> bool:
+    """Tell whether a file can be written in a folder, which is made where it does not exist."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as trial:
+            trial.write(b"\0" * 4096)  # of a full disk, or a quota, a file's name is no sign
+    except OSError:
+        return False
+    return True
+
+
+def find_cache_folder() -> Path:
+    """Make a folder for caches that is the user's alone; what lies there is loaded as code.
+
+    Raises
+    ------
+    InputError
+        If no folder for temporary files can be written.
+    """
+    for base in (*_temporary_folders(), "/dev/shm"):
+        folder = Path(base) / f"i2r-{os.getuid()}"
+        with suppress(OSError):
+            folder.mkdir(mode=0o700, exist_ok=True)
+            found = folder.lstat()
+            # Whoever made it first, under this name, could put code into it.
+            own = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
+            if own and not found.st_mode & 0o022 and can_write(folder):
+                return folder
+            return Path(tempfile.mkdtemp(prefix="i2r-", dir=base))
+    raise InputError(
+        "surroundings: no folder can be written for compiled functions (beside i2r, in HOME, for "
+        "temporary files). Set NUMBA_CACHE_DIR to one."
+    )
+
+
+def _temporary_folders() -> list[str]:
+    try:
+        return [tempfile.gettempdir()]
+    except OSError:
+        return []
+
+
+# ------------------------------------------------------------------------- foreign packages
+
+
+def check_packages() -> None:
+    """Refuse a package that PYTHONPATH puts in front of the one that i2r was installed with.
+
+    Module systems and old set-ups export such paths for another Python; what is found there may
+    fail in any place, or give other results.
+
+    Raises
+    ------
+    InputError
+        If a package found through PYTHONPATH is not a version that i2r takes.
+    """
+    entries = {os.path.realpath(e) for e in os.environ.get("PYTHONPATH", "").split(":") if e}
+    own = os.path.realpath(Path(__file__).parents[1])
+    if not entries or own in entries:
+        return
+    from importlib.machinery import PathFinder
+
+    for name in _SEARCHED:
+        spec = PathFinder.find_spec(name)
+        places = [spec.origin] if spec and spec.origin else list(
+            (spec and spec.submodule_search_locations) or ())  # fmt: skip
+        for place in places:
+            entry = next((e for e in entries if os.path.realpath(place).startswith(e + "/")), None)
+            if entry is not None and (wrong := _find_mismatch(name, entry)):
+                raise InputError(
+                    f"PYTHONPATH: {name} is found in {entry} ({wrong}), expected the one that i2r "
+                    "was installed with. Unset PYTHONPATH, or leave this folder out of it."
+                )
+
+
+def _find_mismatch(name: str, entry: str) -> str:
+    """Say what is wrong with a package in a folder; empty where i2r takes it."""
+    from importlib.metadata import PackageNotFoundError, distributions, requires
+
+    from packaging.requirements import Requirement
+
+    project = {"yaml": "pyyaml"}.get(name, name)
+    found = next((d.version for d in distributions(name=project, path=[entry])), "")
+    try:
+        wanted = [Requirement(line) for line in requires("i2r") or ()]
+    except PackageNotFoundError:  # run from its source, not installed
+        wanted = []
+    limits = next((r.specifier for r in wanted if r.name.lower() == project), None)
+    if not found:
+        return "no version"
+    if limits is not None and not limits.contains(found, prereleases=True):
+        return f"version {found}, i2r needs {limits}"
+    python = re.search(r"python\d+\.\d+", entry)
+    own = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    return f"of {python[0]}" if python and python[0] != own else ""
+
+
+# ------------------------------------------------------------------------- Dask's configuration
+
+_dask_problem = ""
+
+
+def load_dask() -> None:
+    """Import Dask, also where the user's configuration of it can't be read.
+
+    Dask reads its files when it is imported, and fails with the first one that is malformed. What
+    only looks at results needs none of them: it goes on with Dask's defaults. What starts or
+    finds a cluster asks `check_dask_configuration` first.
+    """
+    global _dask_problem  # noqa: PLW0603 - read once in a process, as Dask does
+    if "dask" in sys.modules:
+        return
+    try:
+        import dask
+    except ImportError:
+        raise
+    except Exception as error:
+        for name in [n for n in sys.modules if n == "dask" or n.startswith("dask.")]:
+            del sys.modules[name]
+        with _hide_configuration():
+            try:
+                import dask  # noqa: F401
+            except Exception:
+                _dask_problem = str(error)
+                check_dask_configuration()
+        _dask_problem = str(error)
+
+
+def find_dask_problem() -> str:
+    """Say why Dask's configuration could not be read, in one line; empty where it was."""
+    words = " ".join(_dask_problem.split())
+    if not words:
+        return ""
+    return (
+        f"Dask's configuration can't be read: {words[:400]}. Correct it, or name another one "
+        "(DASK_CONFIG)."
+    )
+
+
+def check_dask_configuration() -> None:
+    """Refuse to start or find a cluster under a configuration that could not be read.
+
+    Raises
+    ------
+    InputError
+        If it is so; worker processes would fail for the same reason.
+    """
+    if problem := find_dask_problem():
+        raise InputError(problem)
+
+
+@contextmanager
+def _hide_configuration() -> Iterator[None]:
+    """Keep the user's files and variables from Dask for a moment."""
+    before = dict(os.environ)
+    for name in [n for n in os.environ if n.startswith("DASK_")]:
+        del os.environ[name]
+    nowhere = os.devnull + "/nowhere"
+    os.environ |= {"HOME": nowhere, "DASK_ROOT_CONFIG": nowhere}
+    prefix, sys.prefix = sys.prefix, nowhere
+    prefixes, site.PREFIXES = site.PREFIXES, [nowhere]
+    try:
+        yield
+    finally:
+        sys.prefix, site.PREFIXES = prefix, prefixes
+        os.environ.clear()
+        os.environ.update(before)
