@@ -224,7 +224,7 @@ def load_cluster(text: str) -> AnyCluster:
     if urlsplit(text).scheme in ("tcp", "tls"):
         return ClusterSpec(type="connect", address=text)
     try:
-        content = read_yaml(text, where=f"cluster {text}") or {}
+        content: Any = read_yaml(text, where=f"cluster {text}") or {}
     except (FileNotFoundError, IsADirectoryError) as error:
         raise InputError(
             f"cluster {text!r}: no such file. Give a cluster file, 'none', or tcp://HOST:PORT."
@@ -239,7 +239,10 @@ def load_cluster(text: str) -> AnyCluster:
         name = ".".join(map(str, first["loc"])) or "the file"
         place: Any = kind
         for part in first["loc"][:-1]:
-            place = place.model_fields[part].annotation
+            inner = place.model_fields[part].annotation
+            if not hasattr(inner, "model_fields"):  # an item of a list
+                break
+            place = inner
         hint = f"Fields are {', '.join(place.model_fields)}."
         if first["type"] == "extra_forbidden" and (
             meant := find_meant(str(first["loc"][-1]), list(place.model_fields))

@@ -143,6 +143,7 @@ def test_a_wrong_setting_of_the_site_is_named_as_such() -> None:
         ("cpu: {n_workers: 3}", "Did you mean 'jobs'?"),
         ("cpu: {walltime: 24:00:00}", 'expected text in quotes: "24:00:00"'),
         ("cpu: {walltime: 1:30:00}", '"01:30:00"'),
+        ("cpu: {job_extra_directives: [1]}", "job_extra_directives.0"),
         ("schedular_options: {}", "Did you mean 'scheduler_options'?"),
     ],
 )
