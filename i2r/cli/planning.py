@@ -9,7 +9,8 @@ from rich.table import Table
 from i2r.cli.options import count_words, print_json, say
 from i2r.cluster import AnyCluster, ClusterSpec, planned_workers
 from i2r.pipeline.changes import find_other_plates, list_changes
-from i2r.pipeline.run import prepare, preview_units
+from i2r.pipeline.preview import preview_units
+from i2r.pipeline.run import prepare
 from i2r.pipeline.spec import Pipeline
 from i2r.stages.base import FINISH
 

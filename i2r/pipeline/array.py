@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from i2r.errors import I2RError, InputError
 from i2r.pipeline.executors import InProcess
 from i2r.pipeline.loop import RunLoop, Summary
+from i2r.pipeline.preview import preview_units
 from i2r.pipeline.progress import Progress, Style
 from i2r.pipeline.records import describe_run
 from i2r.pipeline.run import (
@@ -22,7 +23,6 @@ from i2r.pipeline.run import (
     ask_before_replacing,
     begin_stages,
     prepare,
-    preview_units,
 )
 from i2r.pipeline.spec import Pipeline, parse_pipeline
 from i2r.pipeline.states import fold_ledger

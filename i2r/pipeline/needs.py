@@ -3,7 +3,8 @@
 from typing import Any
 
 from i2r.errors import InputError
-from i2r.pipeline.run import load_last_pipeline, prepare, preview_units
+from i2r.pipeline.preview import preview_units
+from i2r.pipeline.run import load_last_pipeline, prepare
 from i2r.pipeline.spec import load_pipeline
 from i2r.stages.base import FINISH
 from i2r.store.experiment import open_experiment

@@ -11,6 +11,7 @@ from i2r.errors import DiskFullError, InputError, join_problems
 from i2r.pipeline.changes import find_other_plates, list_changes
 from i2r.pipeline.executors import Executor, open_executor
 from i2r.pipeline.loop import RunLoop, Summary, collect_excluded, find_blocked
+from i2r.pipeline.preview import find_damaged_units, find_failed, list_units, preview_units
 from i2r.pipeline.progress import Progress, Style
 from i2r.pipeline.records import describe_run
 from i2r.pipeline.spec import Pipeline, parse_pipeline
@@ -20,12 +21,10 @@ from i2r.stages.base import FINISH
 from i2r.stages.convert import Convert
 from i2r.stages.rehearsal import choose_rehearsals
 from i2r.store import files
-from i2r.store.damage import find_damage, list_outputs
 from i2r.store.experiment import Experiment, check_target, has_experiment, open_experiment
 from i2r.store.layout import empty_layout, empty_sources
 from i2r.store.ledger import LedgerWriter
 from i2r.store.lock import RunLock
-from i2r.store.outputs import is_of_array
 
 Say = Callable[[str], None]
 
@@ -168,7 +167,7 @@ def run_pipeline(
                     summary = _run(pipeline, graph, executor, lock, run, style, retry, command)
                     if not summary.damaged or summary.stopped:
                         return summary
-                    say(f"made again, because they were damaged: {_list_units(summary.damaged)}")
+                    say(f"made again, because they were damaged: {list_units(summary.damaged)}")
                     experiment = experiment.reopen()
                     graph = UnitGraph(pipeline, experiment, only=only, damaged=summary.damaged)
                     again = _run(pipeline, graph, executor, lock, run + 1, style, retry, command)
@@ -191,61 +190,6 @@ def begin_stages(
         keys = [key for key in pending[stage.title] if key != FINISH]
         if keys:
             stage.begin(experiment, keys)
-
-
-def find_damaged_units(
-    pipeline: Pipeline,
-    experiment: Experiment,
-    *,
-    only: Collection[str] | None = None,
-    retry: bool = False,
-    say: Say = lambda line: None,
-    deep: Collection[str] | None = None,
-) -> set[tuple[str, str]]:
-    """Find done units whose output is gone or changed; they have to run again.
-
-    Of everything it is looked whether it is there with the right size. The tables and models of a
-    stage that a unit is about to read as a whole are read, and compared with their checksums;
-    workers do that with the other files that they read.
-
-    Parameters
-    ----------
-    pipeline, experiment, only, retry, say, deep
-        As for `run_pipeline`.
-
-    Returns
-    -------
-    set of (str, str)
-        Stage and key.
-    """
-    titles = [s.title for s in pipeline.stages if only is None or s.title in only]
-    outputs = list_outputs(experiment, stages=titles)
-    found = find_damage(experiment, outputs)
-    if deep is not None:
-        chosen = [output for output in outputs if not deep or output.key in deep]
-        found += find_damage(experiment, chosen, content=True)
-    damaged = {(damage.stage, damage.key) for damage in found}
-    pending = preview_units(pipeline, experiment, only=only, retry=retry, damaged=damaged)
-    graph = UnitGraph(pipeline, experiment, only=only)
-    read = {
-        title
-        for stage, keys in pending.items()
-        for key in keys
-        for title in graph.list_upstream(graph.units[stage][key])[1]
-    }
-    tables = [o for o in outputs if o.stage in read and not is_of_array(o.path)]
-    found += find_damage(experiment, tables, content=True)
-    for line in dict.fromkeys(damage.line for damage in found[:5]):
-        say(line)
-    if found:
-        damaged = {(damage.stage, damage.key) for damage in found}
-        say(f"to be made again: {_list_units(damaged)}")
-    return damaged
-
-
-def _list_units(units: Collection[tuple[str, str]]) -> str:
-    names = [f"{stage} {key}" for stage, key in sorted(units)]
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def check_shared(url: str) -> None:
@@ -347,55 +291,6 @@ def _nothing_to_do(
     while graph.take_ready():
         pass
     return Summary(Counter(), [], find_blocked(graph), collect_excluded(graph), 0.0)
-
-
-def preview_units(
-    pipeline: Pipeline,
-    experiment: Experiment,
-    *,
-    only: Collection[str] | None = None,
-    retry: bool = False,
-    damaged: Collection[tuple[str, str]] = (),
-) -> dict[str, list[str]]:
-    """List the units that a run would compute, by stage, if none of them failed."""
-    graph = UnitGraph(pipeline, experiment, only=only, damaged=damaged)
-    eligible = find_failed(graph) | graph.list_damaged() if retry else None
-    pending: dict[str, list[str]] = {stage.title: [] for stage in pipeline.stages}
-    while taken := graph.take_ready():
-        for unit in taken:
-            if unit.state == "blocked":
-                continue
-            name = f"{unit.stage.title}:{unit.key}"
-            if eligible is not None and name not in eligible:
-                graph.settle(unit, "blocked")
-                continue
-            pending[unit.stage.title].append(unit.key)
-            graph.settle(unit, "done")
-    return pending
-
-
-def find_failed(graph: UnitGraph) -> set[str]:
-    """Name the units that failed, were blocked or interrupted, and all that depend on them.
-
-    Interrupted ones too, so that a retry that was stopped goes on with the next one.
-    """
-    ledger = graph.experiment.ledger
-    affected: dict[str, set[str]] = {}
-    for stage in graph.stages:
-        units = graph.units[stage.title]
-        found = {
-            key
-            for key in units
-            if (entry := ledger.entry(stage.title, key)) and entry.event != "done"
-        }
-        for name in stage.needs:
-            found |= {
-                key
-                for key in units
-                if key in affected[name] or (affected[name] and key not in graph.units[name])
-            }
-        affected[stage.title] = found | ({FINISH} & set(units) if found else set())
-    return {f"{title}:{key}" for title, keys in affected.items() for key in keys}
 
 
 def check_memory(graph: UnitGraph, executor: Executor) -> None:

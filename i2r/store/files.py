@@ -1,18 +1,17 @@
 """Files by URL, local and on what fsspec knows; nothing else touches fsspec."""
 
 import errno
-import hashlib
 import os
 import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from datetime import datetime
 from typing import IO, Any, NamedTuple
 
 from i2r.errors import InputError
 from i2r.store.outputs import check_read, note_removed, note_written
 from i2r.store.packed import check_mat, unpack
+from i2r.store.stats import Stat, read_stat
 from i2r.store.traffic import count_read, count_write
 from i2r.store.urls import (
     is_local,
@@ -52,13 +51,6 @@ __all__ = [
     "without_secrets",
     "write_bytes",
 ]
-
-
-class Stat(NamedTuple):
-    """What tells one version of a file from another."""
-
-    size_bytes: int
-    mtime_ns: int
 
 
 class FoundFile(NamedTuple):
@@ -234,16 +226,7 @@ def stat(url: str) -> Stat:
         status = os.stat(local_path(url))
         return Stat(status.st_size, status.st_mtime_ns)
     system, path = _open_system(url)
-    return _remote_stat(system.info(path))
-
-
-def _remote_stat(info: dict[str, Any]) -> Stat:
-    for key in ("ETag", "etag", "mtime", "LastModified", "updated", "created"):
-        if (value := info.get(key)) is not None:
-            text = value.isoformat() if isinstance(value, datetime) else str(value)
-            digest = hashlib.sha256(text.encode()).digest()
-            return Stat(int(info["size"] or 0), int.from_bytes(digest[:8], "little") >> 1)
-    return Stat(int(info["size"] or 0), 0)
+    return read_stat(system.info(path))
 
 
 # ---------------------------------------------------------------------------------- folders
@@ -300,7 +283,7 @@ def find_files(url: str, accept: Callable[[str], bool]) -> Iterator[FoundFile]:
     for name, info in sorted(system.find(path, detail=True).items()):
         relative = name.removeprefix(path.rstrip("/") + "/")
         if not any(part.startswith(".") for part in relative.split("/")) and accept(relative):
-            yield FoundFile(relative, _remote_stat(info))
+            yield FoundFile(relative, read_stat(info))
 
 
 def _scan_folder(

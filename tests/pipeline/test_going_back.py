@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from i2r.errors import I2RError
-from i2r.pipeline.run import preview_units
+from i2r.pipeline.preview import preview_units
 from i2r.pipeline.spec import Pipeline, parse_pipeline
 from i2r.pipeline.states import count_states
 from i2r.store.experiment import open_experiment

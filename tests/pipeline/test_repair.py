@@ -11,7 +11,7 @@ import pytest
 import zarr
 
 from i2r.errors import DamageError
-from i2r.pipeline.run import preview_units
+from i2r.pipeline.preview import preview_units
 from i2r.pipeline.spec import load_pipeline
 from i2r.store import files, shards
 from i2r.store.arrays import read_array, write_array

@@ -1,0 +1,117 @@
+"""What a run would compute, and which done units have to run again."""
+
+from collections.abc import Callable, Collection
+
+from i2r.pipeline.spec import Pipeline
+from i2r.pipeline.units import UnitGraph
+from i2r.stages.base import FINISH
+from i2r.store.damage import find_damage, list_outputs
+from i2r.store.experiment import Experiment
+from i2r.store.outputs import is_of_array
+
+Say = Callable[[str], None]
+
+
+def preview_units(
+    pipeline: Pipeline,
+    experiment: Experiment,
+    *,
+    only: Collection[str] | None = None,
+    retry: bool = False,
+    damaged: Collection[tuple[str, str]] = (),
+) -> dict[str, list[str]]:
+    """List the units that a run would compute, by stage, if none of them failed."""
+    graph = UnitGraph(pipeline, experiment, only=only, damaged=damaged)
+    eligible = find_failed(graph) | graph.list_damaged() if retry else None
+    pending: dict[str, list[str]] = {stage.title: [] for stage in pipeline.stages}
+    while taken := graph.take_ready():
+        for unit in taken:
+            if unit.state == "blocked":
+                continue
+            name = f"{unit.stage.title}:{unit.key}"
+            if eligible is not None and name not in eligible:
+                graph.settle(unit, "blocked")
+                continue
+            pending[unit.stage.title].append(unit.key)
+            graph.settle(unit, "done")
+    return pending
+
+
+def find_failed(graph: UnitGraph) -> set[str]:
+    """Name the units that failed, were blocked or interrupted, and all that depend on them.
+
+    Interrupted ones too, so that a retry that was stopped goes on with the next one.
+    """
+    ledger = graph.experiment.ledger
+    affected: dict[str, set[str]] = {}
+    for stage in graph.stages:
+        units = graph.units[stage.title]
+        found = {
+            key
+            for key in units
+            if (entry := ledger.entry(stage.title, key)) and entry.event != "done"
+        }
+        for name in stage.needs:
+            found |= {
+                key
+                for key in units
+                if key in affected[name] or (affected[name] and key not in graph.units[name])
+            }
+        affected[stage.title] = found | ({FINISH} & set(units) if found else set())
+    return {f"{title}:{key}" for title, keys in affected.items() for key in keys}
+
+
+def find_damaged_units(
+    pipeline: Pipeline,
+    experiment: Experiment,
+    *,
+    only: Collection[str] | None = None,
+    retry: bool = False,
+    say: Say = lambda line: None,
+    deep: Collection[str] | None = None,
+) -> set[tuple[str, str]]:
+    """Find done units whose output is gone or changed; they have to run again.
+
+    Of everything it is looked whether it is there with the right size. The tables and models of a
+    stage that a unit is about to read as a whole are read, and compared with their checksums;
+    workers do that with the other files that they read.
+
+    Parameters
+    ----------
+    pipeline, experiment, only, retry, say, deep
+        As for `run_pipeline`.
+
+    Returns
+    -------
+    set of (str, str)
+        Stage and key.
+    """
+    titles = [s.title for s in pipeline.stages if only is None or s.title in only]
+    outputs = list_outputs(experiment, stages=titles)
+    found = find_damage(experiment, outputs)
+    if deep is not None:
+        chosen = [output for output in outputs if not deep or output.key in deep]
+        found += find_damage(experiment, chosen, content=True)
+    damaged = {(damage.stage, damage.key) for damage in found}
+    pending = preview_units(pipeline, experiment, only=only, retry=retry, damaged=damaged)
+    graph = UnitGraph(pipeline, experiment, only=only)
+    read = {
+        title
+        for stage, keys in pending.items()
+        for key in keys
+        for title in graph.list_upstream(graph.units[stage][key])[1]
+    }
+    tables = [o for o in outputs if o.stage in read and not is_of_array(o.path)]
+    found += find_damage(experiment, tables, content=True)
+    for line in dict.fromkeys(damage.line for damage in found[:5]):
+        say(line)
+    if found:
+        damaged = {(damage.stage, damage.key) for damage in found}
+        say(f"to be made again: {list_units(damaged)}")
+    return damaged
+
+
+def list_units(units: Collection[tuple[str, str]]) -> str:
+    """Name some units, at most five of them."""
+    names = [f"{stage} {key}" for stage, key in sorted(units)]
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
