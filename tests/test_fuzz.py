@@ -36,10 +36,11 @@ from i2r.store.cells import read_counts
 from i2r.store.experiment import open_experiment
 from i2r.store.gctx import read_signatures
 from i2r.store.gene_tables import read_frame, read_gene_sets, read_labels, read_vectors
-from i2r.store.interactions import read_interactions, read_panel
+from i2r.store.interactions import read_interactions
 from i2r.store.layout import read_layout
 from i2r.store.ledger import Ledger
 from i2r.store.networks import read_network
+from i2r.store.panels import read_panel
 from i2r.store.queries import read_queries
 from i2r.store.tables import encode_table
 

@@ -14,13 +14,22 @@ from i2r.errors import I2RError
 from i2r.kernels.steiner import PCSTResult, solve_pcst
 from i2r.stages.base import Stage, seed_sequence
 from i2r.store import tables
-from i2r.store.cells import read_counts
 from i2r.store.experiment import Experiment
 from i2r.store.gene_inputs import list_impactful_genes
 from i2r.store.gene_tables import digest_files
-from i2r.store.interactions import choose_line, read_interactions, read_panel, read_symbols
-from i2r.store.interactome_inputs import Pruned, import_network, prepare_interactome
+from i2r.store.interactions import MANGLED, NAMELESS
+from i2r.store.interactome_inputs import (
+    Pruned,
+    import_network,
+    prepare_interactome,
+    read_cells,
+    read_network_table,
+    translate_targets,
+)
 from i2r.store.networks import write_network
+from i2r.store.panels import choose_line, read_panel
+from i2r.store.scales import check_logarithms
+from i2r.store.vocabulary import Vocabulary, write_vocabulary
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -49,11 +58,20 @@ class Interactome(Stage):
         json_schema_extra=PATH,
     )  # fmt: skip
     interactions: str = Field(
-        "", description="Protein interactions: protein1, protein2, cost; STRING; HIPPIE",
+        "", description="Protein interactions: protein1, protein2, cost; STRING, HIPPIE, BioGRID, "
+        "OmniPath, HuRI, Reactome FI, SIF",
         json_schema_extra=PATH,
     )  # fmt: skip
+    score_column: str = Field(
+        "", description="Column of 'interactions' with confidences (0 to 1, or 0 to 1000), where "
+        "it is not called cost or combined_score",
+    )  # fmt: skip
+    unscored_cost: float | None = Field(
+        None, ge=0, description="Cost of every interaction, for tables without a confidence"
+    )
     expression: str = Field(
-        "", description="Expression of many lines, for prizes: lines by genes, or with 'symbol'",
+        "", description="Expression of many lines, for prizes: DepMap's lines by genes, genes by "
+        "lines with a column 'symbol', GCT, or the Human Protein Atlas's list",
         json_schema_extra=PATH,
     )  # fmt: skip
     line: str = Field("U2OS", description="The line of the screen in 'expression'")
@@ -64,13 +82,23 @@ class Interactome(Stage):
         None, description="Keep only genes that the line expresses above this, before logarithms"
     )
     cells: str = Field(
-        "", description="Counts of single cells, for 'spearman' and 'pearson': table, .mtx, .h5ad",
+        "", description="Counts of single cells, for 'spearman' and 'pearson': table, 10x folder, "
+        ".mtx, .h5, .h5ad, AnnData's .zarr",
         json_schema_extra=PATH,
     )  # fmt: skip
+    cells_layer: str = Field("", description="Of AnnData, 'raw' or the layer that has the counts")
+    cells_names: str = Field("", description="Of AnnData, the column of 'var' that has symbols")
+    cells_scale: Literal["counts", "logarithms"] = Field(
+        "counts", description="What 'cells' holds: counts, or logarithms of scaled counts"
+    )
+    check_scale: bool = Field(
+        True, description="Refuse counts and expression whose values are not what they should be"
+    )
     min_genes: int = Field(8000, ge=0, description="Fewest genes of a cell that counts")
     min_cells: int = Field(10, ge=0, description="Fewest cells of a gene that counts")
     symbols: str = Field(
-        "", description="Table of name and symbol, for tables with Ensembl identifiers or aliases",
+        "", description="What genes are called, for tables with identifiers, aliases, old symbols: "
+        "HGNC's or BioMart's table, STRING's protein.info, or name and symbol",
         json_schema_extra=PATH,
     )  # fmt: skip
     targets: tuple[str, ...] = Field(
@@ -96,7 +124,7 @@ class Interactome(Stage):
     seed: int = Field(0, ge=0, description="Seed of noise and search (default: the pipeline's)")
 
     reads: ClassVar[Mapping[str, bool]] = {}
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     uses_layout: ClassVar[bool] = False
 
     @property
@@ -120,27 +148,36 @@ class Interactome(Stage):
         if problems:
             return problems
         try:
-            symbols = read_symbols(self.symbols) if self.symbols else None
+            symbols: Mapping[str, str] | None
             if self.method == "import":
-                known = set(import_network(self.model_dump())[0])
+                network = import_network(self.model_dump())
+                known, symbols = set(network.graph), network.symbols
             else:
-                known = set(read_interactions(self.interactions, symbols).genes)
+                found = read_network_table(self.model_dump(), self.interactions)
+                known, symbols = set(found.genes), found.symbols
                 if self.expression:
-                    panel = read_panel(self.expression, symbols)
+                    panel = read_panel(self.expression, symbols, known=known)
                     choose_line(panel, self.line, url=self.expression)
+                    if self.check_scale:
+                        check_logarithms(
+                            panel.values, logarithm=self.logarithm,
+                            where=f"expression {self.expression}",
+                        )  # fmt: skip
                     if not known & set(panel.genes):
-                        return [f"{where}: no symbol of {self.expression} is one of the network's."]
+                        return [f"{where}: {_find_no_symbol(self.expression)}"]
                 if self.edge_cost != "mi_score":
-                    genes, _, _ = read_counts(self.cells, symbols)
+                    genes, _, _ = read_cells(self.model_dump(), found)
                     if not known & set(genes):
-                        return [f"{where}: no symbol of {self.cells} is one of the network's."]
+                        return [f"{where}: {_find_no_symbol(self.cells)}"]
         except I2RError as error:
             return [f"{where}: {error}"]
-        if self.targets and not known & {name.upper() for name in self.targets}:
+        targets = translate_targets(self.targets, symbols, [])
+        if self.targets and not known & set(targets):
             first = ", ".join(self.targets[:3])
             problems.append(
                 f"{where}: none of the {len(self.targets)} targets ({first}, ...) is in the "
-                f"network, which has {', '.join(sorted(known)[:3])}, ... Give gene symbols."
+                f"network, which has {', '.join(sorted(known)[:3])}, ... Give gene symbols, or "
+                "'symbols' that list these names."
             )
         return problems
 
@@ -178,7 +215,7 @@ class Interactome(Stage):
     def finish(self, experiment: Experiment, keys: Sequence[str]) -> Delayed:
         """Choose beta and write the network, its tables and what was left out."""
         names = ("", "-edges", "-sweep", "-pruning", "-confidence", "-hubs", "-dropped",
-                 "-expression")  # fmt: skip
+                 "-expression", "-symbols", "-vocabulary")  # fmt: skip
         return delayed(write_network_of)(
             self._resolve(experiment),
             parts=[experiment.part_url(f"{self.title}-sweep", k) for k in sorted(keys)],
@@ -248,12 +285,14 @@ def write_network_of(
 ) -> dict[str, Any]:
     """Write the network for the chosen beta, and the tables."""
     if options["method"] == "import":
-        graph, dropped = import_network(options)
+        graph, dropped, translated, symbols = import_network(options)
         write_network(network_url, graph)
         _write_graph_tables(graph, urls)
         tables.write_table(urls["-dropped"], dropped)
+        _write_symbols(translated, symbols, urls)
         counts = {"genes": len(graph), "edges": graph.number_of_edges()}
-        return {**counts, "notes": note_losses(dropped, len(set(options["targets"])))}
+        notes = note_losses(dropped, len(set(options["targets"])))
+        return {**counts, "notes": [*notes, *note_translations(translated)]}
     pruned = prepare_interactome(options)
     sweep = pd.concat([tables.read_table(part) for part in parts]).sort_values("beta")
     beta = choose_beta(sweep)
@@ -277,12 +316,17 @@ def write_network_of(
     tables.write_table(urls["-confidence"], pruned.curve)
     tables.write_table(urls["-hubs"], pruned.hubs)
     tables.write_table(urls["-expression"], pruned.expression)
+    _write_symbols(pruned.translated, pruned.symbols, urls)
     ends = zip(pruned.genes, pruned.terminal, strict=True)
     lost = [(g, "target: not in the tree") for g, yes in ends if yes and g not in graph]
     left = pd.DataFrame(lost, columns=["symbol", "reason"], dtype=str)
     dropped = tables.concatenate([pruned.dropped, left])
     tables.write_table(urls["-dropped"], dropped)
-    notes = note_losses(dropped, len(options["targets"]))
+    notes = [
+        *pruned.notes,
+        *note_losses(dropped, len(options["targets"])),
+        *note_translations(pruned.translated),
+    ]
     counts = {"genes": len(graph), "edges": graph.number_of_edges()}
     return {"beta": beta, **solved, **counts, "notes": notes}
 
@@ -303,6 +347,8 @@ def note_losses(dropped: pd.DataFrame, n_targets: int) -> list[str]:
     ]
     twice = dropped.loc[dropped["reason"] == "listed again with a higher cost", "symbol"]
     unknown = dropped.loc[dropped["reason"] == "expression is missing", "symbol"]
+    nameless = dropped.loc[dropped["reason"] == NAMELESS, "symbol"]
+    mangled = dropped.loc[dropped["reason"] == MANGLED, "symbol"]
     more = f" and {len(lost) - 5} others" if len(lost) > 5 else ""
     notes = [
         (lost, f"{len(lost)} of {n_targets} targets not in the network: {', '.join(named)}{more}"),
@@ -310,8 +356,45 @@ def note_losses(dropped: pd.DataFrame, n_targets: int) -> list[str]:
          "lower one counts"),
         (unknown, f"{len(unknown)} genes lack the expression of a line, such as {_first(unknown)}: "
          "they have no prize"),
+        (nameless, f"{len(nameless)} interactions lack a name, such as {_first(nameless)}, and are "
+         "left out. A gene that is called NA or nan has to be in quotes"),
+        (mangled, f"{len(mangled)} names are dates that a spreadsheet made of symbols, such as "
+         f"{_first(mangled)}, and are left out"),
     ]  # fmt: skip
     return [text for rows, text in notes if len(rows)]
+
+
+def note_translations(translated: pd.DataFrame) -> list[str]:
+    """Say in one line how many names were translated, and in another which stayed ambiguous."""
+    is_ambiguous = translated["how"] == "ambiguous"
+    done, left = translated[~is_ambiguous], translated[is_ambiguous]
+    other = done[~done["how"].str.startswith(("identifier", "kept"))]
+    shown = ", ".join(
+        f"{row.name_} ({row.symbol})"
+        for row in left.rename(columns={"name": "name_"}).head(3).itertuples()
+    )
+    notes = [
+        (other, f"{len(other)} names of genes translated to their symbol, such as "
+         + ", ".join(f"{n} to {s}" for n, s in other[["name", "symbol"]].head(2).to_numpy())),
+        (left, f"{len(left)} names may stand for several genes, or are genes of their own here, "
+         f"and stay as they are: {shown}"),
+    ]  # fmt: skip
+    return [text for rows, text in notes if len(rows)]
+
+
+def _write_symbols(
+    translated: pd.DataFrame, symbols: Vocabulary | None, urls: Mapping[str, str]
+) -> None:
+    """Write what was translated, and the vocabulary for the stages that come after."""
+    tables.write_table(urls["-symbols"], translated)
+    write_vocabulary(urls["-vocabulary"], symbols or Vocabulary({}))
+
+
+def _find_no_symbol(url: str) -> str:
+    return (
+        f"no symbol of {url} is one of the network's. Give the same kind of names in both, or "
+        "'symbols' that list them."
+    )
 
 
 def _first(names: "pd.Series[str]") -> str:

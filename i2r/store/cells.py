@@ -1,39 +1,68 @@
-"""Counts of single cells: tables, 10x folders (matrix market) and AnnData files."""
+"""Counts of single cells: tables, 10x folders (matrix market), 10x's HDF5 and AnnData."""
 
 import io
-import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+import os
+from collections.abc import Collection, Mapping
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from i2r.errors import InputError
 from i2r.store import files
+from i2r.store.cell_containers import (
+    GENE,
+    Counts,
+    CountsRead,
+    check_size,
+    keep_genes,
+    read_10x_h5,
+    read_anndata,
+)
 from i2r.store.gene_tables import read_columns, read_text, to_numbers
-from i2r.store.interactions import clean_symbols
+from i2r.store.panels import clean_symbols
+from i2r.store.scales import check_counts
+from i2r.store.vocabulary import is_identifier, tabulate_translations, translate
 
-Counts = npt.NDArray[np.float64]
-# What 10x calls a feature that is a gene.
-_GENE = "Gene Expression"
-# Counts are held whole. A small file may declare any size: what is larger is never allocated.
-MAX_BYTES = 2**35
+# Names of columns in a list of features that has a header.
+_HEADER = {
+    "id", "gene_id", "ensembl", "ensembl_id", "feature_id", "symbol", "gene", "name", "gene_name",
+    "gene_symbol", "feature", "feature_name", "feature_type", "type", "",
+}  # fmt: skip
 
 
 def read_counts(
-    url: str, symbols: Mapping[str, str] | None = None
+    url: str,
+    symbols: Mapping[str, str] | None = None,
+    *,
+    layer: str = "",
+    names: str = "",
+    known: Collection[str] = (),
+    scale: str = "any",
+    log: list[pd.DataFrame] | None = None,
 ) -> tuple[list[str], Counts, pd.DataFrame]:
     """Read counts of single cells.
 
     Parameters
     ----------
     url
-        A table of cells by genes whose first column names the cell; a 10x matrix
-        (``matrix.mtx`` or ``.mtx.gz``, with ``features.tsv`` or ``genes.tsv`` beside it); or an
-        AnnData file (``.h5ad``; needs the extra ``omics``), whose ``X`` holds counts.
+        A table of cells by genes whose first column names the cell, or of genes by cells where
+        the genes in ``known`` say so; a 10x matrix (``matrix.mtx`` or ``.mtx.gz``, with
+        ``features.tsv`` or ``genes.tsv`` beside it, all with one prefix as GEO has them), or the
+        folder that it is in; 10x's ``.h5``; or AnnData (``.h5ad``, or a ``.zarr`` folder).
+        ``.h5`` and ``.h5ad`` need the extra ``omics``.
     symbols
-        From `i2r.store.interactions.read_symbols`.
+        From `i2r.store.vocabulary.read_symbols`.
+    layer
+        Of AnnData: what to take, 'raw' or a layer's name; empty for ``X``.
+    names
+        Of AnnData: the column of ``var`` with symbols; empty for its index, or, where that has
+        identifiers, for one of the usual columns.
+    known
+        Symbols of the network, to tell genes from cells in a table.
+    scale
+        'counts' refuses what is no whole number, see `i2r.store.scales.check_counts`.
+    log
+        Takes the table of names that were translated.
 
     Returns
     -------
@@ -49,22 +78,17 @@ def read_counts(
     InputError
         If it is none of these, or a count is negative, missing or no number.
     """
-    name, other = url.lower(), list[tuple[str, str]]()
-    if name.endswith((".mtx", ".mtx.gz")):
-        names, counts, other = _read_10x(url)
-    elif name.endswith(".h5ad"):
-        names, counts, other = _read_anndata(url)
-    else:
-        header, table = read_columns(url)
-        names, counts = header[1:], to_numbers(table.iloc[:, 1:])
-    if counts.shape[1] != len(names):
+    read = _read_any(url, symbols, layer, names, frozenset(known))
+    if read.counts.shape[1] != len(read.names):
         raise InputError(
-            f"counts {url}: {counts.shape[1]} genes in the matrix, {len(names)} names. "
+            f"counts {url}: {read.counts.shape[1]} genes in the matrix, {len(read.names)} names. "
             "Export both again."
         )
-    genes, kept, dropped = clean_symbols(names, symbols)
-    dropped += other
-    counts = np.ascontiguousarray(counts[:, kept])
+    if log is not None:
+        log.append(tabulate_translations(read.names, symbols, table="cells"))
+    genes, kept, dropped = clean_symbols(read.names, symbols)
+    dropped += read.other
+    counts = np.ascontiguousarray(read.counts[:, kept])
     bad = ~(np.isfinite(counts) & (counts >= 0))
     if bad.any():
         row, column = (int(i[0]) for i in np.nonzero(bad))
@@ -72,22 +96,68 @@ def read_counts(
         found = "missing or no number" if np.isnan(value) else f"{value:g}"
         raise InputError(
             f"counts {url} cell {row + 1} gene {genes[column]}: {found}, expected 0 or more. "
-            "Give raw counts."
+            f"{read.elsewhere or 'Give raw counts.'}"
         )
+    if scale == "counts":
+        check_counts(counts, where=f"counts {url}", elsewhere=read.elsewhere)
     return genes, counts, pd.DataFrame(dropped, columns=["symbol", "reason"], dtype=str)
 
 
-def _read_10x(url: str) -> tuple[list[str], Counts, list[tuple[str, str]]]:
-    """Read a matrix of genes by cells, and the genes' symbols (second column) beside it.
+def _read_any(
+    url: str, symbols: Mapping[str, str] | None, layer: str, names: str, known: frozenset[str]
+) -> CountsRead:
+    """Read counts by what a file's name says it is."""
+    name = url.lower().rstrip("/")
+    if name.endswith((".h5ad", ".zarr")):
+        return read_anndata(url, layer=layer, names=names)
+    if layer or names:
+        raise InputError(
+            f"counts {url}: no AnnData, so 'cells_layer' and 'cells_names' mean nothing. Leave "
+            "them out."
+        )
+    if name.endswith((".mtx", ".mtx.gz")):
+        return _read_10x(url)
+    if name.endswith((".h5", ".hdf5")):
+        return read_10x_h5(url)
+    if files.is_local(url) and os.path.isdir(files.local_path(url)):
+        found = [n for n in files.list_folder(url) if n.endswith(("matrix.mtx", "matrix.mtx.gz"))]
+        if len(found) != 1:
+            raise InputError(
+                f"counts {url}: a folder with {len(found)} files matrix.mtx, expected one. Name "
+                "the file."
+            )
+        return _read_10x(files.join_url(url, found[0]))
+    header, table = read_columns(url, keep_marks=True)
+    columns = [str(name).strip() for name in header[1:]]
+    if known:
+        rows = ["" if pd.isna(cell) else str(cell) for cell in table.iloc[:, 0]]
+        across = sum(translate(column, symbols) in known for column in columns)
+        down = sum(translate(row, symbols) in known for row in rows)
+        if down > across:
+            return CountsRead(rows, to_numbers(table.iloc[:, 1:]).T, [])
+    return CountsRead(columns, to_numbers(table.iloc[:, 1:]), [])
 
-    Where the third column says what a feature is, such as an antibody, genes alone are taken; the
-    others are listed with what they are.
+
+def _read_10x(url: str) -> CountsRead:
+    """Read a matrix of genes by cells, and the genes' symbols beside it.
+
+    Symbols are in the second column, or in the first where the second has identifiers. Where the
+    third says what a feature is, such as an antibody, genes alone are taken; the others are listed
+    with what they are.
     """
-    folder = files.parent_url(url)
-    beside = [f"{stem}.tsv{end}" for stem in ("features", "genes") for end in ("", ".gz")]
+    folder, _, file = url.rpartition("/")
+    prefix = file[: file.lower().rindex("matrix.mtx")] if "matrix.mtx" in file.lower() else ""
+    beside = [
+        f"{own}{stem}.tsv{end}"
+        for own in dict.fromkeys((prefix, ""))
+        for stem in ("features", "genes")
+        for end in ("", ".gz")
+    ]
     listed = next((f for n in beside if files.exists(f := files.join_url(folder, n))), "")
     if not listed:
-        raise InputError(f"counts {url}: no features.tsv beside it. Keep the 10x folder together.")
+        raise InputError(
+            f"counts {url}: no {prefix}features.tsv beside it. Keep the 10x folder together."
+        )
     try:
         matrix = _parse_matrix(_unpack(url), url)
     except FileNotFoundError as error:
@@ -96,21 +166,17 @@ def _read_10x(url: str) -> tuple[list[str], Counts, list[tuple[str, str]]]:
         detail = str(error).splitlines()[0][:120]
         raise InputError(f"counts {url}: no matrix market file ({detail}). Check it.") from error
     rows = [line.split("\t") for line in read_text(listed).splitlines() if line.strip()]
-    names = [row[min(1, len(row) - 1)] for row in rows]
-    kinds = [row[2].strip() if len(row) > 2 else _GENE for row in rows]
-    return _keep_genes(names, kinds, matrix.T)
-
-
-def _keep_genes(
-    names: list[str], kinds: list[str], counts: Counts
-) -> tuple[list[str], Counts, list[tuple[str, str]]]:
-    """Keep the features (columns) that are genes, where there are any; list the others."""
-    is_told = len(names) == len(kinds) == counts.shape[1] and _GENE in kinds
-    if not is_told or set(kinds) == {_GENE}:
-        return names, counts, []
-    genes = np.array([kind == _GENE for kind in kinds])
-    other = [(n, f"no gene: {k}") for n, k in zip(names, kinds, strict=True) if k != _GENE]
-    return [n for n, yes in zip(names, genes, strict=True) if yes], counts[:, genes], other
+    is_named = rows and {cell.strip().lower() for cell in rows[0]} <= _HEADER
+    if len(rows) - 1 in matrix.shape and (is_named or len(rows) not in matrix.shape):
+        rows = rows[1:]
+    if len(rows) == matrix.shape[1] != matrix.shape[0]:
+        matrix = matrix.T  # cells by genes
+    second = [row[min(1, len(row) - 1)] for row in rows]
+    n_identifiers = sum(is_identifier(name.strip().upper()) for name in second)
+    is_first = n_identifiers > len(rows) / 2 and not is_identifier(rows[0][0].strip().upper())
+    names = [row[0] for row in rows] if is_first else second
+    kinds = [row[2].strip() if len(row) > 2 else GENE for row in rows]
+    return keep_genes(names, kinds, matrix.T)
 
 
 def _parse_matrix(data: bytes, url: str) -> Counts:
@@ -133,7 +199,7 @@ def _parse_matrix(data: bytes, url: str) -> Counts:
     n_rows, n_columns, n_entries = map(int, line.split())
     if min(n_rows, n_columns, n_entries) < 0:
         raise ValueError(f"a size below 0 in {line.decode().strip()!r}")
-    _check_size(url, (n_rows, n_columns), (n_entries, 3))
+    check_size(url, (n_rows, n_columns), (n_entries, 3))
     if not n_entries:
         return np.zeros((n_rows, n_columns))
     table = pd.read_csv(stream, sep=r"\s+", header=None, usecols=[0, 1, 2], dtype=np.float64)
@@ -150,71 +216,5 @@ def _parse_matrix(data: bytes, url: str) -> Counts:
     return dense
 
 
-def _check_size(url: str, *shapes: Sequence[int]) -> None:
-    """Refuse arrays that take more memory than there is, before any of it is taken."""
-    n_bytes = sum(8 * math.prod(map(int, shape)) for shape in shapes)
-    if n_bytes > MAX_BYTES:
-        raise InputError(
-            f"counts {url}: take {n_bytes / 2**30:.3g} GiB as numbers, expected {MAX_BYTES >> 30} "
-            "at most. Give a sample of the cells, or only the genes of the interactome."
-        )
-
-
 def _unpack(url: str) -> bytes:
     return files.unpack(files.read_bytes(url), f"counts {url}")
-
-
-def _read_anndata(url: str) -> tuple[list[str], Counts, list[tuple[str, str]]]:
-    """Read ``X`` and the names of ``var``; anndata itself is not needed for that.
-
-    Where ``var`` has scanpy's ``feature_types``, genes alone are taken.
-    """
-    try:
-        import h5py
-    except ImportError as error:
-        raise InputError(
-            f"counts {url}: reading AnnData needs h5py. Install i2r with the extra 'omics'."
-        ) from error
-    from scipy.sparse import csc_matrix, csr_matrix
-
-    try:
-        with h5py.File(io.BytesIO(files.read_bytes(url)), "r") as file:
-            var, x = file["var"], file["X"]
-            index, is_dense = var[var.attrs["_index"]], isinstance(x, h5py.Dataset)
-            # Strings that may be missing have their values beside a mask.
-            index = index if isinstance(index, h5py.Dataset) else index["values"]
-            of_x = (
-                [x.shape] if is_dense else [x.attrs["shape"], *(part.shape for part in x.values())]
-            )
-            _check_size(url, index.shape, *of_x)
-            names, kinds = _read_names(index), []
-            if "feature_types" in var:
-                column = var["feature_types"]
-                if isinstance(column, h5py.Dataset):
-                    kinds = _read_names(column)
-                else:
-                    categories = _read_names(column["categories"])
-                    kinds = [categories[code] if code >= 0 else "" for code in column["codes"][:]]
-            if is_dense:
-                return _keep_genes(names, kinds, np.asarray(x[:], dtype=np.float64))
-            kind = csc_matrix if x.attrs["encoding-type"] == "csc_matrix" else csr_matrix
-            stored = (x["data"][:], x["indices"][:], x["indptr"][:])
-            matrix = kind(stored, shape=x.attrs["shape"])
-            # Compiled code would write beyond the array where an index is out of range.
-            matrix.check_format(full_check=True)
-            return _keep_genes(names, kinds, np.asarray(matrix.toarray(), np.float64))
-    except FileNotFoundError as error:
-        raise InputError(f"counts {url}: no such file. Give the path of one.") from error
-    except InputError:
-        raise
-    except Exception as error:  # a damaged file may end anywhere in HDF5's reader
-        detail = (str(error) or type(error).__name__).splitlines()[0][:120]
-        raise InputError(
-            f"counts {url}: no readable AnnData file ({detail}). Write it with anndata 0.8 or "
-            "newer."
-        ) from error
-
-
-def _read_names(column: Any) -> list[str]:
-    """Read a column of text."""
-    return [name.decode() if isinstance(name, bytes) else str(name) for name in column[:]]

@@ -1,6 +1,6 @@
 """From tables to a pruned network with prizes and costs, to look for a Steiner tree in."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -17,14 +17,16 @@ from i2r.kernels.interactome import (
     find_largest_part,
 )
 from i2r.store.cells import read_counts
-from i2r.store.interactions import (
-    choose_line,
-    read_interactions,
-    read_panel,
+from i2r.store.interactions import Interactions, read_interactions
+from i2r.store.networks import read_network
+from i2r.store.panels import choose_line, read_panel
+from i2r.store.scales import check_logarithms
+from i2r.store.vocabulary import (
+    Vocabulary,
     read_symbols,
+    tabulate_translations,
     translate,
 )
-from i2r.store.networks import read_network
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -51,6 +53,12 @@ class Pruned(NamedTuple):
     expression
         Of every gene of the panel: gene, log_fold_change of the line, t, p, fdr, prize before
         beta. No rows without a panel.
+    translated
+        Names that were translated, or stayed ambiguous: table, name, symbol, how.
+    symbols
+        The vocabulary that all were translated by; None without one.
+    notes
+        What to tell the user of how tables were read.
     """
 
     genes: list[str]
@@ -64,6 +72,18 @@ class Pruned(NamedTuple):
     hubs: pd.DataFrame
     dropped: pd.DataFrame
     expression: pd.DataFrame
+    translated: pd.DataFrame
+    symbols: Vocabulary | None
+    notes: tuple[str, ...]
+
+
+class ImportedNetwork(NamedTuple):
+    """A network of the user's: see `import_network`."""
+
+    graph: "nx.Graph"
+    dropped: pd.DataFrame
+    translated: pd.DataFrame
+    symbols: Vocabulary | None
 
 
 _EXPRESSION = ("gene", "log_fold_change", "t", "p_value", "fdr", "prize")
@@ -111,9 +131,11 @@ def prepare_interactome(options: Mapping[str, Any]) -> Pruned:  # noqa: PLR0915
     I2RError
         If nothing is left after a step, or no target is.
     """
-    symbols = read_symbols(options["symbols"]) if options["symbols"] else None
-    found = read_interactions(options["interactions"], symbols)
-    targets = list(dict.fromkeys(name.strip().upper() for name in options["targets"]))
+    log: list[pd.DataFrame] = []
+    found = read_network_table(options, options["interactions"], log=log)
+    symbols = found.symbols
+    targets = translate_targets(options["targets"], symbols, log)
+    notes: tuple[str, ...] = ()
     work = _Pruning(found.genes, found.edges, found.costs, targets)
     work.note("read", f"{found.n_rows:,} rows")
     absent = sorted(set(targets) - set(found.genes))
@@ -121,7 +143,8 @@ def prepare_interactome(options: Mapping[str, Any]) -> Pruned:  # noqa: PLR0915
     tables = [found.dropped]
     expression = pd.DataFrame({name: [] for name in _EXPRESSION})
     if options["expression"]:
-        panel = read_panel(options["expression"], symbols)
+        panel = read_panel(options["expression"], symbols, known=found.genes, log=log)
+        notes += panel.notes
         line = choose_line(panel, options["line"], url=options["expression"])
         tables.append(panel.dropped)
         if options["logarithm"] and (panel.values < 0).any():
@@ -129,6 +152,11 @@ def prepare_interactome(options: Mapping[str, Any]) -> Pruned:  # noqa: PLR0915
                 f"expression {options['expression']}: found {panel.values.min():g}, expected 0 or "
                 "more where 'logarithm' is set. Leave it out: the values are logarithms already."
             )
+        if options["check_scale"]:
+            check_logarithms(
+                panel.values, logarithm=options["logarithm"],
+                where=f"expression {options['expression']}",
+            )  # fmt: skip
         values = np.log2(1 + panel.values) if options["logarithm"] else panel.values
         compared = compare_line(values, line)
         expression = pd.DataFrame(dict(zip(_EXPRESSION, (panel.genes, *compared), strict=False)))
@@ -138,7 +166,7 @@ def prepare_interactome(options: Mapping[str, Any]) -> Pruned:  # noqa: PLR0915
             _restrict(work, expressed, "expressed")
     cells: tuple[list[str], npt.NDArray[np.float64]] | None = None
     if options["edge_cost"] != "mi_score":
-        cells = _read_cells(options, tables, symbols)
+        cells = _read_cells(options, tables, found, log)
         _restrict(work, set(cells[0]), "in cells")
     curve = trace_cut(work)
     keep = work.costs < options["max_cost"]
@@ -179,11 +207,32 @@ def prepare_interactome(options: Mapping[str, Any]) -> Pruned:  # noqa: PLR0915
     steps = pd.DataFrame(work.steps)
     return Pruned(
         genes, work.edges, costs, prizes, terminal, change, steps, curve, by_quantile, dropped,
-        expression,
+        expression, pd.concat(log, ignore_index=True),
+        symbols if isinstance(symbols, Vocabulary) else None, notes,
     )  # fmt: skip
 
 
-def import_network(options: Mapping[str, Any]) -> tuple["nx.Graph", pd.DataFrame]:
+def read_network_table(
+    options: Mapping[str, Any], url: str, *, log: list[pd.DataFrame] | None = None
+) -> Interactions:
+    """Read a table of interactions with the options of the stage `interactome`."""
+    symbols = read_symbols(options["symbols"]) if options["symbols"] else None
+    return read_interactions(
+        url, symbols, score_column=options["score_column"],
+        unscored_cost=options["unscored_cost"], log=log,
+    )  # fmt: skip
+
+
+def translate_targets(
+    given: Sequence[str], symbols: Mapping[str, str] | None, log: list[pd.DataFrame]
+) -> list[str]:
+    """Give the symbols of targets, each once; one without a symbol stays as it is written."""
+    names = [name.strip().upper() for name in given]
+    log.append(tabulate_translations(names, symbols, table="targets"))
+    return list(dict.fromkeys(translate(name, symbols) or name for name in names))
+
+
+def import_network(options: Mapping[str, Any]) -> ImportedNetwork:
     """Read a network of the user's as it is; see the options of the stage `interactome`.
 
     Returns
@@ -193,6 +242,8 @@ def import_network(options: Mapping[str, Any]) -> tuple["nx.Graph", pd.DataFrame
         interactions join, and of parallel ones the cheapest stays.
     dropped : DataFrame
         What was left out: symbol, reason.
+    translated, symbols
+        As of `Pruned`.
 
     Raises
     ------
@@ -201,12 +252,16 @@ def import_network(options: Mapping[str, Any]) -> tuple["nx.Graph", pd.DataFrame
     """
     import networkx as nx
 
-    symbols = read_symbols(options["symbols"]) if options["symbols"] else None
+    symbols: Mapping[str, str] | None = None
+    log: list[pd.DataFrame] = []
     dropped: list[tuple[str, str]] = []
     tables = []
     graph = nx.Graph()
     if options["network"].lower().endswith((".graphml", ".xml")):
         given = read_network(options["network"])
+        if options["symbols"]:
+            symbols = read_symbols(options["symbols"]).keep_apart(str(n).upper() for n in given)
+        log.append(tabulate_translations(map(str, given), symbols, table="network"))
         names = {node: translate(str(node), symbols) for node in given}
         dropped += [(str(node), "no symbol") for node in given if not names[node]]
         for node, values in given.nodes(data=True):
@@ -218,18 +273,22 @@ def import_network(options: Mapping[str, Any]) -> tuple["nx.Graph", pd.DataFrame
             if all(ends) and ends[0] != ends[1] and values["cost"] < known:
                 graph.add_edge(*ends, **values)
     else:
-        found = read_interactions(options["network"], symbols)
+        found = read_network_table(options, options["network"], log=log)
+        symbols = found.symbols
         tables.append(found.dropped)
         graph.add_nodes_from(found.genes, prize=0.0, terminal=False)
         for (first, second), cost in zip(found.edges, found.costs, strict=True):
             graph.add_edge(found.genes[first], found.genes[second], cost=float(cost))
-    for name in dict.fromkeys(name.strip().upper() for name in options["targets"]):
+    for name in translate_targets(options["targets"], symbols, log):
         if name in graph:
             graph.nodes[name].update(terminal=True, prize=1.0)
         else:
             dropped.append((name, "target: not in the network"))
     listed = pd.DataFrame(dropped, columns=["symbol", "reason"], dtype=str)
-    return graph, pd.concat([listed, *tables], ignore_index=True)
+    return ImportedNetwork(
+        graph, pd.concat([listed, *tables], ignore_index=True), pd.concat(log, ignore_index=True),
+        symbols if isinstance(symbols, Vocabulary) else None,
+    )  # fmt: skip
 
 
 def _restrict(work: _Pruning, names: set[str], step: str) -> None:
@@ -254,10 +313,13 @@ def _keep_largest(work: _Pruning) -> None:
 
 
 def _read_cells(
-    options: Mapping[str, Any], tables: list[pd.DataFrame], symbols: Mapping[str, str] | None
+    options: Mapping[str, Any],
+    tables: list[pd.DataFrame],
+    network: Interactions,
+    log: list[pd.DataFrame],
 ) -> tuple[list[str], npt.NDArray[np.float64]]:
-    """Read counts of cells, filtered and scaled."""
-    genes, counts, dropped = read_counts(options["cells"], symbols)
+    """Read counts of cells, filtered and scaled; logarithms are taken as they are."""
+    genes, counts, dropped = read_cells(options, network, log=log)
     values, cells, kept = filter_cells(
         counts, min_genes=options["min_genes"], min_cells=options["min_cells"]
     )
@@ -266,9 +328,23 @@ def _read_cells(
             f"counts {options['cells']}: {int(cells.sum())} of {len(counts)} cells have "
             f"{options['min_genes']} genes, expected 3 cells or more. Lower 'min_genes'."
         )
+    if options["cells_scale"] == "logarithms":
+        values = counts[cells][:, kept]
     few = [(name, "in too few cells") for name, k in zip(genes, kept, strict=True) if not k]
     tables += [dropped, pd.DataFrame(few, columns=["symbol", "reason"], dtype=str)]
     return [name for name, k in zip(genes, kept, strict=True) if k], values
+
+
+def read_cells(
+    options: Mapping[str, Any], network: Interactions, *, log: list[pd.DataFrame] | None = None
+) -> tuple[list[str], npt.NDArray[np.float64], pd.DataFrame]:
+    """Read counts of cells with the options of the stage `interactome`."""
+    is_checked = options["check_scale"] and options["cells_scale"] == "counts"
+    return read_counts(
+        options["cells"], network.symbols, layer=options["cells_layer"],
+        names=options["cells_names"], known=network.genes,
+        scale="counts" if is_checked else "any", log=log,
+    )  # fmt: skip
 
 
 def trace_cut(work: _Pruning) -> pd.DataFrame:

@@ -39,6 +39,7 @@ _OTHER_FORMATS = (
     (b"(\xb5/\xfd", "a file packed with zstd"),
 )
 _DECIMAL = re.compile(r"[-+]?(?:\d+,\d*|,\d+)(?:[eE][-+]?\d+)?")
+_POINT = re.compile(r"[-+]?(?:\d*\.\d+|\d{1,3}(?:,\d{3})+\.\d*)(?:[eE][-+]?\d+)?")
 _THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2}(?:,\d{3})+")
 # A table has this many lines above its header at most: a title, a date, an empty line.
 MAX_TITLE_LINES = 20
@@ -65,7 +66,7 @@ def decode_text(data: bytes, where: str) -> tuple[str, str]:
     InputError
         If it is no text.
     """
-    if kind := next((kind for head, kind in _OTHER_FORMATS if data.startswith(head)), ""):
+    if kind := name_format(data):
         raise InputError(f"{where}: {kind}, expected a table as text. Save it as 'CSV UTF-8'.")
     encoding = next((name for mark, name in _BOMS if data.startswith(mark)), "utf-8")
     note = ""
@@ -95,15 +96,21 @@ def decode_text(data: bytes, where: str) -> tuple[str, str]:
     return text, note
 
 
+def name_format(data: bytes) -> str:
+    """Name the format of a file that is no text by how it begins; empty where none is known."""
+    return next((kind for head, kind in _OTHER_FORMATS if data.startswith(head)), "")
+
+
 def find_separator(header: str) -> str:
     """Find what stands between the columns of a header: tabs, semicolons, commas, or spaces.
 
-    The mark that is there most often outside of quotes; of two, the one that is the least likely
-    in a name. Spaces, as in STRING's files, where there is no other.
+    Tabs where there are any: no name has one, while a cell may list names with commas. Of the
+    others the one that is there most often outside of quotes; spaces, as in STRING's files, where
+    there is none.
     """
     outside = re.sub(r'"[^"]*"?', "", header)
-    mark = max(_MARKS, key=outside.count)
-    if outside.count(mark):
+    mark = "\t" if "\t" in outside else max(_MARKS, key=outside.count)
+    if mark in outside:
         return mark
     return " " if " " in outside.strip() else ","
 
@@ -113,6 +120,13 @@ def mark_quoted(text: str, separator: str) -> str:
     mark = re.escape(separator)
     pattern = rf'(?i)(^|[{mark}\r\n])([ ]*)"({_WORDS})"(?=[ ]*(?:[{mark}\r\n]|$))'
     return re.sub(pattern, rf'\1\2"{QUOTED}\3"', text) if '"' in text else text
+
+
+def mark_quoted_bytes(data: bytes, separator: str) -> bytes:
+    """Mark as `mark_quoted` does, in text in UTF-8 that is too large to decode at once."""
+    mark = re.escape(separator.encode())
+    pattern = rb'(?i)(^|[%b\r\n])([ ]*)"(%b)"(?=[ ]*(?:[%b\r\n]|$))' % (mark, _WORDS.encode(), mark)
+    return re.sub(pattern, rb'\1\2"%b\3"' % QUOTED.encode(), data) if b'"' in data else data
 
 
 def is_missing(cell: str) -> bool:
@@ -133,7 +147,7 @@ def uses_decimal_comma(cells: Iterable[str]) -> bool:
     """
     found = False
     for cell in cells:
-        if "." in cell:
+        if _POINT.fullmatch(cell):
             return False
         if _DECIMAL.fullmatch(cell) and not _THOUSANDS.fullmatch(cell):
             found = True

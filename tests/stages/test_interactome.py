@@ -14,8 +14,10 @@ from i2r.errors import I2RError, InputError
 from i2r.pipeline.spec import parse_pipeline
 from i2r.stages.interactome import Interactome
 from i2r.store.experiment import Experiment, open_experiment
-from i2r.store.interactions import read_interactions, read_panel, read_symbols
+from i2r.store.interactions import read_interactions
 from i2r.store.interactome_inputs import prepare_interactome
+from i2r.store.panels import read_panel
+from i2r.store.vocabulary import read_symbols
 from i2r.testing import digest_experiment
 from tests.conftest import Cli, run_here
 from tests.stages.profiled import lay_out, screen_features, write_features
@@ -274,8 +276,8 @@ def test_what_cannot_work_is_said_in_one_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("protein1\tprotein2\tcost\nA\tB\t0.5\nA\tC\t-0.1\n", r"row 3: A - C has the cost -0.1"),
-        ("protein1\tprotein2\tcost\nA\tB\tx\n", "row 2: A - B has the cost x, expected 0 or more"),
+        ("protein1\tprotein2\tcost\nA\tB\t0.5\nA\tC\t-0.1\n", r"line 3: A - C has the cost -0.1"),
+        ("protein1\tprotein2\tcost\nA\tB\tx\n", "line 2: A - B has the cost x, expected 0 or more"),
         ("a\tb\n1\t2\n", "expected protein1, protein2 and cost"),
     ],
 )  # fmt: skip
@@ -307,7 +309,7 @@ def test_missing_expression_and_symbols_are_accounted_for(tmp_path: Path) -> Non
 
 
 def test_ensembl_identifiers_and_aliases_become_symbols(tmp_path: Path) -> None:
-    (tmp_path / "s.tsv").write_text("name\tsymbol\nENSG1\tTP53\nMEK1\tMap2k1\nENSG1\tOTHER\n")
+    (tmp_path / "s.tsv").write_text("name\tsymbol\nENSG1\tTP53\nMEK1\tMap2k1\n")
     symbols = read_symbols(str(tmp_path / "s.tsv"))
     (tmp_path / "p.csv").write_text(
         "line,ENSG1.7,mek1,ENSG9,SRC,TP53\nU2OS,1,2,3,4,5\nX,1,2,3,4,5\n"

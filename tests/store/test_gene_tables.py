@@ -92,7 +92,7 @@ def test_files_that_are_not_there_or_no_text(tmp_path: Path) -> None:
     for url in ("none.csv", "none.parquet"):
         with pytest.raises(InputError, match=r"none\."):
             read_vectors(str(tmp_path / url))
-    (tmp_path / "x.csv").write_bytes(b"gene\xff\xfe\n")
+    (tmp_path / "x.csv").write_bytes(b"gene\x81\xfe\n")
     with pytest.raises(InputError, match="UTF-8"):
         read_labels(str(tmp_path / "x.csv"))
 
@@ -115,7 +115,12 @@ def test_numbers_of_any_length_and_words_are_read_as_floats() -> None:
     assert np.array_equal(to_numbers(whole)[:, 0], [np.inf, 2, np.nan], equal_nan=True)
 
 
-def test_an_interaction_without_a_name_is_named(tmp_path: Path) -> None:
-    (tmp_path / "i.csv").write_text("protein1,protein2,cost\nA,B,0.5\nB,,1\n")
-    with pytest.raises(InputError, match=r"row 3: a name is missing.*\(1 such rows\)"):
+def test_an_interaction_without_a_name_is_left_out_and_listed(tmp_path: Path) -> None:
+    text = 'protein1,protein2,cost\nA,B,0.5\nB,,1\nnan,B,1\n"NAN",B,1\n'
+    (tmp_path / "i.csv").write_text(text)
+    found = read_interactions(str(tmp_path / "i.csv"))
+    assert found.genes == ["A", "B", "NAN"]
+    assert found.dropped["symbol"].tolist() == ["line 3", "line 4"]
+    (tmp_path / "i.csv").write_text("protein1,protein2,cost\nB,,1\n")
+    with pytest.raises(InputError, match="no row with two names"):
         read_interactions(str(tmp_path / "i.csv"))

@@ -6,7 +6,9 @@ import pytest
 
 from i2r.errors import InputError
 from i2r.store.gene_tables import read_vectors
-from i2r.store.interactions import read_interactions, read_panel, read_symbols
+from i2r.store.interactions import read_interactions
+from i2r.store.panels import read_panel
+from i2r.store.vocabulary import read_symbols
 
 # As STRING has it: every interaction in both directions.
 STRING = (
@@ -35,7 +37,7 @@ def test_files_of_string_are_read_as_they_are_downloaded(tmp_path: Path) -> None
     assert plain.genes == ["9606.ENSP1", "9606.ENSP2", "9606.ENSP3"]
     assert (plain.n_rows, len(plain.dropped)) == (3, 0), "the same again loses nothing"
     symbols = read_symbols(write(tmp_path / "info.txt", NAMES))
-    assert symbols == {"9606.ENSP1": "TP53", "9606.ENSP2": "CDKN1A"}
+    assert (symbols["9606.ENSP1"], symbols["ENSP2"]) == ("TP53", "CDKN1A")
     found = read_interactions(url, symbols)
     assert (found.genes, found.edges.tolist()) == (["CDKN1A", "TP53"], [[0, 1]])
     assert found.costs.tolist() == [0.51]

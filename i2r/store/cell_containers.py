@@ -1,0 +1,232 @@
+"""Counts of single cells in HDF5 and Zarr: AnnData, and 10x's own files."""
+
+import io
+import math
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from i2r.errors import InputError
+from i2r.store import files
+from i2r.store.vocabulary import is_identifier
+
+Counts = npt.NDArray[np.float64]
+# What 10x calls a feature that is a gene.
+GENE = "Gene Expression"
+# Counts are held whole. A small file may declare any size: what is larger is never allocated.
+MAX_BYTES = 2**35
+# Columns of ``var`` with symbols, where its index has identifiers.
+_SYMBOLS = (
+    "feature_name", "gene_symbols", "gene_symbol", "symbol", "gene_name", "gene_names",
+    "gene_short_name", "hgnc_symbol", "SYMBOL", "Symbol",
+)  # fmt: skip
+
+
+class CountsRead(NamedTuple):
+    """Counts as a file has them: names of genes, (cell, gene), and features that are no genes."""
+
+    names: list[str]
+    counts: Counts
+    other: list[tuple[str, str]]
+    # What to tell of where else the file has counts.
+    elsewhere: str = ""
+
+
+def read_anndata(url: str, *, layer: str = "", names: str = "") -> CountsRead:
+    """Read a matrix of AnnData and the names of its genes; anndata itself is not needed for that.
+
+    Where ``var`` has scanpy's ``feature_types``, genes alone are taken.
+
+    Parameters
+    ----------
+    url
+        An ``.h5ad`` file, or a ``.zarr`` folder.
+    layer
+        'raw', a layer's name, or empty for ``X``.
+    names
+        The column of ``var`` with symbols; empty: see `i2r.store.cells.read_counts`.
+
+    Raises
+    ------
+    InputError
+        If it is no AnnData, or has no such matrix or column.
+    """
+    where = f"counts {url}"
+    try:
+        with _open(url) as root:
+            layers = sorted(root["layers"]) if "layers" in root else []
+            others = [*(["raw"] if "raw" in root else []), *layers]
+            place = "raw/X" if layer == "raw" else f"layers/{layer}" if layer else "X"
+            if place not in root:
+                raise InputError(
+                    f"{where}: no {layer or 'X'}, found {', '.join(map(repr, others)) or 'no'} "
+                    "layers. Set 'cells_layer' to the one that has counts."
+                )
+            var = root["raw/var" if layer == "raw" else "var"]
+            # 'raw' and layers are looked at for counts, and named where X has none.
+            elsewhere = "" if layer else _find_counts(root, others)
+            return _read_matrix(root[place], var, names, where, elsewhere)
+    except FileNotFoundError as error:
+        raise InputError(f"{where}: no such file. Give the path of one.") from error
+    except InputError:
+        raise
+    except Exception as error:  # a damaged file may end anywhere in its reader
+        detail = (str(error) or type(error).__name__).splitlines()[0][:120]
+        raise InputError(
+            f"{where}: no readable AnnData file ({detail}). Write it with anndata 0.8 or newer."
+        ) from error
+
+
+def read_10x_h5(url: str) -> CountsRead:
+    """Read 10x's ``filtered_feature_bc_matrix.h5``, of Cell Ranger 2 and newer.
+
+    Raises
+    ------
+    InputError
+        If it is none, or has several genomes.
+    """
+    from scipy.sparse import csc_matrix
+
+    where = f"counts {url}"
+    try:
+        with _open(url) as root:
+            groups = [name for name in root if "indptr" in root[name]]
+            if len(groups) != 1:
+                raise InputError(
+                    f"{where}: {len(groups)} matrices ({', '.join(map(repr, [*root][:4]))}), "
+                    "expected one of 10x's Cell Ranger. Give a matrix.mtx or AnnData."
+                )
+            group = root[groups[0]]
+            shape = [int(n) for n in group["shape"][:]]
+            check_size(url, shape, *(group[n].shape for n in ("data", "indices", "indptr")))
+            if "features" in group:
+                names = _read_column(group["features"]["name"])
+                kinds = _read_column(group["features"]["feature_type"])
+            else:
+                names = _read_column(group["gene_names"])
+                kinds = [GENE] * len(names)
+            stored = (group["data"][:], group["indices"][:], group["indptr"][:])
+            matrix = csc_matrix(stored, shape=shape)
+            matrix.check_format(full_check=True)
+            return keep_genes(names, kinds, np.asarray(matrix.T.toarray(), np.float64))
+    except FileNotFoundError as error:
+        raise InputError(f"{where}: no such file. Give the path of one.") from error
+    except InputError:
+        raise
+    except Exception as error:  # a damaged file may end anywhere in its reader
+        detail = (str(error) or type(error).__name__).splitlines()[0][:120]
+        raise InputError(f"{where}: no readable 10x file ({detail}). Export it again.") from error
+
+
+def keep_genes(names: list[str], kinds: list[str], counts: Counts) -> CountsRead:
+    """Keep the features (columns) that are genes, where there are any; list the others."""
+    is_told = len(names) == len(kinds) == counts.shape[1] and GENE in kinds
+    if not is_told or set(kinds) == {GENE}:
+        return CountsRead(names, counts, [])
+    genes = np.array([kind == GENE for kind in kinds])
+    other = [(n, f"no gene: {k}") for n, k in zip(names, kinds, strict=True) if k != GENE]
+    kept = [n for n, yes in zip(names, genes, strict=True) if yes]
+    return CountsRead(kept, counts[:, genes], other)
+
+
+def check_size(url: str, *shapes: Sequence[int]) -> None:
+    """Refuse arrays that take more memory than there is, before any of it is taken."""
+    n_bytes = sum(8 * math.prod(map(int, shape)) for shape in shapes)
+    if n_bytes > MAX_BYTES:
+        raise InputError(
+            f"counts {url}: take {n_bytes / 2**30:.3g} GiB as numbers, expected {MAX_BYTES >> 30} "
+            "at most. Give a sample of the cells, or only the genes of the interactome."
+        )
+
+
+@contextmanager
+def _open(url: str) -> Iterator[Any]:
+    """Open an HDF5 file, or a Zarr store, as a group."""
+    if url.lower().rstrip("/").endswith(".zarr"):
+        import zarr
+
+        if files.is_local(url):
+            path = files.local_path(url)
+            if not os.path.isdir(path):
+                raise FileNotFoundError(path)
+            yield zarr.open_group(path, mode="r")
+        else:
+            yield zarr.open_group(url, mode="r")
+        return
+    try:
+        import h5py
+    except ImportError as error:
+        raise InputError(
+            f"counts {url}: reading it needs h5py. Install i2r with the extra 'omics'."
+        ) from error
+    with h5py.File(io.BytesIO(files.read_bytes(url)), "r") as file:
+        yield file
+
+
+def _read_matrix(x: Any, var: Any, names: str, where: str, elsewhere: str) -> CountsRead:
+    """Read a dense or sparse matrix, and who its columns are."""
+    from scipy.sparse import csc_matrix, csr_matrix
+
+    is_dense = hasattr(x, "dtype")
+    if hasattr(var, "dtype"):  # before anndata 0.7: one table of records
+        if not var.dtype.names:
+            raise ValueError("'var' is no table")
+        index = var[var.dtype.names[0]]
+        genes, kinds = [_to_text(name) for name in index], list[str]()
+    else:
+        index = var[str(var.attrs["_index"])]
+        parts = [tuple(x.shape if is_dense else x.attrs["shape"])]
+        if not is_dense:
+            parts += [x[part].shape for part in ("data", "indices", "indptr") if part in x]
+        check_size(where.removeprefix("counts "), *parts)
+        if names and names not in var:
+            raise InputError(
+                f"{where}: 'var' has no column {names!r}, found {', '.join([*var][:8])}. Correct "
+                "'cells_names'."
+            )
+        genes = _read_column(var[names] if names else index)
+        n_identifiers = sum(is_identifier(name.upper()) for name in genes)
+        if not names and n_identifiers > len(genes) / 2:
+            column = next((name for name in _SYMBOLS if name in var), "")
+            genes = _read_column(var[column]) if column else genes
+        kinds = _read_column(var["feature_types"]) if "feature_types" in var else []
+    if is_dense:
+        read = keep_genes(genes, kinds, np.asarray(x[:], dtype=np.float64))
+        return read._replace(elsewhere=elsewhere)
+    encoding = x.attrs.get("encoding-type") or f"{x.attrs.get('h5sparse_format', 'csr')}_matrix"
+    kind = csc_matrix if _to_text(encoding) == "csc_matrix" else csr_matrix
+    stored = (x["data"][:], x["indices"][:], x["indptr"][:])
+    matrix = kind(stored, shape=tuple(int(n) for n in x.attrs["shape"]))
+    # Compiled code would write beyond the array where an index is out of range.
+    matrix.check_format(full_check=True)
+    read = keep_genes(genes, kinds, np.asarray(matrix.toarray(), np.float64))
+    return read._replace(elsewhere=elsewhere)
+
+
+def _find_counts(root: Any, others: list[str]) -> str:
+    """Say which other matrix of AnnData has whole numbers, by some of its values."""
+    for name in others:
+        x = root["raw/X" if name == "raw" else f"layers/{name}"]
+        values = x[:10] if hasattr(x, "dtype") else x["data"][:1000]
+        values = np.asarray(values, dtype=np.float64)
+        if values.size and (values == np.floor(values)).all() and (values >= 0).all():
+            return f"{name!r} has whole numbers: set 'cells_layer' to it."
+    return ""
+
+
+def _read_column(column: Any) -> list[str]:
+    """Read a column of text, also as categories, or as values beside a mask."""
+    if hasattr(column, "dtype"):
+        return [_to_text(name) for name in column[:]]
+    if "categories" in column:
+        known = [_to_text(name) for name in column["categories"][:]]
+        return [known[code] if code >= 0 else "" for code in column["codes"][:]]
+    return [_to_text(name) for name in column["values"][:]]
+
+
+def _to_text(name: Any) -> str:
+    return name.decode() if isinstance(name, bytes) else str(name)
