@@ -17,7 +17,6 @@ from i2r.store import tables
 from i2r.store.experiment import Experiment
 from i2r.store.gene_inputs import list_impactful_genes
 from i2r.store.gene_tables import digest_files
-from i2r.store.interactions import MANGLED, NAMELESS
 from i2r.store.interactome_inputs import (
     Pruned,
     import_network,
@@ -26,6 +25,7 @@ from i2r.store.interactome_inputs import (
     read_network_table,
     translate_targets,
 )
+from i2r.store.losses import note_losses, note_translations
 from i2r.store.networks import write_network
 from i2r.store.panels import choose_line, read_panel
 from i2r.store.scales import check_logarithms
@@ -331,57 +331,6 @@ def write_network_of(
     return {"beta": beta, **solved, **counts, "notes": notes}
 
 
-def note_losses(dropped: pd.DataFrame, n_targets: int) -> list[str]:
-    """Say in one line each what is missing that a user may have counted on.
-
-    Parameters
-    ----------
-    dropped
-        Everything left out: symbol, reason.
-    n_targets
-        How many targets there were.
-    """
-    lost = dropped[dropped["reason"].str.startswith("target: ")]
-    named = [
-        f"{row.symbol} ({row.reason.removeprefix('target: ')})" for row in lost.head(5).itertuples()
-    ]
-    twice = dropped.loc[dropped["reason"] == "listed again with a higher cost", "symbol"]
-    unknown = dropped.loc[dropped["reason"] == "expression is missing", "symbol"]
-    nameless = dropped.loc[dropped["reason"] == NAMELESS, "symbol"]
-    mangled = dropped.loc[dropped["reason"] == MANGLED, "symbol"]
-    more = f" and {len(lost) - 5} others" if len(lost) > 5 else ""
-    notes = [
-        (lost, f"{len(lost)} of {n_targets} targets not in the network: {', '.join(named)}{more}"),
-        (twice, f"{len(twice)} interactions listed with two costs, such as {_first(twice)}: the "
-         "lower one counts"),
-        (unknown, f"{len(unknown)} genes lack the expression of a line, such as {_first(unknown)}: "
-         "they have no prize"),
-        (nameless, f"{len(nameless)} interactions lack a name, such as {_first(nameless)}, and are "
-         "left out. A gene that is called NA or nan has to be in quotes"),
-        (mangled, f"{len(mangled)} names are dates that a spreadsheet made of symbols, such as "
-         f"{_first(mangled)}, and are left out"),
-    ]  # fmt: skip
-    return [text for rows, text in notes if len(rows)]
-
-
-def note_translations(translated: pd.DataFrame) -> list[str]:
-    """Say in one line how many names were translated, and in another which stayed ambiguous."""
-    is_ambiguous = translated["how"] == "ambiguous"
-    done, left = translated[~is_ambiguous], translated[is_ambiguous]
-    other = done[~done["how"].str.startswith(("identifier", "kept"))]
-    shown = ", ".join(
-        f"{row.name_} ({row.symbol})"
-        for row in left.rename(columns={"name": "name_"}).head(3).itertuples()
-    )
-    notes = [
-        (other, f"{len(other)} names of genes translated to their symbol, such as "
-         + ", ".join(f"{n} to {s}" for n, s in other[["name", "symbol"]].head(2).to_numpy())),
-        (left, f"{len(left)} names may stand for several genes, or are genes of their own here, "
-         f"and stay as they are: {shown}"),
-    ]  # fmt: skip
-    return [text for rows, text in notes if len(rows)]
-
-
 def _write_symbols(
     translated: pd.DataFrame, symbols: Vocabulary | None, urls: Mapping[str, str]
 ) -> None:
@@ -395,10 +344,6 @@ def _find_no_symbol(url: str) -> str:
         f"no symbol of {url} is one of the network's. Give the same kind of names in both, or "
         "'symbols' that list them."
     )
-
-
-def _first(names: "pd.Series[str]") -> str:
-    return str(names.iloc[0]) if len(names) else ""
 
 
 def _induce(pruned: Pruned, result: PCSTResult, prizes: np.ndarray) -> "nx.Graph":
