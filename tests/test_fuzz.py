@@ -25,7 +25,7 @@ from scipy.io import savemat
 from i2r.cluster import load_cluster
 from i2r.errors import I2RError
 from i2r.pipeline.spec import load_pipeline
-from i2r.readers import htd, illumination, images, masks, sheets
+from i2r.readers import htd, illumination, images, labels, sheets
 from i2r.readers.loaddata import scan as scan_load_data
 from i2r.readers.omezarr import scan as scan_ome_zarr
 from i2r.readers.phenix import scan as scan_phenix
@@ -191,7 +191,7 @@ TARGETS = {
     "network": Target(read_network, "n.graphml", GRAPHML),
     "image": Target(images.read_plane, "i.tif", make_tiff),
     "header": Target(images.read_shape, "i.tif", make_tiff),
-    "mask": Target(lambda p: masks.read_mask(p, shape=(48, 40)), "m.tif", make_tiff),
+    "mask": Target(lambda p: labels.read_mask(p, shape=(48, 40)), "m.tif", make_tiff),
     "illumination": Target(
         lambda p: illumination.read_function(p, shape=(8, 9)), "f.npy", make_npy
     ),

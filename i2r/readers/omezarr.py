@@ -1,6 +1,6 @@
 """An OME-Zarr plate (NGFF 0.4 or 0.5), or a folder of them, its images at full resolution."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from i2r.errors import InputError
@@ -14,7 +14,7 @@ from i2r.store import files
 
 def recognises(source: str) -> bool:
     """Tell whether a source is an OME-Zarr plate, or a folder with one."""
-    return not sheets.is_sheet(source) and bool(_find_plates(source))
+    return not sheets.is_sheet(source) and bool(find_plates(source))
 
 
 def scan(source: str, options: ReaderOptions) -> Sources:
@@ -40,7 +40,7 @@ def scan(source: str, options: ReaderOptions) -> Sources:
         If there is no plate, for several acquisitions or time points, for other axes than t, c,
         z, y, x, for metadata that isn't OME-Zarr's, and for all that `build_sources` refuses.
     """
-    plates = _find_plates(source)
+    plates = find_plates(source)
     if not plates:
         raise InputError(
             f"{files.without_secrets(source)}: found no OME-Zarr plate. Give the folder with its "
@@ -58,15 +58,21 @@ def scan(source: str, options: ReaderOptions) -> Sources:
     return build_sources(found, options, where=source)
 
 
-def _find_plates(source: str) -> list[tuple[str, dict[str, Any]]]:
+def find_plates(source: str) -> list[tuple[str, dict[str, Any]]]:
     """Find plates: the source itself, or what it holds."""
     plates = [(place, read_ome(place).get("plate")) for place in list_places(source)]
     return [(place, plate) for place, plate in plates if isinstance(plate, dict)]
 
 
+def name_plate(url: str, plate: Mapping[str, Any]) -> str:
+    """Name a plate as its metadata do, or else as its folder."""
+    name = str(plate.get("name") or url.rpartition("/")[2].removesuffix(".zarr"))
+    return name.removesuffix(".ome")
+
+
 def _list_plate(url: str, plate: dict[str, Any]) -> Iterator[Found]:
     """List the planes of a plate; an image that isn't there is expected to be like the others."""
-    name = str(plate.get("name") or url.rpartition("/")[2].removesuffix(".zarr"))
+    name = name_plate(url, plate)
     listed = []
     for well in plate.get("wells", []):
         group = files.join_url(url, well["path"])
@@ -78,7 +84,7 @@ def _list_plate(url: str, plate: dict[str, Any]) -> Iterator[Found]:
                 "Write them as plates of their own."
             )
         for image in images:
-            place = (name.removesuffix(".ome"), sheets.join_well(row, column), image["path"])
+            place = (name, sheets.join_well(row, column), image["path"])
             field = files.join_url(group, image["path"])
             listed.append((place, field, list(list_planes(field))))
     usual = next((planes for _, _, planes in listed if planes), [])

@@ -15,7 +15,8 @@ from dask.delayed import Delayed
 from i2r.errors import FieldError, I2RError, InputError
 from i2r.lazy.pictures import CropRules, Picture, embed_pictures, measure_pictures
 from i2r.readers.images import read_plane, read_shape
-from i2r.readers.masks import find_mask, read_mask
+from i2r.readers.labels import read_mask
+from i2r.readers.masks import find_mask
 from i2r.stages.base import find_stage
 from i2r.stages.crop import Crop
 from i2r.stages.embed import Embed, digest_file, open_encoder

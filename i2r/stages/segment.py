@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from dask import delayed
 from dask.delayed import Delayed
-from pydantic import Field, field_validator
+from pydantic import Field, PrivateAttr, field_validator
 
 from i2r.errors import I2RError, InputError
 from i2r.kernels.segmentation import segment_nuclei
@@ -23,7 +23,9 @@ from i2r.lazy.segmenters import (
     list_segmenters,
     segment_fields_by_network,
 )
-from i2r.readers.masks import find_mask, read_mask
+from i2r.readers.images import stat_source
+from i2r.readers.labels import read_mask
+from i2r.readers.masks import MaskField, MaskMatches, check_headers, match_masks
 from i2r.stages.base import Group, Stage
 from i2r.store import files, tables
 from i2r.store.experiment import Experiment
@@ -39,6 +41,8 @@ NETWORK_BYTES_PER_PX = 350
 # would cut a nucleus.
 LEAST_SIGMA_PX = 0.75
 LEAST_NECK_PX = 1.0
+# Masks read whole before a run, to see whether nuclei have numbers.
+SAMPLED_MASKS = 8
 
 
 class Segment(Stage):
@@ -46,8 +50,11 @@ class Segment(Stage):
 
     The method 'threshold' is classical and needs nothing but the pixel size; 'unet' is a small
     network trained on annotated nuclei, more accurate where they touch; 'import' takes
-    label images that some other program made, one file per field with the name of the
-    channel's image file (any of .tif, .tiff, .png), 0 = background. Packages add methods by the
+    label images that some other program made: one per field, of any integer type, 0 =
+    background. A file belongs to the image of the channel whose name it has, in the same folders
+    as far as it lies in any; upper and lower case, the extension (.tif, .tiff, .png) and endings
+    such as '_cp_masks' or '_MaskNuclei' don't count. Or it is named by plate, well and field
+    ('P1/A01_1.tif'). A mask that could be of two fields is refused. Packages add methods by the
     entry point 'i2r.segmenters'.
     """
 
@@ -59,13 +66,19 @@ class Segment(Stage):
     channel: str = Field("DNA", description="Channel to segment")
     masks: str | None = Field(
         None,
-        description="Folder of label images, for the method 'import'",
+        description="Label images for the method 'import': a folder, an OME-Zarr plate with "
+        "labels (or PLATE.zarr/labels/NAME), or a name with {plate}, {well} and {field} in it",
         json_schema_extra={"path": True},
     )
     weights: str | None = Field(
         None,
         description="Weights from 'train-segmenter', for the method 'unet' (default: i2r's own)",
         json_schema_extra={"path": True},
+    )
+    mask_parts: Literal["refuse", "label"] = Field(
+        "refuse",
+        description="Masks with one label of several parts, such as 0 and 255: refuse, or label "
+        "each part",
     )
     sigma_um: float = Field(
         0.5, gt=0, description="Smoothing before the threshold, 0.75 px or more"
@@ -76,6 +89,11 @@ class Segment(Stage):
     min_neck_um: float = Field(
         0.7, ge=0, description="Shallower notches, and those of under 1 px, split no nucleus"
     )
+
+    # What it changes is said in `inputs`.
+    execution_only: ClassVar[frozenset[str]] = frozenset({"mask_parts"})
+    # The masks of an experiment's fields, found once.
+    _matches: tuple[Experiment, MaskMatches] | None = PrivateAttr(default=None)
 
     version: ClassVar[int] = 2
     reads: ClassVar[Mapping[str, bool]] = {"convert": True, "illuminate": False, "quality": False}
@@ -99,10 +117,8 @@ class Segment(Stage):
         if self.method == "import":
             if self.masks is None:
                 problems.append(f"stage {self.title!r}: method 'import' needs 'masks', a folder.")
-            elif not files.list_folder(self.masks):
-                problems.append(
-                    f"stage {self.title!r}: masks {self.masks}: no such folder, or empty."
-                )
+            elif not problems:
+                problems += self._find_mask_problems(experiment)
         if self.weights is not None:
             if self.method != "unet":
                 problems.append(f"stage {self.title!r}: 'weights' belong to the method 'unet'.")
@@ -116,8 +132,9 @@ class Segment(Stage):
     def inputs(self, experiment: Experiment, key: str) -> object:
         """Describe the well's fields, and the masks, weights or package that labels come from."""
         masks = self._masks(experiment, key)
-        stamps = {f: (url, *files.stat(url)) if url else None for f, url in masks.items()}
-        return [super().inputs(experiment, key), stamps]
+        stamps = {f: (url, *stat_source(url)) if url else None for f, url in masks.items()}
+        described = [super().inputs(experiment, key), stamps]
+        return [*described, self.mask_parts] if self.mask_parts != "refuse" else described
 
     def outside(self, experiment: Experiment) -> object:
         """Give the weights or the package that labels come from; of masks every unit is asked."""
@@ -134,12 +151,72 @@ class Segment(Stage):
         """Find the user's mask of every field; nothing for other methods."""
         if self.method != "import" or self.masks is None:
             return {}
-        sources = experiment.sources_by_key[key]
-        images = sources[sources["channel"] == self.channel].drop_duplicates("field")
-        return {
-            str(row.field): find_mask(self.masks, image_url=str(row.url))
-            for row in images.itertuples()
-        }
+        record, urls = experiment.wells[key], self._match(experiment).urls
+        return {field: urls.get((record.plate, record.well, field)) for field in record.fields}
+
+    def _match(self, experiment: Experiment) -> MaskMatches:
+        """Find the masks of all fields: a mask's name tells only beside all the others."""
+        if self._matches is None or self._matches[0] is not experiment:
+            self._matches = experiment, match_masks(str(self.masks), self._list_fields(experiment))
+        return self._matches[1]
+
+    def _list_fields(self, experiment: Experiment) -> list[MaskField]:
+        sources = experiment.sources
+        of_channel = sources[sources["channel"] == self.channel]
+        first = of_channel.drop_duplicates(["plate", "well", "field"])
+        columns = (first[name].astype(str) for name in ("plate", "well", "field", "url"))
+        return [MaskField(*place) for place in zip(*columns, strict=True)]
+
+    def _find_mask_problems(self, experiment: Experiment) -> list[str]:
+        """Say before anything is converted what makes masks unusable."""
+        try:
+            urls, doubts = self._match(experiment)
+        except InputError as error:
+            return [f"stage {self.title!r}: {error}"]
+        problems = list(doubts.values())
+        with_masks = {plate for plate, _, _ in urls}
+        for name in experiment.plates:
+            if name not in with_masks and not any(place[0] == name for place in doubts):
+                problems.append(
+                    f"plate {name!r}: no mask in {self.masks} is of any of its fields, expected "
+                    f"one with the name of each image of channel {self.channel!r}, or of plate, "
+                    "well and field. Add them, or leave the plate out ('plates' of convert)."
+                )
+        if problems:
+            return [f"stage {self.title!r}: {problem}" for problem in problems]
+        return [f"stage {self.title!r}: {why}" for why in self._find_bad_masks(experiment, urls)]
+
+    def _find_bad_masks(
+        self, experiment: Experiment, urls: Mapping[tuple[str, str, str], str]
+    ) -> list[str]:
+        """Look at all masks' headers, and at the pixels of a few."""
+        shapes = {url: experiment.plates[place[0]].shape[1:] for place, url in urls.items()}
+        wrong = check_headers(shapes, shapes=shapes)
+        sound = [url for url in shapes if url not in wrong]
+        for url in sound[:: max(1, len(sound) // SAMPLED_MASKS)][:SAMPLED_MASKS]:
+            try:
+                read_mask(url, shape=shapes[url], label_parts=self.mask_parts == "label")
+            except I2RError as error:
+                wrong[url] = str(error)
+        return list(wrong.values())
+
+    def notes(self, experiment: Experiment) -> list[str]:
+        """Name fields without a mask: their wells will fail."""
+        if self.method != "import" or self.masks is None:
+            return []
+        urls = self._match(experiment).urls
+        lacking = [
+            f"{record.plate}/{record.well} field {field}"
+            for record in experiment.wells.values()
+            for field in record.fields
+            if (record.plate, record.well, field) not in urls
+        ]
+        if not lacking:
+            return []
+        return [
+            f"stage {self.title!r}: {len(lacking)} fields have no mask in {self.masks}, for "
+            f"example {lacking[0]}: their wells will fail, unless the field is excluded before"
+        ]
 
     def build(self, experiment: Experiment, key: str) -> Delayed:
         """Segment and measure the fields of one well."""
@@ -216,10 +293,8 @@ class Segment(Stage):
             )
         if not fields:
             return da.zeros((0, *shape), dtype=np.int32, chunks=(0, *shape))
-        planes = [
-            da.from_delayed(delayed(read_mask)(masks[f], shape=shape), shape, dtype=np.int32)
-            for f in fields
-        ]
+        read = partial(delayed(read_mask), shape=shape, label_parts=self.mask_parts == "label")
+        planes = [da.from_delayed(read(masks[f]), shape, dtype=np.int32) for f in fields]
         return da.stack(planes).rechunk((len(fields), *shape))
 
     def finish(self, experiment: Experiment, keys: Sequence[str]) -> Delayed:

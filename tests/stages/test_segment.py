@@ -12,6 +12,7 @@ from i2r.errors import InputError
 from i2r.kernels.segmentation import segment_nuclei
 from i2r.models.maps import pack_weights, read_packaged_weights
 from i2r.models.unet import NucleusUNet
+from i2r.pipeline.run import prepare
 from i2r.stages.segment import Segment
 from i2r.store.experiment import open_experiment
 from i2r.testing import PlateFiles, draw_field
@@ -94,7 +95,7 @@ def test_a_missing_mask_fails_its_well_alone_with_advice(
     ("options", "expected"),
     [
         ({"method": "import"}, "needs 'masks'"),
-        ({"method": "import", "masks": "/nowhere"}, "no such folder, or empty"),
+        ({"method": "import", "masks": "/nowhere"}, "no such folder, or no label image"),
         ({"channel": "ER"}, "no channel 'ER', found DNA"),
         ({"method": "magic"}, "'method' is 'magic'"),
     ],
@@ -172,3 +173,27 @@ def test_a_segmenter_of_another_package_is_a_method(
     table = open_experiment(str(tmp_path / "e")).table("segment")
     assert set(table["label"]) == {1, 2}
     assert len(table) == 32
+
+
+def test_masks_are_looked_at_before_anything_is_converted(
+    plate: PlateFiles, masks: Path, tmp_path: Path
+) -> None:
+    """Labels as i2r itself writes them pass; one mask of parts, or of another size, stops all."""
+    for path in masks.iterdir():
+        tifffile.imwrite(path, tifffile.imread(path).astype(np.uint32))
+    pipeline = short_pipeline(plate, segment={"method": "import", "masks": str(masks)})
+    prepare(pipeline, str(tmp_path / "e"))
+    first = sorted(masks.iterdir())[0]
+    sound = tifffile.imread(first)
+    for mask, message in (
+        ((sound > 0).astype(np.uint8) * 255, "one label, 255, of"),
+        (sound[:, 1:], "its image is"),
+    ):
+        tifffile.imwrite(first, mask)
+        with pytest.raises(InputError, match=message):
+            run_here(pipeline, tmp_path / "e")
+        assert not (tmp_path / "e").exists()
+    tifffile.imwrite(first, (sound > 0).astype(np.uint8) * 255)
+    options = {"method": "import", "masks": str(masks), "mask_parts": "label"}
+    summary = run_here(short_pipeline(plate, segment=options), tmp_path / "e")
+    assert summary.exit_code == 0
