@@ -165,7 +165,9 @@ def run_slice(url: str, *, run: int, number: int, style: Style = "plain") -> Sum
     segment = next_slice_number(ledger.url, run, first=number, step=n_slices)
     writer = LedgerWriter(ledger, run, slice_number=segment)
     with Progress(graph, slots=1, style=style) as progress:
-        return RunLoop(graph, InProcess(), writer, progress, eligible=eligible).run()
+        return RunLoop(
+            graph, InProcess(), writer, progress, eligible=eligible, token=str(array["token"])
+        ).run()
 
 
 def finish_array(url: str) -> dict[str, int]:

@@ -1,6 +1,7 @@
 """The run loop: submits ready units in a bounded window and records what becomes of each."""
 
 import time
+import uuid
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
@@ -79,6 +80,8 @@ class RunLoop:
         Units that may run, ``name:key``; None for all. The others are left as they are.
     check
         Called again and again; its `I2RError` stops the run.
+    token
+        What identifies the run's lock: a unit writes only while that is there.
     """
 
     def __init__(
@@ -90,14 +93,16 @@ class RunLoop:
         *,
         eligible: Collection[str] | None = None,
         check: Callable[[], None] = lambda: None,
+        token: str = "",
     ) -> None:
+        self._token = token
         self.graph, self.executor, self.writer, self.progress = graph, executor, writer, progress
         self.experiment: Experiment = graph.experiment
         self._eligible, self._check = eligible, check
         self._ready: dict[str, deque[Unit]] = {s.title: deque() for s in graph.stages}
         self._flying: dict[int, list[Unit]] = {}
         self._in_window: Counter[Group] = Counter()
-        self._handles = count(1)
+        self._handles, self._run_id = count(1), uuid.uuid4().hex[:12]
         self._cost_s: dict[str, float] = {}
         self._ran: Counter[str] = Counter()
         self._timings = Timings(executor.slots("cpu") + executor.slots("gpu"))
@@ -223,6 +228,7 @@ class RunLoop:
                     unit.stage.threads,
                     base=self.experiment.url,
                     expected=self._find_marks(unit),
+                    token=self._token,
                 )
             )
         self._take_ready()
@@ -233,7 +239,12 @@ class RunLoop:
         self._flying[handle] = units
         self._in_window[group] += 1
         first = units[0]
-        name = f"{first.stage.title}-{handle}-{first.key}-attempt{first.attempt}"
+        # A scheduler that outlives a client has its results by name: another run, or another
+        # fingerprint, is another name.
+        name = (
+            f"{first.stage.title}-{handle}-{first.key}-attempt{first.attempt}"
+            f"-{first.fingerprint[:12]}-{self._run_id}"
+        )
         self.executor.submit(
             handle, name, run_units, works, group=group, threads=first.stage.threads
         )

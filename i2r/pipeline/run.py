@@ -261,7 +261,15 @@ def _run(
     progress = Progress(graph, slots=slots, style=style)
     eligible = find_failed(graph) | graph.list_damaged() if retry else None
     with progress:
-        loop = RunLoop(graph, executor, writer, progress, eligible=eligible, check=lock.check)
+        loop = RunLoop(
+            graph,
+            executor,
+            writer,
+            progress,
+            eligible=eligible,
+            check=lock.check,
+            token=lock.token,
+        )
         summary = loop.run()
     if lock.is_lost:
         return summary

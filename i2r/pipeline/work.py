@@ -1,5 +1,6 @@
 """What runs on a worker: the lazy graphs of a few units, one after another."""
 
+import math
 import os
 import sys
 import time
@@ -14,7 +15,8 @@ from threadpoolctl import ThreadpoolController
 
 from i2r.errors import DamageError, DiskFullError, I2RError
 from i2r.store import files
-from i2r.store.outputs import OUTPUTS, Mark, expect, record_outputs
+from i2r.store.lock import has_token
+from i2r.store.outputs import OUTPUTS, Mark, expect, guard_writes, record_outputs
 from i2r.store.traffic import Traffic, measure_traffic
 
 if TYPE_CHECKING:
@@ -34,6 +36,8 @@ class Work:
     # The experiment, and what those files in it that other units wrote should be, by URL.
     base: str = ""
     expected: Mapping[str, Mark] = field(default_factory=dict)
+    # Of the run's lock; empty where there is none.
+    token: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,7 @@ def run_units(works: list[Work], worker: str = "") -> list[Outcome]:
                 measure_traffic() as traffic,
                 record_outputs(work.base) as outputs,
                 expect(work.expected),
+                guard_writes(TokenGuard(work)),
             ):
                 result = work.graph.compute(scheduler="synchronous")
         except Exception as error:  # the loop records it, whatever it is
@@ -82,6 +87,43 @@ def run_units(works: list[Work], worker: str = "") -> list[Outcome]:
             outcomes += [outcomes[-1]] * (len(works) - len(outcomes))
             break
     return outcomes
+
+
+class TokenGuard:
+    """Refuses to write for a run that is over: its client died, and another run has the lock.
+
+    A worker of somebody's scheduler finishes what it began; meanwhile the unit may have been
+    computed again with other options, in the same place.
+
+    Parameters
+    ----------
+    work
+        The unit.
+    """
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        # An object store is asked now and then only: every question takes as long as a write.
+        self._interval_s = 0.0 if files.is_local(work.base) else 5.0
+        self._asked_s = -math.inf
+
+    def __call__(self) -> None:
+        """Look at the lock.
+
+        Raises
+        ------
+        I2RError
+            If it is gone, or another run's.
+        """
+        now_s = time.monotonic()
+        if not self._work.token or now_s < self._asked_s + self._interval_s:
+            return
+        self._asked_s = now_s
+        if not has_token(self._work.base, self._work.token):
+            raise I2RError(
+                f"{self._work.name}: found another run's lock or none, expected that of the run "
+                "that began this unit. It is over; nothing more is written for it."
+            )
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import IO, Any, NamedTuple
 
 from i2r.errors import InputError
-from i2r.store.outputs import check_read, note_removed, note_written
+from i2r.store.outputs import check_guard, check_read, note_removed, note_written
 from i2r.store.packed import check_mat, unpack
 from i2r.store.stats import Stat, read_stat
 from i2r.store.traffic import count_read, count_write
@@ -137,6 +137,7 @@ def write_bytes(url: str, *pieces: bytes) -> int:
     if not is_local(url):
         system, path = _open_system(url)
         data = b"".join(pieces)
+        check_guard()
         system.pipe_file(path, data)
         count_write(len(data), started)
         note_written(url, data)
@@ -152,6 +153,7 @@ def write_bytes(url: str, *pieces: bytes) -> int:
             file = open(temporary, "xb")  # noqa: SIM115
         with file:
             file.writelines(pieces)
+        check_guard()
         os.replace(temporary, path)
     except BaseException:
         remove_file(temporary)
@@ -336,6 +338,7 @@ def remove_tree(base: str, *parts: str) -> None:
     if not parts:
         raise ValueError("remove_tree needs the name of something inside the base")
     url = join_url(base, *parts)
+    check_guard()
     note_removed(url)
     if is_local(url):
         path = local_path(url)

@@ -16,6 +16,7 @@ from typing import IO, Any
 from i2r.errors import DiskFullError, I2RError, InputError
 from i2r.store import files
 from i2r.store.state import Entry, EventKind, FoldedState, Tally, tabulate, write_state
+from i2r.store.stats import is_at
 
 __all__ = ["Entry", "EventKind", "Ledger", "LedgerWriter", "Tally", "next_slice_number"]
 
@@ -198,8 +199,10 @@ class LedgerWriter:
         DiskFullError
             If there is no space for it; what was durable before stays so.
         I2RError
-            If it can't be written for another reason, such as a disk that became read-only.
+            If it can't be written for another reason, such as a disk that became read-only, or if
+            what was written before is gone.
         """
+        self._check_presence()
         if not self._pending:
             return
         data = "".join(self._pending).encode()
@@ -230,6 +233,20 @@ class LedgerWriter:
                 "Mend that and run the same command again: it goes on where it stopped."
             ) from error
         self._pending.clear()
+
+    def _check_presence(self) -> None:
+        """Refuse to go on when the segment is gone: a file without a name takes every line."""
+        if self._file is not None:
+            is_gone = not is_at(self._file, self._file.name)
+        else:
+            name = f"{self._stem}.{self._parts:06d}.jsonl"
+            is_gone = self._parts > 0 and not files.exists(files.join_url(self._ledger.url, name))
+        if is_gone:
+            self._pending.clear()
+            raise I2RError(
+                f"{self._ledger.url}: the ledger of this run is gone, expected nobody to touch it. "
+                "What was done is kept in 'state.parquet'; run the same command again for the rest."
+            )
 
     def close(self) -> None:
         """Flush and close the segment."""

@@ -10,12 +10,14 @@ import time
 import uuid
 from collections.abc import Mapping
 from types import TracebackType
-from typing import IO, Any
+from typing import Any
 
 import psutil
 
 from i2r.errors import I2RError, InputError
 from i2r.store import files
+from i2r.store.documents import parse_json
+from i2r.store.stats import is_at
 
 HEARTBEAT_S = 5.0
 # A holder on another machine is given this long without a heartbeat before it counts as dead.
@@ -28,9 +30,10 @@ class RunLock:
     """Holds ``run.lock`` in the experiment while its owner lives.
 
     The file appears in one step, complete, and says who holds it; a thread renews it every few
-    seconds. A lock is stale when its process is gone (same machine) or when it was not renewed
-    for two minutes (another machine), and then taken over. A holder that was suspended for so long
-    learns from `check` that it is not the holder any more.
+    seconds. A random token says whose it is. A lock is stale when its process is gone (where this
+    process would see it) or when it was not renewed for two minutes (elsewhere: another machine, or
+    a container with processes of its own), and then taken over. A holder that was suspended for so
+    long learns from `check` that it is not the holder any more.
 
     Parameters
     ----------
@@ -46,6 +49,7 @@ class RunLock:
         self._owner: dict[str, Any] = {
             "token": uuid.uuid4().hex,
             "host": socket.gethostname(),
+            "processes": find_process_space(),
             "pid": process.pid,
             "started_after_boot_s": _read_start_s(process),
             "command": command,
@@ -126,20 +130,19 @@ class RunLock:
         return content if isinstance(content, dict) else {}
 
     def _is_stale(self, holder: dict[str, Any]) -> bool:
-        if holder.get("host") == self._owner["host"]:
-            try:
-                process = psutil.Process(int(holder["pid"]))
-                if process.status() == psutil.STATUS_ZOMBIE:
-                    return True
-                started_s = _read_start_s(process)
-            except (psutil.Error, KeyError, TypeError, ValueError):
+        space = holder.get("processes") or ""
+        stale_s = STALE_S
+        if holder.get("host") == self._owner["host"] and space in ("", self._owner["processes"]):
+            if not _is_gone(holder):
+                return False
+            if space:
                 return True
-            # Process numbers are used again: a younger process is not the holder.
-            return abs(started_s - float(holder.get("started_after_boot_s", started_s))) > 2.0
+            # Nobody knows whether its processes are seen here, so its heartbeat decides.
+            stale_s = min(STALE_S, 3 * HEARTBEAT_S)
         # Clocks of two machines may differ, so their heartbeats are watched, not compared: a
         # lock is stale when nothing about it changes for long enough, seen by one clock.
         before, waited = self._read(), 0.0
-        while waited < STALE_S:
+        while waited < stale_s:
             time.sleep(HEARTBEAT_S)
             waited += HEARTBEAT_S
             if self._read() != before:
@@ -168,7 +171,7 @@ class RunLock:
             except OSError:  # a file system without flock
                 pass
             # Whoever was quicker has put another file in its place.
-            if self._read() != holder or not _is_at(stale, path):
+            if self._read() != holder or not is_at(stale, path):
                 return False
             files.write_bytes(self._url, self._content())
         return True
@@ -189,6 +192,11 @@ class RunLock:
             except Exception:
                 continue
 
+    @property
+    def token(self) -> str:
+        """What identifies this lock among all."""
+        return str(self._owner["token"])
+
     def check(self) -> None:
         """Refuse to go on without the lock: another client may work on the experiment by now.
 
@@ -203,6 +211,44 @@ class RunLock:
                 "it (it was suspended for minutes, or the file was removed). Once no other client "
                 "works here, run the same command again: it goes on where it stopped."
             )
+
+
+def find_process_space() -> str:
+    """Identify what gives process numbers their meaning: the kernel and its namespace.
+
+    Containers may share a host's name and not its processes.
+
+    Returns
+    -------
+    str
+        Empty where the system doesn't say.
+    """
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return f"{file.read().strip()} {os.readlink('/proc/self/ns/pid')}"
+    except (OSError, ValueError):
+        return ""
+
+
+def _is_gone(holder: Mapping[str, Any]) -> bool:
+    """Tell whether no process is the holder, among those that are seen here."""
+    try:
+        process = psutil.Process(int(holder["pid"]))
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return True
+        started_s = _read_start_s(process)
+        # Process numbers are used again: a younger process is not the holder.
+        return abs(started_s - float(holder.get("started_after_boot_s", started_s))) > 2.0
+    except (psutil.Error, KeyError, TypeError, ValueError, OverflowError):
+        return True
+
+
+def has_token(url: str, token: str) -> bool:
+    """Tell whether the experiment's lock is the one with that token."""
+    try:
+        return parse_json(files.read_bytes(files.join_url(url, "run.lock"))).get("token") == token
+    except (FileNotFoundError, ValueError):
+        return False
 
 
 def hold_for_array(url: str, *, command: str, array: str) -> str:
@@ -261,11 +307,3 @@ def describe_holder(holder: Mapping[str, Any]) -> str:
 def _read_start_s(process: psutil.Process) -> float:
     """Give when a process started, in seconds after the boot: the clock may be set meanwhile."""
     return process.create_time() - psutil.boot_time()
-
-
-def _is_at(file: IO[bytes], path: str) -> bool:
-    """Tell whether an open file is still the one of that name."""
-    try:
-        return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
-    except FileNotFoundError:
-        return False

@@ -6,7 +6,7 @@ bytes and CRC-32C. Of an array the shard is listed with its size, and the CRC-32
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import NamedTuple
@@ -29,6 +29,8 @@ class Mark(NamedTuple):
 
 # What the unit at hand wrote, by URL; nothing outside of units.
 _WRITTEN: ContextVar[dict[str, Mark] | None] = ContextVar("written", default=None)
+# Asked before the unit at hand writes or removes anything.
+_GUARD: ContextVar[Callable[[], None] | None] = ContextVar("guard", default=None)
 # What files that the unit at hand reads should be, by URL.
 _EXPECTED: ContextVar[Mapping[str, Mark]] = ContextVar("expected", default={})  # noqa: B039
 
@@ -83,6 +85,22 @@ def note_removed(url: str) -> None:
     if (written := _WRITTEN.get()) is not None:
         for known in [u for u in written if u == url or u.startswith(f"{url}/")]:
             del written[known]
+
+
+@contextmanager
+def guard_writes(check: Callable[[], None]) -> Iterator[None]:
+    """Have something checked whenever this thread is about to write or remove a file."""
+    token = _GUARD.set(check)
+    try:
+        yield
+    finally:
+        _GUARD.reset(token)
+
+
+def check_guard() -> None:
+    """Check what `guard_writes` was given; nothing outside of units."""
+    if (check := _GUARD.get()) is not None:
+        check()
 
 
 @contextmanager

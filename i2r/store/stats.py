@@ -1,8 +1,9 @@
 """Size and time of files, whatever an object store calls them."""
 
 import hashlib
+import os
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 
 class Stat(NamedTuple):
@@ -20,3 +21,11 @@ def read_stat(info: dict[str, Any]) -> Stat:
             digest = hashlib.sha256(text.encode()).digest()
             return Stat(int(info["size"] or 0), int.from_bytes(digest[:8], "little") >> 1)
     return Stat(int(info["size"] or 0), 0)
+
+
+def is_at(file: IO[bytes], path: str) -> bool:
+    """Tell whether an open file is still the one of that name."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
+    except (FileNotFoundError, NotADirectoryError):
+        return False

@@ -68,6 +68,7 @@ def write_holder(url: Path, **changes: Any) -> None:
     process = psutil.Process()
     holder = {
         "token": uuid.uuid4().hex, "host": socket.gethostname(), "pid": process.pid,
+        "processes": lock.find_process_space(),
         "started_after_boot_s": process.create_time() - psutil.boot_time(), "command": "i2r run old", "renewed": time.time(),
     }  # fmt: skip
     url.mkdir(exist_ok=True)
@@ -318,3 +319,61 @@ def test_an_object_store_has_a_lock_too() -> None:
     with first, pytest.raises(InputError, match="first"), RunLock(url, command="second"):
         pass
     assert not files.exists(f"{url}/run.lock")
+
+
+def renew_as(url: Path, monkeypatch: pytest.MonkeyPatch, **holder: Any) -> None:
+    """Have a holder that can't be seen from here renew its lock."""
+    monkeypatch.setattr(lock, "HEARTBEAT_S", 0.05)
+    monkeypatch.setattr(lock, "STALE_S", 0.4)
+    renewals = iter(range(100))
+    write_holder(url, **holder)
+    monkeypatch.setattr(
+        lock.time,
+        "sleep",
+        lambda seconds: write_holder(url, **holder, renewed=time.time() + next(renewals)),
+    )
+
+
+@pytest.mark.parametrize("processes", ["another kernel pid:[1]", ""])
+def test_a_host_name_that_two_containers_share_is_no_proof(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processes: str
+) -> None:
+    renew_as(tmp_path, monkeypatch, pid=dead_pid(), processes=processes)
+    with pytest.raises(InputError, match="held by process"), RunLock(str(tmp_path), command=""):
+        pass
+    monkeypatch.setattr(lock.time, "sleep", lambda seconds: None)
+    with RunLock(str(tmp_path), command="new"):
+        pass
+
+
+def test_a_holder_in_a_namespace_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A real one: its process number means another process here, or none."""
+    command = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
+    try:
+        able = subprocess.run([*command, "true"], capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        able = False
+    if not able:
+        pytest.skip("no namespaces here")
+    client = subprocess.Popen(
+        [*command, sys.executable, "-c", CLIENT, str(tmp_path), "0", "60"],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert read_line(client) == "won"
+        monkeypatch.setattr(lock, "HEARTBEAT_S", 0.5)
+        with pytest.raises(InputError, match="client"), RunLock(str(tmp_path), command="mine"):
+            pass
+    finally:
+        client.kill()
+        client.communicate()
+
+
+def test_the_token_tells_whose_the_lock_is(tmp_path: Path) -> None:
+    with RunLock(str(tmp_path), command="") as own:
+        assert lock.has_token(str(tmp_path), own.token)
+        assert not lock.has_token(str(tmp_path), "another")
+    assert not lock.has_token(str(tmp_path), own.token)
