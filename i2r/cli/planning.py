@@ -8,6 +8,7 @@ from rich.table import Table
 
 from i2r.cli.options import count_words, print_json, say
 from i2r.cluster import AnyCluster, ClusterSpec, planned_workers
+from i2r.cluster.settings import needed_bytes
 from i2r.pipeline.changes import find_other_plates, list_changes
 from i2r.pipeline.preview import preview_units
 from i2r.pipeline.run import prepare
@@ -43,7 +44,8 @@ def print_plan(
     for row in plan["stages"]:
         if not row["fits"]:
             click.echo(
-                f"stage {row['stage']!r} does not fit into a worker: use fewer, larger workers"
+                f"stage {row['stage']!r} does not fit into a worker, whose process needs up to "
+                f"{format_bytes(needed_bytes(row['peak_bytes']))}: use fewer, larger workers"
             )
 
 
@@ -73,7 +75,7 @@ def describe_plan(pipeline: Pipeline, url: str, cluster: AnyCluster) -> dict[str
                 "bytes_in": sum(stage.bytes_in(experiment, key) for key in pending),
                 "bytes_out": sum(stage.bytes_out(experiment, key) for key in pending),
                 "peak_bytes": peak,
-                "fits": peak <= memory,
+                "fits": needed_bytes(peak) <= memory,
             }
         )
     options = list_changes(pipeline, experiment)

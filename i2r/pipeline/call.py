@@ -9,6 +9,7 @@ from i2r.errors import InputError
 from i2r.pipeline.loop import Summary
 from i2r.pipeline.progress import Style
 from i2r.pipeline.run import run_pipeline
+from i2r.pipeline.script import check_guard
 from i2r.pipeline.spec import Pipeline, load_pipeline
 from i2r.store.experiment import Experiment
 
@@ -66,8 +67,9 @@ def run(
     Raises
     ------
     InputError
-        Before anything is written, if the experiment as a whole can't be run, or if both a
-        client and a cluster are given.
+        Before anything is written, if the experiment as a whole can't be run, if both a
+        client and a cluster are given, or if workers are started from a script without
+        ``if __name__ == "__main__":``.
     """
     if client is not None and cluster is not None:
         raise InputError("run: found a client and a cluster, expected one of them. Drop one.")
@@ -75,6 +77,9 @@ def run(
         cluster = ClusterSpec(type="connect", address=client.scheduler.address)
     elif isinstance(cluster, str):
         cluster = load_cluster(cluster)
+
+    if cluster is None or cluster.type == "local":
+        check_guard()
 
     def agree(question: str) -> bool:
         say(question)

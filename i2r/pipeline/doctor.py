@@ -14,7 +14,9 @@ from typing import Any, NamedTuple
 
 from i2r.cluster import AnyCluster, ClusterSpec, JobClusterSpec
 from i2r.cluster.jobs import LIFETIME, STAGGER
+from i2r.cluster.settings import needed_bytes
 from i2r.pipeline.executors import InProcess, OnCluster, open_executor
+from i2r.pipeline.memory import ADVICE, format_memory
 from i2r.pipeline.records import find_version
 from i2r.store import files
 from i2r.surroundings import THREAD_VARIABLES, find_dask_problem
@@ -118,12 +120,13 @@ def check_inodes(facts: Facts) -> str:
 def check_memory(facts: Facts) -> str:
     """Compare the memory of the smallest worker with the largest unit."""
     limits = {w.name: w.memory_limit_bytes for w in facts.workers if w.memory_limit_bytes}
-    if limits and min(limits.values()) < facts.largest_unit_bytes:
+    needed = needed_bytes(facts.largest_unit_bytes)
+    if limits and min(limits.values()) < needed:
         name = min(limits, key=lambda worker: limits[worker])
+        unit = f" and {facts.largest_unit}" if facts.largest_unit else ""
         return (
-            f"worker {name}: {limits[name] / 2**30:.1f} GiB, expected "
-            f"{facts.largest_unit_bytes / 2**30:.1f} GiB for {facts.largest_unit}. Use fewer, "
-            "larger workers."
+            f"worker {name}: {format_memory(limits[name])}, expected {format_memory(needed)} for "
+            f"its process{unit}. {ADVICE}"
         )
     return ""
 

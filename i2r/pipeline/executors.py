@@ -15,6 +15,7 @@ import psutil
 
 from i2r.cluster import AnyCluster, Group, JobClusterSpec
 from i2r.errors import I2RError, InputError
+from i2r.pipeline.memory import MemoryWatch
 from i2r.pipeline.startup import Say, find_link, start_cluster
 from i2r.stages.rehearsal import deal_rehearsals, rehearse
 from i2r.store import files
@@ -122,6 +123,7 @@ class OnCluster:
         self._spec = spec
         with ExitStack() as stack:
             self._client, self._keeper = start_cluster(spec, stack, say=say)
+            self._memory = MemoryWatch(self._client)
             self._workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
             self.link = find_link(self._client)
             self._address = self._client.scheduler_info()["address"]
@@ -256,7 +258,7 @@ class OnCluster:
         InputError
             If the batch system keeps ending the jobs of a group that units wait for.
         I2RError
-            If the scheduler is gone and does not come back.
+            If the scheduler is gone and does not come back, or no worker has memory left.
         """
         if self._keeper is not None:
             self._keeper.check()
@@ -269,11 +271,15 @@ class OnCluster:
                 finished.append(self._queue.get_nowait())
         except queue.Empty:
             pass
+        self._memory.check(moving=bool(finished))
         for item in finished:
             # Keeping the future would keep its key, and the scheduler would answer a new
             # attempt under that key with the old error.
             self._futures.pop(item.handle).release()
-        return finished
+        explain = self._memory.explain
+        return [
+            item._replace(error=explain(item.error)) if item.error else item for item in finished
+        ]
 
     @contextmanager
     def report(self, url: str) -> Iterator[None]:

@@ -287,8 +287,7 @@ class RunLoop:
             for unit in units:
                 unit.attempt -= unit not in self._suspected
                 self._suspected.add(unit)
-                lost = Outcome(error=f"worker lost: {type(item.error).__name__}: {item.error}")
-                self._settle(unit, lost)
+                self._settle(unit, Outcome(error=describe_loss(item.error)))
         if finished:
             self._take_ready()
             self.writer.flush()
@@ -339,6 +338,12 @@ class RunLoop:
         self._ran[title] += 1
         self.graph.settle(unit, "done")
         self.progress.count(title, "done", outcome)
+
+
+def describe_loss(error: BaseException) -> str:
+    """Say why a submission never came back."""
+    clear = isinstance(error, I2RError)
+    return str(error) if clear else f"worker lost: {type(error).__name__}: {error}"
 
 
 def find_blocked(graph: UnitGraph) -> list[Unit]:

@@ -11,6 +11,7 @@ from i2r.errors import DiskFullError, InputError, join_problems
 from i2r.pipeline.changes import find_other_plates, list_changes
 from i2r.pipeline.executors import Executor, open_executor
 from i2r.pipeline.loop import RunLoop, Summary, collect_excluded, find_blocked
+from i2r.pipeline.memory import check_memory
 from i2r.pipeline.preview import find_damaged_units, find_failed, list_units, preview_units
 from i2r.pipeline.progress import Progress, Style
 from i2r.pipeline.records import describe_run
@@ -299,29 +300,6 @@ def _nothing_to_do(
     while graph.take_ready():
         pass
     return Summary(Counter(), [], find_blocked(graph), collect_excluded(graph), 0.0)
-
-
-def check_memory(graph: UnitGraph, executor: Executor) -> None:
-    """Refuse units that can't fit into any worker's memory, before anything runs."""
-    problems = []
-    for stage in graph.stages:
-        keys = [key for key in graph.units[stage.title] if key != FINISH]
-        group = stage.worker_group if executor.slots(stage.worker_group) else "cpu"
-        limit = executor.memory_bytes(group)
-        worst = max(keys, key=lambda key: stage.peak_bytes(graph.experiment, key), default=None)
-        if worst is not None and (peak := stage.peak_bytes(graph.experiment, worst)) > limit:
-            problems.append(
-                f"stage {stage.title!r} unit {worst}: needs up to {peak / 2**30:.1f} GiB, the "
-                f"smallest {group} worker has {limit / 2**30:.1f} GiB. Use fewer, larger workers "
-                "(n_workers and memory_limit in the cluster file)."
-            )
-        if group == "cpu" and stage.threads > executor.threads("cpu"):
-            problems.append(
-                f"stage {stage.title!r}: asks for {stage.threads} threads, the largest CPU worker "
-                f"has {executor.threads('cpu')}. Lower 'threads', or raise 'nthreads'."
-            )
-    if problems:
-        raise InputError(join_problems(problems))
 
 
 def load_last_pipeline(experiment: Experiment) -> Pipeline | None:

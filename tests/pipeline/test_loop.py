@@ -420,7 +420,7 @@ def test_a_unit_that_fits_into_no_worker_is_refused_at_once(url: str, log: Path)
         def peak_bytes(self, experiment: Experiment, key: str) -> int:
             return 2**50 if key == "P1/A04" else 1
 
-    with pytest.raises(InputError, match=r"unit P1/A04: needs up to 1048576\.0 GiB"):
+    with pytest.raises(InputError, match=r"unit P1/A04: needs up to 1048576\.2 GiB"):
         run_here(chain(log, Huge), url)
     assert not os.path.exists(f"{url}/ledger")
 
