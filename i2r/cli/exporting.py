@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
-from i2r.cli.options import confirm_overwriting, say, yes_option
+from i2r.cli.options import confirm_overwriting, count_words, say, yes_option
 from i2r.errors import InputError
 
 if TYPE_CHECKING:
@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 @click.option(
     "--format",
     "kind",
-    type=click.Choice(["h5ad", "parquet", "graphml", "csv"]),
+    type=click.Choice(["h5ad", "parquet", "profiles", "graphml", "csv"]),
     required=True,
     help="h5ad: AnnData of nuclei, as Zarr if OUTPUT ends in .zarr. parquet: profiles of "
-    "nuclei for pycytominer. graphml: a network of genes. csv: a table, or all of them.",
+    "nuclei for pycytominer. profiles: of wells, conditions or genes, for pycytominer and copairs. "
+    "graphml: a network of genes. csv: a table, or all of them.",
 )
 @click.option("-o", "--output", type=click.Path(), required=True, help="File or folder to write.")
 @click.option(
@@ -28,8 +29,24 @@ if TYPE_CHECKING:
     help="Stage, table or network to write. Default: features, or else embeddings, for h5ad and "
     "parquet; the only network for graphml; all tables, into a folder, for csv.",
 )
+@click.option(
+    "--by",
+    type=click.Choice(["well", "condition", "gene"]),
+    default="well",
+    show_default=True,
+    help="What a row of 'profiles' is.",
+)
+@click.option(
+    "--normalise",
+    type=click.Choice(["none", "standardise", "robust", "sphering"]),
+    default="standardise",
+    show_default=True,
+    help="Scale of 'profiles': that of the control wells of each plate.",
+)
 @yes_option("Replace OUTPUT without asking.")
-def export(experiment: str, kind: str, output: str, name: str | None, yes: bool) -> None:
+def export(
+    experiment: str, kind: str, output: str, name: str | None, by: str, normalise: str, yes: bool
+) -> None:
     r"""Write results of EXPERIMENT for other tools.
 
     h5ad: X holds features or embeddings, obs plate, well, field, label, perturbation, gene,
@@ -38,6 +55,10 @@ def export(experiment: str, kind: str, output: str, name: str | None, yes: bool)
 
     parquet: one row per nucleus, Metadata_Plate, Metadata_Well, Metadata_Site and so on, and the
     features as Nuclei_...: pycytominer's aggregate, normalize and feature_select take it.
+
+    profiles: one row per well, condition or gene (--by), as CSV or, by its name, Parquet: the
+    layout's columns as Metadata_..., nuclei as Metadata_Object_Count, features as Nuclei_..., on
+    the scale of each plate's controls. 'i2r audit' reads it too.
 
     graphml: for Cytoscape, Gephi, igraph and networkx.
 
@@ -54,6 +75,8 @@ def export(experiment: str, kind: str, output: str, name: str | None, yes: bool)
         raise InputError(f"{output}: no folder {target.parent}. Make it first.")
     if kind in ("h5ad", "parquet"):
         written = _export_profiles(opened, kind, target, name, yes=yes)
+    elif kind == "profiles":
+        written = _export_averages(opened, target, name, by=by, normalise=normalise, yes=yes)
     elif kind == "graphml":
         written = _export_network(opened, target, name, yes=yes)
     else:
@@ -79,6 +102,16 @@ def _export_profiles(
         kept = {"i2r_stage": profiles.name, "i2r_pipeline": pipeline.dump() if pipeline else {}}
         number = write_anndata(profiles, target, unstructured=kept)
     return f"{number:,} nuclei"
+
+
+def _export_averages(
+    experiment: "Experiment", target: Path, name: str | None, *, by: str, normalise: str, yes: bool
+) -> str:
+    from i2r.exports.averages import write_averages
+
+    confirm_overwriting(target, yes=yes)
+    number = write_averages(experiment, target, source=name or "", by=by, normalise=normalise)
+    return f"profiles of {count_words(number, by)}"
 
 
 def _export_network(experiment: "Experiment", target: Path, name: str | None, *, yes: bool) -> str:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     import networkx as nx
     import xarray
 
+    from i2r.store.well_profiles import Level
+
 FORMAT_VERSION = 1
 
 
@@ -304,6 +306,15 @@ class Experiment:
         from i2r.store.embeddings import open_embeddings  # xarray takes half a second
 
         return open_embeddings(self, name, encoder=encoder)
+
+    def profiles(self, by: "Level" = "well", **options: Any) -> pd.DataFrame:
+        """Average features by well, condition or gene; see `i2r.store.well_profiles`.
+
+        Options are those of `make_profiles`: source, aggregate and normalise.
+        """
+        from i2r.store.well_profiles import make_profiles
+
+        return make_profiles(self, by=by, **options)
 
     def digest_description(self) -> str:
         """Identify the layout and the source table that are stored; empty where none are."""
