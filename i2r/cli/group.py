@@ -2,6 +2,7 @@
 
 import ast
 import atexit
+import errno
 import logging
 import os
 import pkgutil
@@ -21,6 +22,7 @@ from i2r.cli.options import Voice, voice_options
 from i2r.cli.streams import guard_streams, release_streams
 from i2r.errors import I2RError
 from i2r.stages import NO_STAGES
+from i2r.store.urls import without_secrets
 from i2r.surroundings import check_packages, load_dask
 
 # Name, module, and the line that the list of commands shows.
@@ -50,6 +52,12 @@ COMMANDS = {
 }
 
 
+# Errors of disks, networks, permissions and limits: no bug, whatever raised them.
+SURROUNDINGS = {
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE,
+    errno.EMFILE, errno.ENFILE, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG,
+    errno.ENODEV, errno.ENXIO, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.ENOMEM,
+}  # fmt: skip
 # Set in click's context while only the list of commands is being written.
 _LISTING = "i2r.listing"
 # Set while a shell completes the options of one command, which must be the real one.
@@ -180,7 +188,22 @@ def run_command_line() -> NoReturn:
     except (KeyboardInterrupt, click.Abort):
         sys.stderr.write("interrupted\n")
         sys.exit(130)
+    except OSError as error:
+        if error.errno not in SURROUNDINGS:
+            _report_bug()
+        if voice.level > 0:
+            traceback.print_exc()
+        where = f"{without_secrets(str(error.filename))}: " if error.filename else ""
+        sys.stderr.write(
+            f"error: {where}{error.strerror}. Look after the disk, the permissions or the limits "
+            "of this account, and give the same command again.\n"
+        )
+        sys.exit(2)
     except Exception:
-        traceback.print_exc()
-        sys.stderr.write("error: this is a bug in i2r; please report it with the lines above.\n")
-        sys.exit(1)
+        _report_bug()
+
+
+def _report_bug() -> NoReturn:
+    traceback.print_exc()
+    sys.stderr.write("error: this is a bug in i2r; please report it with the lines above.\n")
+    sys.exit(1)

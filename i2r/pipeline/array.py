@@ -29,6 +29,7 @@ from i2r.pipeline.states import fold_ledger
 from i2r.pipeline.units import UnitGraph
 from i2r.stages.base import FINISH, WHOLE
 from i2r.store import files
+from i2r.store.access import check_access
 from i2r.store.experiment import Experiment, open_experiment
 from i2r.store.ledger import LedgerWriter, next_slice_number
 from i2r.store.lock import hold_for_array, read_array_lock, release_array
@@ -119,7 +120,7 @@ def prepare_array(
     if not pending:
         return None
     ask_before_replacing(pipeline, experiment, preview, confirm)
-    files.check_writable(url)
+    check_access(url)
     places = place_units(UnitGraph(pipeline, experiment), n_slices)
     waves = sorted({place.wave for name, place in places.items() if name in pending})
     token = hold_for_array(url, command=command, array=f"a job array of {n_slices} slices")

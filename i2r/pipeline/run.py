@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 
 from i2r.cluster import AnyCluster, ClusterSpec
-from i2r.errors import DiskFullError, InputError, join_problems
+from i2r.errors import DiskFullError, I2RError, InputError, join_problems
 from i2r.pipeline.changes import find_other_plates, list_changes
 from i2r.pipeline.executors import Executor, open_executor
 from i2r.pipeline.loop import RunLoop, Summary, collect_excluded, find_blocked
@@ -22,6 +22,7 @@ from i2r.stages.base import FINISH
 from i2r.stages.convert import Convert
 from i2r.stages.rehearsal import choose_rehearsals
 from i2r.store import files
+from i2r.store.access import check_access
 from i2r.store.experiment import Experiment, check_target, has_experiment, open_experiment
 from i2r.store.layout import empty_layout, empty_sources
 from i2r.store.ledger import LedgerWriter
@@ -144,7 +145,7 @@ def run_pipeline(
         return _nothing_to_do(pipeline, experiment, only)
     if not retry:
         ask_before_replacing(pipeline, experiment, preview, confirm)
-    files.check_writable(url)
+    check_access(url)
     try:
         with RunLock(url, command=command) as lock:
             # Only now: an earlier client may have ended between the look and the lock.
@@ -177,7 +178,10 @@ def run_pipeline(
                     )
     except OSError as error:
         if not files.is_full(error):
-            raise
+            raise I2RError(
+                f"{error.filename or url}: {error.strerror or error}. Look after the disk and the "
+                "permissions, and run the same command again: it goes on where it stopped."
+            ) from error
         raise DiskFullError(
             f"{url}: no space left. Free some space and run the same command again."
         ) from error

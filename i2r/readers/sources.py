@@ -21,6 +21,8 @@ COLUMNS = ("plate", "well", "field", "channel", "z", "url", "page", "size_bytes"
            "pixel_size_um")  # fmt: skip
 # A table of millions of rows has a few thousand wells; notes name the first of them.
 _EXAMPLES = 4
+# Of a field's name, which becomes a folder.
+LONGEST_FIELD = 100
 
 
 class Found(NamedTuple):
@@ -123,7 +125,12 @@ def refuse_times(where: str, n_times: int) -> None:
 def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:
     """Sort key in which ``2`` comes before ``10`` and ``s2`` before ``s10``."""
     parts = re.findall(r"\d+|\D+", text)
-    return tuple((0, int(p), "") if p.isdecimal() else (1, 0, p) for p in parts)
+    # By length first: numbers of thousands of digits are not converted.
+    digits = (p.lstrip("0") if p.isdecimal() else None for p in parts)
+    return tuple(
+        (1, 0, p) if number is None else (0, len(number), number)
+        for p, number in zip(parts, digits, strict=True)
+    )
 
 
 def plate_name(options: ReaderOptions, source: str) -> str:
@@ -153,6 +160,11 @@ def _read_names(
             frame, series = (_read_place(text) for text in (file.frame, file.series))
             if not (field.isascii() and field.isalnum()):
                 raise ValueError(f"the field is {field!r}, expected letters and digits only")
+            if len(field) > LONGEST_FIELD:
+                raise ValueError(
+                    f"the field is {field[:20]}... of {len(field)} characters, expected at most "
+                    f"{LONGEST_FIELD}"
+                )
         except ValueError as error:
             name = files.without_secrets(file.url).rpartition("/")[2]
             problems[f"{files.without_secrets(where)}: {name}: {error}. Correct the name."] = None

@@ -77,6 +77,8 @@ class Stage(BaseModel):
                 join_url("", value)
             except InputError as error:
                 raise ValueError(str(error)) from error
+        if any("\ud800" <= letter <= "\udfff" for letter in value):
+            raise ValueError(f"found {value!r}, expected text: half of a character is none")
         if "/" in value or "*" in value:
             raise ValueError("a stage's name can't hold '/' or '*'")
         return value

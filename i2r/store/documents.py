@@ -6,6 +6,7 @@ brackets. Everything here says so in one line instead of taking all memory.
 
 import json
 import os
+import re
 import stat
 from collections.abc import Mapping
 from typing import Any
@@ -26,6 +27,7 @@ JSON_BYTES = 2**26
 MOST_NODES, MOST_LEVELS = 100_000, 50
 
 _PIECE = 2**20
+_PAIR = re.compile(rb"(?<!\\)\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})")
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -81,6 +83,8 @@ def read_yaml(url: str, *, where: str) -> object:
 
 def parse_yaml(data: bytes, *, where: str) -> object:
     """Read plain values from YAML; see `read_yaml`."""
+    # JSON writes what is beyond 16 bits, such as an emoji, as two halves; YAML knows none.
+    data = _PAIR.sub(_join_pair, data)
     try:
         _check_yaml(data, where)
         return yaml.load(data, Loader=_Loader)
@@ -92,6 +96,11 @@ def parse_yaml(data: bytes, *, where: str) -> object:
             unread = isinstance(error, UnicodeDecodeError | yaml.reader.ReaderError)
             problem = "not text in UTF-8" if unread else str(error).splitlines()[0][:120]
         raise InputError(f"{where}{line}: no valid YAML: {problem}. Correct it.") from error
+
+
+def _join_pair(match: re.Match[bytes]) -> bytes:
+    high, low = int(match[1], 16), int(match[2], 16)
+    return f"\\U{0x10000 + ((high - 0xD800) << 10) + low - 0xDC00:08x}".encode()
 
 
 def _check_yaml(data: bytes, where: str) -> None:

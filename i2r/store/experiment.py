@@ -1,6 +1,7 @@
 """An experiment: the folder with everything in it. Locates and opens, never processes."""
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from hashlib import sha256
@@ -9,13 +10,15 @@ from urllib.parse import quote
 
 import pandas as pd
 
-from i2r.errors import InputError
+from i2r.errors import DamageError, InputError
 from i2r.store import files, tables
 from i2r.store.description import describe_experiment
+from i2r.store.documents import read_json
 from i2r.store.layout import conditions
 from i2r.store.ledger import Ledger
 from i2r.store.networks import read_network
 from i2r.store.plate import Plate
+from i2r.store.records import read_record, restore_table
 from i2r.store.results import open_result, read_result
 from i2r.store.source_table import SourcesByKey
 from i2r.types import unit_key
@@ -90,6 +93,8 @@ class Experiment:
                 f"{self.url}: no experiment here (no {name}.parquet). Make one with "
                 "'i2r run PIPELINE EXPERIMENT' or 'i2r convert'."
             ) from error
+        except (DamageError, ValueError, KeyError, TypeError) as error:
+            raise restore_table(self.url, name) from error
 
     @cached_property
     def layout_by_key(self) -> pd.DataFrame:
@@ -174,14 +179,13 @@ class Experiment:
         urls = self.list_records()
         if not urls:
             return None
-        record: dict[str, Any] = json.loads(files.read_bytes(urls[-1]))
-        return record
+        return read_record(urls[-1])
 
     def list_records(self) -> list[str]:
         """List the URLs of the records of all runs, oldest first."""
         folder = self.path("runs")
-        # Performance reports lie beside them.
-        names = (name for name in files.list_folder(folder) if name.endswith(".json"))
+        # Performance reports lie beside them, and perhaps somebody's notes.
+        names = [n for n in files.list_folder(folder) if re.fullmatch(r"[0-9]{1,9}\.json", n)]
         return [files.join_url(folder, name) for name in names]
 
     def last_pipeline(self) -> dict[str, Any] | None:
@@ -335,8 +339,10 @@ class Experiment:
                 continue
             url = self.path(f"{name}.parquet")
             data = tables.encode_table(frame)
-            if not files.exists(url) or files.read_bytes(url) != data:
-                files.write_bytes(url, data)
+            # The copy is what an account of a damaged one says to go back to.
+            for target in (url, self.path(f"{name}.backup.parquet")):
+                if not files.exists(target) or files.read_bytes(target) != data:
+                    files.write_bytes(target, data)
 
 
 def open_experiment(url: str) -> Experiment:
@@ -349,13 +355,18 @@ def open_experiment(url: str) -> Experiment:
     """
     experiment = Experiment(url)
     try:
-        version = int(json.loads(files.read_bytes(experiment.path("experiment.json")))["version"])
+        version = int(read_json(experiment.path("experiment.json"))["version"])
     except FileNotFoundError as error:
         inside = experiment.path("experiment")  # what 'i2r init' proposes
         hint = f" Did you mean {inside}?" if has_experiment(inside) else ""
         raise InputError(
             f"{experiment.url}: no experiment here (no experiment.json). "
             f"Make one with 'i2r run PIPELINE EXPERIMENT'.{hint}"
+        ) from error
+    except PermissionError as error:
+        raise InputError(
+            f"{experiment.url}: can't be read ({error.strerror}), expected an experiment. Ask for "
+            "the permission."
         ) from error
     except (ValueError, TypeError, KeyError, OverflowError) as error:
         raise InputError(f"{experiment.url}: experiment.json is damaged. Restore it.") from error

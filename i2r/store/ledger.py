@@ -9,13 +9,24 @@ all finished segments, so that thousands of plates open quickly.
 
 import json
 import os
+import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import IO, Any
 
 from i2r.errors import DiskFullError, I2RError, InputError
 from i2r.store import files
-from i2r.store.state import Entry, EventKind, FoldedState, Tally, tabulate, write_state
+from i2r.store.documents import parse_json
+from i2r.store.state import (
+    DAMAGED,
+    Entry,
+    EventKind,
+    FoldedState,
+    Tally,
+    check_record,
+    tabulate,
+    write_state,
+)
 from i2r.store.stats import is_at
 
 __all__ = ["Entry", "EventKind", "Ledger", "LedgerWriter", "Tally", "next_slice_number"]
@@ -35,16 +46,27 @@ class Ledger:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._state = FoldedState(files.join_url(url, "state.parquet"))
         # Stages that were looked into, and what is newer than the state of those that were not.
         self._entries: dict[str, dict[str, Entry]] = {}
         self._newer: dict[str, dict[str, Entry]] = {}
-        self.last_run = self._state.last_run
-        for run, segment in _list_segments(url):
+        self._read(FoldedState(files.join_url(url, "state.parquet")))
+
+    def _read(self, state: FoldedState) -> None:
+        """Take a state, and read all segments that are newer."""
+        self._state, self.last_run = state, state.last_run
+        for run, segment in _list_segments(self.url):
             self.last_run = max(self.last_run, run)
-            if run > self._state.last_run:
-                for entry in _read_segment(files.join_url(url, segment), run):
+            if run > state.last_run:
+                for entry in _read_segment(files.join_url(self.url, segment), run):
                     self.record(entry)
+
+    def _forget_state(self) -> None:
+        """Do without a damaged state: everything in it is in the segments too."""
+        for of_stage in self._entries.values():
+            for entry in of_stage.values():
+                self._newer.setdefault(entry.stage, {}).setdefault(entry.key, entry)
+        self._entries = {}
+        self._read(FoldedState(""))
 
     def record(self, entry: Entry) -> None:
         """Take note of one event; the latest one of a unit counts."""
@@ -59,7 +81,12 @@ class Ledger:
         """Give the last events of one stage's units by key."""
         found = self._entries.get(stage)
         if found is None:
-            found = self._entries[stage] = self._state.entries(stage)
+            try:
+                found = self._state.entries(stage)
+            except DAMAGED:
+                self._forget_state()
+                found = {}
+            self._entries[stage] = found
             for entry in self._newer.pop(stage, {}).values():
                 self.record(entry)
         return found
@@ -119,7 +146,11 @@ class Ledger:
         if not wanted_by or self._state.wanted_by != wanted_by:
             return None
         newer = self._entries.get(stage) or self._newer.get(stage) or {}
-        return self._state.tally(stage, newer)
+        try:
+            return self._state.tally(stage, newer)
+        except DAMAGED:
+            self._forget_state()
+            return None
 
     def fold(
         self, wanted: Mapping[str, Mapping[str, str]] | None = None, *, wanted_by: str = ""
@@ -136,6 +167,13 @@ class Ledger:
         """
         if self.last_run == self._state.last_run and wanted is None:
             return
+        try:
+            self._fold(wanted, wanted_by)
+        except DAMAGED:
+            self._forget_state()
+            self._fold(wanted, wanted_by)
+
+    def _fold(self, wanted: Mapping[str, Mapping[str, str]] | None, wanted_by: str) -> None:
         url, tables = files.join_url(self.url, "state.parquet"), {}
         for stage in dict.fromkeys([*self.stages, *(wanted or ())]):
             if wanted is None and stage not in self._entries and stage not in self._newer:
@@ -294,9 +332,15 @@ def _list_segments(url: str) -> list[tuple[int, str]]:
     """List (run, file name) of all segments in the order in which they were written."""
     found = []
     for name in sorted(files.list_folder(url)):
-        stem, _, extension = name.rpartition(".")
-        if extension == "jsonl" and stem.split(".")[0].isdigit():
-            found.append((int(stem.split(".")[0]), name))
+        numbers = name.removesuffix(".jsonl").split(".")
+        if not name.endswith(".jsonl") or not re.fullmatch(r"[0-9]+", numbers[0]):
+            continue
+        if len(numbers) > 3 or not all(re.fullmatch(r"[0-9]{1,9}", text) for text in numbers):
+            raise InputError(
+                f"{url}/{name[:80]}: found a number that no run has, expected a name such as "
+                "000007.jsonl. Move it away."
+            )
+        found.append((int(numbers[0]), name))
     return found
 
 
@@ -307,12 +351,20 @@ def _read_segment(url: str, run: int) -> Iterable[Entry]:
     # number leads both. RUN.jsonl, RUN.PART.jsonl, RUN.SLICE.jsonl, RUN.SLICE.PART.jsonl.
     numbers = [int(text) for text in url.rpartition("/")[2].split(".")[1:-1]]
     offset = sum(n << b for n, b in zip(reversed(numbers), (_PART_BITS, _SLICE_BITS), strict=False))
-    lines = files.read_bytes(url).split(b"\n")
+    try:
+        lines = files.read_bytes(url).split(b"\n")
+    except (PermissionError, IsADirectoryError, NotADirectoryError) as error:
+        raise InputError(
+            f"{url}: can't be read ({error.strerror}), expected a file of the ledger. Ask for the "
+            "permission, or move it away to run its units again."
+        ) from error
     for number, line in enumerate(lines, start=1):
         if not line:
             continue
         try:
-            entry = Entry(run=run, line=offset + number, **json.loads(line))
+            record = parse_json(line)
+            check_record(record)
+            entry = Entry(run=run, line=offset + number, **record)
         except (ValueError, TypeError) as error:
             if number == len(lines):
                 return

@@ -69,6 +69,16 @@ class RunLock:
         return self
 
     def _take(self) -> None:
+        try:
+            self._try_to_take()
+        except (PermissionError, IsADirectoryError) as error:
+            raise InputError(
+                f"{self._url}: can't be taken ({error.strerror}), expected a file that this "
+                "account may read and write. Ask for the permission, or move it away once nobody "
+                "works here."
+            ) from error
+
+    def _try_to_take(self) -> None:
         for _ in range(3):
             if self._create():
                 return
@@ -94,7 +104,10 @@ class RunLock:
         self._give_back()
 
     def _give_back(self) -> None:
-        holder = self._read()
+        try:
+            holder = self._read()
+        except OSError:  # then it was not taken
+            return
         if holder is not None and holder.get("token") == self._owner["token"]:
             files.remove_file(self._url)
 
@@ -122,12 +135,11 @@ class RunLock:
     def _read(self) -> dict[str, Any] | None:
         """Return the holder; an empty mapping for a lock that can't be read, None for no lock."""
         try:
-            content = json.loads(files.read_bytes(self._url))
+            return parse_json(files.read_bytes(self._url))
         except FileNotFoundError:
             return None
         except ValueError:
             return {}
-        return content if isinstance(content, dict) else {}
 
     def _is_stale(self, holder: dict[str, Any]) -> bool:
         space = holder.get("processes") or ""

@@ -51,6 +51,32 @@ _SCHEMA = pa.schema(
 Tally = Counter[tuple[str, bool]]
 
 
+# What reading a damaged state may raise.
+DAMAGED = (pa.ArrowException, OSError, ValueError, KeyError, TypeError, AttributeError)
+
+_KINDS: Mapping[str, tuple[type, ...]] = {
+    "stage": (str,), "key": (str,), "event": (str,), "fingerprint": (str,), "attempt": (int,),
+    "time_s": (int, float), "seconds": (int, float), "worker": (str,), "result": (dict,),
+    "error": (str,), "traceback": (str,),
+}  # fmt: skip
+
+
+def check_record(record: Mapping[str, Any]) -> None:
+    """Refuse a line of the ledger that has values of other types than events have.
+
+    Raises
+    ------
+    ValueError
+        If one has.
+    """
+    for name, value in record.items():
+        kinds = _KINDS.get(name, ())
+        if not isinstance(value, kinds) or (
+            isinstance(value, int) and not -(2**63) < value < 2**63
+        ):
+            raise ValueError(f"{name} is {str(value)[:40]!r}")
+
+
 class FoldedState:
     """What ``state.parquet`` holds; nothing where there is none.
 
@@ -63,18 +89,22 @@ class FoldedState:
     def __init__(self, url: str) -> None:
         self.last_run, self.wanted_by = 0, ""
         self._groups: dict[str, int] = {}
-        if not files.exists(url):
+        if not url or not files.exists(url):
             return
-        # Without any of Arrow's threads: see `i2r.store.tables`.
-        buffer = pa.BufferReader(files.read_bytes(url))
         try:
-            self._file = pq.ParquetFile(buffer, pre_buffer=False)
+            # Without any of Arrow's threads: see `i2r.store.tables`.
+            buffer = pa.BufferReader(files.read_bytes(url))
+            self._file = pq.ParquetFile(buffer, pre_buffer=False, page_checksum_verification=True)
             own = json.loads(self._file.schema_arrow.metadata[b"i2r"])
             self._groups = {stage: number for number, stage in enumerate(own["stages"])}
             self.last_run, self.wanted_by = int(own["last_run"]), str(own["wanted_by"])
-        except (pa.ArrowInvalid, ValueError, KeyError, TypeError):
+            if not 0 <= self.last_run < 10**9 or self._file.num_row_groups != len(self._groups):
+                raise ValueError("no state")
+        except PermissionError:
+            raise
+        except DAMAGED:
             # Damaged, or of another i2r: nothing is in it that is not in the segments.
-            self._groups = {}
+            self._groups, self.last_run, self.wanted_by = {}, 0, ""
 
     @property
     def stages(self) -> list[str]:
@@ -182,7 +212,7 @@ def write_state(url: str, stages: Mapping[str, pa.Table], *, last_run: int, want
     own = {"last_run": last_run, "wanted_by": wanted_by, "stages": list(filled)}
     buffer = io.BytesIO()
     schema = _SCHEMA.with_metadata({b"i2r": json.dumps(own).encode()})
-    with pq.ParquetWriter(buffer, schema, compression="zstd") as writer:
+    with pq.ParquetWriter(buffer, schema, compression="zstd", write_page_checksum=True) as writer:
         for table in filled.values():
             writer.write_table(table, row_group_size=len(table))
     files.write_bytes(url, buffer.getvalue())

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from i2r.errors import InputError
 from i2r.store import files
+from i2r.store.outputs import damaged
 
 # No table is larger than this machine's memory.
 MEMORY_BYTES = psutil.virtual_memory().total
@@ -46,7 +47,7 @@ def encode_table(table: pd.DataFrame, *, metadata: Mapping[str, Any] | None = No
         own = {**(arrow.schema.metadata or {}), b"i2r": json.dumps(dict(metadata)).encode()}
         arrow = arrow.replace_schema_metadata(own)
     buffer = io.BytesIO()
-    pq.write_table(arrow, buffer, compression="zstd")
+    pq.write_table(arrow, buffer, compression="zstd", write_page_checksum=True)
     return buffer.getvalue()
 
 
@@ -67,7 +68,7 @@ def read_table_with_lists(url: str) -> pd.DataFrame:
 
 def read_columns(url: str) -> list[str]:
     """List the columns of a table without reading any of its values."""
-    with pq.ParquetFile(pa.BufferReader(files.read_bytes(url)), pre_buffer=False) as file:
+    with _open(url) as file:
         return list(file.schema_arrow.names)
 
 
@@ -84,10 +85,34 @@ def _read_arrow(url: str, *, columns: list[str] | None = None) -> pa.Table:
     They would take the place of other workers, and a process that ends right after they were
     started is aborted now and then ("terminate called without an active exception").
     """
-    with pq.ParquetFile(pa.BufferReader(files.read_bytes(url)), pre_buffer=False) as file:
+    with _open(url) as file:
         _check_size(file, columns, url)
-        table = file.read(columns=columns, use_threads=False)
+        try:
+            table = file.read(columns=columns, use_threads=False)
+        except (pa.ArrowException, OSError) as error:
+            raise damaged(url, _first_line(error)) from error
     return table.select(columns) if columns is not None else table
+
+
+def _open(url: str) -> pq.ParquetFile:
+    """Open a table; pages that have a checksum are compared with it as they are read.
+
+    Raises
+    ------
+    DamageError
+        If it is none.
+    """
+    data = files.read_bytes(url)
+    try:
+        return pq.ParquetFile(
+            pa.BufferReader(data), pre_buffer=False, page_checksum_verification=True
+        )
+    except (pa.ArrowException, OSError) as error:
+        raise damaged(url, _first_line(error)) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:120]
 
 
 def _check_size(file: pq.ParquetFile, columns: Sequence[str] | None, url: str) -> None:

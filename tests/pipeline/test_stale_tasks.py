@@ -32,9 +32,7 @@ def test_a_unit_of_a_run_that_is_over_writes_nothing(tmp_path: Path) -> None:
         )
         (outcome,) = run_units([stale])
         assert outcome.error == ""
-        assert (
-            outcome.result["outputs"] == {"models/train/a.pt": (1, 0x0F2C5B2B)} or target.exists()
-        )
+        assert list(outcome.result["outputs"]) == ["models/train/a.pt"]
     (outcome,) = run_units([stale])  # its client is gone
     assert "It is over" in outcome.error
     with RunLock(str(tmp_path), command="second") as second:
