@@ -153,10 +153,8 @@ def damage(path: Path, how: str) -> None:
 def test_a_damaged_state_is_rebuilt(cropped: Path, plate: PlateFiles, how: str) -> None:
     pipeline = short_pipeline(plate)
     before = count_states(pipeline, open_experiment(str(cropped)))
-    entries = sorted(open_experiment(str(cropped)).ledger.entries())[:0]
     damage(cropped / STATE, how)
     experiment = open_experiment(str(cropped))
-    assert entries == []
     assert count_states(pipeline, experiment) == before
     assert not run_here(pipeline, cropped).ran
     changed = short_pipeline(plate, crop={"min_solidity": 0.2})
@@ -195,8 +193,6 @@ def test_field_numbers_of_thousands_of_digits() -> None:
 
 
 def test_an_emoji_as_a_stages_name(plate: PlateFiles, tmp_path: Path) -> None:
-    content = json.loads(plate.pipeline.read_text()) if plate.pipeline.suffix == ".json" else None
-    assert content is None
     pipeline = {"stages": [{"stage": "convert", "name": "🧬"}]}
     options = {"source": str(plate.source), "layout": str(plate.layout), "pixel_size_um": 1.0}
     pipeline["stages"][0].update(options)  # type: ignore[arg-type]
