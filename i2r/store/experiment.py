@@ -1,6 +1,5 @@
 """An experiment: the folder with everything in it. Locates and opens, never processes."""
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from functools import cached_property
@@ -18,7 +17,7 @@ from i2r.store.layout import conditions
 from i2r.store.ledger import Ledger
 from i2r.store.networks import read_network
 from i2r.store.plate import Plate
-from i2r.store.records import read_record, restore_table
+from i2r.store.records import read_record, restore_table, save_description
 from i2r.store.results import open_result, read_result
 from i2r.store.source_table import SourcesByKey
 from i2r.types import unit_key
@@ -329,20 +328,7 @@ class Experiment:
 
     def save_description(self) -> None:
         """Write ``experiment.json``, the layout and the source table where they changed."""
-        marker = self.path("experiment.json")
-        if not files.exists(marker):
-            files.write_bytes(
-                marker, json.dumps({"format": "i2r", "version": FORMAT_VERSION}).encode()
-            )
-        for name, frame in self._given.items():
-            if frame is None:
-                continue
-            url = self.path(f"{name}.parquet")
-            data = tables.encode_table(frame)
-            # The copy is what an account of a damaged one says to go back to.
-            for target in (url, self.path(f"{name}.backup.parquet")):
-                if not files.exists(target) or files.read_bytes(target) != data:
-                    files.write_bytes(target, data)
+        save_description(self.url, FORMAT_VERSION, self._given)
 
 
 def open_experiment(url: str) -> Experiment:

@@ -1,9 +1,13 @@
 """What an experiment says of itself, and how to get it back when it is damaged."""
 
+import json
+from collections.abc import Mapping
 from typing import Any
 
+import pandas as pd
+
 from i2r.errors import InputError
-from i2r.store import files
+from i2r.store import files, tables
 from i2r.store.documents import read_json
 
 
@@ -35,3 +39,29 @@ def restore_table(experiment_url: str, name: str) -> InputError:
     return InputError(
         f"{url}: damaged, expected the table that i2r wrote. {advice}; look after the disk."
     )
+
+
+def save_description(url: str, version: int, given: Mapping[str, pd.DataFrame | None]) -> None:
+    """Write ``experiment.json``, and the layout and the source table where they changed.
+
+    Parameters
+    ----------
+    url
+        The experiment.
+    version
+        Of the format on disk.
+    given
+        The tables by name; None where what is stored stays.
+    """
+    marker = files.join_url(url, "experiment.json")
+    if not files.exists(marker):
+        files.write_bytes(marker, json.dumps({"format": "i2r", "version": version}).encode())
+    for name, frame in given.items():
+        if frame is None:
+            continue
+        data = tables.encode_table(frame)
+        # The copy is what an account of a damaged one says to go back to.
+        for target in (f"{name}.parquet", f"{name}.backup.parquet"):
+            target_url = files.join_url(url, target)
+            if not files.exists(target_url) or files.read_bytes(target_url) != data:
+                files.write_bytes(target_url, data)
