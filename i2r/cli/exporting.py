@@ -50,11 +50,13 @@ def export(
     r"""Write results of EXPERIMENT for other tools.
 
     h5ad: X holds features or embeddings, obs plate, well, field, label, perturbation, gene,
-    condition, role, dose. Open it with anndata.read_h5ad or scanpy.read_h5ad, which needs the
+    condition, role, dose and the layout's other columns, obsm["spatial"] x and y of each nucleus
+    in its field in microns. Open it with anndata.read_h5ad or scanpy.read_h5ad, which needs the
     extra 'omics' here; or name OUTPUT something.zarr and open that with anndata.read_zarr.
 
-    parquet: one row per nucleus, Metadata_Plate, Metadata_Well, Metadata_Site and so on, and the
-    features as Nuclei_...: pycytominer's aggregate, normalize and feature_select take it.
+    parquet: one row per nucleus, Metadata_Plate, Metadata_Well, Metadata_Site and so on, the
+    layout's other columns as Metadata_..., Metadata_x_um and Metadata_y_um, and the features as
+    Nuclei_...: pycytominer's aggregate, normalize and feature_select take it.
 
     profiles: one row per well, condition or gene (--by), as CSV or, by its name, Parquet: the
     layout's columns as Metadata_..., nuclei as Metadata_Object_Count, features as Nuclei_..., on

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from i2r.errors import InputError
@@ -24,7 +25,8 @@ def write_anndata(profiles: Profiles, target: Path, *, unstructured: Mapping[str
     ----------
     profiles
         What to write: ``X`` holds the values (float32), ``obs`` what is known of each nucleus,
-        with ``plate/well/field/label`` as its name, ``var`` the features' names.
+        with ``plate/well/field/label`` as its name, ``var`` the features' names, and
+        ``obsm["spatial"]`` x and y of its centre in its field, in microns.
     target
         The file, or the folder of a Zarr store if its name ends in ``.zarr``; it is there only
         when it is complete.
@@ -45,7 +47,7 @@ def write_anndata(profiles: Profiles, target: Path, *, unstructured: Mapping[str
     is_zarr = target.suffix == ".zarr"
     if target.is_dir() and not (is_zarr and _is_anndata(target)):
         raise InputError(f"{target}: a folder that is no AnnData. Name another one.")
-    described = []
+    described, positions = [], []
     with written_whole(target) as partial, open_container(partial, is_zarr=is_zarr) as container:
         root = _mark(container.root, "anndata", "0.1.0")
         matrix = _mark(container.add_matrix("X", len(profiles.names)), "array", "0.2.0")
@@ -54,6 +56,7 @@ def write_anndata(profiles: Profiles, target: Path, *, unstructured: Mapping[str
             matrix.resize((start + len(block.values), len(profiles.names)))
             matrix[start:] = block.values
             described.append(block.described)
+            positions.append(block.positions)
         if not matrix.shape[0]:
             raise InputError(f"stage {profiles.name!r}: no nuclei to write. See 'i2r status'.")
         rows = pd.concat(described, ignore_index=True)
@@ -64,7 +67,10 @@ def write_anndata(profiles: Profiles, target: Path, *, unstructured: Mapping[str
             container, "var", pd.DataFrame(index=range(len(profiles.names))), profiles.names
         )
         for name in ("layers", "obsm", "obsp", "varm", "varp"):
-            _mark(root.create_group(name), "dict", "0.1.0")
+            group = _mark(root.create_group(name), "dict", "0.1.0")
+            if name == "obsm":
+                places = np.concatenate(positions)
+                _mark(container.add_numbers(group, "spatial", places), "array", "0.2.0")
         uns = _mark(root.create_group("uns"), "dict", "0.1.0")
         for name, value in unstructured.items():
             _mark(container.add_text(uns, name, json.dumps(value)), "string", "0.2.0")
@@ -90,10 +96,10 @@ def _write_frame(container: Container, name: str, frame: pd.DataFrame, index: li
     """Write a table: repeated texts as categories, numbers as they are."""
     group = _mark(container.root.create_group(name), "dataframe", "0.2.0")
     group.attrs["_index"] = "_index"
-    container.list_names(group, "column-order", [str(column) for column in frame])
+    container.list_names(group, "column-order", [str(column).replace("/", "_") for column in frame])
     _mark(container.add_texts(group, "_index", index), "string-array", "0.2.0")
-    for column in map(str, frame):
-        values = frame[column]
+    for own in map(str, frame):
+        values, column = frame[own], own.replace("/", "_")  # '/' would make a group
         if values.dtype.kind in "iuf":
             _mark(container.add_numbers(group, column, values.to_numpy()), "array", "0.2.0")
             continue

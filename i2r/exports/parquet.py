@@ -64,6 +64,7 @@ def write_parquet(profiles: Profiles, target: Path) -> int:
 
 def to_columns(block: Block, names: list[str]) -> pd.DataFrame:
     """Name the columns of one well's nuclei: what is known, then ``Nuclei_`` and the feature."""
-    known = block.described.rename(columns=METADATA)
+    known = block.described.rename(columns=lambda name: METADATA.get(name, f"Metadata_{name}"))
+    known = known.assign(Metadata_x_um=block.positions[:, 0], Metadata_y_um=block.positions[:, 1])
     values = pd.DataFrame(block.values, columns=[f"Nuclei_{name}" for name in names])
     return pd.concat([known, values], axis="columns")

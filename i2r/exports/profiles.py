@@ -1,6 +1,7 @@
 """Profiles: what is known of each nucleus beside what was measured, well by well."""
 
 from collections.abc import Iterator
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +15,12 @@ from i2r.store.experiment import Experiment
 
 # Columns that say which nucleus a row is; the others are measured.
 IDENTITY = ("plate", "well", "field", "label", "crop")
+# Columns of the layout that i2r adds, of images and not of wells.
+_OF_IMAGES = (
+    "fields", "n_fields", "height_px", "width_px", "dtype", "pixel_size_um", "channels",
+)  # fmt: skip
+_OF_NUCLEI = ("field", "label", "crop", "x_um", "y_um")
+_CENTRE = ("centroid_x_px", "centroid_y_px")
 
 
 class Block(NamedTuple):
@@ -22,14 +29,19 @@ class Block(NamedTuple):
     Attributes
     ----------
     described
-        One row per nucleus: plate, well, field, label, perturbation, gene, condition, role, and
-        dose and replicate where the layout has them.
+        One row per nucleus: plate, well, field, label, perturbation, gene, condition, role, dose
+        and replicate, and whatever other columns the layout has, as text. One that is called like
+        a column of nuclei has ``layout_`` before its name.
     values
         Shape (nucleus, feature), float32.
+    positions
+        Shape (nucleus, 2), float64: x and y of the nucleus's centre in its field, in microns; NaN
+        where it is not known.
     """
 
     described: pd.DataFrame
     values: npt.NDArray[np.float32]
+    positions: npt.NDArray[np.float64]
 
 
 class Profiles:
@@ -87,7 +99,7 @@ class Profiles:
             table = self._read(key)
             described = table[["plate", "well", "field", "label"]].reset_index(drop=True)
             values = table[self.names].to_numpy(np.float32)
-            yield Block(self._describe(described, key), values)
+            yield self._make_block(described, key, values)
 
     def _blocks_of_embeddings(self) -> Iterator[Block]:
         opened = self._embeddings
@@ -100,7 +112,7 @@ class Profiles:
             start += length
             if length:
                 key = f"{rows['plate'].iloc[0]}/{rows['well'].iloc[0]}"
-                yield Block(self._describe(rows, key), np.asarray(chunks.blocks[number]))
+                yield self._make_block(rows, key, np.asarray(chunks.blocks[number]))
 
     def _read(self, key: str) -> pd.DataFrame:
         try:
@@ -113,7 +125,54 @@ class Profiles:
         well = self._experiment.layout_by_key.loc[key]
         given = {column: str(well[column]) for column in (*OF_WELL, "replicate") if column in well}
         dose = {"dose": float(well["dose"])} if "dose" in well else {}
-        return rows.assign(**given, **dose)
+        taken = {*given, *dose, *IDENTITY, *_OF_IMAGES}
+        more = {
+            f"layout_{name}" if name in _OF_NUCLEI else str(name): str(value)
+            for name, value in well.items()
+            if name not in taken or name in _OF_NUCLEI
+        }
+        return rows.assign(**given, **dose, **more)
+
+    def _make_block(self, rows: pd.DataFrame, key: str, values: npt.NDArray[np.float32]) -> Block:
+        """Join what is known of the nuclei of a well to their values."""
+        return Block(self._describe(rows, key), values, self._locate(rows, key))
+
+    def _locate(self, rows: pd.DataFrame, key: str) -> npt.NDArray[np.float64]:
+        """Find the centres of nuclei in the table of the segmentation."""
+        unknown = np.full((len(rows), 2), np.nan)
+        stage = self._segmentation
+        url = self._experiment.part_url(stage, key) if stage else ""
+        if not url or not files.exists(url):
+            return unknown
+        nuclei = tables.read_table(url, columns=["field", "label", *_CENTRE])
+        places = pd.MultiIndex.from_frame(nuclei[["field", "label"]])
+        at = places.get_indexer(pd.MultiIndex.from_frame(rows[["field", "label"]]))
+        size = self._experiment.locate(key)[0].pixel_size_um
+        centres = nuclei[list(_CENTRE)].to_numpy(dtype=float) * size
+        return np.where((at >= 0)[:, None], np.vstack([centres, unknown[:1]])[at], np.nan)
+
+    @cached_property
+    def _segmentation(self) -> str:
+        """The stage whose nuclei these are; empty where that can't be told."""
+        entries = (self._experiment.last_pipeline() or {}).get("stages", [])
+        by_name = {str(entry.get("name") or entry["stage"]): entry for entry in entries}
+        waiting, seen = [self.name], set[str]()
+        while waiting:
+            name = waiting.pop(0)
+            entry = by_name.get(name)
+            if entry is None or name in seen:
+                continue
+            seen.add(name)
+            if entry["stage"] == "segment":
+                return name
+            waiting += [str(need) for need in entry.get("needs") or ()]
+        known = [name for name in list_features(self._experiment) if self._has_centres(name)]
+        return known[0] if len(known) == 1 else ""
+
+    def _has_centres(self, name: str) -> bool:
+        keys = [k for k in self._experiment.ledger.done_keys(name) if k in self._experiment.wells]
+        columns = tables.read_columns(self._experiment.part_url(name, keys[0]))
+        return set(_CENTRE) <= set(columns)
 
 
 def list_embeddings(experiment: Experiment) -> list[str]:

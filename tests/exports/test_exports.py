@@ -119,6 +119,32 @@ def test_pycytominer_aggregates_and_normalizes_it(measured: Experiment, tmp_path
     assert len(wells) == measured.table("features")["well"].nunique()
 
 
+def test_columns_of_the_layout_and_positions_are_in_every_export(
+    measured: Experiment, tmp_path: Path
+) -> None:
+    layout = measured.layout.assign(batch="B1", label="mine", **{"cell/line": "U2OS"})
+    opened = Experiment(measured.url, layout=layout)
+    profiles = Profiles(opened, "features")
+    write_anndata(profiles, tmp_path / "x.h5ad", unstructured={})
+    write_parquet(profiles, tmp_path / "x.parquet")
+    frame = pd.read_parquet(tmp_path / "x.parquet")
+    segmented = opened.table("segment").set_index(["plate", "well", "field", "label"])
+    size = next(iter(opened.plates.values())).pixel_size_um
+    keys = pd.MultiIndex.from_frame(
+        frame[["Metadata_Plate", "Metadata_Well", "Metadata_Site", "Metadata_ObjectNumber"]]
+    )
+    expected = segmented.loc[keys, ["centroid_x_px", "centroid_y_px"]].to_numpy() * size
+    assert np.isfinite(expected).all()
+    np.testing.assert_allclose(frame[["Metadata_x_um", "Metadata_y_um"]], expected)
+    assert set(frame["Metadata_batch"]) == {"B1"}
+    with h5py.File(tmp_path / "x.h5ad") as file:
+        np.testing.assert_allclose(file["obsm/spatial"][:], expected)
+        obs = read_frame(file["obs"])
+    assert set(obs["cell_line"]) == {"U2OS"}
+    assert set(obs["layout_label"]) == {"mine"}
+    assert obs["label"].tolist() == frame["Metadata_ObjectNumber"].tolist()
+
+
 # ------------------------------------------------------------------------------- AnnData
 
 
