@@ -16,8 +16,10 @@ from i2r.lazy.queries import arrange_profiles
 from i2r.stages.references import Reference, relate_profiles
 from i2r.store import tables
 from i2r.store.experiment import Experiment
+from i2r.store.gene_inputs import translate_vectors
 from i2r.store.gene_tables import read_vectors
 from i2r.store.queries import QueryWells, average_queries, read_queries
+from i2r.store.vocabulary import read_vocabulary, translate
 
 
 def read_origin(experiment: Experiment, map_stage: str) -> dict[str, Any]:
@@ -46,9 +48,10 @@ def write_predictions(
     """Answer all queries and write the answers."""
     inputs, metadata = tables.read_table_with_metadata(sources["inputs"])
     regulatory = tables.read_table(sources["regulatory"])
+    symbols = read_vocabulary(sources["vocabulary"])
     further = None
     if options["candidates"]:
-        features = read_vectors(options["candidates"])
+        features = translate_vectors(read_vectors(options["candidates"]), symbols)
         said = list_candidates(regulatory)
         network = regulatory["gene"][said].astype(str).str.upper().tolist()
         further = extend_candidates(features.genes, features.values, network)
@@ -67,10 +70,11 @@ def write_predictions(
     compared = ""
     if reference is not None:
         # A folder with the name of a gene holds images of that gene.
-        symbols = table["query"].str.rpartition("/")[2].str.upper()
-        table["gene"] = symbols.where(symbols.isin(problem.candidates), "")
+        named = table["query"].str.rpartition("/")[2].map(lambda name: translate(name, symbols))
+        table["gene"] = named.where(named.isin(problem.candidates), "")
         new = tables.read_table(controls) if controls else None
         table, compared = relate_profiles(table, names, new, reference, where=options["images"])
+    table["gene"] = [translate(name, symbols) or name for name in table["gene"].astype(str)]
     queries = arrange_profiles(
         table,
         names,

@@ -14,7 +14,13 @@ from i2r.lazy import gene_embeddings as embedding
 from i2r.stages.base import Stage
 from i2r.store import signatures, tables
 from i2r.store.experiment import Experiment
-from i2r.store.gene_inputs import read_edges, read_features
+from i2r.store.gene_inputs import (
+    read_edges,
+    read_features,
+    translate_labels,
+    translate_sets,
+    translate_vectors,
+)
 from i2r.store.gene_tables import (
     digest_files,
     read_gene_sets,
@@ -22,6 +28,7 @@ from i2r.store.gene_tables import (
     read_vectors,
 )
 from i2r.store.networks import read_network
+from i2r.store.vocabulary import Vocabulary, read_vocabulary, write_vocabulary
 
 PATH: dict[str, Any] = {"path": True}
 Labels = Literal["none", "file", "clusters"]
@@ -186,10 +193,16 @@ class Genes(Stage):
             self.model_dump(exclude={"needs", "name", "stage"}),
             network_url=self.network
             or (experiment.network_url(self.network_stage) if self.network_stage else ""),
+            vocabulary_url=self._locate_vocabulary(experiment),
             wells=wells,
             seed=int(key.removeprefix("seed-")),
             urls={name: experiment.part_url(self.title + name, key) for name in PARTS},
         )
+
+    def _locate_vocabulary(self, experiment: Experiment) -> str:
+        """Give the table of what the network's genes are called; empty where a file is given."""
+        stage = self.network_stage
+        return experiment.table_url(f"{stage}-vocabulary") if stage else ""
 
     def finish(self, experiment: Experiment, keys: Sequence[str]) -> Delayed:
         """Join the seeds, cluster the genes, look for gene sets, and compare the seeds."""
@@ -200,6 +213,7 @@ class Genes(Stage):
             seeds=[int(key.removeprefix("seed-")) for key in ordered],
             number=self.clusters,
             gene_sets=list(self.gene_sets),
+            vocabulary_url=self._locate_vocabulary(experiment),
             urls={name: experiment.table_url(self.title + name) for name in TABLES},
         )
 
@@ -210,7 +224,7 @@ class Genes(Stage):
 
 PARTS = ("-seeds", "-quality", "-training", "-genes")
 TABLES = ("", "-heldout", "-clusters", "-curves", "-enrichment", "-stability", "-quality",
-          "-training", "-genes")  # fmt: skip
+          "-training", "-genes", "-vocabulary")  # fmt: skip
 
 
 class _Options(NamedTuple):
@@ -226,12 +240,14 @@ def embed_seed(
     options: Mapping[str, Any],
     *,
     network_url: str,
+    vocabulary_url: str,
     wells: signatures.TreatedWells | None,
     seed: int,
     urls: Mapping[str, str],
 ) -> dict[str, Any]:
     """Compute and write the embeddings of one seed."""
     given = _Options(options)
+    symbols = read_vocabulary(vocabulary_url) if vocabulary_url else None
     nothing = pd.DataFrame({"seed": pd.Series(dtype=int)})
     if given.method == "import":
         vectors = read_vectors(given.embeddings)
@@ -240,12 +256,12 @@ def embed_seed(
         trained = embedding.TrainingTables(made, nothing, nothing)
     else:
         network = embedding.Network(*read_edges(network_url))
-        features, has_features = gather_features(network.genes, given, seed)
+        features, has_features = gather_features(network.genes, given, seed, symbols)
         if given.method == "autoencoder":
             trained = embedding.train_seed(
                 network,
                 features,
-                gather_labels(network.genes, given, wells),
+                gather_labels(network.genes, given, wells, symbols),
                 seed=seed,
                 settings=given.settings,
                 loss_weights=(given.edge_weight, given.feature_weight, given.class_weight),
@@ -266,10 +282,10 @@ def embed_seed(
 
 
 def gather_features(
-    genes: Sequence[str], given: _Options, seed: int
+    genes: Sequence[str], given: _Options, seed: int, symbols: Mapping[str, str] | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Give the features of the genes of a network, and which genes have any of the user's."""
-    values, known = read_features(genes, given.features, given.feature_sets)
+    values, known = read_features(genes, given.features, given.feature_sets, symbols)
     if not values.shape[1]:
         return embedding.draw_features(len(genes), given.feature_components, seed), known
     if given.settings == "published":
@@ -278,7 +294,10 @@ def gather_features(
 
 
 def gather_labels(
-    genes: Sequence[str], given: _Options, wells: signatures.TreatedWells | None
+    genes: Sequence[str],
+    given: _Options,
+    wells: signatures.TreatedWells | None,
+    symbols: Mapping[str, str] | None = None,
 ) -> dict[str, np.ndarray]:
     """Give the labels of all genes by held-out gene, '' for none held out.
 
@@ -293,7 +312,8 @@ def gather_labels(
     place = {gene: row for row, gene in enumerate(genes)}
     found: dict[str, np.ndarray] = {}
     if given.labels == "file":
-        named = {g: v for g, v in read_labels(given.label_source).items() if g in place}
+        labels = translate_labels(read_labels(given.label_source), symbols)
+        named = {g: v for g, v in labels.items() if g in place}
         classes = {label: i for i, label in enumerate(sorted(set(named.values())))}
         labelled = sorted(named)
         _require_labels(labelled)
@@ -305,9 +325,11 @@ def gather_labels(
             found[held_out] = own
     else:
         if wells is None:
-            seen = signatures.SeenVectors(read_vectors(given.label_source))
+            seen = signatures.SeenVectors(
+                translate_vectors(read_vectors(given.label_source), symbols)
+            )
         else:
-            seen = signatures.average_genes(wells)
+            seen = signatures.average_genes(signatures.translate_wells(wells, symbols))
         kept = [row for row, gene in enumerate(seen.vectors.genes) if gene in place]
         labelled = [seen.vectors.genes[row] for row in kept]
         _require_labels(labelled)
@@ -339,9 +361,12 @@ def write_genes(
     seeds: Sequence[int],
     number: int,
     gene_sets: Sequence[str],
+    vocabulary_url: str,
     urls: Mapping[str, str],
 ) -> dict[str, Any]:
     """Join the seeds and write all tables of the stage."""
+    symbols = read_vocabulary(vocabulary_url) if vocabulary_url else None
+    write_vocabulary(urls["-vocabulary"], symbols or Vocabulary({}))
     by_seed = [tables.read_table(url) for url in parts["-seeds"]]
     joined = embedding.join_seeds(by_seed)
     plain = joined[joined["held_out"] == ""].drop(columns="held_out").reset_index(drop=True)
@@ -351,7 +376,8 @@ def write_genes(
     collections: dict[str, Mapping[str, frozenset[str]]] = {}
     for url in gene_sets:
         name = url.rpartition("/")[2].removesuffix(".gmt")
-        collections[url if name in collections else name] = read_gene_sets(url)
+        found = translate_sets(read_gene_sets(url), symbols)
+        collections[url if name in collections else name] = found
     full = [part[part["held_out"] == ""] for part in by_seed]
     chosen = int(curves.loc[curves["chosen"], "k"].iloc[0])
     written = {

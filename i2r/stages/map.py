@@ -19,7 +19,9 @@ from i2r.stages.base import Stage, seed_sequence
 from i2r.store import signatures, tables
 from i2r.store.experiment import Experiment
 from i2r.store.feature_profiles import FeatureWells, average_features, list_feature_wells
+from i2r.store.gene_inputs import translate_vectors
 from i2r.store.gene_tables import digest_files, read_vectors
+from i2r.store.vocabulary import read_vocabulary, translate
 
 LEFT_OUT = "left-out"
 # Shuffled links of one unit: more units than that would spend their time on starting.
@@ -38,12 +40,15 @@ class Inputs(NamedTuple):
         The user's table of perturbation embeddings; empty for none.
     wells
         Wells with embeddings or features; None for the user's table.
+    vocabulary
+        Table of what genes are called, see `i2r.store.vocabulary`.
     """
 
     regulatory: str
     held_out: str
     signatures: str
     wells: signatures.TreatedWells | FeatureWells | None
+    vocabulary: str
 
 
 class Map(Stage):
@@ -197,22 +202,25 @@ def locate_inputs(experiment: Experiment, stage: Map) -> Inputs:
     """Say where the embeddings of both sides are."""
     genes, profiles = stage.needed("genes"), stage.needed(stage.profiles)
     urls = experiment.table_url(genes), experiment.table_url(f"{genes}-heldout"), stage.signatures
+    vocabulary = experiment.table_url(f"{genes}-vocabulary")
     if stage.signatures:
-        return Inputs(*urls, None)
+        return Inputs(*urls, None, vocabulary)
     if stage.profiles == "embed":
-        return Inputs(*urls, signatures.list_treated_wells(experiment, profiles))
+        return Inputs(*urls, signatures.list_treated_wells(experiment, profiles), vocabulary)
     named = signatures.name_treated_wells(experiment)
-    return Inputs(*urls, list_feature_wells(experiment, profiles, named))
+    return Inputs(*urls, list_feature_wells(experiment, profiles, named), vocabulary)
 
 
 def read_problem(inputs: Inputs) -> judging.Problem:
     """Read both sides and match them by gene."""
+    symbols = read_vocabulary(inputs.vocabulary)
     if inputs.wells is None:
-        seen = signatures.SeenVectors(read_vectors(inputs.signatures))
+        seen = signatures.SeenVectors(translate_vectors(read_vectors(inputs.signatures), symbols))
     elif isinstance(inputs.wells, FeatureWells):
-        seen = signatures.SeenVectors(average_features(inputs.wells))
+        names = tuple(translate(name, symbols) or name for name in inputs.wells.names)
+        seen = signatures.SeenVectors(average_features(inputs.wells._replace(names=names)))
     else:
-        seen = signatures.average_genes(inputs.wells)
+        seen = signatures.average_genes(signatures.translate_wells(inputs.wells, symbols))
     return judging.pose_problem(
         seen.vectors.genes,
         seen.vectors.values if seen.without is None else seen.without,

@@ -329,6 +329,7 @@ class Predict(Stage):
                 "scores": experiment.table_url(f"{map_stage}-scores"),
                 "regulatory": experiment.table_url(genes),
                 "held_out": experiment.table_url(f"{genes}-heldout"),
+                "vocabulary": experiment.table_url(f"{genes}-vocabulary"),
             },
             seed=seed_sequence(self.seed, "predict", WHOLE),
             urls=(experiment.table_url(self.title), experiment.table_url(f"{self.title}-queries")),

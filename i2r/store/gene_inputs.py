@@ -1,14 +1,17 @@
 """What gene embeddings are made of: targets, the links of a network, features of its genes."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from i2r.errors import InputError
+from i2r.store.contradictions import split_genes
 from i2r.store.experiment import Experiment
-from i2r.store.gene_tables import read_gene_sets, read_vectors
+from i2r.store.gene_tables import GeneVectors, read_gene_sets, read_vectors
 from i2r.store.networks import read_network
+from i2r.store.vocabulary import translate
 
 # A tenth of the links is kept for validation: one at least.
 _MIN_LINKS = 10
@@ -17,11 +20,54 @@ _MIN_LINKS = 10
 def list_impactful_genes(experiment: Experiment, screen: str) -> list[str]:
     """List the genes with a perturbation that a screen calls impactful, upper case and sorted.
 
-    Perturbations without a gene are left out.
+    Perturbations without a gene are left out; each of several targets of one (``A|B``) counts.
     """
     ranking = experiment.table(screen)
     called = ranking[ranking["impactful"].fillna(False).astype(bool)]
-    return sorted({str(gene).strip().upper() for gene in called["gene"].fillna("")} - {""})
+    cells = called["gene"].fillna("").astype(str)
+    return sorted({gene.upper() for cell in cells for gene in split_genes(cell)})
+
+
+def translate_vectors(vectors: GeneVectors, symbols: Mapping[str, str] | None) -> GeneVectors:
+    """Name vectors by symbols; where two names are one symbol the mean counts."""
+    names = [translate(gene, symbols) or gene for gene in vectors.genes]
+    if names == vectors.genes:
+        return vectors
+    means = pd.DataFrame(vectors.values).groupby(np.array(names), sort=True).mean()
+    return GeneVectors(
+        [str(gene) for gene in means.index], means.to_numpy(dtype=float), vectors.names
+    )
+
+
+def translate_labels(
+    labels: Mapping[str, str], symbols: Mapping[str, str] | None
+) -> dict[str, str]:
+    """Name labels by symbols.
+
+    Raises
+    ------
+    InputError
+        If two names of one gene have different labels.
+    """
+    found: dict[str, str] = {}
+    for name, label in labels.items():
+        symbol = translate(name, symbols) or name
+        if found.setdefault(symbol, label) != label:
+            raise InputError(
+                f"labels: {symbol!r} has the labels {found[symbol]!r} and {label!r} under two "
+                "names, expected one. Keep one."
+            )
+    return found
+
+
+def translate_sets(
+    sets: Mapping[str, frozenset[str]], symbols: Mapping[str, str] | None
+) -> dict[str, frozenset[str]]:
+    """Name the genes of sets by symbols."""
+    return {
+        name: frozenset(translate(gene, symbols) or gene for gene in genes)
+        for name, genes in sets.items()
+    }
 
 
 def read_edges(url: str) -> tuple[list[str], npt.NDArray[np.int64]]:
@@ -53,7 +99,10 @@ def read_edges(url: str) -> tuple[list[str], npt.NDArray[np.int64]]:
 
 
 def read_features(
-    genes: Sequence[str], vectors_url: str, sets_url: str
+    genes: Sequence[str],
+    vectors_url: str,
+    sets_url: str,
+    symbols: Mapping[str, str] | None = None,
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
     """Read features of the genes of a network: numbers, and membership in gene sets.
 
@@ -63,6 +112,8 @@ def read_features(
         The genes, in upper case.
     vectors_url, sets_url
         A table of numbers and a GMT file; empty for none.
+    symbols
+        What their names are translated by: the network's vocabulary.
 
     Returns
     -------
@@ -79,7 +130,7 @@ def read_features(
     columns, known = [np.empty((len(genes), 0))], np.zeros(len(genes), dtype=bool)
     place = {gene: row for row, gene in enumerate(genes)}
     if vectors_url:
-        vectors = read_vectors(vectors_url)
+        vectors = translate_vectors(read_vectors(vectors_url), symbols)
         shared = [gene for gene in vectors.genes if gene in place]
         _require_overlap(vectors_url, vectors.genes, shared)
         rows, own = [place[gene] for gene in shared], vectors.take(shared)
@@ -88,7 +139,7 @@ def read_features(
         known[rows] = True
         columns.append(values)
     if sets_url:
-        sets = read_gene_sets(sets_url)
+        sets = translate_sets(read_gene_sets(sets_url), symbols)
         member = np.array([[gene in own for own in sets.values()] for gene in genes], dtype=float)
         named = sorted(frozenset().union(*sets.values()))
         _require_overlap(sets_url, named, [gene for gene in genes if member[place[gene]].any()])

@@ -14,6 +14,7 @@ from i2r.errors import InputError
 from i2r.store import tables
 from i2r.store.experiment import Experiment
 from i2r.store.gene_tables import GeneVectors
+from i2r.store.vocabulary import translate
 from i2r.types import unit_key
 
 
@@ -36,6 +37,13 @@ class TreatedWells(NamedTuple):
     genes: dict[str, str]
     encoders: tuple[str, ...]
     left_out: dict[str, str]
+
+
+def translate_wells(wells: TreatedWells, symbols: Mapping[str, str] | None) -> TreatedWells:
+    """Name the genes of wells by the symbols of a network's vocabulary."""
+    genes = {key: translate(gene, symbols) or gene for key, gene in wells.genes.items()}
+    left_out = {translate(g, symbols) or g: name for g, name in wells.left_out.items()}
+    return wells._replace(genes=genes, left_out=left_out)
 
 
 class SeenVectors(NamedTuple):
