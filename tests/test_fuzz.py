@@ -34,8 +34,9 @@ from i2r.readers.sources import ReaderOptions
 from i2r.stages.embed import load_encoder
 from i2r.store.cells import read_counts
 from i2r.store.experiment import open_experiment
+from i2r.store.frames import read_frame
 from i2r.store.gctx import read_signatures
-from i2r.store.gene_tables import read_frame, read_gene_sets, read_labels, read_vectors
+from i2r.store.gene_tables import read_gene_sets, read_labels, read_vectors
 from i2r.store.interactions import read_interactions
 from i2r.store.layout import read_layout
 from i2r.store.ledger import Ledger

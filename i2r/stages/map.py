@@ -21,6 +21,7 @@ from i2r.store.experiment import Experiment
 from i2r.store.feature_profiles import FeatureWells, average_features, list_feature_wells
 from i2r.store.gene_inputs import translate_vectors
 from i2r.store.gene_tables import digest_files, read_vectors
+from i2r.store.scales import check_signatures
 from i2r.store.vocabulary import read_vocabulary, translate
 
 LEFT_OUT = "left-out"
@@ -42,6 +43,8 @@ class Inputs(NamedTuple):
         Wells with embeddings or features; None for the user's table.
     vocabulary
         Table of what genes are called, see `i2r.store.vocabulary`.
+    signature_info
+        The table of the signatures of a GCTX file; empty for none.
     """
 
     regulatory: str
@@ -49,6 +52,7 @@ class Inputs(NamedTuple):
     signatures: str
     wells: signatures.TreatedWells | FeatureWells | None
     vocabulary: str
+    signature_info: str
 
 
 class Map(Stage):
@@ -69,6 +73,15 @@ class Map(Stage):
         description="Table of perturbation embeddings, gene and numbers, such as expression "
         "signatures, or a .gctx file of the Connectivity Map (default: the embed stage's)",
         json_schema_extra={"path": True},
+    )
+    signature_info: str = Field(
+        "",
+        description="Of a .gctx file, the table of its signatures (sig_info), where the file "
+        "itself does not name the perturbed genes",
+        json_schema_extra={"path": True},
+    )
+    check_scale: bool = Field(
+        True, description="Refuse 'signatures' that are counts or raw values, or number their rows"
     )
     profiles: Literal["embed", "features"] = Field(
         "embed",
@@ -94,6 +107,8 @@ class Map(Stage):
     k_max: int = Field(50, ge=1, description="Largest k of the top-k curves")
     seed: int = Field(0, ge=0, description="Seed of shuffled links (default: the pipeline's)")
 
+    # The table's content is looked at instead; a check changes no result.
+    execution_only: ClassVar[frozenset[str]] = frozenset({"signature_info", "check_scale"})
     version: ClassVar[int] = 5
     reads: ClassVar[Mapping[str, bool]] = {"genes": True, "embed": False}
     layout_columns: ClassVar[tuple[str, ...]] = ("gene", "role")
@@ -111,11 +126,23 @@ class Map(Stage):
     def check(self, experiment: Experiment) -> list[str]:
         """Refuse to run without perturbation embeddings, or with a table that can't be read."""
         if self.signatures or self.needed(self.profiles):
-            return self.list_lacking("genes") + check_signatures(self.title, self.signatures)
+            return self.list_lacking("genes") + self._check_signatures()
         return [
             f"stage {self.title!r}: no perturbation embeddings. Add a stage {self.profiles!r} "
             "before it, or set 'signatures'."
         ]
+
+    def _check_signatures(self) -> list[str]:
+        """List what is wrong with the table of perturbation embeddings, if there is one."""
+        if not self.signatures:
+            return []
+        try:
+            vectors = read_vectors(self.signatures, info=self.signature_info)
+            if self.check_scale:
+                check_signatures(vectors.values, where=self.signatures)
+        except I2RError as error:
+            return [f"stage {self.title!r}: {error}"]
+        return []
 
     def whole_layout(self, experiment: Experiment) -> object:
         """Wells matter only where their embeddings are used."""
@@ -123,7 +150,7 @@ class Map(Stage):
 
     def outside(self, experiment: Experiment) -> object:
         """Give the content of the table."""
-        return digest_files(self.signatures)
+        return digest_files(self.signatures, *filter(None, [self.signature_info]))
 
     def keys(self, experiment: Experiment) -> list[str]:
         """Genes left out, and blocks of shuffled links."""
@@ -188,34 +215,25 @@ class Map(Stage):
 _PARTS = ("", "-methods", "-grid", "-nearest", "-hubs", "-inputs", "-dropped")
 
 
-def check_signatures(title: str, url: str) -> list[str]:
-    """List what is wrong with a table of perturbation embeddings, if there is one."""
-    try:
-        if url:
-            read_vectors(url)
-    except I2RError as error:
-        return [f"stage {title!r}: {error}"]
-    return []
-
-
 def locate_inputs(experiment: Experiment, stage: Map) -> Inputs:
     """Say where the embeddings of both sides are."""
     genes, profiles = stage.needed("genes"), stage.needed(stage.profiles)
     urls = experiment.table_url(genes), experiment.table_url(f"{genes}-heldout"), stage.signatures
-    vocabulary = experiment.table_url(f"{genes}-vocabulary")
+    more = experiment.table_url(f"{genes}-vocabulary"), stage.signature_info
     if stage.signatures:
-        return Inputs(*urls, None, vocabulary)
+        return Inputs(*urls, None, *more)
     if stage.profiles == "embed":
-        return Inputs(*urls, signatures.list_treated_wells(experiment, profiles), vocabulary)
+        return Inputs(*urls, signatures.list_treated_wells(experiment, profiles), *more)
     named = signatures.name_treated_wells(experiment)
-    return Inputs(*urls, list_feature_wells(experiment, profiles, named), vocabulary)
+    return Inputs(*urls, list_feature_wells(experiment, profiles, named), *more)
 
 
 def read_problem(inputs: Inputs) -> judging.Problem:
     """Read both sides and match them by gene."""
     symbols = read_vocabulary(inputs.vocabulary)
     if inputs.wells is None:
-        seen = signatures.SeenVectors(translate_vectors(read_vectors(inputs.signatures), symbols))
+        vectors = read_vectors(inputs.signatures, info=inputs.signature_info)
+        seen = signatures.SeenVectors(translate_vectors(vectors, symbols))
     elif isinstance(inputs.wells, FeatureWells):
         names = tuple(translate(name, symbols) or name for name in inputs.wells.names)
         seen = signatures.SeenVectors(average_features(inputs.wells._replace(names=names)))

@@ -18,7 +18,7 @@ from i2r.store.cell_containers import (
     read_10x_h5,
     read_anndata,
 )
-from i2r.store.gene_tables import read_columns, read_text, to_numbers
+from i2r.store.frames import read_columns, read_text, to_numbers
 from i2r.store.panels import clean_symbols
 from i2r.store.scales import check_counts
 from i2r.store.vocabulary import is_identifier, tabulate_translations, translate

@@ -12,23 +12,30 @@ import numpy.typing as npt
 
 from i2r.errors import InputError
 from i2r.store import files
+from i2r.store.frames import read_columns
 
 MATRIX, ROWS, COLUMNS = "0/DATA/0/matrix", "0/META/ROW", "0/META/COL"
+# Columns with the perturbed gene, before 2020 and since.
+_NAMES = ("pert_iname", "cmap_name")
 # Signatures are read in blocks of this many bytes.
 BLOCK_BYTES = 2**26
 
 
 def read_signatures(
-    url: str, *, block_bytes: int = BLOCK_BYTES
+    url: str, *, info: str = "", block_bytes: int = BLOCK_BYTES
 ) -> tuple[list[str], npt.NDArray[np.float64], list[str]]:
     """Average the signatures of every perturbed gene, in bounded memory.
 
     Parameters
     ----------
     url
-        A .gctx file with the perturbed gene of each column in ``META/COL/pert_iname``. Columns
+        A .gctx file with the perturbed gene of each column in ``META/COL/pert_iname``, or in
+        ``cmap_name`` as since 2020, unless ``info`` has it. Columns
         whose ``pert_type`` starts with ``ctl`` are controls and left out. Where ``META/ROW`` flags
         landmark genes (``pr_is_lm`` or ``feature_space``), only these are taken.
+    info
+        The table of signatures (sig_info): ``sig_id`` as in ``META/COL/id``, ``pert_iname`` or
+        ``cmap_name``, and ``pert_type``; empty for none.
     block_bytes
         Most memory that one block of signatures takes.
 
@@ -57,7 +64,7 @@ def read_signatures(
             rows, columns = file[ROWS], file[COLUMNS]
             measured = _read_texts(rows, "pr_gene_symbol") or _read_texts(rows, "id")
             chosen = _choose_rows(rows, len(measured))
-            perturbed = _read_perturbed(columns, url)
+            perturbed = _read_perturbed(columns, url, info)
             if matrix.shape != (len(perturbed), len(measured)):
                 raise ValueError(
                     f"a matrix of {matrix.shape} for {len(perturbed)} columns and "
@@ -97,15 +104,19 @@ def _choose_rows(rows: Any, n: int) -> npt.NDArray[np.intp]:
     return np.arange(n)
 
 
-def _read_perturbed(columns: Any, url: str) -> list[str]:
+def _read_perturbed(columns: Any, url: str, info: str) -> list[str]:
     """Read the perturbed gene of every signature; '' for controls."""
-    names = [name.strip().upper() for name in _read_texts(columns, "pert_iname")]
+    described = _read_info(_read_texts(columns, "id"), url, info) if info else {
+        name: _read_texts(columns, name) for name in (*_NAMES, "pert_type")
+    }  # fmt: skip
+    found = next((own for name in _NAMES if (own := described.get(name))), [])
+    names = [name.strip().upper() for name in found]
     if not names:
         raise InputError(
-            f"{url}: no META/COL/pert_iname, expected the perturbed gene of every signature. Add "
-            "it from the table of signatures (sig_info)."
+            f"{url}: no META/COL/pert_iname or cmap_name, expected the perturbed gene of every "
+            "signature. Give the table of signatures (sig_info) as 'signature_info'."
         )
-    types = _read_texts(columns, "pert_type") or [""] * len(names)
+    types = described.get("pert_type") or [""] * len(names)
     treatments = sorted({kind for kind in types if not kind.startswith("ctl")})
     if len(treatments) > 1:
         raise InputError(
@@ -116,6 +127,25 @@ def _read_perturbed(columns: Any, url: str) -> list[str]:
         "" if kind.startswith("ctl") or name in ("-666", "NAN") else name
         for name, kind in zip(names, types, strict=True)
     ]
+
+
+def _read_info(ids: list[str], url: str, info: str) -> dict[str, list[str]]:
+    """Read what the table of signatures says of each column, in the order of the columns."""
+    _, table = read_columns(info, as_text=True)
+    if "sig_id" not in table:
+        raise InputError(
+            f"{info}: no column 'sig_id', found {', '.join(map(str, table.columns[:6]))}. Give "
+            "the table of signatures (sig_info)."
+        )
+    table = table.drop_duplicates("sig_id").set_index("sig_id")
+    absent = [name for name in ids if name not in table.index]
+    if absent or not ids:
+        raise InputError(
+            f"{info}: {len(absent)} of {len(ids)} signatures of {url} are not in it, such as "
+            f"{(absent or ['none'])[0]!r}. Give the table of the same release."
+        )
+    taken = table.loc[ids]
+    return {name: taken[name].tolist() for name in (*_NAMES, "pert_type") if name in taken}
 
 
 def _average(

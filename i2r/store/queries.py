@@ -9,7 +9,8 @@ import pandas as pd
 from i2r.errors import InputError
 from i2r.store import tables
 from i2r.store.feature_profiles import FeatureWells, average_features
-from i2r.store.gene_tables import NOT_VALUES, name_genes, read_frame, to_numbers
+from i2r.store.frames import read_frame, to_numbers
+from i2r.store.gene_tables import NOT_VALUES, name_genes
 from i2r.store.signatures import average_wells
 
 

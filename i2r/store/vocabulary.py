@@ -10,7 +10,7 @@ import pandas as pd
 from i2r.errors import InputError
 from i2r.store import tables
 from i2r.store.contradictions import is_mangled
-from i2r.store.gene_tables import read_columns
+from i2r.store.frames import read_columns
 
 # Ensembl's, of any species: 9606.ENSP00000269305, ENSG00000141510.18, ENSMUSG00000059552.
 _ENSEMBL = re.compile(r"(?:\d+\.)?(ENS[A-Z]{0,4}[GTP]\d+)(?:\.\d+)?")

@@ -89,3 +89,26 @@ def test_what_is_no_such_file_is_one_line(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=message) as caught:
             read_vectors(url)
         assert len(str(caught.value).splitlines()) == 1
+
+
+def test_the_table_of_signatures_may_be_a_file_of_its_own(tmp_path: Path) -> None:
+    url = write(tmp_path / "a.gctx", MATRIX, ROWS, {"id": list("vwxyz")})
+    with pytest.raises(InputError, match="Give the table of signatures"):
+        read_vectors(url)
+    info = tmp_path / "siginfo.txt"
+    rows = [
+        "z\tFOS\ttrt_sh",
+        "y\tEMPTY\tctl_vector",
+        "x\tJUN\ttrt_sh",
+        "w\tFOS\ttrt_sh",
+        "v\tjun\ttrt_sh",
+    ]
+    info.write_text("\n".join(["sig_id\tcmap_name\tpert_type", *rows, "a\tMYC\ttrt_sh"]))
+    vectors = read_vectors(url, info=str(info))
+    assert vectors.genes == ["FOS", "JUN"]
+    np.testing.assert_array_equal(vectors.values[1], MATRIX[[0, 2]].mean(axis=0))
+    info.write_text("\n".join(["sig_id\tcmap_name\tpert_type", *rows[:3]]))
+    with pytest.raises(InputError, match=r"2 of 5 signatures of .* are not in it, such as 'v'"):
+        read_vectors(url, info=str(info))
+    newer = write(tmp_path / "b.gctx", MATRIX, ROWS, {"id": list("vwxyz"), "cmap_name": ["A"] * 5})
+    assert read_vectors(newer).genes == ["A"]

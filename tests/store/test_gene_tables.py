@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from i2r.errors import InputError
-from i2r.store.gene_tables import read_gene_sets, read_labels, read_vectors, to_numbers
+from i2r.store.frames import to_numbers
+from i2r.store.gene_tables import read_gene_sets, read_labels, read_vectors
 from i2r.store.interactions import read_interactions
 
 

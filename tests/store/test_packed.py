@@ -18,7 +18,8 @@ from i2r.readers.illumination import read_function
 from i2r.readers.sheets import read_sheet
 from i2r.store import packed, tables
 from i2r.store.cells import read_counts
-from i2r.store.gene_tables import read_frame, read_gene_sets
+from i2r.store.frames import read_frame
+from i2r.store.gene_tables import read_gene_sets
 
 BOUND = 2**20
 HUGE = 2**26
