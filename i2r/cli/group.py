@@ -48,6 +48,7 @@ COMMANDS = {
     "train-segmenter": ("i2r.cli.training", "Train the segmentation network on labelled images."),
     "table": ("i2r.cli.looking", "Print any result table, or write it as CSV."),
     "audit": ("i2r.cli.auditing", "Audit anybody's profiles: leaks, calibration, power."),
+    "relocate": ("i2r.cli.relocating", "Take source images from where they were moved."),
     "export": ("i2r.cli.exporting", "Write results for AnnData, pycytominer, Cytoscape or as CSV."),
 }
 

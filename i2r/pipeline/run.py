@@ -15,6 +15,7 @@ from i2r.pipeline.memory import check_memory
 from i2r.pipeline.preview import find_damaged_units, find_failed, list_units, preview_units
 from i2r.pipeline.progress import Progress, Style
 from i2r.pipeline.records import describe_run
+from i2r.pipeline.relocation import recall_sources
 from i2r.pipeline.spec import Pipeline, parse_pipeline
 from i2r.pipeline.states import fold_ledger
 from i2r.pipeline.units import UnitGraph
@@ -56,7 +57,8 @@ def prepare(pipeline: Pipeline, url: str, *, say: Say = lambda line: None) -> Ex
         )
     if surveys:
         check_target(url)
-        experiment = Experiment(url, layout=surveys[0].layout, sources=surveys[0].sources)
+        sources = recall_sources(surveys[0].sources, url)
+        experiment = Experiment(url, layout=surveys[0].layout, sources=sources)
         for note in surveys[0].notes:
             say(note)
     elif pipeline.stages[0].may_begin() and not has_experiment(url):

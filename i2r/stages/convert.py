@@ -209,7 +209,10 @@ class Convert(Stage):
 
     def inputs(self, experiment: Experiment, key: str) -> object:
         """Describe a well's source files: paths, sizes, times, and the shape they should have."""
-        columns = ["field", "channel", "z", "url", "page", "size_bytes", "mtime_ns"]
+        url, mtime = "url", "mtime_ns"
+        if "recorded_url" in experiment.sources:  # files that were relocated
+            url, mtime = "recorded_url", "recorded_mtime_ns"
+        columns = ["field", "channel", "z", url, "page", "size_bytes", mtime]
         plate, _ = experiment.locate(key)
         described = [
             experiment.sources_by_key.tabulate(key, columns),

@@ -205,7 +205,7 @@ def test_same_tables_for_any_workers(files: Path, tmp_path: Path) -> None:
     two = digest_experiment(str(tmp_path / "b"))
     tables = {k: v for k, v in one.items() if k.startswith("tables/")}
     assert tables == {k: v for k, v in two.items() if k.startswith("tables/")}
-    assert len(tables) == 17
+    assert len(tables) == 18
 
 
 @pytest.mark.parametrize(
