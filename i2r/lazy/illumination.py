@@ -32,11 +32,14 @@ class Estimate(NamedTuple):
         Shape of the blocks: the median field, 1 for its median block.
     n_fields
         Fields with any light.
+    divisor
+        What a function of others was divided by, to have a median of about 1.
     """
 
     function: np.ndarray
     typical: np.ndarray
     n_fields: int
+    divisor: float = 1.0
 
 
 def estimate_function(

@@ -2,7 +2,8 @@
 
 A reader is a module in this folder with a function ``scan(source, options) -> Sources``; the
 first line of its docstring says what it reads. With a function ``recognises(source) -> bool`` it
-is found by ``reader: auto``. Other modules here help them. A reader of another package is such a
+is found by ``reader: auto``; with ``takes_pattern(source)``, also where the user gives a pattern.
+Other modules here help them. A reader of another package is such a
 module under the entry point group ``i2r.readers``; it is asked before those that ship with i2r.
 """
 
@@ -118,8 +119,10 @@ def find_reader(name: str, source: str, *, pattern: str | None = None) -> Scan:
     readers = [*installed, *(reader for reader in list_readers() if reader not in installed)]
     if name == "auto":
         # A pattern is meant for folders; tables say themselves what they are.
-        asked = () if pattern and not source.lower().endswith(SHEETS) else readers
-        name = next((reader for reader in asked if _recognises(reader, source)), "pattern")
+        question = "recognises"
+        if pattern and not source.lower().endswith(SHEETS):
+            question = "takes_pattern"
+        name = next((reader for reader in readers if _ask(reader, question, source)), "pattern")
     if name not in readers:
         raise InputError(
             f"reader {name!r}: there is none of this name, expected auto, {', '.join(readers)}."
@@ -138,10 +141,10 @@ def _load_reader(name: str) -> ModuleType:
     return importlib.import_module(f"{__name__}.{name}")
 
 
-def _recognises(name: str, source: str) -> bool:
-    """Ask a reader whether a source is of its kind."""
+def _ask(name: str, question: str, source: str) -> bool:
+    """Ask a reader whether a source is of its kind, or one whose names it reads by a pattern."""
     module = _load_reader(name)
-    return hasattr(module, "recognises") and bool(module.recognises(source))
+    return hasattr(module, question) and bool(getattr(module, question)(source))
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

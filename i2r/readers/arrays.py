@@ -56,7 +56,7 @@ def stat_array(url: str) -> files.Stat:
         if file.path != url.rpartition("/")[2]
     ]
     digest = sha256(repr([own, *found]).encode()).digest()
-    size = own.size_bytes + sum(stat.size_bytes for _, stat in found)
+    size = own.size_bytes + sum(max(0, stat.size_bytes) for _, stat in found)
     return files.Stat(size, int.from_bytes(digest[:8], "little") >> 1)
 
 

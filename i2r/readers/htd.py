@@ -36,7 +36,13 @@ def read_settings(url: str) -> Settings:
     InputError
         If it is none, or misses what every .HTD has.
     """
-    text = files.read_bytes(url).decode("latin-1")
+    try:
+        text = files.read_bytes(url).decode("latin-1")
+    except OSError as error:
+        raise InputError(
+            f"{files.without_secrets(url)}: can't be opened ({error.strerror}), expected a .HTD of "
+            "MetaXpress. Copy it again, or move it away."
+        ) from error
     rows = csv.reader(io.StringIO(text, newline=""), skipinitialspace=True)
     values = {row[0]: [value.strip() for value in row[1:]] for row in rows if row}
     try:

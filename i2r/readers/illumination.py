@@ -1,14 +1,19 @@
-"""Illumination functions that others made: .npy as JUMP ships them, .mat as older screens."""
+"""Illumination functions of others: .npy as JUMP ships them, .mat and TIFF of CellProfiler."""
 
 import io
 import warnings
 
 import numpy as np
 import numpy.typing as npt
+import tifffile
 
 from i2r.errors import InputError
+from i2r.readers.headers import MAX_DECODED_BYTES, check_directories
 from i2r.store import files
 
+# Vignetting leaves a fifth of the light in the darkest optics, and a function whose least value is
+# 1 rarely has a median above 2.
+USUAL_MEDIANS = (0.2, 5.0)
 # What CellProfiler calls the array in a .mat file.
 MAT_NAME = "Image"
 
@@ -19,15 +24,15 @@ def read_function(url: str, *, shape: tuple[int, int]) -> npt.NDArray[np.float32
     Parameters
     ----------
     url
-        A ``.npy`` file, or a ``.mat`` file (MATLAB 5 to 7) with the array ``Image`` or one array
-        alone. Pickled objects are never loaded.
+        A ``.npy`` file, a TIFF of one plane, or a ``.mat`` file (MATLAB 5 to 7) with the array
+        ``Image`` or one array alone. Pickled objects are never loaded.
     shape
         Of the plate's fields.
 
     Returns
     -------
     ndarray
-        Shape (y, x), float32.
+        Shape (y, x), float32, values as stored: see `normalise_function`.
 
     Raises
     ------
@@ -40,11 +45,17 @@ def read_function(url: str, *, shape: tuple[int, int]) -> npt.NDArray[np.float32
     except FileNotFoundError as error:
         raise InputError(f"{where}: no such file. Look at 'functions'.") from error
     try:
-        function = _decode_mat(data) if url.lower().endswith(".mat") else _decode_npy(data)
+        name = url.lower()
+        if name.endswith(".mat"):
+            function = _decode_mat(data)
+        elif name.endswith((".tif", ".tiff")):
+            function = _decode_tiff(data, url)
+        else:
+            function = _decode_npy(data)
     except Exception as error:  # a damaged file may end anywhere in NumPy's and SciPy's readers
         detail = (str(error) or type(error).__name__).splitlines()[0][:80]
         raise InputError(
-            f"{where}: unreadable ({detail}), expected .npy or .mat with "
+            f"{where}: unreadable ({detail}), expected .npy, .mat or TIFF with "
             "one array of numbers. Save it again, without pickle."
         ) from error
     if function.shape != tuple(shape):
@@ -58,6 +69,36 @@ def read_function(url: str, *, shape: tuple[int, int]) -> npt.NDArray[np.float32
             "images are divided by it. Make the function again."
         )
     return function.astype(np.float32)
+
+
+def normalise_function(
+    function: npt.NDArray[np.float32],
+) -> tuple[npt.NDArray[np.float32], float]:
+    """Divide a function by its median, unless that is about 1 already.
+
+    CellProfiler's functions have a least or mean value of 1. A flat-field image in counts, or a
+    function divided by 255, has the right form on another scale: dividing images by it would make
+    them black or white.
+
+    Returns
+    -------
+    function : ndarray
+        With a median within `USUAL_MEDIANS`.
+    divisor : float
+        What it was divided by; 1 where it was taken as it is.
+    """
+    median = float(np.median(function))
+    if USUAL_MEDIANS[0] <= median <= USUAL_MEDIANS[1]:
+        return function, 1.0
+    return (function / median).astype(np.float32), median
+
+
+def _decode_tiff(data: bytes, url: str) -> npt.NDArray[np.number]:
+    check_directories(io.BytesIO(data), len(data), url)
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        if file.series[0].nbytes > MAX_DECODED_BYTES:
+            raise ValueError(f"it decodes to {file.series[0].nbytes} bytes")
+        return _as_plane(file.series[0].asarray(maxworkers=1))
 
 
 def _decode_npy(data: bytes) -> npt.NDArray[np.number]:

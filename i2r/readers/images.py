@@ -28,7 +28,7 @@ from i2r.readers.pixels import convert_values, invert_values
 from i2r.store import files
 
 # Size and time of a file that isn't there.
-GONE = files.Stat(-1, 0)
+GONE = files.ABSENT
 # Other errors of a file system may pass: those are worth another try, not an exclusion.
 _NOT_THERE = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
 

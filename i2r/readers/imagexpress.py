@@ -37,7 +37,7 @@ def scan(source: str, options: ReaderOptions) -> Sources:
     -------
     Sources
         Channels have the wavelengths' names of the .HTD, or ``w1`` and so on without one. A site
-        that the .HTD lists for an imaged well and that has no file at all has size -1.
+        or well that the .HTD lists and that has no file at all has size -1.
 
     Raises
     ------
@@ -68,13 +68,16 @@ def scan(source: str, options: ReaderOptions) -> Sources:
 
 
 def _find_gaps(images: list[Image], settings: Mapping[str, Settings]) -> Iterator[Image]:
-    """Name the planes of sites that were imaged elsewhere on a plate, but not in this well."""
+    """Name the planes of sites that were imaged elsewhere on a plate, but not in a listed well."""
     wells: dict[tuple[str, str, str], set[str]] = defaultdict(set)
     planes: dict[str, dict[tuple[str, str], str]] = defaultdict(dict)
     for image in images:
         wells[image[:3]].add(image.site)
         planes[image.folder][image.wave, image.z] = files.parent_url(image.url)
     imaged = {folder: {i.site for i in images if i.folder == folder} for folder in settings}
+    for folder, prefix in {(image.folder, image.prefix) for image in images}:
+        for listed_well in settings[folder].wells if folder in settings else ():
+            wells.setdefault((folder, prefix, listed_well.name), set())
     for (folder, prefix, well), sites in wells.items():
         if folder not in settings or parse_well(well) not in settings[folder].wells:
             continue

@@ -1,28 +1,53 @@
-"""OME metadata of Zarr groups (NGFF 0.4 and 0.5), and the planes of an image by its channels."""
+"""OME metadata of Zarr groups (OME-Zarr 0.1 to 0.5), and the planes of an image by its channels."""
 
+import json
 import math
-from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from i2r.errors import InputError
 from i2r.readers.arrays import find_array
-from i2r.readers.sources import refuse_times
+from i2r.readers.units import to_microns
 from i2r.store import files
-from i2r.store.documents import read_json
 
-# Of one field: channels and focal planes.
-MOST_PLANES = 10_000
 # Where a group says what it is: Zarr v3 and v2.
 _GROUP_DOCUMENTS = ("zarr.json", ".zattrs")
+# OME-Zarr 0.1 and 0.2 name no axes: there are always these.
+_FIRST_AXES = "tczyx"
+
+
+class ZarrPlane(NamedTuple):
+    """A plane of an image: its number counts over all axes before y and x."""
+
+    channel: str
+    z: int
+    page: int
+
+
+class ZarrImage(NamedTuple):
+    """An image of an OME-Zarr.
+
+    Attributes
+    ----------
+    planes
+        By channel and focal plane.
+    document
+        Of the array at full resolution.
+    pixel_size_um
+        NaN where it isn't stated with a unit of length.
+    """
+
+    planes: list[ZarrPlane]
+    document: str
+    pixel_size_um: float
 
 
 def read_ome(group: str) -> dict[str, Any]:
     """Read a group's OME metadata; nothing where it has none."""
     for name in _GROUP_DOCUMENTS:
         try:
-            content: Any = read_json(f"{group}/{name}")
+            content = json.loads(files.read_bytes(f"{group}/{name}"))
         except (FileNotFoundError, NotADirectoryError, ValueError):
             continue
         for key in ("attributes", "ome") if name == "zarr.json" else ():
@@ -31,50 +56,98 @@ def read_ome(group: str) -> dict[str, Any]:
     return {}
 
 
-def list_planes(field: str) -> Iterator[tuple[str, int, int, str]]:
+def read_image(group: str, *, time: Literal["refuse"] | int = "refuse") -> ZarrImage | None:
     """List the planes of an image.
 
     Parameters
     ----------
-    field
+    group
         The image's group.
+    time
+        Which time to take of several, from 0; or refuse them.
 
-    Yields
-    ------
-    tuple
-        Channel, focal plane, number counted over the axes before y and x, and the document of the
-        array at full resolution; nothing where the array isn't there.
+    Returns
+    -------
+    ZarrImage or None
+        None where the array isn't there.
 
     Raises
     ------
     InputError
         For several time points, and axes other than t, c, z, y, x.
     """
-    ome = read_ome(field)
-    where = files.without_secrets(field)
-    multiscales = ome.get("multiscales") or [{}]
-    datasets = multiscales[0].get("datasets") or [{}]
-    array = find_array(files.join_url(field, str(datasets[0].get("path", "0"))))
+    ome = read_ome(group)
+    where = files.without_secrets(group)
+    multiscale = (ome.get("multiscales") or [{}])[0]
+    dataset = (multiscale.get("datasets") or [{}])[0]
+    array = find_array(files.join_url(group, *str(dataset.get("path", "0")).split("/")))
     if array is None:
-        return
+        return None
     document, shape = array
-    axes = [str(axis["name"]) for axis in multiscales[0].get("axes", [])]
-    sizes = dict(zip(axes, shape, strict=False))
-    if axes[-2:] != ["y", "x"] or len(axes) != len(shape) or set(axes) - set("tczyx"):
+    axes = _read_axes(multiscale, shape, where)
+    sizes = dict(zip(axes, shape, strict=True))
+    n_times = sizes.get("t", 1)
+    if time == "refuse":
+        if n_times > 1:
+            raise InputError(
+                f"{where}: found {n_times} time points, expected one. Set 'time' to one of 0 to "
+                f"{n_times - 1}."
+            )
+    elif n_times > 1 and not 0 <= time < n_times:
         raise InputError(
-            f"{where}: found the axes {axes} of {shape}, expected t, c, z, y, x. Export it again."
+            f"{where}: no time {time}, found 0 to {n_times - 1}. Set 'time' to one of them."
         )
-    refuse_times(where, sizes.get("t", 1))
-    if math.prod(shape[:-2]) > MOST_PLANES:
-        raise InputError(
-            f"{where}: says it has the shape {shape}, expected at most {MOST_PLANES} planes per "
-            "field. Write it again."
-        )
-    names = [str(c.get("label", "")) for c in ome.get("omero", {}).get("channels", [])]
-    n_channels = sizes.get("c", 1)
-    if len(names) != n_channels or len(set(names)) != n_channels or "" in names:
-        names = [str(number) for number in range(n_channels)]
-    leading = axes[:-2]
+    names = _read_names(ome, sizes.get("c", 1))
+    wanted = time if isinstance(time, int) and n_times > 1 else 0
+    planes = []
     for page, place in enumerate(np.ndindex(*shape[:-2])):
-        at = dict(zip(leading, place, strict=True))
-        yield names[at.get("c", 0)], at.get("z", 0), page, document
+        at = dict(zip(axes, place, strict=False))
+        if at.get("t", 0) == wanted:
+            planes.append(ZarrPlane(names[at.get("c", 0)], at.get("z", 0), page))
+    return ZarrImage(planes, document, _read_pixel_size(multiscale, dataset, axes))
+
+
+def _read_axes(multiscale: dict[str, Any], shape: tuple[int, ...], where: str) -> list[str]:
+    """Name an array's axes: by name since 0.4, as text in 0.3, always the same before."""
+    given = multiscale.get("axes")
+    if given is None:
+        axes = list(_FIRST_AXES[-len(shape) :])
+        # Axes of length 1 may be any: those of fewer than five are of no version.
+        known = len(shape) == len(_FIRST_AXES) or (
+            2 <= len(shape) < len(_FIRST_AXES) and math.prod(shape[:-2]) == 1
+        )
+    else:
+        axes = [str(axis["name"] if isinstance(axis, dict) else axis) for axis in given]
+        known = axes[-2:] == ["y", "x"] and len(axes) == len(shape) and set(axes) <= set("tczyx")
+    if not known:
+        version = multiscale.get("version", "of no version")
+        raise InputError(
+            f"{where}: found the axes {given} of {shape} (OME-Zarr {version}), expected t, c, z, "
+            "y, x. Export it again."
+        )
+    return axes
+
+
+def _read_names(ome: dict[str, Any], number: int) -> list[str]:
+    """Name the channels: by their labels where all have one of their own, else by number."""
+    omero = ome.get("omero")
+    channels = omero.get("channels", []) if isinstance(omero, dict) else []
+    names = [str(channel.get("label", "")) for channel in channels]
+    if len(names) != number or len(set(names)) != number or "" in names:
+        return [str(n) for n in range(number)]
+    return names
+
+
+def _read_pixel_size(multiscale: dict[str, Any], dataset: dict[str, Any], axes: list[str]) -> float:
+    """Read the edge of a pixel along x: the scale of the array times that of the whole image."""
+    given = multiscale.get("axes") or []
+    unit = next(
+        (a.get("unit") for a in given if isinstance(a, dict) and a.get("name") == "x"), None
+    )
+    size, is_scaled = 1.0, False
+    for holder in (dataset, multiscale):
+        for transformation in holder.get("coordinateTransformations") or []:
+            scale = transformation.get("scale")
+            if isinstance(scale, list) and len(scale) == len(axes):
+                size, is_scaled = size * float(scale[axes.index("x")]), True
+    return to_microns(size, unit) if is_scaled else math.nan

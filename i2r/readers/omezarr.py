@@ -1,5 +1,7 @@
-"""An OME-Zarr plate (NGFF 0.4 or 0.5), or a folder of them, its images at full resolution."""
+"""An OME-Zarr plate (0.1 to 0.5), or a folder of them; images without a plate, with a pattern."""
 
+import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -7,14 +9,28 @@ from i2r.errors import InputError
 from i2r.readers import ReaderOptions, Sources, sheets
 from i2r.readers.arrays import stat_array
 from i2r.readers.images import GONE
-from i2r.readers.omeimages import list_planes, read_ome
+from i2r.readers.omeimages import ZarrImage, read_image, read_ome
 from i2r.readers.sources import Found, build_sources, list_places
 from i2r.store import files
 
+# What bioformats2raw writes into a group of several images.
+_COLLECTION = "bioformats2raw.layout"
+
 
 def recognises(source: str) -> bool:
-    """Tell whether a source is an OME-Zarr plate, or a folder with one."""
-    return not sheets.is_sheet(source) and bool(find_plates(source))
+    """Tell whether a source is an OME-Zarr plate or image, or a folder with one."""
+    if sheets.is_sheet(source):
+        return False
+    return bool(find_plates(source) or _find_images(source))
+
+
+def takes_pattern(source: str) -> bool:
+    """Tell whether a source has OME-Zarr images without a plate, which a pattern may read.
+
+    Folders elsewhere are not listed for that: they have to be named ``.zarr`` themselves.
+    """
+    is_here = files.is_local(source) or source.rstrip("/").endswith(".zarr")
+    return is_here and not sheets.is_sheet(source) and bool(_find_images(source))
 
 
 def scan(source: str, options: ReaderOptions) -> Sources:
@@ -23,33 +39,42 @@ def scan(source: str, options: ReaderOptions) -> Sources:
     Parameters
     ----------
     source
-        A plate group, or a folder that holds some.
+        A plate group, or a folder that holds some; or a folder of images without a plate.
     options
-        As for all readers.
+        As for all readers. Images without a plate need a `pattern`, which is searched for in
+        their paths (``A01_s1.zarr``, and ``A01_s1.zarr/0`` of several in one).
 
     Returns
     -------
     Sources
         ``url`` is the document of a field's array, ``page`` the number of its plane, counted over
         the axes before y and x. Size and time are those of all the array's files; an image that
-        is listed and isn't there has size -1.
+        is listed and isn't there has size -1, and so have those of a listed well without any.
 
     Raises
     ------
     InputError
-        If there is no plate, for several acquisitions or time points, for other axes than t, c,
-        z, y, x, for metadata that isn't OME-Zarr's, and for all that `build_sources` refuses.
+        If there is no plate, for several acquisitions, for time points of which none is chosen,
+        for other axes than t, c, z, y, x, for metadata that isn't OME-Zarr's, and for all that
+        `build_sources` refuses.
     """
     plates = find_plates(source)
-    if not plates:
+    images = [] if plates else _find_images(source)
+    if not plates and not images:
         raise InputError(
             f"{files.without_secrets(source)}: found no OME-Zarr plate. Give the folder with its "
             "zarr.json or .zattrs."
         )
+    if images and not options.pattern:
+        raise InputError(
+            f"{files.without_secrets(source)}: found {len(images)} OME-Zarr images without a "
+            f"plate ({', '.join(path for path, _ in images[:3])}), expected a plate, or a pattern "
+            "that reads wells from their names. Set 'pattern' (init: --pattern)."
+        )
     found: list[Found] = []
-    for url, plate in plates:
+    for url, plate in plates or [(files.normalise_url(source), {})]:
         try:
-            found += _list_plate(url, plate)
+            found += _list_plate(url, plate, options) if plates else _list_images(images, options)
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise InputError(
                 f"{files.without_secrets(url)}: its metadata is not that of an OME-Zarr plate "
@@ -64,32 +89,114 @@ def find_plates(source: str) -> list[tuple[str, dict[str, Any]]]:
     return [(place, plate) for place, plate in plates if isinstance(plate, dict)]
 
 
+def _find_images(source: str) -> list[tuple[str, str]]:
+    """Find images without a plate, in ``.zarr`` folders: their paths and groups."""
+    base = files.normalise_url(source)
+    own = base.rpartition("/")[2]
+    if own.endswith(".zarr"):
+        return _list_groups(own, base)
+    names = [name for name in files.list_folder(base) if name.endswith(".zarr")]
+    return [found for name in names for found in _list_groups(name, f"{base}/{name}")]
+
+
+def _list_groups(name: str, url: str) -> list[tuple[str, str]]:
+    ome = read_ome(url)
+    if "multiscales" in ome:
+        return [(name, url)]
+    if _COLLECTION not in ome or "plate" in ome:
+        return []
+    numbers = sorted((n for n in files.list_folder(url) if n.isdecimal()), key=int)
+    return [(f"{name}/{number}", f"{url}/{number}") for number in numbers]
+
+
+def _list_images(images: list[tuple[str, str]], options: ReaderOptions) -> Iterator[Found]:
+    """Read the places of images from their paths."""
+    try:
+        pattern = re.compile(str(options.pattern))
+    except re.error as error:
+        raise InputError(
+            f"pattern '{options.pattern}': no regular expression ({error})."
+        ) from error
+    n_found = 0
+    for path, group in images:
+        match, image = pattern.search(path), read_image(group, time=options.time)
+        if match is None or image is None:
+            continue
+        n_found += 1
+        values = {name: value or "" for name, value in match.groupdict().items()}
+        well = values.get("well") or sheets.join_well(
+            values.get("row", ""), values.get("column", "")
+        )
+        place = (values.get("plate", ""), well, values.get("field", ""))
+        yield from _list_planes(place, image, channel=values.get("channel", ""))
+    if not n_found:
+        raise InputError(
+            f"the pattern '{options.pattern}' matches none of {len(images)} OME-Zarr images "
+            f"({', '.join(path for path, _ in images[:3])}). Correct the pattern."
+        )
+
+
 def name_plate(url: str, plate: Mapping[str, Any]) -> str:
     """Name a plate as its metadata do, or else as its folder."""
     name = str(plate.get("name") or url.rpartition("/")[2].removesuffix(".zarr"))
     return name.removesuffix(".ome")
 
 
-def _list_plate(url: str, plate: dict[str, Any]) -> Iterator[Found]:
-    """List the planes of a plate; an image that isn't there is expected to be like the others."""
+def _list_plate(url: str, plate: dict[str, Any], options: ReaderOptions) -> Iterator[Found]:
+    """List the planes of a plate; what is listed and isn't there is expected to be as usual."""
     name = name_plate(url, plate)
-    listed = []
+    listed: list[tuple[tuple[str, str, str], str, ZarrImage | None]] = []
+    empty: list[tuple[str, str]] = []
+    fields: Counter[tuple[str, ...]] = Counter()
     for well in plate.get("wells", []):
         group = files.join_url(url, well["path"])
         row, _, column = well["path"].partition("/")
+        at = sheets.join_well(row, column)
         images = read_ome(group).get("well", {}).get("images", [])
         if len({image.get("acquisition", 0) for image in images}) > 1:
             raise InputError(
                 f"{files.without_secrets(group)}: found several acquisitions, expected one. "
                 "Write them as plates of their own."
             )
+        if not images:
+            empty.append((at, group))
+            continue
+        fields[tuple(str(image["path"]) for image in images)] += 1
         for image in images:
-            place = (name, sheets.join_well(row, column), image["path"])
             field = files.join_url(group, image["path"])
-            listed.append((place, field, list(list_planes(field))))
-    usual = next((planes for _, _, planes in listed if planes), [])
-    for place, field, planes in listed:
-        stat = stat_array(planes[0][3]) if planes else GONE
-        for channel, z, page, array in planes or usual:
-            document = array if planes else f"{field}/{array.rpartition('/')[2]}"
-            yield Found(*place, channel, str(z), document, stat, page)
+            listed.append(((name, at, image["path"]), field, read_image(field, time=options.time)))
+    for at, group in empty if fields else ():
+        for path in fields.most_common(1)[0][0]:
+            listed.append(((name, at, path), files.join_url(group, path), None))
+    usual = next((image for _, _, image in listed if image), None)
+    for place, field, image in listed:
+        if image is not None:
+            yield from _list_planes(place, image)
+        elif usual is not None:
+            document = f"{field}/{usual.document.rpartition('/')[2]}"
+            for plane in usual.planes:
+                yield Found(*place, plane.channel, str(plane.z), document, GONE, plane.page)
+
+
+def _list_planes(
+    place: tuple[str, str, str], image: ZarrImage, *, channel: str = ""
+) -> Iterator[Found]:
+    """List an image's planes; a channel that the name gives counts where it has one alone."""
+    names = {plane.channel for plane in image.planes}
+    if channel and len(names) > 1:
+        raise InputError(
+            f"{files.without_secrets(image.document)}: holds {len(names)} channels "
+            f"({', '.join(sorted(names)[:6])}), but its name says that it is {channel!r}. Leave "
+            "the channel out of the pattern."
+        )
+    stat = stat_array(image.document)
+    for plane in image.planes:
+        yield Found(
+            *place,
+            channel or plane.channel,
+            str(plane.z),
+            image.document,
+            stat,
+            plane.page,
+            pixel_size_um=image.pixel_size_um,
+        )

@@ -1,5 +1,8 @@
 """Opera Phenix and Operetta: measurements exported by Harmony, with their Index.idx.xml."""
 
+import math
+from collections.abc import Iterable, Iterator
+
 from i2r.errors import InputError
 from i2r.readers import ReaderOptions, Sources, sheets
 from i2r.readers.images import GONE
@@ -9,7 +12,7 @@ from i2r.store import files
 
 # Harmony 4 and 5 write the first, Harmony 6 the second.
 INDEX_NAMES = ("Index.idx.xml", "Index.xml")
-_ELEMENTS = frozenset({"Image", "Plate", "Entry"})
+_ELEMENTS = frozenset({"Image", "Plate", "Entry", "Well"})
 # What is kept of an image's entry, in lower case; the rest is three quarters of an index.
 _KEPT = (
     "url", "row", "col", "fieldid", "planeid", "timepointid", "channelid", "channelname",
@@ -79,11 +82,16 @@ def _read_index(index: str) -> tuple[list[Found], str]:
     # Images without a plate's name are of the measurement: the folder above 'Images'.
     plate = folder.removesuffix("/Images").rpartition("/")[2]
     images: list[dict[str, str]] = []
+    wells: dict[tuple[int, int], None] = {}
     channels: dict[str, str] = {}
     for element in read_elements(index, _ELEMENTS):
         texts = {name.lower(): text for name, text in element.texts.items()}
         if element.name == "Plate":
             plate = texts.get("name") or plate
+        elif element.name == "Well":
+            number = element.attributes.get("id") or texts.get("id", "")
+            if number.isdecimal() and len(number) == 4:  # row and column, two digits each
+                wells[int(number[:2]), int(number[2:])] = None
         elif element.name == "Entry" and texts.get("channelname"):
             channels[element.attributes.get("ChannelID", "")] = texts["channelname"]
         elif element.name == "Image" and texts.get("url"):
@@ -96,7 +104,8 @@ def _read_index(index: str) -> tuple[list[Found], str]:
     stats = {file.path: file.stat for file in files.find_files(folder, lambda path: True)}
     names = list(channels.values())
     found = []
-    for image in images:
+    size = _read_pixel_size(images[0]["imageresolutionx"], where)
+    for image in [*images, *_find_gaps(images, wells)]:
         path, number = image["url"].replace("\\", "/"), image["channelid"]
         name = channels.get(number, f"ch{number}")
         found.append(
@@ -109,12 +118,33 @@ def _read_index(index: str) -> tuple[list[Found], str]:
                 z=image["planeid"],
                 url=files.join_url(folder, *path.split("/")),
                 stat=stats.get(path, GONE),
+                pixel_size_um=size,
             )
         )
-    metres = images[0]["imageresolutionx"]
+    return found, "" if math.isnan(size) else f"the index says {size:.4g} um per pixel"
+
+
+def _read_pixel_size(metres: str, where: str) -> float:
+    """Read the edge of a pixel in microns; NaN where the index has none."""
+    if not metres:
+        return math.nan
     try:
-        return found, f"the index says {float(metres) * 1e6:.4g} um per pixel" if metres else ""
+        return float(metres) * 1e6
     except ValueError as error:
         raise InputError(
-            f"{index}: ImageResolutionX is {metres[:40]!r}, expected metres. Export it again."
+            f"{where}: ImageResolutionX is {metres[:40]!r}, expected metres. Export it again."
         ) from error
+
+
+def _find_gaps(
+    images: list[dict[str, str]], wells: Iterable[tuple[int, int]]
+) -> Iterator[dict[str, str]]:
+    """Name the images of wells that the index lists without any: like those of the first well."""
+    imaged = {(image["row"], image["col"]) for image in images}
+    known = {(int(r), int(c)) for r, c in imaged if r.isdecimal() and c.isdecimal()}
+    like = [i for i in images if (i["row"], i["col"]) == (images[0]["row"], images[0]["col"])]
+    for row, column in wells:
+        if (row, column) not in known:
+            for image in like:
+                name = f"r{row:02d}c{column:02d} like {image['url'].rpartition('/')[2]}"
+                yield {**image, "row": str(row), "col": str(column), "url": name}

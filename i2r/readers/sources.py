@@ -72,14 +72,12 @@ def build_sources(
         ``z: refuse``, planes that occur twice.
     """
     found = list(found)
-    missing = sum(file.stat == GONE for file in found)
-    gone = [f"{missing} of {len(found)} files are missing"] if missing else []
     planes, renamed = _read_names(found, options, where)
     planes, paged = expand_planes(planes, options, where)
     planes, ignored = _choose_channels(planes, options, where)
     planes = _choose_z(planes, options, where)
     _refuse_duplicates(planes, where)
-    said = [*notes, *gone, *renamed, *paged, *ignored, *_find_thin_stacks(planes)]
+    said = [*notes, *_list_missing(planes), *renamed, *paged, *ignored, *_find_thin_stacks(planes)]
     planes.sort(key=lambda p: (p.plate, p.well, natural_key(p.field), p.channel, p.z))
     table = {
         "plate": [p.plate for p in planes],
@@ -100,6 +98,27 @@ def build_sources(
         "pixel_size_um": [0.0 if math.isnan(p.pixel_size_um) else p.pixel_size_um for p in planes],
     }
     return Sources(pd.DataFrame(table, columns=list(COLUMNS)), tuple(said))
+
+
+def _list_missing(planes: Sequence[Plane]) -> list[str]:
+    """Say which files are listed and aren't there: how many, the first, and wells without any."""
+    by_url = {plane.url: plane for plane in planes}
+    gone = [plane for plane in by_url.values() if plane.stat == GONE]
+    if not gone:
+        return []
+    names = [files.without_secrets(plane.url).rpartition("/")[2] for plane in gone[:_EXAMPLES]]
+    more = ", ..." if len(gone) > _EXAMPLES else ""
+    lines = [
+        f"{len(gone)} of {len(by_url)} files are missing",
+        f"missing files: {', '.join(names)}{more}",
+    ]
+    there = {(p.plate, p.well) for p in by_url.values() if p.stat != GONE}
+    wells = list(dict.fromkeys((p.plate, p.well) for p in gone if (p.plate, p.well) not in there))
+    if wells:
+        first = ", ".join(f"{plate}/{well.name}" for plate, well in wells[:_EXAMPLES])
+        more = ", ..." if len(wells) > _EXAMPLES else ""
+        lines.append(f"{len(wells)} wells have no image at all: {first}{more}")
+    return lines
 
 
 def list_places(source: str) -> list[str]:

@@ -10,12 +10,14 @@ from pydantic import Field
 
 from i2r.errors import InputError
 from i2r.lazy.illumination import Estimate, estimate_function
-from i2r.readers.illumination import read_function
+from i2r.readers.illumination import normalise_function, read_function
 from i2r.stages.base import Stage
 from i2r.store import files, tables
 from i2r.store.experiment import Experiment
 from i2r.store.illumination import write_illumination
 
+# Functions read before a run, to see whether their scale is that of images: a screen has hundreds.
+LOOKED_AT = 16
 # Where to look when a function isn't there.
 _LOOK = {"import": "Look at 'functions'.", "given": "Look at the source, and at 'files_root'."}
 
@@ -42,7 +44,7 @@ class Illuminate(Stage):
     functions: str = Field(
         "",
         description="Files of functions for the method 'import', with {plate} and {channel} in the "
-        "name: 'illum/{plate}/{plate}_Illum{channel}.npy' (or .mat)",
+        "name: 'illum/{plate}/{plate}_Illum{channel}.npy' (or .mat, .tif)",
         json_schema_extra={"path": True},
     )
 
@@ -74,6 +76,30 @@ class Illuminate(Stage):
             except InputError as error:
                 problems.append(f"stage {self.title!r}: {error}")
         return problems
+
+    def notes(self, experiment: Experiment) -> list[str]:
+        """Say which functions are on another scale than around 1, and what is done about it."""
+        if self.method == "median":
+            return []
+        keys = {self._function_url(experiment, key): key for key in self.keys(experiment)}
+        urls = list(keys)[:: max(1, len(keys) // LOOKED_AT)]
+        scaled: dict[str, float] = {}
+        for url in urls:
+            shape = experiment.plates[self._split(keys[url])[0]].shape[1:]
+            try:
+                _, divisor = normalise_function(read_function(url, shape=shape))
+            except InputError:  # its unit says so
+                continue
+            if divisor != 1:
+                scaled[url] = divisor
+        if not scaled:
+            return []
+        url, divisor = next(iter(scaled.items()))
+        return [
+            f"stage {self.title!r}: {len(scaled)} of {len(urls)} functions looked at have a median "
+            f"far from 1, for example {url} with {divisor:.4g}: each is divided by its median, "
+            "which the table has as 'divided_by'"
+        ]
 
     def _find_doubts(self, experiment: Experiment, keys: Sequence[str]) -> list[str]:
         """Refuse sources that name none, or several, for a channel of a plate."""
@@ -182,7 +208,8 @@ class Illuminate(Stage):
 
 def take_function(estimate: Estimate, url: str, *, shape: tuple[int, int]) -> Estimate:
     """Take a function that somebody else made; the typical field shows whether it fits."""
-    return estimate._replace(function=read_function(url, shape=shape))
+    function, divisor = normalise_function(read_function(url, shape=shape))
+    return estimate._replace(function=function, divisor=divisor)
 
 
 def write_function(
@@ -196,6 +223,7 @@ def write_function(
         "n_fields": estimate.n_fields,
         "least": float(estimate.function.min()),
         "greatest": float(estimate.function.max()),
+        "divided_by": estimate.divisor,
     }
     tables.write_table(part_url, pd.DataFrame([row]))
     return {"fields": estimate.n_fields, "bytes_out": written, "wrote": "illumination"}

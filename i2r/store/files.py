@@ -25,6 +25,7 @@ from i2r.store.urls import (
 )
 
 __all__ = [
+    "ABSENT",
     "FoundFile",
     "Stat",
     "check_mat",
@@ -51,6 +52,10 @@ __all__ = [
     "without_secrets",
     "write_bytes",
 ]
+
+
+# Of a file that is listed and isn't there.
+ABSENT = Stat(-1, 0)
 
 
 class FoundFile(NamedTuple):
@@ -268,7 +273,7 @@ def find_files(url: str, accept: Callable[[str], bool]) -> Iterator[FoundFile]:
     """Find files below a folder, in the order of their paths.
 
     Hidden files and folders are passed over (``._x.tif`` of macOS is no image). Links to folders
-    are followed, each folder once.
+    are followed, each folder once; a link to nowhere is listed as `ABSENT`.
 
     Parameters
     ----------
@@ -313,7 +318,11 @@ def _scan_folder(
         elif accept(relative):
             try:
                 status = entry.stat()
-            except FileNotFoundError:  # a link to nowhere
+            except OSError:
+                # A link to nowhere is listed: DataLad's and git-annex's files that were not
+                # fetched are those of a plate. What vanishes meanwhile is none.
+                if entry.is_symlink():
+                    yield FoundFile(relative, ABSENT)
                 continue
             yield FoundFile(relative, Stat(status.st_size, status.st_mtime_ns))
 

@@ -64,10 +64,11 @@ def test_the_htd_names_wavelengths_and_misses_sites(tmp_path: Path) -> None:
     images, notes = scan(str(tmp_path), ReaderOptions())
     assert keys(images) == [
         [*place, "DAPI (1)"]
-        for place in (["P", "A01", "1"], ["P", "A01", "2"], ["P", "B11", "1"], ["P", "B11", "2"])
+        for place in (["P", well, site] for well in ("A01", "B11", "H12") for site in ("1", "2"))
     ]
-    assert images["size_bytes"].lt(0).tolist() == [False, False, False, True]
-    assert "1 of 4 files are missing" in notes
+    assert images["size_bytes"].lt(0).tolist() == [False, False, False, True, True, True]
+    assert "3 of 6 files are missing" in notes
+    assert "1 wells have no image at all: P/H12" in notes
 
 
 @pytest.mark.parametrize("text", ["", '"XWells", 12', describe_htd(["A01"])])

@@ -183,7 +183,8 @@ def test_hidden_files_and_links(tmp_path: Path) -> None:
     touch(tmp_path / "elsewhere", "C01.tif")
     os.symlink(tmp_path / "elsewhere", tmp_path / "plate" / "linked")
     images = scan(str(tmp_path / "plate"), ReaderOptions(pattern=WELL)).images
-    assert images["well"].tolist() == ["A01", "C01"]
+    assert images["well"].tolist() == ["A01", "B01", "C01"]
+    assert images["size_bytes"].tolist()[1] == -1
 
 
 def test_other_file_systems() -> None:

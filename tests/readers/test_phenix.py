@@ -36,6 +36,19 @@ def test_files_that_are_not_there_are_listed_as_missing(tmp_path: Path) -> None:
     assert images["size_bytes"].tolist()[0] == -1
     assert "the index says 0.598 um per pixel" in notes
     assert "1 of 2 files are missing" in notes
+    assert "missing files: gone.tiff" in notes
+    assert images["pixel_size_um"].round(3).tolist() == [0.598, 0.598]
+
+
+def test_listed_wells_without_images_are_missing(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tiff", np.full((3, 4), 7, np.uint16))
+    index = Path(write_index(tmp_path, describe_phenix_image("a.tiff", 2, 3, "1", 1, "DAPI")))
+    text = index.read_text().replace('<Well id="0203"/>', '<Well id="0203"/><Well id="0204"/>')
+    index.write_text(text)
+    images, notes = scan(str(index), ReaderOptions())
+    assert images["well"].tolist() == ["B03", "B04"]
+    assert images["size_bytes"].lt(0).tolist() == [False, True]
+    assert "1 wells have no image at all: BR1/B04" in notes
 
 
 def test_planes_are_focal_planes(tmp_path: Path) -> None:
