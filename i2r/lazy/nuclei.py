@@ -11,6 +11,7 @@ from dask.delayed import Delayed
 
 from i2r.kernels.crops import REASONS, cut_crops, select_nuclei
 from i2r.kernels.nuclei import measure_nuclei
+from i2r.kernels.resampling import resample_tiles
 from i2r.lazy.blocks import split_fields
 
 BOX = ("bbox_y0", "bbox_x0", "bbox_y1", "bbox_x1")
@@ -144,6 +145,7 @@ def crop_fields(
     limits: Mapping[str, Any],
     size: int,
     masked: bool,
+    cut_px: int | None = None,
 ) -> Delayed:
     """Cut the crops of a well and say for every nucleus whether it has one.
 
@@ -161,6 +163,8 @@ def crop_fields(
         Edge of a crop in pixels.
     masked
         Set everything outside the nucleus to zero.
+    cut_px
+        Edge of what is cut, resampled to `size`; None cuts `size`.
 
     Returns
     -------
@@ -178,6 +182,7 @@ def crop_fields(
             limits=dict(limits),
             size=size,
             masked=masked,
+            cut_px=cut_px or size,
         )
         for (image_block, names), (label_block, _) in zip(
             split_fields(images, fields), split_fields(labels, fields), strict=True
@@ -195,10 +200,11 @@ def crop_block(
     limits: Mapping[str, Any],
     size: int,
     masked: bool,
+    cut_px: int,
 ) -> tuple[list[np.ndarray], pd.DataFrame]:
     """Cut the crops of one chunk of fields; see `crop_fields`."""
     columns = {str(name): column.to_numpy() for name, column in nuclei.items()}
-    codes = select_nuclei(columns, size_px=size, **limits)
+    codes = select_nuclei(columns, size_px=cut_px, **limits)
     bbox = np.stack([columns[name] for name in BOX], axis=1)
     crops = [np.empty((0, images.shape[1], size, size), images.dtype)]
     chosen = [np.empty(0, np.intp)]
@@ -206,16 +212,15 @@ def crop_block(
         rows = np.flatnonzero(columns["field"] == field)
         kept = rows[codes[rows] == 0]
         chosen.append(rows)
-        crops.append(
-            cut_crops(
-                image,
-                label_image,
-                label_ids=columns["label"][kept],
-                bbox=bbox[kept],
-                size_px=size,
-                masked=masked,
-            )
+        cut = cut_crops(
+            image,
+            label_image,
+            label_ids=columns["label"][kept],
+            bbox=bbox[kept],
+            size_px=cut_px,
+            masked=masked,
         )
+        crops.append(resample_tiles(cut, size))
     rows = np.concatenate(chosen)
     table = nuclei[["plate", "well", "field", "label"]].iloc[rows].reset_index(drop=True)
     return crops, table.assign(reason=_REASON_NAMES[codes[rows]])

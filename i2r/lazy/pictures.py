@@ -40,6 +40,7 @@ class CropRules(NamedTuple):
     limits: Mapping[str, Any]
     size_px: int
     masked: bool
+    cut_px: int | None = None
 
 
 class PictureArrays(NamedTuple):
@@ -159,6 +160,7 @@ def _cut(
         limits=rules.limits,
         size=rules.size_px,
         masked=rules.masked,
+        cut_px=rules.cut_px,
     )
     return nuclei, cropped
 

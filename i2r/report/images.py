@@ -103,6 +103,12 @@ def cut_window(
     return cut
 
 
+def resample_labels(labels: npt.NDArray[np.integer], size: int) -> npt.NDArray[np.integer]:
+    """Take labels of a square window at so many places as a crop has pixels."""
+    places = ((np.arange(size) + 0.5) * len(labels) / size).astype(int)
+    return labels[np.ix_(places, places)]
+
+
 def join_strip(tiles: Sequence[npt.NDArray[np.uint8]], n_places: int) -> npt.NDArray[np.uint8]:
     """Put tiles, (y, x) or (y, x, rgb), beside each other with one white column between them.
 

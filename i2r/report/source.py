@@ -185,6 +185,12 @@ class ReportSource:
         """Read a field's label image, shape (y, x), 0 = background."""
         return read_array(f"{self.experiment.image_url(key, field)}/labels/{stage}/0")
 
+    def cut_px(self, stage: str, key: str, size_px: int) -> int:
+        """Give the edge of what a well's crops show, in pixels of the field."""
+        url = self.experiment.crops_url(stage, key)
+        attributes = json.loads(files.read_bytes(f"{url}/zarr.json")).get("attributes", {})
+        return int(attributes.get("cut_px", size_px))
+
     def crops(self, stage: str, key: str, indices: Sequence[int]) -> npt.NDArray[Any]:
         """Read some crops of a well, at least one, shape (nucleus, c, y, x)."""
         url = self.experiment.crops_url(stage, key)

@@ -15,19 +15,30 @@ from i2r.store import tables
 from i2r.store.experiment import Experiment
 from i2r.store.write import write_crops
 
+# The published tile (see `Crop`), and below which part of its pixel size pixels count as finer.
+PUBLISHED_SIZE_PX, PUBLISHED_PIXEL_UM, FINER = 64, 0.65, 0.9
+
 
 class Crop(Stage):
     """Cut crops: tiles of one size centred on the nuclei, all channels, raw values.
 
     The limits are those of Image2Reg (Paysan et al., Cell Systems 2025) at 0.656 um per pixel:
     area 400 to 4,000 px, bounding box up to 4,000 px, solidity and aspect ratio at least 0.1,
-    and both sides of the bounding box within the tile. Every labelled nucleus is a row of the
+    and both sides of the bounding box within the tile. The tile is 64 px of 0.65 um: where pixels
+    are finer, 41.6 um are cut and resampled to 64 px. Every labelled nucleus is a row of the
     table, those without a crop with the reason.
     """
 
     stage: Literal["crop"] = "crop"
     mask: bool = Field(True, description="Set everything outside the nucleus to zero")
     size_px: int = Field(64, ge=8, le=512, description="Edge of a crop")
+    size_um: float | None = Field(
+        None,
+        gt=0,
+        le=1000,
+        description="Edge of what is cut, in microns, resampled to size_px (default: 41.6 for "
+        "crops of 64 px where pixels are finer than 0.585 um; else pixels as they are)",
+    )
     min_area_um2: float = Field(172.0, ge=0, description="Smaller nuclei get no crop")
     max_area_um2: float = Field(1720.0, gt=0, description="Larger nuclei get no crop")
     max_bbox_um2: float = Field(1720.0, gt=0, description="Larger bounding boxes get no crop")
@@ -37,6 +48,8 @@ class Crop(Stage):
         True, description="Leave out nuclei that the edge of the field cuts"
     )
 
+    # Where it changes the crops it is in `inputs`.
+    execution_only: ClassVar[frozenset[str]] = frozenset({"size_um"})
     reads: ClassVar[Mapping[str, bool]] = {
         "convert": True,
         "illuminate": False,
@@ -56,6 +69,39 @@ class Crop(Stage):
             "exclude_border": self.exclude_border,
         }
 
+    def cut_px(self, pixel_size_um: float) -> int:
+        """Give the edge of what is cut of a field, in its pixels; crops are resampled from it.
+
+        Crops as published show 41.6 um in 64 pixels. Where pixels are finer, a nucleus would not
+        fit into 64 of them.
+        """
+        if self.size_um is not None:
+            return max(1, round(self.size_um / pixel_size_um))
+        is_finer = pixel_size_um < FINER * PUBLISHED_PIXEL_UM
+        if self.size_px == PUBLISHED_SIZE_PX and is_finer:
+            return round(PUBLISHED_SIZE_PX * PUBLISHED_PIXEL_UM / pixel_size_um)
+        return self.size_px
+
+    def inputs(self, experiment: Experiment, key: str) -> object:
+        """Describe the well's fields, and the edge of what is cut where crops are resampled."""
+        described = super().inputs(experiment, key)
+        cut = self.cut_px(experiment.locate(key)[0].pixel_size_um)
+        return described if cut == self.size_px else [described, "cut_px", cut]
+
+    def outside(self, experiment: Experiment) -> object:
+        """Give the plates' edges of what is cut, where crops are resampled."""
+        cuts = {n: self.cut_px(plate.pixel_size_um) for n, plate in experiment.plates.items()}
+        return sorted(cuts.items()) if set(cuts.values()) - {self.size_px} else None
+
+    def notes(self, experiment: Experiment) -> list[str]:
+        """Say of plates with finer pixels than the published that crops are resampled."""
+        return [
+            f"stage {self.title!r}: plate {plate.name!r}: tiles of {cut} px "
+            f"({cut * plate.pixel_size_um:.3g} um) are resampled to {self.size_px} px"
+            for plate in experiment.plates.values()
+            if (cut := self.cut_px(plate.pixel_size_um)) != self.size_px
+        ]
+
     def build(self, experiment: Experiment, key: str) -> Delayed:
         """Cut the crops of one well."""
         plate, well = experiment.locate(key)
@@ -69,6 +115,7 @@ class Crop(Stage):
             fields=fields,
             limits=self.limits(plate.pixel_size_um),
             size=self.size_px,
+            cut_px=self.cut_px(plate.pixel_size_um),
             masked=self.mask,
         )
         return delayed(finish_well)(
@@ -78,6 +125,7 @@ class Crop(Stage):
             part_url=experiment.part_url(self.title, key),
             channels=plate.channels,
             after=self.needs,
+            cut_px=self.cut_px(plate.pixel_size_um),
         )
 
     def finish(self, experiment: Experiment, keys: Sequence[str]) -> Delayed:
@@ -103,12 +151,16 @@ def finish_well(
     part_url: str,
     channels: Sequence[str],
     after: Sequence[str],
+    cut_px: int,
 ) -> dict[str, Any]:
     """Write a well's crops and its part of the table; note the stages behind their pixels."""
     crops, table = cropped
     n_crops = int((table["crop"] >= 0).sum())
     assert n_crops == len(crops), "every crop is a row of the table, and the other way round"
-    write_crops(crops_url, crops, attributes={"channels": list(channels)})
+    attributes: dict[str, Any] = {"channels": list(channels)}
+    if cut_px != crops.shape[-1]:  # of the field's pixels, of which crops were resampled
+        attributes["cut_px"] = cut_px
+    write_crops(crops_url, crops, attributes=attributes)
     tables.write_table(part_url, table)
     reasons = table["reason"].value_counts().to_dict()
     reasons.pop("", None)

@@ -147,7 +147,8 @@ def profile_pictures(
         first = problems[0] if problems else "There is none."
         raise I2RError(f"{where}: none of {len(found)} pictures can be used. {first}")
     size, profile = chain.plate.pixel_size_um, chain.profile
-    rules = CropRules(chain.crop.limits(size), chain.crop.size_px, chain.crop.mask)
+    crop = chain.crop
+    rules = CropRules(crop.limits(size), crop.size_px, crop.mask, crop.cut_px(size))
     options: dict[str, Any] = {"channels": list(pages), "pixel_size_um": size, "rules": rules}
     if isinstance(profile, Embed):
         models = profile.encoders(experiment)

@@ -319,8 +319,7 @@ def _scan_folder(
             try:
                 status = entry.stat()
             except OSError:
-                # A link to nowhere is listed: DataLad's and git-annex's files that were not
-                # fetched are those of a plate. What vanishes meanwhile is none.
+                # Content that DataLad or git-annex did not fetch; what vanishes meanwhile is none.
                 if entry.is_symlink():
                     yield FoundFile(relative, ABSENT)
                 continue

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import zarr
 
+from i2r.stages.crop import Crop
 from i2r.store.experiment import Experiment, open_experiment
 from i2r.testing import PlateFiles
 from tests.conftest import run_here, short_pipeline
@@ -93,3 +94,31 @@ def test_no_nucleus_gives_an_empty_array_and_a_table_with_its_columns(
     table = experiment.table("crop")
     assert len(table) == 0
     assert {"plate", "well", "field", "label", "reason", "crop"} <= set(table.columns)
+
+
+@pytest.mark.parametrize(
+    ("options", "pixel_um", "cut"),
+    [
+        ({}, 0.65, 64), ({}, 0.656, 64), ({}, 0.598, 64), ({}, 1.0, 64),
+        ({}, 0.325, 128), ({}, 0.149, 279), ({"size_px": 96}, 0.325, 96),
+        ({"size_um": 41.6}, 0.65, 64), ({"size_um": 41.6}, 1.3, 32),
+        ({"size_um": 20.0, "size_px": 32}, 0.5, 40),
+    ],
+)  # fmt: skip
+def test_tiles_have_one_physical_size(options, pixel_um: float, cut: int) -> None:
+    assert Crop(**options).cut_px(pixel_um) == cut
+
+
+def test_finer_pixels_keep_their_nuclei(own_plate, tmp_path: Path) -> None:
+    """The same field at half the pixel size: crops are those of its pixels' means."""
+    plate = own_plate(wells=2, fields=1)
+    run_here(short_pipeline(plate, crop={"size_um": 32.0, "size_px": 16}), tmp_path / "e")
+    experiment = open_experiment(str(tmp_path / "e"))
+    coarse = zarr.open_array(experiment.crops_url("crop", "P1/A01"), mode="r")
+    assert coarse.attrs["cut_px"] == 32
+    run_here(short_pipeline(plate), tmp_path / "whole")
+    whole = open_experiment(str(tmp_path / "whole"))
+    crops = zarr.open_array(whole.crops_url("crop", "P1/A01"), mode="r")[...]
+    assert "cut_px" not in zarr.open_array(whole.crops_url("crop", "P1/A01"), mode="r").attrs
+    means = crops.reshape(*crops.shape[:2], 16, 2, 16, 2).mean(axis=(3, 5))
+    np.testing.assert_allclose(coarse[...], means, atol=0.51)

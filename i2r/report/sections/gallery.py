@@ -16,6 +16,7 @@ from i2r.report.images import (
     join_strip,
     paint_outline,
     png_uri,
+    resample_labels,
     shrink,
     to_grey,
 )
@@ -143,13 +144,14 @@ def _draw_stage(source: ReportSource, crop: StageRecord, selection: Selection) -
     frame = _choose_frame(source, crop, found)
     first = next(iter(found))
     size_px = found[first].shape[-1]
+    cut_px = source.cut_px(crop.title, str(selection.chosen[first].index[0]), size_px)
     return {
         "crop": crop, "masked": bool(crop.options.get("mask", False)),
         "without": selection.without, "n_left_out": selection.n_left_out,
         "screen": selection.screen, "count": source.gallery_nuclei,
         "windows": list(zip(source.channels, frame.windows, strict=False)),
         "shown_px": size_px - 2 * frame.trim, "trim": frame.trim, "size_px": size_px,
-        "pixel_um": source.pixel_size_um,
+        "pixel_um": source.pixel_size_um * cut_px / size_px,
         "by_controls": first == NEGATIVE_CONTROL, "example_name": first,
         "example": _draw_outlines(source, crop, selection.chosen[first], found[first], frame),
         "shown": [
@@ -224,7 +226,9 @@ def _draw_outlines(
         nucleus = nuclei[(nuclei["field"] == row.field) & (nuclei["label"] == row.label)].iloc[0]
         bbox = [int(nucleus[name]) for name in ("bbox_y0", "bbox_x0", "bbox_y1", "bbox_x1")]
         labels = source.labels(segment.title, key, str(row.field))
-        own = frame.cut(cut_window(labels, bbox, crops.shape[-1]) == row.label)
+        size = crops.shape[-1]
+        window = cut_window(labels, bbox, source.cut_px(crop.title, key, size))
+        own = frame.cut(resample_labels(window, size) == row.label)
         outline = find_outlines(own[step, step].astype(np.int32))
         outline = outline[: tiles.shape[1], : tiles.shape[2]]
         painted.append(np.stack([paint_outline(tile, outline) for tile in tiles]))
