@@ -97,8 +97,7 @@ def describe_phenix(plate: str, images: list[str]) -> str:
         '<?xml version="1.0" encoding="utf-8"?>\n'
         '<EvaluationInputData xmlns="http://www.perkinelmer.com/PEHH/HarmonyV5" Version="1">\n'
         f"<User>x</User><Plates><Plate><PlateID>{plate}</PlateID><Name>{plate}</Name>"
-        '<PlateRows>16</PlateRows><Well id="0203"/></Plate></Plates>\n'
-        '<Wells><Well><id>0203</id><Row>2</Row><Image id="0203K1F2P1R1"/></Well></Wells>\n'
+        "<PlateRows>16</PlateRows></Plate></Plates>\n"
         f"<Images>{''.join(images)}</Images></EvaluationInputData>\n"
     )
 

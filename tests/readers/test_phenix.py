@@ -43,7 +43,8 @@ def test_files_that_are_not_there_are_listed_as_missing(tmp_path: Path) -> None:
 def test_listed_wells_without_images_are_missing(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.tiff", np.full((3, 4), 7, np.uint16))
     index = Path(write_index(tmp_path, describe_phenix_image("a.tiff", 2, 3, "1", 1, "DAPI")))
-    text = index.read_text().replace('<Well id="0203"/>', '<Well id="0203"/><Well id="0204"/>')
+    listed = '<Well id="0203"/><Well id="0204"/></Plate>'
+    text = index.read_text().replace("</Plate>", listed, 1)
     index.write_text(text)
     images, notes = scan(str(index), ReaderOptions())
     assert images["well"].tolist() == ["B03", "B04"]
