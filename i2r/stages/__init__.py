@@ -5,6 +5,7 @@ NO_STAGES = (
     "base",
     "comparisons",
     "heads",
+    "import_options",
     "imports",
     "pictures",
     "published",

@@ -15,14 +15,33 @@ from i2r.errors import I2RError, InputError
 from i2r.lazy.datasets import share_memory
 from i2r.lazy.encoders import embed_nuclei
 from i2r.lazy.profiles import DESCRIBED, TABLES, ProfilePlan, profile_wells
-from i2r.stages.base import FINISH, Group, Stage, seed_sequence
+from i2r.stages.base import FINISH, Group, Stage, Survey, seed_sequence
+from i2r.stages.import_options import (
+    OF_IMPORT,
+    describe_import,
+    list_misplaced,
+    list_unreadable,
+    name_table,
+    survey_import,
+)
+from i2r.stages.imports import (
+    describe_matches,
+    import_embeddings,
+    incoming_url,
+    remove_incoming,
+    split_table,
+)
 from i2r.stages.train import IMPORTED
 from i2r.store import files, tables
 from i2r.store.arrays import read_array
 from i2r.store.experiment import Experiment
 from i2r.store.nuclei import CONTROL, name_classes
 from i2r.store.pools import PoolArrays, PoolPlan, Window, plan_pool, read_pool
+from i2r.store.profile_tables import open_profiles
 from i2r.store.write import write_embeddings
+
+# Which nuclei imported embeddings are of, in a table of this name behind the stage's.
+NUCLEI = "-nuclei"
 
 # Options that only the last unit uses: changing them embeds nothing anew.
 OF_FINISH = ("class_by", "aggregate", "correction", "correct_by", "umap", "seed")
@@ -37,9 +56,35 @@ class Embed(Stage):
 
     The published profile is the plain mean over nuclei without correction (Paysan et al., Cell
     Systems 2025), which is the default; corrections learn from the nuclei of negative controls.
+
+    The method 'import' takes embeddings that another program made: a table with a row per nucleus
+    or per well, as for the method 'import' of 'features'; with a 'layout' no image is needed.
     """
 
     stage: Literal["embed"] = "embed"
+    method: Literal["encode", "import"] = Field(
+        "encode", description="Use an encoder, or take the embeddings from a table"
+    )
+    table: str | None = Field(
+        None,
+        description="Table for the method 'import': CSV, TSV, Parquet or h5ad, or a folder of them",
+        json_schema_extra={"path": True},
+    )
+    layout: str | None = Field(
+        None,
+        description="Layout for an import without images: CSV table of every well, as for "
+        "'convert'",
+        json_schema_extra={"path": True},
+    )
+    layout_names: dict[str, str] = Field(
+        {}, description="For a layout with columns of its own: its columns by i2r's names"
+    )
+    layout_roles: dict[str, str] = Field(
+        {}, description="Roles by the values of the layout's column role; * stands for all others"
+    )
+    max_distance_um: float = Field(
+        3.0, gt=0, description="Largest distance of an imported centroid from its nucleus"
+    )
     encoder: str | None = Field(
         None,
         description="File of an encoder, or of torchvision's ResNet-18 weights",
@@ -69,15 +114,41 @@ class Embed(Stage):
     reads: ClassVar[Mapping[str, bool]] = {"train": False, "segment": True, "crop": True}
     group: ClassVar[Group] = "gpu"
     layout_columns: ClassVar[tuple[str, ...]] = ("perturbation", "gene", "dose", "role")
+    execution_only: ClassVar[frozenset[str]] = OF_IMPORT
+
+    @property
+    def wanted(self) -> Mapping[str, bool]:
+        """Nuclei, crops and an encoder; or for an import that names no layout, nuclei to join."""
+        if self.method == "encode":
+            return self.reads
+        return {} if self.layout else {"convert": True, "quality": False, "segment": True}
+
+    @property
+    def worker_group(self) -> Group:
+        """Only encoders want GPUs."""
+        return "gpu" if self.method == "encode" else "cpu"
+
+    def survey(self) -> Survey | None:
+        """Describe the wells that an import with a layout brings in."""
+        return survey_import(self)
+
+    def begin(self, experiment: Experiment, keys: Sequence[str]) -> None:
+        """Read an imported table once, and put the rows of each well where its unit finds them."""
+        if self.method == "import":
+            split_table(experiment, self.title, open_profiles(name_table(self)), keys)
 
     def check(self, experiment: Experiment) -> list[str]:
         """Refuse a file that is no encoder, and channels or columns that are not there."""
-        problems = self.list_lacking("segment", "crop")
+        needed = {"encode": ("segment", "crop"), "import": () if self.layout else ("segment",)}
+        problems = self.list_lacking(*needed[self.method])
         if self.correct_by not in experiment.layout.columns:
             problems.append(
                 f"stage {self.title!r}: the layout has no column {self.correct_by!r}, found "
                 f"{', '.join(map(str, experiment.layout.columns))}. Set 'correct_by'."
             )
+        if self.method == "import":
+            return problems + list_unreadable(self)
+        problems += list_misplaced(self)
         train = self.needed("train")
         if self.encoder is None:
             if not train:
@@ -118,10 +189,14 @@ class Embed(Stage):
 
     def outside(self, experiment: Experiment) -> object:
         """Give the content of an encoder's file."""
+        if self.method == "import":
+            return describe_import(self)
         return digest_file(self.encoder) if self.encoder else ""
 
     def encoders(self, experiment: Experiment) -> dict[str, str]:
         """List the encoders by name; the name of a single one is empty."""
+        if self.method == "import":
+            return {"": ""}
         if self.encoder is not None:
             return {"": self.encoder}
         train = self.needed("train")
@@ -153,9 +228,20 @@ class Embed(Stage):
         return self.encoder is not None or self._list_trained(experiment) == [IMPORTED]
 
     def build(self, experiment: Experiment, key: str) -> Delayed:
-        """Embed one well with every encoder."""
+        """Embed one well with every encoder, or take its rows of the table."""
         crop, segment = self.needed("crop"), self.needed("segment")
         plate, _ = experiment.locate(key)
+        if self.method == "import":
+            return delayed(import_embeddings)(
+                incoming_url(experiment, self.title, key),
+                url=experiment.embeddings_url(self.title, key),
+                part_url=experiment.part_url(f"{self.title}{NUCLEI}", key),
+                nuclei=f"{self.title}{NUCLEI}",
+                key=key,
+                fields=experiment.fields(key, self.needs),
+                segment_url=experiment.part_url(segment, key) if segment else "",
+                reach_px=self.max_distance_um / plate.pixel_size_um,
+            )
         plan = plan_pool(experiment, [key], crop=crop, segment=segment, channels=())
         written = []
         for name, url in self.encoders(experiment).items():
@@ -199,9 +285,10 @@ class Embed(Stage):
         }
         plan = ProfilePlan(wells, urls, self.aggregate, self.correction, self.umap)
         found = profile_wells(plan, read_array, seed=seed_sequence(self.seed, self.title, "*"))
-        return delayed(write_profiles)(
-            found, urls={name: experiment.table_url(f"{self.title}{name}") for name in TABLES}
-        )
+        targets = {name: experiment.table_url(f"{self.title}{name}") for name in TABLES}
+        imported = (experiment.url, self.title) if self.method == "import" else ()
+        notes = describe_matches(experiment, self.title, keys) if imported else []
+        return delayed(write_profiles)(found, urls=targets, imported=imported, notes=notes)
 
     def peak_bytes(self, experiment: Experiment, key: str) -> int:
         """A well's crops and fields, a batch in the network, and torch itself."""
@@ -298,8 +385,16 @@ def count_written(
     }
 
 
-def write_profiles(found: Mapping[str, pd.DataFrame], *, urls: Mapping[str, str]) -> dict[str, Any]:
-    """Write the tables of profiles."""
+def write_profiles(
+    found: Mapping[str, pd.DataFrame],
+    *,
+    urls: Mapping[str, str],
+    imported: Sequence[str] = (),
+    notes: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Write the tables of profiles; of imports also remove the rows that waited."""
     for name, table in found.items():
         tables.write_table(urls[name], table)
-    return {}
+    if imported:
+        remove_incoming(*imported)
+    return {"notes": list(notes)} if notes else {}

@@ -8,16 +8,22 @@ from dask import delayed
 from dask.delayed import Delayed
 from pydantic import Field
 
-from i2r.errors import InputError
 from i2r.lazy.features import measure_features
 from i2r.stages.base import Stage, Survey
+from i2r.stages.import_options import (
+    OF_IMPORT,
+    describe_import,
+    list_misplaced,
+    list_unreadable,
+    name_table,
+    survey_import,
+)
 from i2r.stages.imports import (
     describe_matches,
     import_well,
     incoming_url,
     remove_incoming,
     split_table,
-    survey_table,
 )
 from i2r.store import tables
 from i2r.store.experiment import Experiment
@@ -82,10 +88,7 @@ class Features(Stage):
         "segment": True,
         "crop": True,
     }
-    # What an import depends on is said in `inputs`; fingerprints of measurements stay as they are.
-    execution_only: ClassVar[frozenset[str]] = frozenset(
-        {"method", "table", "layout", "layout_names", "layout_roles", "max_distance_um"}
-    )
+    execution_only: ClassVar[frozenset[str]] = OF_IMPORT
 
     @property
     def wanted(self) -> Mapping[str, bool]:
@@ -96,47 +99,24 @@ class Features(Stage):
 
     def survey(self) -> Survey | None:
         """Describe the wells that an import with a layout brings in."""
-        if self.method == "measure" or not self.layout:
-            return None
-        return survey_table(
-            self._table(), self.layout, names=self.layout_names, roles=self.layout_roles
-        )
-
-    def _table(self) -> str:
-        if not self.table:
-            raise InputError(
-                f"stage {self.title!r}: method 'import' needs 'table'. Name a file or folder."
-            )
-        return self.table
+        return survey_import(self)
 
     def check(self, experiment: Experiment) -> list[str]:
         """Refuse channels that are not there, needs that leave out nuclei or crops, no table."""
-        where = f"stage {self.title!r}"
         if self.method == "measure":
-            given = [name for name in ("table", "layout") if getattr(self, name)]
-            problems = [
-                f"{where}: {name!r} belongs to the method 'import'. Set it, or leave it out."
-                for name in given
-            ]
+            problems = list_misplaced(self)
             problems += self.list_missing_channels(experiment, self.channels)
             return problems + self.list_lacking("segment", "crop")
-        try:
-            open_profiles(self._table())
-        except InputError as error:
-            return [f"{where}: {error}"]
-        return [] if self.layout else self.list_lacking("segment")
+        return list_unreadable(self) or ([] if self.layout else self.list_lacking("segment"))
 
     def outside(self, experiment: Experiment) -> object:
         """Give the imported table's size and time, and how rows are joined to nuclei."""
-        if self.method == "measure":
-            return None
-        joined = [] if self.layout else [self.max_distance_um]
-        return ["import", open_profiles(self._table()).stamp, joined]
+        return describe_import(self) if self.method == "import" else None
 
     def begin(self, experiment: Experiment, keys: Sequence[str]) -> None:
         """Read an imported table once, and put the rows of each well where its unit finds them."""
         if self.method == "import":
-            split_table(experiment, self.title, open_profiles(self._table()), keys)
+            split_table(experiment, self.title, open_profiles(name_table(self)), keys)
 
     def build(self, experiment: Experiment, key: str) -> Delayed:
         """Measure the nuclei of one well, or take its rows of the table."""

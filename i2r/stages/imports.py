@@ -11,10 +11,12 @@ from i2r.kernels.matching import match_points
 from i2r.stages.base import Survey
 from i2r.store import files, tables
 from i2r.store.experiment import Experiment, quote_name
+from i2r.store.features import PLACE
 from i2r.store.layout import empty_sources
 from i2r.store.platemaps import read_platemap
 from i2r.store.profile_places import is_one_per_well, match_plates
 from i2r.store.profile_tables import ProfileTable, open_profiles, read_batches, read_places
+from i2r.store.write import write_embeddings
 
 # Where rows wait for their wells' units, below the experiment.
 INCOMING = "incoming"
@@ -182,17 +184,17 @@ def read_incoming(url: str, *, key: str) -> pd.DataFrame:
     return tables.concatenate([tables.read_table(files.join_url(url, name)) for name in ordered])
 
 
-def import_well(
-    url: str, *, key: str, part_url: str, fields: Sequence[str], segment_url: str, reach_px: float
-) -> dict[str, Any]:
-    """Write a well's imported rows as its part of the table of features.
+def join_well(
+    url: str, *, key: str, fields: Sequence[str], segment_url: str, reach_px: float
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Take the rows that wait for a well, and join them to its nuclei where it has any.
 
     Parameters
     ----------
     url
         The folder in which they wait.
-    key, part_url
-        The well, and where its part goes.
+    key
+        The well.
     fields
         The fields of the well that are used; rows of others are left out.
     segment_url
@@ -202,19 +204,21 @@ def import_well(
 
     Returns
     -------
-    dict
-        ``nuclei`` written; ``unmatched``: rows without a nucleus, ``unmeasured``: nuclei without
-        a row.
+    DataFrame, dict
+        plate, well, field, label, crop (the row's number) and the features; and for the ledger
+        ``fields``, ``nuclei``, and where rows were joined ``unmatched``: rows without a nucleus,
+        ``unmeasured``: nuclei without a row.
+
+    Raises
+    ------
+    I2RError
+        If a nucleus has several rows, or rows don't say which field or nucleus they are from.
     """
     rows = read_incoming(url, key=key)
     plate, _, well = key.rpartition("/")
     places = {str(n).removeprefix("place:"): rows.pop(n) for n in list(rows) if n[:6] == "place:"}
-    if (
-        "nucleus" in places
-        and pd.DataFrame(places)
-        .duplicated([name for name in ("field", "nucleus") if name in places])
-        .any()
-    ):
+    named = pd.DataFrame({n: places[n] for n in ("field", "nucleus") if n in places})
+    if "nucleus" in named and named.duplicated().any():
         raise I2RError(
             f"{key}: a nucleus has several rows in the table, expected one. Tell them apart by a "
             "column 'field', or leave the column of nuclei out."
@@ -240,16 +244,43 @@ def import_well(
         numbers = pd.to_numeric(places["nucleus"], errors="coerce")
         if numbers.notna().all() and (numbers == np.floor(numbers)).all():
             label = numbers.to_numpy(np.int64)
-    made = pd.DataFrame(
-        {
-            "plate": plate, "well": well, "field": field.astype(str), "label": label,
-            "crop": np.arange(len(rows)),
-        },
-        index=rows.index,
-    )  # fmt: skip
-    made = pd.concat([made, rows], axis=1)[kept].reset_index(drop=True)
-    tables.write_table(part_url, made.assign(crop=np.arange(len(made))))
-    return {"fields": len(fields), "nuclei": len(made), **result}
+    place = {"plate": plate, "well": well, "field": field.astype(str), "label": label, "crop": 0}
+    made = pd.concat([pd.DataFrame(place, index=rows.index), rows], axis=1)[kept]
+    made = made.reset_index(drop=True).assign(crop=np.arange(int(kept.sum())))
+    return made, {"fields": len(fields), "nuclei": len(made), **result}
+
+
+def import_well(url: str, *, part_url: str, **options: Any) -> dict[str, Any]:
+    """Write a well's rows as its part of the table of features; see `join_well`."""
+    made, result = join_well(url, **options)
+    tables.write_table(part_url, made)
+    return result
+
+
+def import_embeddings(
+    incoming: str, *, url: str, part_url: str, nuclei: str, **options: Any
+) -> dict[str, Any]:
+    """Write a well's imported rows as its embeddings, and which nuclei they are of.
+
+    Parameters
+    ----------
+    incoming
+        The folder in which the rows wait.
+    url, part_url
+        Of the well's embeddings, and of its part of the table of their nuclei.
+    nuclei
+        The name of that table.
+    options
+        See `join_well`.
+    """
+    rows, result = join_well(incoming, **options)
+    values = rows.drop(columns=list(PLACE)).to_numpy(dtype=np.float32)
+    sound = np.isfinite(values).all(axis=1)
+    place = rows.loc[sound, list(PLACE)].assign(crop=np.arange(int(sound.sum())))
+    tables.write_table(part_url, place)
+    written = write_embeddings(url, values[sound], attributes={"crops": nuclei})
+    kept = {"nuclei": len(place), "bytes_out": written, "encoders": [""], "trained_by": ""}
+    return result | kept
 
 
 def match_nuclei(

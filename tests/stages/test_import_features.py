@@ -251,3 +251,30 @@ def test_rows_join_the_nuclei_of_their_images(
     assert (joined["label"] == joined["Nuclei_Intensity_Mean"]).all()
     (note,) = (experiment.ledger.result("features", "*") or {})["notes"]
     assert "1 rows have none, 2 nuclei no row" in note
+
+
+def test_embeddings_enter_as_features_do_with_their_profiles(
+    small: Written, tmp_path: Path
+) -> None:
+    table = tmp_path / "cells.parquet"
+    small.cells.to_parquet(table)
+    stage = {"stage": "embed", "method": "import", "table": str(table), "layout": str(small.layout), "umap": False}  # fmt: skip
+    pipeline = parse_pipeline({"stages": [stage, {"stage": "profiles"}, "report"]}, where="test")
+    assert run_here(pipeline, tmp_path / "e").exit_code == 0
+    experiment = open_experiment(str(tmp_path / "e"))
+    opened = experiment.embeddings("embed")
+    assert opened["embedding"].shape == (len(small.cells), len(FEATURES))
+    plate, well = (str(opened[name].values[0]) for name in ("plate", "well"))
+    theirs = small.cells[
+        (small.cells["Metadata_Plate"] == plate)
+        & (small.cells["Metadata_Well"] == f"{well[0]}{int(well[1:])}")
+    ]
+    np.testing.assert_array_equal(opened["embedding"].values[: len(theirs)], theirs[list(FEATURES)])
+    assert (
+        opened["label"].values[: len(theirs)].tolist() == theirs["Metadata_ObjectNumber"].tolist()
+    )
+    assert len(experiment.table("profiles")) == 16
+    assert {"embed-reproducibility", "embed-clusters"} <= set(experiment.tables())
+    assert "could not be drawn" not in (tmp_path / "e" / "report.html").read_text()
+    assert not (tmp_path / "e" / "incoming").exists()
+    assert run_here(pipeline, tmp_path / "e").ran == {}

@@ -35,6 +35,7 @@ def _summarise(source: ReportSource, stage: StageRecord) -> list[dict[str, objec
     if measured is None or not {"plate", "well"} <= set(measured.columns):
         return []
     roles = source.wells[["plate", "well", "role"]]
+    measured = measured.drop(columns="role", errors="ignore")  # the layout's counts
     numbers = [
         name
         for name in measured.columns
