@@ -26,7 +26,7 @@ def draw(source: ReportSource) -> str | None:
         for row in _summarise(source, stage)
     ]
     caption = "Medians over all rows of the stages' tables, by the role of the well."
-    return table(pd.DataFrame(rows).fillna(""), caption) if rows else None
+    return table(pd.DataFrame(rows), caption) if rows else None
 
 
 def _summarise(source: ReportSource, stage: StageRecord) -> list[dict[str, object]]:
