@@ -82,38 +82,47 @@ def find_contradictions(
 def find_oddities(table: pd.DataFrame, *, given_roles: pd.Series, where: str) -> list[str]:
     """List what may be meant so, and may be an error, one line each."""
     treated = table[table["role"].isin(["treated", "positive_control"])]
-    notes = []
+    # One line for all perturbations of a kind, with the first of them.
+    partly, undosed, near = list[str](), list[str](), list[str]()
     for name, rows in treated.groupby("perturbation", sort=False):
         has_gene = rows["gene"] != ""
         if has_gene.any() and not has_gene.all():
-            notes.append(
-                f"{where}: {name!r} has the gene {rows['gene'][has_gene].iloc[0]!r} on "
+            partly.append(
+                f"{name!r} has the gene {rows['gene'][has_gene].iloc[0]!r} on "
                 f"{list_lines(rows.index[has_gene])} and none on "
-                f"{list_lines(rows.index[~has_gene])}, "
-                "where it has no part in what goes by genes"
+                f"{list_lines(rows.index[~has_gene])}"
             )
         known = rows["dose"].dropna()
         if 0 < len(known) < len(rows):
             without = rows.index[rows["dose"].isna()]
-            notes.append(f"{where}: {name!r} has doses, and none on {list_lines(without)}")
+            undosed.append(f"{name!r} has doses, and none on {list_lines(without)}")
         doses = sorted(map(float, known.unique()))
-        near = [(low, high) for low, high in pairwise(doses) if high - low <= ROUNDING * high]
-        if near:
-            low, high = near[0]
-            notes.append(
-                f"{where}: {name!r} has the doses {low!r} ("
-                f"{list_lines(known.index[known == low])}) and {high!r} ("
-                f"{list_lines(known.index[known == high])}), which are two conditions. Write one "
-                "if they are the same, rounded"
+        close = [(low, high) for low, high in pairwise(doses) if high - low <= ROUNDING * high]
+        for low, high in close[:1]:
+            near.append(
+                f"{name!r} has the doses {low!r} ({list_lines(known.index[known == low])}) and "
+                f"{high!r} ({list_lines(known.index[known == high])})"
             )
     named = treated[[looks_untreated(name) for name in treated["perturbation"]]]
     named = named[given_roles[named.index] != ""]
-    if len(named):
-        notes.append(
-            f"{where}: {named['perturbation'].iloc[0]!r} ({list_lines(named.index)}) has the role "
-            f"{named['role'].iloc[0]!r}, though its name is that of untreated wells"
+    untreated = [
+        f"{row.perturbation!r} (line {row.Index}) has the role {row.role!r}"
+        for row in named.itertuples()
+    ]
+    return [
+        f"{where}: {found[0]}{_count_others(found)}{meaning}"
+        for found, meaning in (
+            (partly, ". Wells without the gene have no part in what goes by genes"),
+            (undosed, ""),
+            (near, ", which are two conditions. Write one if they are the same, rounded"),
+            (untreated, ", though its name is that of untreated wells"),
         )
-    return notes
+        if found
+    ]
+
+
+def _count_others(found: list[str]) -> str:
+    return f" ({len(found) - 1} others alike)" if len(found) > 1 else ""
 
 
 def looks_untreated(name: str) -> bool:
