@@ -10,6 +10,7 @@ from i2r.errors import InputError
 from i2r.readers import SHEETS
 from i2r.store import files
 from i2r.store.documents import read_bounded
+from i2r.store.text import find_separator
 
 # Names of the columns in lower case, without 'Metadata_'; the first that is there counts.
 _COLUMNS = {
@@ -70,8 +71,8 @@ def is_sheet(source: str) -> bool:
 
 def _find_separator(text: str) -> str:
     """Find what is between columns: many a spreadsheet exports a CSV without any comma."""
-    header = text.lstrip().partition("\n")[0]
-    return next((mark for mark in ",;\t" if mark in header), ",")
+    mark = find_separator(text.lstrip().partition("\n")[0])
+    return "," if mark == " " else mark
 
 
 def find_columns(table: pd.DataFrame, where: str) -> dict[str, str]:
