@@ -41,7 +41,8 @@ class ScreenResult(NamedTuple):
     @property
     def null_words(self) -> str:
         """Describe the null in a sentence."""
-        if not self.conditions["score"].notna().any():
+        shown = self.conditions
+        if shown["p_value"].notna().any() and not shown["score"].notna().any():
             return "Wells have one row each: their profiles are tested, and nothing has a score."
         found = self.null_range
         if found is None:
