@@ -1,38 +1,23 @@
-"""Commands that look at an experiment: status, errors, validate, table."""
+"""Commands that look at an experiment: status, errors, validate."""
 
-import math
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 from rich.console import Console
 from rich.table import Table
 
+from i2r.cli.cleaning import describe_obsolete
 from i2r.cli.options import (
-    confirm_overwriting,
     count_words,
     get_voice,
     json_option,
     print_json,
-    yes_option,
 )
 from i2r.errors import InputError
 
 if TYPE_CHECKING:
     from i2r.store.experiment import Experiment
-
-
-def _complete_table(context: click.Context, _: click.Parameter, begun: str) -> list[str]:
-    """Complete the name of a table of the experiment that was given."""
-    from i2r.errors import I2RError
-    from i2r.store.experiment import open_experiment
-
-    try:
-        names = [*open_experiment(context.params["experiment"]).tables(), "layout", "sources"]
-    except (I2RError, KeyError, OSError):
-        return []
-    return [name for name in names if name.startswith(begun)]
 
 
 @click.command()
@@ -49,6 +34,7 @@ def status(experiment: str, as_json: bool) -> None:
     or weights, was changed since, all units are looked at, which takes a minute for a million.
     """
     from i2r.cli.running import last_pipeline
+    from i2r.pipeline.cleaning import find_obsolete
     from i2r.pipeline.states import count_states
     from i2r.store.experiment import open_experiment
 
@@ -71,6 +57,9 @@ def status(experiment: str, as_json: bool) -> None:
             title, str(total), *(str(counts[name]) if counts[name] else "" for name in names)
         )
     Console().print(table)
+    obsolete = find_obsolete(opened)
+    for line in describe_obsolete(obsolete.plates, obsolete.units):
+        click.echo(f"{line}; see 'i2r clean --help'")
 
 
 @click.command()
@@ -191,61 +180,3 @@ def validate(
         problem = count_words(len(problems), "problem") if problems else "no problems"
         click.echo(f"{', '.join(count_words(*size) for size in sizes)}: {problem}")
     sys.exit(2 if problems else 3 if missing or gone else 0)
-
-
-@click.command()
-@click.argument("experiment", type=click.Path())
-@click.argument("name", required=False, shell_complete=_complete_table)
-@click.option("--csv", "csv", metavar="FILE", help="Write the whole table to this CSV file.")
-@click.option(
-    "--rows",
-    type=click.IntRange(min=0),
-    metavar="N",
-    default=40,
-    show_default=True,
-    help="Rows to print; 0 for all.",
-)
-@yes_option("Replace FILE without asking.")
-def table(experiment: str, name: str | None, csv: str | None, rows: int, yes: bool) -> None:
-    """Print the result table NAME of EXPERIMENT; without NAME, list the tables.
-
-    The tables of stages have the stages' names: convert, quality, segment, crop, screen, ...;
-    'layout' and 'sources' are what the experiment was made from.
-    """
-    from i2r.store.experiment import open_experiment
-
-    opened = open_experiment(experiment)
-    if name is None:
-        for known in [*opened.tables(), "layout", "sources"]:
-            click.echo(known)
-        return
-    described = {"layout": lambda: opened.layout, "sources": lambda: opened.sources}
-    frame = described.get(name, lambda: opened.table(name))()
-    if csv is not None:
-        target = Path(csv)
-        if not target.parent.is_dir():
-            raise InputError(f"{csv}: no folder {target.parent}. Make it first.")
-        confirm_overwriting(target, yes=yes)
-        frame.to_csv(target, index=False)
-        click.echo(f"{len(frame)} rows -> {target}")
-        return
-    shown = frame if not rows else frame.head(rows)
-    console = Console(width=None if sys.stdout.isatty() else 200)
-    printed = Table(box=None, pad_edge=False)
-    for column in shown.columns:
-        numeric = shown[column].dtype.kind in "iuf"
-        printed.add_column(str(column), justify="right" if numeric else "left", overflow="fold")
-    for row in shown.itertuples(index=False):
-        printed.add_row(*(format_value(value) for value in row))
-    console.print(printed)
-    if len(shown) < len(frame):
-        click.echo(
-            f"... {len(frame) - len(shown)} more rows; --rows 0 prints all, --csv FILE writes them"
-        )
-
-
-def format_value(value: object) -> str:
-    """Print a value briefly: four digits of a number, nothing for a missing one."""
-    if isinstance(value, float):
-        return "" if math.isnan(value) else f"{value:.4g}"
-    return "" if value is None else str(value)

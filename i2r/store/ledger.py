@@ -49,6 +49,7 @@ class Ledger:
         # Stages that were looked into, and what is newer than the state of those that were not.
         self._entries: dict[str, dict[str, Entry]] = {}
         self._newer: dict[str, dict[str, Entry]] = {}
+        self._obsolete: dict[str, frozenset[str]] = {}
         self._read(FoldedState(files.join_url(url, "state.parquet")))
 
     def _read(self, state: FoldedState) -> None:
@@ -70,6 +71,7 @@ class Ledger:
 
     def record(self, entry: Entry) -> None:
         """Take note of one event; the latest one of a unit counts."""
+        self._obsolete.pop(entry.stage, None)
         of_stage = self._entries.get(entry.stage)
         if of_stage is None:
             of_stage = self._newer.setdefault(entry.stage, {})
@@ -101,9 +103,30 @@ class Ledger:
         return self._of_stage(stage).get(key)
 
     def entries(self, stage: str | None = None) -> Iterator[Entry]:
-        """Iterate over the last events of one stage's units, or of all units."""
+        """Iterate over the last events of one stage's units, or of all; not of obsolete ones."""
         for name in self.stages if stage is None else [stage]:
-            yield from self._of_stage(name).values()
+            obsolete = self.list_obsolete(name)
+            for entry in self._of_stage(name).values():
+                if entry.key not in obsolete:
+                    yield entry
+
+    def list_obsolete(self, stage: str) -> frozenset[str]:
+        """Name the units that the pipeline of the latest run does not have any more.
+
+        Such as the wells of a plate that was taken out of the layout. Their results stay, and are
+        used again when the plate comes back.
+        """
+        if stage not in self._obsolete:
+            last = self._of_stage(stage)  # first: it finds out whether the state can be read
+            try:
+                known = self._state.obsolete(stage)
+            except DAMAGED:
+                self._forget_state()
+                return frozenset()
+            self._obsolete[stage] = frozenset(
+                k for k in known if k in last and last[k].run <= self._state.last_run
+            )
+        return self._obsolete[stage]
 
     def is_done(self, stage: str, key: str, fingerprint: str) -> bool:
         """Tell whether the unit's last event is ``done`` with exactly these inputs."""
@@ -184,6 +207,7 @@ class Ledger:
         wanted_by = self._state.wanted_by if wanted is None else wanted_by
         write_state(url, tables, last_run=self.last_run, wanted_by=wanted_by)
         self._state = FoldedState(url)
+        self._obsolete.clear()
 
 
 class LedgerWriter:

@@ -135,6 +135,18 @@ class FoldedState:
         columns = (table[name].to_pylist() for name in table.column_names)
         return {k: own if w == SAME else w for k, own, w in zip(*columns, strict=True)}
 
+    def obsolete(self, stage: str) -> frozenset[str]:
+        """Name the units of a stage that were begun, and that the latest run does not have.
+
+        None where it did not have the stage at all: then it says nothing about its units.
+        """
+        table = self.read(stage, ("key", "event", WANTED))
+        is_wanted = pc.is_valid(table[WANTED])
+        if not pc.any(is_wanted).as_py():
+            return frozenset()
+        table = table.filter(pc.and_(pc.invert(is_wanted), pc.not_equal(table["event"], "")))
+        return frozenset(table["key"].to_pylist())
+
     def tally(self, stage: str, newer: Mapping[str, Entry]) -> Tally:
         """Count the units of a stage that the latest run wanted.
 
