@@ -68,6 +68,7 @@ def init(
     Existing files are not touched.
     """
     from i2r.readers import ReaderOptions, find_reader
+    from i2r.readers.nucleus_size import DEFAULT_UM, propose_pixel_size
     from i2r.store import files
 
     target = Path(directory)
@@ -81,6 +82,7 @@ def init(
     )
     channels = sorted(images["channel"].unique())
     named = {name: "DNA" if len(channels) == 1 else name for name in channels}
+    size, doubts = propose_pixel_size(images, pixel_size_um)
     files.check_writable(str(target))
     wells = images[["plate", "well"]].drop_duplicates()
     wells.assign(perturbation="", gene="", dose="", role="").to_csv(layout, index=False)
@@ -95,12 +97,12 @@ def init(
             layout=layout.name,
             pattern=pattern_line + plate_line,
             channels="{" + ", ".join(f"{_quote(k)}: {_quote(v)}" for k, v in named.items()) + "}",
-            pixel_size=pixel_size_um or "0.65",
+            pixel_size=size or DEFAULT_UM,
             nuclei=_quote(nuclei or next(iter(named.values()))),
         ),
         encoding="utf-8",
     )
-    for note in notes:
+    for note in (*notes, *doubts):
         click.echo(f"note: {note}")
     plates = count_words(images["plate"].nunique(), "plate")
     run = shlex.join([str(pipeline), str(target / "experiment")])

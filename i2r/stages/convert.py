@@ -12,6 +12,7 @@ from pydantic import Field
 from i2r.errors import FieldError, I2RError
 from i2r.readers import ReaderOptions, find_reader
 from i2r.readers.images import read_field, read_shape, stat_source
+from i2r.readers.nucleus_size import list_doubts
 from i2r.readers.pixels import pixel_type
 from i2r.readers.plates import (
     check_channels,
@@ -197,13 +198,17 @@ class Convert(Stage):
                         raise FieldError(str(row.problem))
                     shape, dtype = read_shape(str(row.url), page=int(row.page))
                     if (shape, dtype) != (plate.shape[1:], stored):
-                        raise FieldError(
-                            f"shape: image is {shape} {dtype}, the plate's others are "
-                            f"{plate.shape[1:]} {stored}"
-                        )
+                        usual = f"the plate's others {plate.shape[1:]} {stored}"
+                        raise FieldError(f"shape: image is {shape} {dtype}, {usual}")
                 except FieldError as error:
                     problems.append(f"{key} field {row.field} channel {row.channel}: {error}")
         return problems
+
+    def notes(self, experiment: Experiment) -> list[str]:
+        """Doubt a pixel size that no file states and that would make nuclei implausible."""
+        if self.pixel_size_um is None or self.title in experiment.ledger.stages:
+            return []
+        return list_doubts(experiment.sources, self.pixel_size_um)
 
     # ------------------------------------------------------------------ units
 
