@@ -84,7 +84,7 @@ def test_columns_fit_and_the_others_are_named(width: int) -> None:
     assert [*shown, *left_out] == list(FRAME.columns) or width < 4
     if width == 200:
         assert left_out == []
-        assert lines[2] .split() == ["A02", "0.9123", "1", "True"]
+        assert lines[2].split() == ["A02", "0.9123", "1", "True"]
 
 
 def test_long_texts_and_line_breaks_stay_in_their_row() -> None:
