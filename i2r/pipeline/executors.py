@@ -46,6 +46,8 @@ class InProcess:
 
     link = ""
     description: Mapping[str, Any] = {"type": "none"}
+    # Whether workers end by themselves and hand their units back, without a word to the client.
+    hands_back = False
 
     def __init__(self) -> None:
         self._finished: list[Finished] = []
@@ -127,6 +129,7 @@ class OnCluster:
             self._workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
             self.link = find_link(self._client)
             self._address = self._client.scheduler_info()["address"]
+            self.hands_back = isinstance(spec, JobClusterSpec)
             self.description = {
                 **spec.model_dump(exclude=_UNTOLD),
                 "cpu_slots": self.slots("cpu"),

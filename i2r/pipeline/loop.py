@@ -5,11 +5,13 @@ import uuid
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
+from hashlib import sha256
 from itertools import count
 from typing import Any, NamedTuple
 
 from i2r.cluster import Group
 from i2r.errors import DiskFullError, I2RError
+from i2r.pipeline.deaths import DeathNote
 from i2r.pipeline.executors import Executor, Finished
 from i2r.pipeline.progress import Progress
 from i2r.pipeline.timings import Timings
@@ -229,6 +231,7 @@ class RunLoop:
                     base=self.experiment.url,
                     expected=self._find_marks(unit),
                     token=self._token,
+                    deaths=self._note_deaths(unit) if self.executor.hands_back else None,
                 )
             )
         self._take_ready()
@@ -248,6 +251,13 @@ class RunLoop:
         self.executor.submit(
             handle, name, run_units, works, group=group, threads=first.stage.threads
         )
+
+    def _note_deaths(self, unit: Unit) -> DeathNote:
+        """Give where it is noted that a unit begins, in this run."""
+        title = unit.stage.title
+        name = sha256(f"{self._run_id} {unit.name}".encode()).hexdigest()[:32]
+        url = self.experiment.path("runs", "begun", f"{name}.json")
+        return DeathNote(url, f"{self.experiment.model_url(title, unit.key)}.")
 
     def _find_marks(self, unit: Unit) -> dict[str, Mark]:
         """Find what the files that a unit reads should be; of single units, not of whole stages."""
@@ -285,6 +295,9 @@ class RunLoop:
                     self._settle(unit, outcome)
                 continue
             for unit in units:
+                if self.executor.hands_back:
+                    # A death that the client knows of counts as an attempt.
+                    self._note_deaths(unit).end()
                 unit.attempt -= unit not in self._suspected
                 self._suspected.add(unit)
                 self._settle(unit, Outcome(error=describe_loss(item.error)))

@@ -6,7 +6,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from threadpoolctl import ThreadpoolController
 
 from i2r.errors import DamageError, DiskFullError, I2RError
+from i2r.pipeline.deaths import DeathNote
 from i2r.store import files
 from i2r.store.lock import has_token
 from i2r.store.outputs import OUTPUTS, Mark, expect, guard_writes, record_outputs
@@ -38,6 +39,8 @@ class Work:
     expected: Mapping[str, Mark] = field(default_factory=dict)
     # Of the run's lock; empty where there is none.
     token: str = ""
+    # Where it is noted that the unit began, if its worker may end before it.
+    deaths: DeathNote | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,8 @@ def run_units(works: list[Work], worker: str = "") -> list[Outcome]:
                 expect(work.expected),
                 guard_writes(TokenGuard(work)),
             ):
+                if work.deaths is not None:
+                    work.deaths.begin(work.name)
                 result = work.graph.compute(scheduler="synchronous")
         except Exception as error:  # the loop records it, whatever it is
             seconds = time.perf_counter() - started
@@ -82,6 +87,9 @@ def run_units(works: list[Work], worker: str = "") -> list[Outcome]:
             seconds = time.perf_counter() - started
             noted = {OUTPUTS: outputs} if outputs else {}
             outcomes.append(Outcome({**(result or {}), **noted}, seconds, worker, traffic=traffic))
+        if work.deaths is not None:
+            with suppress(OSError):
+                work.deaths.end()
         if outcomes[-1].disk_full:
             # The units after it would fail alike, and start by deleting their old output.
             outcomes += [outcomes[-1]] * (len(works) - len(outcomes))
