@@ -84,7 +84,7 @@ def find_oddities(table: pd.DataFrame, *, given_roles: pd.Series, where: str) ->
     treated = table[table["role"].isin(["treated", "positive_control"])]
     # One line for all perturbations of a kind, with the first of them.
     partly, undosed, near = list[str](), list[str](), list[str]()
-    for name, rows in treated.groupby("perturbation", sort=False):
+    for name, rows in treated[_find_uneven(treated)].groupby("perturbation", sort=False):
         has_gene = rows["gene"] != ""
         if has_gene.any() and not has_gene.all():
             partly.append(
@@ -121,6 +121,17 @@ def find_oddities(table: pd.DataFrame, *, given_roles: pd.Series, where: str) ->
     ]
 
 
+def _find_uneven(table: pd.DataFrame) -> "pd.Series[bool]":
+    """Mark rows of perturbations with a gene or a dose on some rows only, or doses nearly alike."""
+    by = table["perturbation"]
+    said = pd.DataFrame({"gene": table["gene"] != "", "dose": table["dose"].notna()})
+    uneven = (said.groupby(by).transform("nunique") > 1).any(axis=1)
+    doses = table[["perturbation", "dose"]].dropna().drop_duplicates()
+    doses = doses.sort_values(["perturbation", "dose"])
+    step = doses.groupby("perturbation")["dose"].diff()
+    return uneven | by.isin(doses["perturbation"][step <= ROUNDING * doses["dose"]])
+
+
 def _count_others(found: list[str]) -> str:
     return f" ({len(found) - 1} others alike)" if len(found) > 1 else ""
 
@@ -155,6 +166,10 @@ def _find_mangled(table: pd.DataFrame, where: str) -> list[str]:
 def _find_spellings(table: pd.DataFrame, column: str, where: str) -> list[str]:
     """Find names that differ in nothing but case, spaces or the way a letter is encoded."""
     names = table[column][table[column] != ""]
+    known = pd.Series(names.unique(), dtype=object)
+    folded = known.map(_fold)
+    known = known[folded.duplicated(keep=False)]
+    names = names[names.isin(known)]
     return [
         f"{where}: {column} is written {first!r} on {list_lines(names.index[names == first])} and "
         f"{second!r} on {list_lines(names.index[names == second])}{_tell_apart(first, second)}. "
@@ -190,8 +205,10 @@ def _find_roles(table: pd.DataFrame, given: pd.Series, labels: pd.Series, where:
             f"{where}: {table['perturbation'][lost[0]]!r} has no role on {list_lines(lost)}, and a "
             "well without one counts as treated. Write negative_control, treated or empty."
         )
-    for label, rows in table.groupby(labels[table.index], sort=False):
-        if rows["role"].nunique() < 2 or lost.isin(rows.index).any():
+    by = labels[table.index]
+    several = table.groupby(by)["role"].transform("nunique") > 1
+    for label, rows in table[several].groupby(by[several], sort=False):
+        if lost.isin(rows.index).any():
             continue
         said = {
             role: f"{role!r}{'' if (given[own.index] != '').any() else ' (no role)'} on "
@@ -205,9 +222,9 @@ def _find_roles(table: pd.DataFrame, given: pd.Series, labels: pd.Series, where:
 def _find_genes(table: pd.DataFrame, where: str) -> list[str]:
     """Find perturbations with two genes."""
     genes = table[table["gene"] != ""]
-    genes = genes.assign(
-        fold=[tuple(sorted(map(str.upper, split_genes(g)))) for g in genes["gene"]]
-    )
+    folds = {g: "|".join(sorted(map(str.upper, split_genes(g)))) for g in genes["gene"].unique()}
+    genes = genes.assign(fold=genes["gene"].map(folds))
+    genes = genes[genes.groupby("perturbation")["fold"].transform("nunique") > 1]
     return [
         f"{where}: {name!r} has "
         + " and ".join(
@@ -217,7 +234,6 @@ def _find_genes(table: pd.DataFrame, where: str) -> list[str]:
         + ", expected one. Correct the gene, or name the perturbations apart. Several targets of "
         "one compound: 'A|B'."
         for name, rows in genes.groupby("perturbation", sort=False)
-        if len(rows["fold"].unique()) > 1
     ]
 
 
@@ -244,15 +260,16 @@ def _find_units(table: pd.DataFrame, where: str) -> list[str]:
 def _find_collisions(table: pd.DataFrame, labels: pd.Series, where: str) -> list[str]:
     """Find perturbations whose name is that of another one's dose."""
     problems = []
-    for label, rows in table.groupby(labels[table.index], sort=False):
-        if len(rows["perturbation"].unique()) > 1:
-            # One of them is the label itself, the other one has this dose.
-            same = rows["perturbation"] == label
-            problems.append(
-                f"{where}: {label!r} names a perturbation ({list_lines(rows.index[same])}) and a "
-                f"dose of {rows['perturbation'][~same].iloc[0]!r} "
-                f"({list_lines(rows.index[~same])}). Rename one of them."
-            )
+    by = labels[table.index]
+    several = table.groupby(by)["perturbation"].transform("nunique") > 1
+    for label, rows in table[several].groupby(by[several], sort=False):
+        # One of them is the label itself, the other one has this dose.
+        same = rows["perturbation"] == label
+        problems.append(
+            f"{where}: {label!r} names a perturbation ({list_lines(rows.index[same])}) and a "
+            f"dose of {rows['perturbation'][~same].iloc[0]!r} "
+            f"({list_lines(rows.index[~same])}). Rename one of them."
+        )
     return problems
 
 

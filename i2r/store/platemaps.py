@@ -64,7 +64,8 @@ def read_platemap(
         `read_layout` refuses.
     """
     said: list[str] = [] if notes is None else notes
-    table = read_table(url, expected=[] if columns else REQUIRED, notes=said)
+    expected = [part.strip() for given in columns.values() for part in given.split("+")]
+    table = read_table(url, expected=expected or REQUIRED, notes=said)
     if set(_PLATE_LIST) <= set(table.columns):
         table = read_plate_list(table, url, notes=said)
     for other in join:

@@ -265,3 +265,23 @@ def test_a_plate_map_that_is_not_there_is_named(tmp_path: Path) -> None:
     (tmp_path / "platemap" / "M1.txt").unlink()
     with pytest.raises(InputError, match=r"no plate map 'M1', expected .*platemap/M1\.txt"):
         read_platemap(url, columns={}, roles={})
+
+
+def test_a_title_above_columns_of_other_names_is_passed_over(tmp_path: Path) -> None:
+    url = write(tmp_path, "Screen 7,,\nWell,Gene Symbol,Kind\nA1,none,ctl\nA2,TP53,trt\n")
+    notes: list[str] = []
+    table = read_platemap(
+        url,
+        columns={"perturbation": "Gene Symbol", "role": "Kind", "well": "Well"},
+        roles={"ctl": "negative_control", "trt": "treated"},
+        notes=notes,
+    )
+    assert table["perturbation"].tolist() == ["none", "TP53"]
+    assert "1 line(s) above" in notes[0]
+
+
+def test_one_note_stands_for_all_perturbations_of_a_kind(tmp_path: Path) -> None:
+    rows = "".join(f"A{3 + n},c{n},{d},,\n" for n in range(4) for d in ("3.33",))
+    rows += "".join(f"B{3 + n},c{n},{d},,\n" for n in range(4) for d in ("3.3333",))
+    (note,) = notes_on(tmp_path, rows, DOSED, UNDOSED)
+    assert "(3 others alike)" in note
