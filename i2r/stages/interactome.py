@@ -11,23 +11,30 @@ from pydantic import Field
 from pydantic.config import JsonDict
 
 from i2r.errors import I2RError
-from i2r.kernels.steiner import PCSTResult, solve_pcst
+from i2r.kernels.pcst import PCSTResult, solve_pcst
+from i2r.lazy.interactome_trees import (
+    Problem,
+    draw_near_trees,
+    mark_inside,
+    measure_frequencies,
+    sweep_betas,
+)
 from i2r.stages.base import Stage, seed_sequence
 from i2r.store import tables
 from i2r.store.experiment import Experiment
 from i2r.store.gene_inputs import list_impactful_genes
 from i2r.store.gene_tables import digest_files
 from i2r.store.interactome_inputs import (
-    Pruned,
     import_network,
     prepare_interactome,
     read_cells,
     read_network_table,
     translate_targets,
 )
-from i2r.store.losses import note_losses, note_translations
+from i2r.store.losses import note_losses, note_size, note_translations
 from i2r.store.networks import write_network
 from i2r.store.panels import choose_line, read_panel
+from i2r.store.pruned_network import PREPARED, Pruned
 from i2r.store.scales import check_logarithms
 from i2r.store.vocabulary import Vocabulary, write_vocabulary
 
@@ -35,8 +42,6 @@ if TYPE_CHECKING:
     import networkx as nx
 
 PATH: JsonDict = {"path": True}
-# Values of beta in one unit: each costs less than a second, reading the tables costs as much.
-BLOCK = 10
 
 
 class Interactome(Stage):
@@ -117,6 +122,13 @@ class Interactome(Stage):
     )
     beta_step: float = Field(0.1, gt=0, description="First value of beta, and the step")
     beta_last: float = Field(9.9, gt=0, description="Last value of beta")
+    search: Literal["best", "none"] = Field(
+        "best", description="'best' searches for a provably good tree; 'none' is the plain "
+        "published tree, as pcst_fast gives it, for the network and its frequencies",
+    )  # fmt: skip
+    near_trees: int = Field(
+        10, ge=0, description="Near-optimal trees beside the network's, for how stable genes are"
+    )
     noise_runs: int = Field(
         10, ge=0, description="Runs with noisy costs, and with random targets, for frequencies"
     )
@@ -189,11 +201,8 @@ class Interactome(Stage):
         return [round(self.beta_step * (i + 1), 10) for i in range(count)]
 
     def keys(self, experiment: Experiment) -> list[str]:
-        """One unit per ten values of beta; one in all for an imported network."""
-        if self.method == "import":
-            return ["import"]
-        blocks = [self.betas[i : i + BLOCK] for i in range(0, len(self.betas), BLOCK)]
-        return [f"beta-{block[0]:g}-{block[-1]:g}" for block in blocks]
+        """One unit: the tables are read and pruned once, the sweep after that takes seconds."""
+        return ["import" if self.method == "import" else "sweep"]
 
     def inputs(self, experiment: Experiment, key: str) -> object:
         """Describe the tables by their content."""
@@ -206,19 +215,18 @@ class Interactome(Stage):
         )
 
     def build(self, experiment: Experiment, key: str) -> Delayed:
-        """Solve for some values of beta."""
-        first = self.keys(experiment).index(key) * BLOCK
-        betas = self.betas[first : first + BLOCK] if self.method == "steiner" else []
-        swept = delayed(sweep_betas)(self._resolve(experiment), betas)
-        return delayed(write_part)(swept, experiment.part_url(f"{self.title}-sweep", key))
+        """Prune the network and solve for all values of beta."""
+        urls = {name: experiment.part_url(f"{self.title}{name}", key) for name in PREPARED}
+        betas = self.betas if self.method == "steiner" else []
+        return delayed(write_sweep)(self._resolve(experiment), betas, urls)
 
     def finish(self, experiment: Experiment, keys: Sequence[str]) -> Delayed:
         """Choose beta and write the network, its tables and what was left out."""
-        names = ("", "-edges", "-sweep", "-pruning", "-confidence", "-hubs", "-dropped",
-                 "-expression", "-symbols", "-vocabulary")  # fmt: skip
+        names = ("", "-edges", "-trees", *PREPARED)
+        parts = {name: experiment.part_url(f"{self.title}{name}", keys[0]) for name in PREPARED}
         return delayed(write_network_of)(
             self._resolve(experiment),
-            parts=[experiment.part_url(f"{self.title}-sweep", k) for k in sorted(keys)],
+            parts=parts,
             seed=seed_sequence(self.seed, self.title, "noise"),
             network_url=experiment.network_url(self.title),
             urls={name: experiment.table_url(f"{self.title}{name}") for name in names},
@@ -242,32 +250,23 @@ class Interactome(Stage):
         return 2**30 if self.edge_cost == "mi_score" else 2**31
 
 
-def sweep_betas(options: Mapping[str, Any], betas: Sequence[float]) -> pd.DataFrame:
-    """Grow and prune a tree for every beta; one row each."""
-    columns = ["beta", "genes", "edges", "targets", "leaves", "value", "lower_bound"]
+def write_sweep(
+    options: Mapping[str, Any], betas: Sequence[float], urls: Mapping[str, str]
+) -> dict[str, Any]:
+    """Write the pruned network's tables, and a row for every beta."""
     if not betas:
-        return pd.DataFrame(columns=columns, dtype=float)
+        return {"bytes_out": 0}
     pruned = prepare_interactome(options)
-    rows = []
-    for beta in betas:
-        result = solve_pcst(pruned.edges, pruned.costs, beta * pruned.prizes, improve=False)
-        inside = _inside(pruned, result)
-        both = inside[pruned.edges].all(axis=1)
-        degrees = np.bincount(pruned.edges[both].ravel(), minlength=len(inside))
-        counts = (inside.sum(), both.sum(), (inside & pruned.terminal).sum(), (degrees == 1).sum())
-        rows.append((beta, *map(float, counts), result.value, result.lower_bound))
-    return pd.DataFrame(rows, columns=columns)
+    found = pruned.to_tables()
+    written = [tables.write_table(urls[name], table) for name, table in found.items()]
+    swept = sweep_betas(_pose(pruned), list(betas))
+    notes = {"notes": list(pruned.notes)}
+    written.append(tables.write_table(urls["-sweep"], swept, metadata=notes))
+    return {"bytes_out": sum(written)}
 
 
-def write_part(swept: pd.DataFrame, url: str) -> dict[str, Any]:
-    """Write the rows of some values of beta."""
-    return {"bytes_out": tables.write_table(url, swept)}
-
-
-def _inside(pruned: Pruned, result: PCSTResult) -> np.ndarray:
-    inside = np.zeros(len(pruned.genes), dtype=bool)
-    inside[result.vertices] = True
-    return inside
+def _pose(pruned: Pruned) -> Problem:
+    return Problem(pruned.edges, pruned.costs, pruned.prizes, pruned.terminal)
 
 
 def choose_beta(sweep: pd.DataFrame) -> float:
@@ -278,7 +277,7 @@ def choose_beta(sweep: pd.DataFrame) -> float:
 def write_network_of(
     options: Mapping[str, Any],
     *,
-    parts: Sequence[str],
+    parts: Mapping[str, str],
     seed: np.random.SeedSequence,
     network_url: str,
     urls: Mapping[str, str],
@@ -293,17 +292,33 @@ def write_network_of(
         counts = {"genes": len(graph), "edges": graph.number_of_edges()}
         notes = note_losses(dropped, len(set(options["targets"])))
         return {**counts, "notes": [*notes, *note_translations(translated)]}
-    pruned = prepare_interactome(options)
-    sweep = pd.concat([tables.read_table(part) for part in parts]).sort_values("beta")
+    prepared = {name: tables.read_table(url) for name, url in parts.items()}
+    told = tables.read_table_with_metadata(parts["-sweep"])[1]["notes"]
+    pruned, sweep = Pruned.from_tables(prepared), prepared["-sweep"].sort_values("beta")
     beta = choose_beta(sweep)
     prizes = beta * pruned.prizes
-    result = solve_pcst(pruned.edges, pruned.costs, prizes, improve=False)
-    better = solve_pcst(pruned.edges, pruned.costs, prizes, seed=options["seed"])
-    # The search may save more than a target's prize is worth; the choice of beta was for targets.
-    if pruned.terminal[better.vertices].sum() >= pruned.terminal[result.vertices].sum():
-        result = better
+    problem = _pose(pruned)._replace(prizes=prizes)
+    plain = solve_pcst(pruned.edges, pruned.costs, prizes, improve=False, bound=True)
+    result = plain
+    if options["search"] == "best":
+        better = solve_pcst(pruned.edges, pruned.costs, prizes, seed=options["seed"])
+        # The search may save more than a target's prize is worth; the choice of beta was for
+        # targets.
+        if pruned.terminal[better.vertices].sum() >= pruned.terminal[plain.vertices].sum():
+            result = better
+        else:
+            result = plain._replace(lower_bound=min(better.lower_bound, plain.value))
     graph = _induce(pruned, result, prizes)
-    for name, values in _measure_frequencies(options, pruned, beta, seed).items():
+    is_searched = options["search"] == "best"
+    trees, stability = draw_near_trees(
+        problem, result, plain, runs=options["near_trees"], improve=is_searched,
+        seed=seed.spawn(1)[0],
+    )  # fmt: skip
+    frequencies = measure_frequencies(
+        problem, runs=options["noise_runs"], noise=options["noise"], improve=is_searched, seed=seed
+    )
+    columns = {**stability, **frequencies}
+    for name, values in columns.items():
         for gene, value in zip(pruned.genes, values.tolist(), strict=True):
             if gene in graph:
                 graph.nodes[gene][name] = value
@@ -312,20 +327,19 @@ def write_network_of(
     sweep["chosen"] = sweep["beta"] == beta
     solved = {"value": result.value, "lower_bound": result.lower_bound, "gap": result.gap}
     tables.write_table(urls["-sweep"], sweep.reset_index(drop=True), metadata=solved)
-    tables.write_table(urls["-pruning"], pruned.steps)
-    tables.write_table(urls["-confidence"], pruned.curve)
-    tables.write_table(urls["-hubs"], pruned.hubs)
-    tables.write_table(urls["-expression"], pruned.expression)
-    _write_symbols(pruned.translated, pruned.symbols, urls)
+    tables.write_table(urls["-trees"], trees)
+    for name in set(PREPARED) - {"-sweep", "-dropped"}:
+        tables.write_table(urls[name], prepared[name])
     ends = zip(pruned.genes, pruned.terminal, strict=True)
     lost = [(g, "target: not in the tree") for g, yes in ends if yes and g not in graph]
     left = pd.DataFrame(lost, columns=["symbol", "reason"], dtype=str)
     dropped = tables.concatenate([pruned.dropped, left])
     tables.write_table(urls["-dropped"], dropped)
     notes = [
-        *pruned.notes,
+        *told,
         *note_losses(dropped, len(options["targets"])),
         *note_translations(pruned.translated),
+        *note_size(len(graph), sweep, beta),
     ]
     counts = {"genes": len(graph), "edges": graph.number_of_edges()}
     return {"beta": beta, **solved, **counts, "notes": notes}
@@ -351,7 +365,7 @@ def _induce(pruned: Pruned, result: PCSTResult, prizes: np.ndarray) -> "nx.Graph
     import networkx as nx
 
     graph = nx.Graph()
-    inside, in_tree = _inside(pruned, result), np.zeros(len(pruned.edges), dtype=bool)
+    inside, in_tree = mark_inside(_pose(pruned), result), np.zeros(len(pruned.edges), dtype=bool)
     in_tree[result.edges] = True
     for v in np.flatnonzero(inside):
         values = {"prize": float(prizes[v]), "terminal": bool(pruned.terminal[v])}
@@ -362,31 +376,6 @@ def _induce(pruned: Pruned, result: PCSTResult, prizes: np.ndarray) -> "nx.Graph
         first, second = (pruned.genes[v] for v in pruned.edges[e])
         graph.add_edge(first, second, cost=float(pruned.costs[e]), in_tree=bool(in_tree[e]))
     return graph
-
-
-def _measure_frequencies(
-    options: Mapping[str, Any], pruned: Pruned, beta: float, seed: np.random.SeedSequence
-) -> dict[str, np.ndarray]:
-    """Count how often every gene is in the tree, with noise on costs, and for random targets.
-
-    After Tuncbag et al. 2016 (10.1371/journal.pcbi.1004879). A gene that is as frequent for
-    random targets as for these is there for its place in the network, not for the targets.
-    """
-    runs = options["noise_runs"]
-    if not runs:
-        return {}
-    random = np.random.default_rng(seed)
-    noisy, shuffled = np.zeros(len(pruned.genes)), np.zeros(len(pruned.genes))
-    for _ in range(runs):
-        costs = np.maximum(
-            0, pruned.costs + options["noise"] * random.normal(size=len(pruned.costs))
-        )
-        found = solve_pcst(pruned.edges, costs, beta * pruned.prizes, improve=False)
-        noisy[found.vertices] += 1
-        prizes = beta * random.permutation(pruned.prizes)
-        found = solve_pcst(pruned.edges, pruned.costs, prizes, improve=False)
-        shuffled[found.vertices] += 1
-    return {"frequency": noisy / runs, "frequency_random": shuffled / runs}
 
 
 def _write_graph_tables(graph: "nx.Graph", urls: Mapping[str, str]) -> None:

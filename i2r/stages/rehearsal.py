@@ -92,7 +92,7 @@ def rehearse_features() -> None:
 
 def rehearse_interactome() -> None:
     """Find a tree in a network of a few genes, and improve it."""
-    from i2r.kernels.steiner import solve_pcst
+    from i2r.kernels.pcst import solve_pcst
 
     ring = np.arange(6)
     edges = np.stack([ring, (ring + 1) % 6], axis=1)

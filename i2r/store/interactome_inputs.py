@@ -20,6 +20,7 @@ from i2r.store.cells import read_counts
 from i2r.store.interactions import Interactions, read_interactions
 from i2r.store.networks import read_network
 from i2r.store.panels import choose_line, read_panel
+from i2r.store.pruned_network import Pruned
 from i2r.store.scales import check_logarithms
 from i2r.store.vocabulary import (
     Vocabulary,
@@ -30,51 +31,6 @@ from i2r.store.vocabulary import (
 
 if TYPE_CHECKING:
     import networkx as nx
-
-
-class Pruned(NamedTuple):
-    """A network ready for the solver.
-
-    Attributes
-    ----------
-    genes
-        Symbols.
-    edges : (m, 2) int64
-    costs : (m,) float64
-    prizes : (n,) float64
-        0 to 1; targets have 1.
-    terminal : (n,) bool
-        The targets.
-    change : (n,) float64
-        Log fold change of the line; NaN where there is none.
-    steps, curve, hubs, dropped
-        Tables: what each step of pruning left; edges, genes and targets by confidence cut, and by
-        degree quantile; symbols that were left out, with the reason.
-    expression
-        Of every gene of the panel: gene, log_fold_change of the line, t, p, fdr, prize before
-        beta. No rows without a panel.
-    translated
-        Names that were translated, or stayed ambiguous: table, name, symbol, how.
-    symbols
-        The vocabulary that all were translated by; None without one.
-    notes
-        What to tell the user of how tables were read.
-    """
-
-    genes: list[str]
-    edges: npt.NDArray[np.int64]
-    costs: npt.NDArray[np.float64]
-    prizes: npt.NDArray[np.float64]
-    terminal: npt.NDArray[np.bool_]
-    change: npt.NDArray[np.float64]
-    steps: pd.DataFrame
-    curve: pd.DataFrame
-    hubs: pd.DataFrame
-    dropped: pd.DataFrame
-    expression: pd.DataFrame
-    translated: pd.DataFrame
-    symbols: Vocabulary | None
-    notes: tuple[str, ...]
 
 
 class ImportedNetwork(NamedTuple):

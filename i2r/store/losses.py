@@ -4,6 +4,9 @@ import pandas as pd
 
 from i2r.store.interactions import MANGLED, NAMELESS
 
+# A published gene embedding has 249 genes: with many more the published widths take hours.
+MANY_GENES = 1000
+
 
 def note_losses(dropped: pd.DataFrame, n_targets: int) -> list[str]:
     """Say in one line each what is missing that a user may have counted on.
@@ -54,6 +57,24 @@ def note_translations(translated: pd.DataFrame) -> list[str]:
          f"and stay as they are: {shown}"),
     ]  # fmt: skip
     return [text for rows, text in notes if len(rows)]
+
+
+def note_size(n_genes: int, sweep: pd.DataFrame, beta: float) -> list[str]:
+    """Warn of a network that is much larger than the published one, with a beta that gives less."""
+    if n_genes <= MANY_GENES:
+        return []
+    fewer = sweep[(sweep["genes"] <= MANY_GENES) & (sweep["beta"] < beta)]
+    instead = "a smaller 'beta_step', or a lower 'max_cost' or 'hub_quantile', gives fewer"
+    if len(fewer):
+        row = fewer.iloc[-1]
+        instead = (
+            f"'beta_last: {row['beta']:g}' gives {row['genes']:.0f} genes and "
+            f"{row['targets']:.0f} targets"
+        )
+    return [
+        f"the network has {n_genes:,} genes (published: 249), which makes gene embeddings slow and "
+        f"ranks coarse: {instead}"
+    ]
 
 
 def _first(names: "pd.Series[str]") -> str:

@@ -149,12 +149,17 @@ def read_symbols(url: str) -> Vocabulary:
 
 def write_vocabulary(url: str, vocabulary: Vocabulary) -> None:
     """Write a vocabulary as a table, for the stages that come after."""
+    tables.write_table(url, list_vocabulary(vocabulary))
+
+
+def list_vocabulary(vocabulary: Vocabulary) -> pd.DataFrame:
+    """Give a vocabulary as a table: name, symbol, kind."""
     rows = [
         (name, symbol, vocabulary.kinds.get(name, "name")) for name, symbol in vocabulary.items()
     ]
     rows += [(name, "|".join(many), "ambiguous") for name, many in vocabulary.ambiguous.items()]
     rows += [(symbol, symbol, "approved") for symbol in sorted(vocabulary.approved)]
-    tables.write_table(url, pd.DataFrame(rows, columns=["name", "symbol", "kind"], dtype=str))
+    return pd.DataFrame(rows, columns=["name", "symbol", "kind"], dtype=str)
 
 
 def read_vocabulary(url: str) -> Vocabulary | None:

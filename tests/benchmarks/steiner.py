@@ -16,7 +16,7 @@ import pandas as pd
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from i2r.kernels.steiner import solve_pcst
+from i2r.kernels.pcst import solve_pcst
 from tests.kernels.test_steiner import list_instances, read_stp
 
 CUT, QUANTILE = 0.594, 0.999

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from i2r.kernels.heaps import drop_item, make_indexed, set_key
+from i2r.kernels.pcst.heaps import drop_item, make_indexed, set_key
 
 
 @settings(deadline=None)

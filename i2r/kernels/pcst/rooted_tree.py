@@ -8,12 +8,12 @@ import numpy.typing as npt
 
 
 class Network(NamedTuple):
-    """A network and its neighbour lists; see `i2r.kernels.trees.list_neighbours`.
+    """A network and its neighbour lists; see `i2r.kernels.pcst.trees.list_neighbours`.
 
     Attributes
     ----------
     ends, costs, prizes
-        As for `i2r.kernels.moats.grow_moats`.
+        As for `i2r.kernels.pcst.moats.grow_moats`.
     first, near, edge_of
         Neighbours of every vertex.
     """

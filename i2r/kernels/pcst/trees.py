@@ -22,7 +22,7 @@ def prune_strongly(
     Parameters
     ----------
     ends, costs, prizes
-        The network; see `i2r.kernels.moats.grow_moats`.
+        The network; see `i2r.kernels.pcst.moats.grow_moats`.
     forest : (k,) int64
         Edges without a cycle.
 

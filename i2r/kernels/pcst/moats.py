@@ -11,8 +11,8 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from i2r.kernels.heaps import IndexedHeap, drop_item, make_indexed, set_key
-from i2r.kernels.sides import Sides, start_sides
+from i2r.kernels.pcst.heaps import IndexedHeap, drop_item, make_indexed, set_key
+from i2r.kernels.pcst.sides import Sides, start_sides
 
 # Moats meet where less than this part of an edge's cost, or of the time, is left between them.
 MEET = 1e-12

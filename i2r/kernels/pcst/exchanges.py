@@ -11,8 +11,8 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from i2r.kernels.hanging import Network, Tree, hang_tree
-from i2r.kernels.heaps import IndexedHeap, drop_item, make_indexed, set_key
+from i2r.kernels.pcst.heaps import IndexedHeap, drop_item, make_indexed, set_key
+from i2r.kernels.pcst.rooted_tree import Network, Tree, hang_tree
 
 # Vertices with more neighbours in the tree are never taken out: they hold it together.
 MOST_PARTS = 8

@@ -6,8 +6,8 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from i2r.kernels.hanging import Network, Tree
-from i2r.kernels.heaps import IndexedHeap, drop_item, make_indexed, set_key
+from i2r.kernels.pcst.heaps import IndexedHeap, drop_item, make_indexed, set_key
+from i2r.kernels.pcst.rooted_tree import Network, Tree
 
 
 class Journal(NamedTuple):

@@ -9,15 +9,14 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from i2r.kernels.exchanges import Move, make_move, replace_path, take_out
-from i2r.kernels.hanging import Network, Tree, hang_tree, make_tree
-from i2r.kernels.insertions import Journal, gather_prizes, make_journal, put_in
-from i2r.kernels.moats import grow_moats
-from i2r.kernels.trees import prune_strongly, span_cheaply
+from i2r.kernels.pcst.exchanges import Move, make_move, replace_path, take_out
+from i2r.kernels.pcst.insertions import Journal, gather_prizes, make_journal, put_in
+from i2r.kernels.pcst.moats import grow_moats
+from i2r.kernels.pcst.rooted_tree import Network, Tree, hang_tree, make_tree
+from i2r.kernels.pcst.trees import prune_strongly, span_cheaply
 
-# Searches at most and at least; in between the edges looked at decide, about 25 ns for each.
-MOST_SEARCHES, FEWEST_SEARCHES = 120, 2
-MOST_LOOKS = 10**8
+# Searches at least; after them the edges looked at decide, about 25 ns for each.
+FEWEST_SEARCHES = 2
 # Relative noise on costs and prizes: in turn less and more.
 NOISE = (0.1, 0.2, 0.4)
 # Every so many searches one starts from moats grown anew, for prizes raised by these in turn.
@@ -35,6 +34,8 @@ def improve_tree(
     *,
     root: int,
     seed: int,
+    searches: int,
+    looks_most: int,
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
     """Search for a tree of more worth: prizes of its vertices less costs of its edges.
 
@@ -48,6 +49,8 @@ def improve_tree(
         Vertex that every tree has to hold (its prize must exceed all costs), or -1.
     seed
         Of the noise; the same seed gives the same tree.
+    searches, looks_most
+        How many searches, and edges looked at, are enough.
 
     Returns
     -------
@@ -61,8 +64,8 @@ def improve_tree(
     here = search_locally(net, by_cost, edges, _top(net, vertices, root), least, looks)
     best, most = here, _worth(net, *here)
     reached = most
-    for number in range(1, MOST_SEARCHES):
-        if number > FEWEST_SEARCHES and looks[0] > MOST_LOOKS:
+    for number in range(1, searches):
+        if number > FEWEST_SEARCHES and looks[0] > looks_most:
             break
         noise = NOISE[number % len(NOISE)]
         noisy = net._replace(
@@ -129,7 +132,7 @@ def search_locally(
     Returns
     -------
     vertices, edges
-        As from `i2r.kernels.trees.prune_strongly`.
+        As from `i2r.kernels.pcst.trees.prune_strongly`.
     """
     n = len(net.prizes)
     tree, move, journal = make_tree(n), make_move(n), make_journal(n)

@@ -5,10 +5,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from i2r.kernels.hanging import Network
-from i2r.kernels.moats import grow_moats
-from i2r.kernels.searches import improve_tree
-from i2r.kernels.trees import list_neighbours, prune_strongly
+from i2r.kernels.pcst.closing import bound_value, close_gap
+from i2r.kernels.pcst.moats import grow_moats
+from i2r.kernels.pcst.rooted_tree import Network
+from i2r.kernels.pcst.trees import list_neighbours, prune_strongly
 
 
 class PCSTResult(NamedTuple):
@@ -23,7 +23,7 @@ class PCSTResult(NamedTuple):
     value
         Cost of the tree and prizes of all vertices left out.
     lower_bound
-        No tree's value is less; ``value <= 2 * lower_bound``.
+        No tree's value is less, but for the 9th digit; ``value <= 2 * lower_bound``.
     """
 
     vertices: npt.NDArray[np.int64]
@@ -44,13 +44,15 @@ def solve_pcst(
     *,
     root: int | None = None,
     improve: bool = True,
+    bound: bool = False,
     seed: int = 0,
 ) -> PCSTResult:
     """Find a tree with low cost and few prizes left out, and how far from the best it may be.
 
-    Moats are grown and the forest is pruned (at most twice the best value, see
-    `i2r.kernels.moats.grow_moats` for the proof; some 4 % above it in practice), then the tree
-    is improved by local search (some 0.3 % above it).
+    Moats are grown and the forest is pruned: at most twice the best value, some 4 % above it in
+    practice (see `i2r.kernels.pcst.moats.grow_moats`). Then a search and bounds by dual ascent
+    make each other's network smaller, and what is left is solved to the optimum where it is
+    small (`i2r.kernels.pcst.closing`): of 100 instances with known optima it proves 9 in 10.
 
     Parameters
     ----------
@@ -63,7 +65,10 @@ def solve_pcst(
     root
         A vertex that has to be in the tree; None for any tree.
     improve
-        Whether to search on from the pruned forest: takes seconds instead of milliseconds.
+        Whether to go on from the pruned forest: takes seconds instead of milliseconds. Without,
+        the tree is what ``pcst_fast`` calls strong pruning, and the bound that of the moats.
+    bound
+        Whether to bound a tree that is not improved by dual ascent: a fraction of a second.
     seed
         Of the search; the same seed gives the same tree.
 
@@ -79,10 +84,12 @@ def solve_pcst(
         finite.
     """
     ends, cost, prize = _check(edges, costs, prizes, root)
-    n = len(prize)
+    n, given = len(prize), np.arange(len(ends))
+    loops = ends[:, 0] == ends[:, 1]
+    ends, cost, given = ends[~loops], cost[~loops], given[~loops]
     start = -1 if root is None else int(root)
     by_cost = np.argsort(cost, kind="stable")
-    forest, bound = grow_moats(ends, cost, prize, by_cost, start)
+    forest, lower = grow_moats(ends, cost, prize, by_cost, start)
     worth = prize
     if start >= 0:
         # Worth more than everything else, so that no pruning lets it go; on the scale of the
@@ -90,16 +97,50 @@ def solve_pcst(
         worth = prize.copy()
         worth[start] = 2 * (prize.sum() + cost.sum()) or 1.0
     vertices, tree = prune_strongly(ends, cost, worth, forest)
-    if improve and n > 1 and len(cost):
+    if (improve or bound) and n > 1 and len(cost) and prize.any():
         first, near, edge_of = list_neighbours(ends, n, np.arange(len(cost)))
-        net = Network(ends, cost, worth, first, near, edge_of)
-        vertices, tree = improve_tree(net, by_cost, vertices, tree, root=start, seed=seed)
+        net = Network(ends, cost, prize, first, near, edge_of)
+        if improve:
+            found = close_gap(net, vertices, tree, lower, root=start, seed=seed)
+            vertices, tree, lower = found.vertices.astype(np.int32), found.edges, found.bound
+        else:
+            lower = max(lower, bound_value(net, vertices, tree, root=start))
     left_out = np.ones(n, dtype=bool)
     left_out[vertices] = False
     value = float(cost[tree].sum() + prize[left_out].sum())
     return PCSTResult(
-        np.sort(vertices).astype(np.int64), np.sort(tree), value, min(float(bound), value)
+        np.sort(vertices).astype(np.int64), np.sort(given[tree]), value, min(float(lower), value)
     )
+
+
+def bound_between(weights: npt.ArrayLike, bounds: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Raise bounds for several weights of the prizes by each other.
+
+    Every tree's value is a straight line over the weight, so the best value is the least of
+    straight lines, which is concave: it lies above the line between any two bounds.
+
+    Parameters
+    ----------
+    weights : (k,) float
+        Ascending; the prizes are multiplied by them.
+    bounds : (k,) float
+        A lower bound for each.
+
+    Returns
+    -------
+    (k,) float64
+        At least the bounds: their upper hull.
+    """
+    x, y = np.asarray(weights, dtype=np.float64), np.asarray(bounds, dtype=np.float64)
+    hull: list[int] = []
+    for i in range(len(x)):
+        while len(hull) > 1:
+            a, b = hull[-2:]
+            if (y[b] - y[a]) * (x[i] - x[a]) > (y[i] - y[a]) * (x[b] - x[a]):
+                break
+            hull.pop()
+        hull.append(i)
+    return np.maximum(y, np.interp(x, x[hull], y[hull])) if hull else y
 
 
 def _check(

@@ -1,0 +1,132 @@
+"""Trees in an interactome: over the weight of prizes, with noise, and of nearly the same value."""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from i2r.kernels.pcst import PCSTResult, bound_between, solve_pcst
+
+# Every so many values of beta have a bound of their own; the best value is concave in between.
+BOUND_EVERY = 4
+# Costs of near-optimal trees are drawn with this much noise.
+NEAR = 0.05
+
+
+class Problem(NamedTuple):
+    """A pruned interactome with prizes.
+
+    Attributes
+    ----------
+    edges : (m, 2) int64
+    costs : (m,) float64
+    prizes : (n,) float64
+    terminal : (n,) bool
+        The targets.
+    """
+
+    edges: npt.NDArray[np.int64]
+    costs: npt.NDArray[np.float64]
+    prizes: npt.NDArray[np.float64]
+    terminal: npt.NDArray[np.bool_]
+
+
+def sweep_betas(problem: Problem, betas: list[float]) -> pd.DataFrame:
+    """Grow and prune a tree for every beta; one row each, with a bound on what is possible."""
+    columns = ["beta", "genes", "edges", "targets", "leaves", "value", "lower_bound"]
+    rows = []
+    for number, beta in enumerate(betas):
+        has_bound = number % BOUND_EVERY == 0 or number == len(betas) - 1
+        result = solve_pcst(
+            problem.edges, problem.costs, beta * problem.prizes, improve=False, bound=has_bound
+        )
+        inside = mark_inside(problem, result)
+        both = inside[problem.edges].all(axis=1)
+        degrees = np.bincount(problem.edges[both].ravel(), minlength=len(inside))
+        counts = (inside.sum(), both.sum(), (inside & problem.terminal).sum(), (degrees == 1).sum())
+        rows.append((beta, *map(float, counts), result.value, result.lower_bound))
+    swept = pd.DataFrame(rows, columns=columns, dtype=float)
+    bounds = bound_between(swept["beta"], swept["lower_bound"])
+    swept["lower_bound"] = np.minimum(bounds, swept["value"])
+    gaps = swept["value"] - swept["lower_bound"]
+    swept["gap"] = np.divide(
+        gaps, swept["value"], where=swept["value"] > 0, out=np.zeros(len(gaps))
+    )
+    return swept
+
+
+def mark_inside(problem: Problem, result: PCSTResult) -> npt.NDArray[np.bool_]:
+    """Mark the genes of a tree."""
+    inside = np.zeros(len(problem.prizes), dtype=bool)
+    inside[result.vertices] = True
+    return inside
+
+
+def measure_frequencies(
+    problem: Problem, *, runs: int, noise: float, improve: bool, seed: np.random.SeedSequence
+) -> dict[str, npt.NDArray[np.float64]]:
+    """Count how often every gene is in the tree, with noise on costs, and for random targets.
+
+    After Tuncbag et al. 2016 (10.1371/journal.pcbi.1004879). A gene that is as frequent for
+    random targets as for these is there for its place in the network, not for the targets.
+    """
+    if not runs:
+        return {}
+    random = np.random.default_rng(seed)
+    noisy, shuffled = np.zeros(len(problem.prizes)), np.zeros(len(problem.prizes))
+    for _ in range(runs):
+        costs = problem.costs + noise * random.normal(size=len(problem.costs))
+        costs = np.maximum(0, costs)
+        found = solve_pcst(problem.edges, costs, problem.prizes, improve=improve)
+        noisy[found.vertices] += 1
+        prizes = random.permutation(problem.prizes)
+        found = solve_pcst(problem.edges, problem.costs, prizes, improve=improve)
+        shuffled[found.vertices] += 1
+    return {"frequency": noisy / runs, "frequency_random": shuffled / runs}
+
+
+def draw_near_trees(
+    problem: Problem,
+    result: PCSTResult,
+    plain: PCSTResult,
+    *,
+    runs: int,
+    improve: bool,
+    seed: np.random.SeedSequence,
+) -> tuple[pd.DataFrame, dict[str, npt.NDArray[np.float64]]]:
+    """Put other trees of nearly the same value beside the network's.
+
+    Each is the best tree for costs with a little noise, valued by the true costs.
+
+    Returns
+    -------
+    trees
+        A row per tree: what it is, its genes and targets, value, how much of it is more than the
+        bound at most, and how many genes it shares with the network's tree (of all in either).
+    columns
+        ``stability`` of every gene: the part of the near-optimal trees that hold it.
+    """
+    random = np.random.default_rng(seed)
+    own = mark_inside(problem, result)
+    listed, counts = [("network", own, result.value)], np.zeros(len(own))
+    if improve:
+        listed.append(("plain", mark_inside(problem, plain), plain.value))
+    for number in range(runs):
+        costs = problem.costs * (1 + NEAR * (2 * random.random(len(problem.costs)) - 1))
+        found = solve_pcst(problem.edges, costs, problem.prizes, improve=improve, seed=number)
+        inside = mark_inside(problem, found)
+        counts += inside
+        value = float(problem.costs[found.edges].sum() + problem.prizes[~inside].sum())
+        listed.append((f"near {number + 1}", inside, value))
+    rows = [
+        {
+            "tree": name, "genes": int(inside.sum()),
+            "targets": int(problem.terminal[inside].sum()),
+            "value": value,
+            "gap": 1 - result.lower_bound / value if value > 0 else 0.0,
+            "overlap": float((inside & own).sum() / (inside | own).sum()),
+        }
+        for name, inside, value in listed
+    ]  # fmt: skip
+    return pd.DataFrame(rows), {"stability": counts / runs} if runs else {}
