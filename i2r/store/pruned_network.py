@@ -82,7 +82,12 @@ class Pruned(NamedTuple):
             genes["prize"].to_numpy(np.float64),
             genes["terminal"].to_numpy(bool),
             genes["change"].to_numpy(np.float64),
-            *(given[name] for name in PREPARED[3:9]),
+            steps=given["-pruning"],
+            curve=given["-confidence"],
+            hubs=given["-hubs"],
+            dropped=given["-dropped"],
+            expression=given["-expression"],
+            translated=given["-symbols"],
             symbols=None,
             notes=(),
         )
