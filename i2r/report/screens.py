@@ -42,7 +42,8 @@ class ScreenResult(NamedTuple):
     def null_words(self) -> str:
         """Describe the null in a sentence."""
         shown = self.conditions
-        if shown["p_value"].notna().any() and not shown["score"].notna().any():
+        is_one_row = bool((shown["n_nuclei"] == shown["n_wells"]).all())
+        if is_one_row and shown["p_value"].notna().any() and not shown["score"].notna().any():
             return "Wells have one row each: their profiles are tested, and nothing has a score."
         found = self.null_range
         if found is None:
