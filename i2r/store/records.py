@@ -34,7 +34,7 @@ def read_record(url: str) -> dict[str, Any]:
 def restore_table(experiment_url: str, name: str) -> InputError:
     """Say that the layout or the source table is damaged, and where its last good copy is."""
     url = files.join_url(experiment_url, f"{name}.parquet")
-    copy = files.join_url(experiment_url, f"{name}.backup.parquet")
+    copy = files.join_url(experiment_url, "runs", f"{name}.parquet")
     advice = f"Copy {copy} to it" if files.exists(copy) else "Restore it from a copy"
     return InputError(
         f"{url}: damaged, expected the table that i2r wrote. {advice}; look after the disk."
@@ -61,7 +61,7 @@ def save_description(url: str, version: int, given: Mapping[str, pd.DataFrame | 
             continue
         data = tables.encode_table(frame)
         # The copy is what an account of a damaged one says to go back to.
-        for target in (f"{name}.parquet", f"{name}.backup.parquet"):
+        for target in (f"{name}.parquet", f"runs/{name}.parquet"):
             target_url = files.join_url(url, target)
             if not files.exists(target_url) or files.read_bytes(target_url) != data:
                 files.write_bytes(target_url, data)

@@ -215,8 +215,8 @@ def test_every_unit_says_what_it_wrote_and_nothing_else_is_there(screened_origin
     assert all(output.mark is not None for output in outputs)
     assert find_damage(experiment, outputs, content=True) == []
     noted = {output.path for output in outputs}
-    beside = {"experiment.json", "report.html"}
-    beside |= {f"{n}{b}.parquet" for n in ("layout", "sources") for b in ("", ".backup")}
+    beside = {"experiment.json", "layout.parquet", "sources.parquet", "report.html"}
+
     for found in files.find_files(experiment.url, lambda path: True):
         folder, _, name = found.path.rpartition("/")
         if found.path in beside or found.path.startswith(("ledger/", "runs/")):

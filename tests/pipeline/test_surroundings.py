@@ -170,8 +170,8 @@ def test_a_damaged_layout_says_how_to_restore_it(
     before = digest_experiment(str(cropped))
     damage(cropped / f"{name}.parquet", how)
     code, said = cli("validate", cropped, "--against-source")
-    assert_one_line(code, said, f"{name}.parquet: damaged", f"Copy {cropped}/{name}.backup.parquet")
-    shutil.copy(cropped / f"{name}.backup.parquet", cropped / f"{name}.parquet")
+    assert_one_line(code, said, f"{name}.parquet: damaged", f"Copy {cropped}/runs/{name}.parquet")
+    shutil.copy(cropped / f"runs/{name}.parquet", cropped / f"{name}.parquet")
     assert cli("validate", cropped)[0] == 0
     assert digest_experiment(str(cropped)) == before
 
