@@ -224,7 +224,10 @@ def check_counts(
     title = "Numbers of nuclei"
     n = len(screen.conditions)
     if counts["count_p"].isna().all():
-        words = "The table does not say how many nuclei a well has."
+        if np.isfinite(screen.counts).all():
+            words = "Every well has the same number of nuclei: they were chosen, not counted."
+        else:
+            words = "The table does not say how many nuclei a well has."
         advice = "Give one row per nucleus, or a column 'Metadata_Object_Count'."
         return Finding("counts", title, "open", words, advice)
     logs = np.log2(np.maximum(screen.counts, 0.5))
