@@ -45,7 +45,8 @@ class PublishedConfiguration(NamedTuple):
         ``sigma^(j / frequencies)`` for each coefficient, 'gauss' so many random projections with
         standard deviation ``sigma``.
     append
-        Append also the neighbours' 'images' (inputs) or 'genes' (targets), nearest first.
+        Append also the neighbours' 'images' (inputs, with the mean and the Fourier features that
+        these carry already) or 'genes' (targets), nearest first.
     """
 
     penalty: float
@@ -243,12 +244,12 @@ class _Folds:
         features = _encode(coefficients, configuration, self.seed)
         products += features @ features.transpose(0, 2, 1)
         if configuration.append != "none":
+            # As published, appended inputs carry the mean and the Fourier features already.
+            inputs = products.copy()
+            folds = np.arange(len(self.query))[:, None, None]
             for one in _pair_neighbours(nearest):
-                if configuration.append == "images":
-                    products += self.products[one]
-                else:
-                    folds = np.arange(len(self.query))[:, None, None]
-                    products += self.targets[(folds, *one)]
+                given = inputs if configuration.append == "images" else self.targets
+                products += given[(folds, *one)]
         return products
 
     def _find_coefficients(self, number: int) -> tuple[Ints, Floats]:

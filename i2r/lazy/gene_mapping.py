@@ -251,6 +251,7 @@ def leave_genes_out(
     *,
     correct: bool,
     published_grid: PublishedGrid,
+    neighbours: Sequence[int] = (0, 10),
     seed: int,
 ) -> LeftOut:
     """Rank every gene by maps that never saw it.
@@ -264,6 +265,8 @@ def leave_genes_out(
     published_grid
         Also search the published grid, options chosen as published; if 'nested', without the gene
         as well.
+    neighbours
+        Numbers of neighbours in the published grid.
     seed
         Of the random projections in the published grid.
     """
@@ -293,7 +296,7 @@ def leave_genes_out(
     best = choose_as_published(selection.ranks)
     ranks["best of the grid"] = (selection.ranks[best], REPORTED)
     if published_grid:
-        grid = list_published_grid()
+        grid = list_published_grid(neighbours)
         if published_grid == "nested":
             searched = select_published(grid, x, link, seed=seed)
             found = searched.ranks

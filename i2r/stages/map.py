@@ -96,9 +96,15 @@ class Map(Stage):
     )
     published_grid: bool | Literal["nested"] = Field(
         False,
-        description="Also search the 1,440 published configurations: true, chosen as published; "
+        description="Also search the published configurations (1,440): true, chosen as published; "
         "nested, for every gene without it as well, which takes about as many times longer as "
         "there are genes",
+    )
+    published_neighbours: tuple[int, ...] = Field(
+        (0, 10),
+        min_length=1,
+        description="Numbers of neighbours in the published grid, 720 configurations each; the "
+        "publication's extension adds 38",
     )
     hubs: Literal["keep", "correct"] = Field(
         "keep", description="Lower the scores of candidates that are near to every prediction"
@@ -109,7 +115,7 @@ class Map(Stage):
 
     # The table's content is looked at instead; a check changes no result.
     execution_only: ClassVar[frozenset[str]] = frozenset({"signature_info", "check_scale"})
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
     reads: ClassVar[Mapping[str, bool]] = {"genes": True, "embed": False}
     layout_columns: ClassVar[tuple[str, ...]] = ("gene", "role")
 
@@ -171,6 +177,7 @@ class Map(Stage):
                 configurations=self.configurations,
                 correct=self.hubs == "correct",
                 published_grid=self.published_grid,
+                neighbours=self.published_neighbours,
                 seed=self.seed,
                 urls={n: experiment.part_url(self.title + n, key) for n in _PARTS},
                 made_by=self._describe_inputs(inputs),
@@ -254,14 +261,16 @@ def write_left_out(
     configurations: Sequence[mapping.Configuration],
     correct: bool,
     published_grid: judging.PublishedGrid,
+    neighbours: Sequence[int],
     seed: int,
     urls: Mapping[str, str],
     made_by: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Leave every gene out and write what became of it."""
     left_out = judging.leave_genes_out(
-        problem, configurations, correct=correct, published_grid=published_grid, seed=seed
-    )
+        problem, configurations, correct=correct, published_grid=published_grid,
+        neighbours=neighbours, seed=seed,
+    )  # fmt: skip
     methods = pd.DataFrame(
         [(name, selection) for name, (_, selection) in left_out.ranks.items()],
         columns=["method", "selection"],

@@ -58,8 +58,9 @@ def read_vectors(url: str, *, info: str = "") -> GeneVectors:
     Raises
     ------
     InputError
-        If there is no such file, no column ``gene``, a column that is neither numbers nor one of
-        i2r's own descriptions, no row, or a value that is missing.
+        If there is no such file, no column ``gene``, several values of ``held_out``, a column
+        that is neither numbers nor one of i2r's own descriptions, no row, or a value that is
+        missing.
     """
     if url.lower().endswith(".gctx"):
         return GeneVectors(*read_signatures(url, info=info))
@@ -73,6 +74,13 @@ def gather_vectors(table: pd.DataFrame, *, where: str) -> GeneVectors:
         raise InputError(
             f"{where}: no column 'gene', found {', '.join(map(str, table.columns[:5]))}. Name the "
             "column with gene symbols 'gene'."
+        )
+    spaces = len(set(table["held_out"].astype("string").fillna(""))) if "held_out" in table else 1
+    if spaces > 1:
+        raise InputError(
+            f"{where}: column 'held_out' has {spaces} values, each from an encoder of its own, "
+            "expected one: embeddings of different encoders can't be averaged. Keep the rows of "
+            "one value, such as those where 'held_out' is empty."
         )
     columns = [name for name in table.columns if str(name) not in NOT_VALUES]
     wrong = [n for n in columns if not pd.api.types.is_numeric_dtype(table[n])]

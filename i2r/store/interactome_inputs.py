@@ -97,7 +97,7 @@ def prepare_interactome(options: Mapping[str, Any]) -> Pruned:  # noqa: PLR0915
     absent = sorted(set(targets) - set(found.genes))
     work.dropped += [(name, "target: not in the interactions") for name in absent]
     tables = [found.dropped]
-    expression = pd.DataFrame({name: [] for name in _EXPRESSION})
+    expression, usable_genes = pd.DataFrame({name: [] for name in _EXPRESSION}), set(found.genes)
     if options["expression"]:
         panel = read_panel(options["expression"], symbols, known=found.genes, log=log)
         notes += panel.notes
@@ -120,10 +120,12 @@ def prepare_interactome(options: Mapping[str, Any]) -> Pruned:  # noqa: PLR0915
             above = panel.values[line] > options["expressed_above"]
             expressed = {n for n, yes in zip(panel.genes, above, strict=True) if yes}
             _restrict(work, expressed, "expressed")
+            usable_genes &= expressed
     cells: tuple[list[str], npt.NDArray[np.float64]] | None = None
     if options["edge_cost"] != "mi_score":
         cells = _read_cells(options, tables, found, log)
         _restrict(work, set(cells[0]), "in cells")
+        usable_genes &= set(cells[0])
     curve = trace_cut(work)
     keep = work.costs < options["max_cost"]
     work.edges, work.costs = work.edges[keep], work.costs[keep]
@@ -151,8 +153,11 @@ def prepare_interactome(options: Mapping[str, Any]) -> Pruned:  # noqa: PLR0915
         ranked = options["edge_cost"] == "spearman"
         costs = 1 - np.abs(correlate_edges(cells[1], columns[work.edges], ranked=ranked))
     changes = expression.set_index("gene")["log_fold_change"].astype(float)
-    largest = max(float(changes.abs().max()) if changes.notna().any() else 1.0, 1e-300)
+    # Prizes are on the scale of the genes that all tables have, as published; others have none.
+    usable = changes[changes.index.isin(list(usable_genes))].abs()
+    largest = max(float(usable.max()) if usable.notna().any() else 1.0, 1e-300)
     expression["prize"] = np.nan_to_num(changes.abs().to_numpy()) / largest
+    expression.loc[~expression["gene"].isin(list(usable_genes)), "prize"] = 0.0
     expression.loc[expression["gene"].isin(targets), "prize"] = 1.0
     change = changes.reindex(genes).to_numpy()
     prizes = np.nan_to_num(np.abs(change)) / largest

@@ -19,13 +19,16 @@ def draw_problem(n: int, d: int, c: int, *, spaces: bool = False, seed: int = 0)
 def rank_by_loop(configuration, x, y, candidates, truth, query, seed=3):
     """Fit on the rows (x, y) and rank the candidate ``truth`` of the query, all in the open."""
 
-    def describe(row):
+    def find_nearest(row):
+        order = np.argsort(((x - row) ** 2).sum(axis=1), kind="stable")
+        return order[: configuration.neighbours]
+
+    def add_features(row):
         features = [row]
         if configuration.append_mean:
             features.append(y.mean(axis=0))
         if configuration.neighbours:
-            order = np.argsort(((x - row) ** 2).sum(axis=1), kind="stable")
-            nearest = order[: configuration.neighbours]
+            nearest = find_nearest(row)
             weights = row @ np.linalg.pinv(x[nearest])
             if configuration.encoding == "positional":
                 powers = np.arange(configuration.frequencies) / configuration.frequencies
@@ -37,11 +40,16 @@ def rank_by_loop(configuration, x, y, candidates, truth, query, seed=3):
                 drawn = np.random.default_rng(seed).standard_normal(shape)
                 angles = 2 * np.pi * configuration.sigma * drawn @ weights
             features += [np.cos(angles), np.sin(angles)]
-            if configuration.append == "images":
-                features.append(x[nearest].ravel())
-            if configuration.append == "genes":
-                features.append(y[nearest].ravel())
         return np.concatenate(features)
+
+    def describe(row):
+        features = add_features(row)
+        if configuration.neighbours and configuration.append != "none":
+            # Inputs are appended with the features that they carry already.
+            inputs = np.stack([add_features(other) for other in x])
+            given = inputs if configuration.append == "images" else y
+            features = np.concatenate([features, given[find_nearest(row)].ravel()])
+        return features
 
     rows = np.stack([describe(row) for row in x])
     kernel = ntk_kernel(rows, rows) + configuration.penalty * np.eye(len(rows))

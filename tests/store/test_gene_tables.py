@@ -125,3 +125,13 @@ def test_an_interaction_without_a_name_is_left_out_and_listed(tmp_path: Path) ->
     (tmp_path / "i.csv").write_text("protein1,protein2,cost\nB,,1\n")
     with pytest.raises(InputError, match="no row with two names"):
         read_interactions(str(tmp_path / "i.csv"))
+
+
+def test_embeddings_of_several_encoders_are_never_averaged(tmp_path: Path) -> None:
+    table = pd.DataFrame({"gene": ["A", "B", "A", "B"], "held_out": ["", "", "A", "A"]})
+    table = table.assign(e0=[1.0, 2.0, 30.0, 40.0])
+    table.to_csv(tmp_path / "several.csv", index=False)
+    with pytest.raises(InputError, match="'held_out' has 2 values, each from an encoder of its"):
+        read_vectors(str(tmp_path / "several.csv"))
+    table[:2].to_csv(tmp_path / "one.csv", index=False)
+    assert read_vectors(str(tmp_path / "one.csv")).values.tolist() == [[1.0], [2.0]]
