@@ -1,6 +1,7 @@
 """Commands that look at an experiment: status, errors, validate."""
 
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 import rich_click as click
@@ -17,6 +18,7 @@ from i2r.cli.options import (
 from i2r.errors import InputError
 
 if TYPE_CHECKING:
+    from i2r.pipeline.current_run import CurrentRun
     from i2r.store.experiment import Experiment
 
 
@@ -30,11 +32,15 @@ def status(experiment: str, as_json: bool) -> None:
     that computed them in another way; 'interrupted' ones were running when a run was stopped. The
     next 'i2r run' does all of them.
 
+    While a run works on it, also since when, what it does, how many of its units are done, failed
+    and under way, and about how long it will take.
+
     The last run left what it wants of every unit. Where a file that a stage reads, such as masks
     or weights, was changed since, all units are looked at, which takes a minute for a million.
     """
     from i2r.cli.running import last_pipeline
     from i2r.pipeline.cleaning import find_obsolete
+    from i2r.pipeline.current_run import describe_current, find_current_run
     from i2r.pipeline.states import count_states
     from i2r.store.experiment import open_experiment
 
@@ -45,21 +51,46 @@ def status(experiment: str, as_json: bool) -> None:
     for name in ("units", *names):
         table.add_column(name, justify="right")
     states = count_states(last_pipeline(experiment), opened)
+    current = find_current_run(opened, states)
     if as_json:
         rows = [
             {"stage": t, **{name: counts[name] for name in names}} for t, counts in states.items()
         ]
-        print_json({"experiment": opened.url, "stages": rows})
+        running = describe_current(current, now_s=time.time()) if current else None
+        print_json({"experiment": opened.url, "running": running, "stages": rows})
         return
+    if current is not None:
+        table.columns[2 + names.index("interrupted")].header = "under way"
     for title, counts in states.items():
         total = sum(counts.values())
         table.add_row(
             title, str(total), *(str(counts[name]) if counts[name] else "" for name in names)
         )
     Console().print(table)
+    if current is not None:
+        click.echo(_describe(current))
     obsolete = find_obsolete(opened)
     for line in describe_obsolete(obsolete.plates, obsolete.units):
         click.echo(f"{line}; see 'i2r clean --help'")
+
+
+def _describe(run: "CurrentRun") -> str:
+    """Write in a line what the run under way is doing."""
+    from i2r.cli.planning import format_seconds
+
+    since = ""
+    if run.started_s:
+        clock = time.strftime("%Y-%m-%d %H:%M", time.localtime(run.started_s))
+        since = f" since {clock} ({format_seconds(max(0.0, time.time() - run.started_s))})"
+    left = f"; about {format_seconds(run.left_s)} left" if run.left_s else ""
+    if run.unknown:
+        shown = ", ".join(run.unknown[:3]) + (", ..." if len(run.unknown) > 3 else "")
+        left += f"{' and' if left else '; left:'} {shown}, of which nothing is done yet"
+    failed = f", {run.failed} failed (see 'i2r errors')" if run.failed else ""
+    return (
+        f"running{since}: {run.command} ({run.place}): {run.done} units done{failed}, "
+        f"{run.running} under way{left}"
+    )
 
 
 @click.command()

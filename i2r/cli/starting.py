@@ -92,7 +92,7 @@ def init(
     pipeline.write_text(
         PIPELINE.format(
             name=pipeline.name,
-            description=_quote(f"{len(wells)} wells of {source}"),
+            description=_quote(f"images of {source}"),
             source=_quote(where),
             layout=layout.name,
             pattern=pattern_line + plate_line,

@@ -191,6 +191,12 @@ def open_picture(
     functions: Mapping[int, Delayed],
 ) -> Picture:
     """Check a picture's header and open it and its labels lazily."""
+    if not masks and chain.segment.channel not in pages:
+        raise I2RError(
+            f"{name}: segmentation sees {chain.segment.channel!r}, the pictures show "
+            f"{', '.join(pages)}. Say which page of the files shows it, such as --pages "
+            f"{chain.segment.channel}=0."
+        )
     headers = {read_shape(url, page) for page in pages.values()}
     (shape, dtype), *others = sorted(headers, key=str)
     if others:

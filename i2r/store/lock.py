@@ -303,6 +303,24 @@ def release_array(url: str) -> None:
         files.remove_file(files.join_url(url, "run.lock"))
 
 
+def find_holder(url: str) -> dict[str, Any] | None:
+    """Say who works on an experiment, by its lock; None where nobody seems to.
+
+    Unlike whoever takes the lock this waits for no heartbeat: a run on another machine counts as
+    alive when it gave a sign of life within the time after which its lock is stale.
+    """
+    try:
+        holder = parse_json(files.read_bytes(files.join_url(url, "run.lock")))
+    except FileNotFoundError:
+        return None
+    if holder is None or "array" in holder:
+        return holder
+    here = holder.get("host") == socket.gethostname()
+    if here and holder.get("processes") in (None, "", find_process_space()):
+        return None if _is_gone(holder) else holder
+    return holder if time.time() - float(holder.get("renewed", 0)) < STALE_S else None
+
+
 def describe_holder(holder: Mapping[str, Any]) -> str:
     """Say who holds a lock, and what to do about it."""
     if "array" in holder:

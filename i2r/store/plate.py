@@ -92,6 +92,21 @@ class Plate:
             )
         return key
 
+    def _fields(
+        self, key: str, stages: Sequence[str], fields: Sequence[object] | None
+    ) -> list[str]:
+        """List the fields to open: all that may be used after some stages, or those asked for."""
+        if fields is None:
+            return self._experiment.fields(key, stages)
+        known = self._experiment.wells[key].fields
+        wanted = [str(field) for field in fields]  # 1 is meant as '1'
+        if missing := [field for field in wanted if field not in known]:
+            raise InputError(
+                f"well {key!r}: no field {missing[0]!r}, expected one of {', '.join(known)}. "
+                "Name one of them."
+            )
+        return wanted
+
     def field_bytes(self) -> int:
         """Give the size of one field's image, all channels, in memory."""
         c, y, x = self.shape
@@ -101,7 +116,7 @@ class Plate:
         self,
         well: str,
         *,
-        fields: list[str] | None = None,
+        fields: Sequence[object] | None = None,
         channels: list[int] | None = None,
         after: Sequence[str] = (),
     ) -> da.Array:
@@ -112,7 +127,7 @@ class Plate:
         well
             The well, ``B03``.
         fields
-            Only these fields; None takes every field that was converted.
+            Only these fields, ``"1"`` or 1; None takes every field that was converted.
         channels
             Indices of channels: no others are read. None for all.
         after
@@ -128,11 +143,10 @@ class Plate:
         I2RError
             If an illumination function is wanted but not done.
         InputError
-            If the layout has no such well.
+            If the layout has no such well, or the well no such field.
         """
         key = self._key(well)
-        if fields is None:
-            fields = self._experiment.fields(key, ["convert"])
+        fields = self._fields(key, ["convert"], fields)
         urls = [f"{self._experiment.image_url(key, field)}/0" for field in fields]
         functions = find_functions(self._experiment, self.name, after) if after else {}
         return read_lazily(
@@ -140,12 +154,11 @@ class Plate:
         )
 
     def labels(
-        self, well: str, *, name: str = "segment", fields: list[str] | None = None
+        self, well: str, *, name: str = "segment", fields: Sequence[object] | None = None
     ) -> da.Array:
         """Open the label images of a well, shape (field, y, x), dtype int32, 0 = background."""
         key = self._key(well)
-        if fields is None:
-            fields = self._experiment.fields(key, ["convert", name])
+        fields = self._fields(key, ["convert", name], fields)
         urls = [f"{self._experiment.image_url(key, field)}/labels/{name}/0" for field in fields]
         return read_lazily(urls, shape=self.shape[1:], dtype=np.dtype(np.int32))
 

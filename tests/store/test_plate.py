@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from i2r.errors import FieldError
+from i2r.errors import FieldError, InputError
 from i2r.store import plate as plate_module
 from i2r.store.arrays import write_array
 from i2r.store.experiment import open_experiment
@@ -29,6 +29,14 @@ def test_images_are_the_source_files_values(cropped_original: Path, plate: Plate
         assert images.numblocks == (1, 1, 1, 1)
         np.testing.assert_array_equal(images.compute(), expected)
         np.testing.assert_array_equal(opened.images(well, fields=["2"]).compute(), expected[1:])
+
+
+def test_fields_may_be_numbers_and_unknown_ones_are_a_line(cropped_original: Path) -> None:
+    opened = open_experiment(str(cropped_original)).plates["P1"]
+    for open_all in (opened.images, opened.labels):
+        assert open_all("A01", fields=[2]).shape[0] == 1
+        with pytest.raises(InputError, match="no field '7', expected one of 1, 2"):
+            open_all("A01", fields=[7])
 
 
 def test_labels_belong_to_the_table_of_nuclei(cropped_original: Path) -> None:
