@@ -149,9 +149,10 @@ def prepare_interactome(options: Mapping[str, Any]) -> Pruned:  # noqa: PLR0915
     costs = work.costs
     if cells is not None:
         number = {name: i for i, name in enumerate(cells[0])}
-        columns = np.array([number[name] for name in genes])
+        # Of the network's genes alone: ranks take as much memory as the counts.
+        values = cells[1][:, [number[name] for name in genes]]
         ranked = options["edge_cost"] == "spearman"
-        costs = 1 - np.abs(correlate_edges(cells[1], columns[work.edges], ranked=ranked))
+        costs = 1 - np.abs(correlate_edges(values, work.edges, ranked=ranked))
     changes = expression.set_index("gene")["log_fold_change"].astype(float)
     # Prizes are on the scale of the genes that all tables have, as published; others have none.
     usable = changes[changes.index.isin(list(usable_genes))].abs()
