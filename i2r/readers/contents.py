@@ -107,7 +107,7 @@ def read_contents(url: str) -> Contents:
         series: tuple[Series, ...] = (Series((PlaneAt(0),)),)
         if is_tiff:
             check_directories(file, n_bytes, url)
-            series = _read_series(file, url)
+            series = read_series(file, url)
     return Contents(series, header.shape, header.dtype.name, header.white_is_zero)
 
 
@@ -127,7 +127,8 @@ def describe_planes(planes: tuple[PlaneAt, ...]) -> str:
     return ", ".join(parts) or "1 plane"
 
 
-def _read_series(file: IO[bytes], url: str) -> tuple[Series, ...]:
+def read_series(file: IO[bytes], url: str) -> tuple[Series, ...]:
+    """Read the images of an open TIFF file, whose directories form no loop; see `read_contents`."""
     try:
         with tifffile.TiffFile(file) as tiff:
             if tiff.is_ome:
@@ -225,23 +226,24 @@ def _find_plane(series: tifffile.TiffPageSeries) -> tuple[int, ...]:
 
 
 def _take_series(series: tifffile.TiffPageSeries, tiff: tifffile.TiffFile, url: str) -> Series:
-    sizes = {
-        axis: int(size)
+    leading = [
+        (axis, int(size))
         for axis, size in zip(series.axes, series.shape, strict=True)
         if axis not in "YX" and size > 1
-    }
+    ]
+    sizes = dict(leading)
     pages = [page.index for page in series.pages if page is not None]
-    number = math.prod(sizes.values())
+    number = math.prod(size for _, size in leading)
     if len(pages) != number:  # without directories of their own
         stack = find_stack(tiff)
         end = stack.offset + number * stack.plane_bytes if stack else math.inf
         if end > tiff.filehandle.size:
             raise unreadable(url, f"its description lists {number} planes, it holds fewer")
         pages = list(range(number))
-    axes = ", ".join(f"{axis} {size}" for axis, size in sizes.items())
-    if len(sizes) == 1 and set(sizes) <= set(_UNKNOWN):
+    axes = ", ".join(f"{axis} {size}" for axis, size in leading)
+    if len(leading) == 1 and set(sizes) <= set(_UNKNOWN):
         return _make_unknown(pages)
-    if set(sizes) - set(_KNOWN):
+    if set(sizes) - set(_KNOWN) or len(sizes) < len(leading):
         raise FieldError(
             f"ambiguous: {files.without_secrets(url)} has the axes {axes}, expected C, Z and T "
             "for channels, focal planes and times. Export one image per file."

@@ -12,7 +12,16 @@ import tifffile
 from imagecodecs import jpeg_decode, png_decode
 
 from i2r.errors import FieldError, InputError
-from i2r.readers.headers import MAX_DECODED_BYTES, PNG_SIGNATURE, missing, unreadable
+from i2r.readers.contents import describe_planes, read_series
+from i2r.readers.headers import (
+    MAX_DECODED_BYTES,
+    PNG_SIGNATURE,
+    check_directories,
+    missing,
+    parse_header,
+    unreadable,
+)
+from i2r.readers.images import decode_plane
 from i2r.store import files
 
 EXTENSIONS = (".tif", ".tiff", ".png", ".jpg", ".jpeg")
@@ -112,14 +121,16 @@ def read_picture(url: str, *, channel: int | None = None) -> npt.NDArray[np.numb
     FieldError
         With the reason first: ``missing``, ``truncated``, ``channel``, ``size``.
     """
-    pixels = _decode(url)
     where = files.without_secrets(url)
-    planes = _split_channels(pixels)
-    if not planes:
-        raise FieldError(
-            f"shape: {where} is {pixels.shape}, expected (y, x), or one more axis of channels. "
-            "Export one plane per file."
-        )
+    planes = _list_grey(url)
+    if planes is None:
+        pixels = _decode(url)
+        planes = list(_split_channels(pixels))
+        if not planes:
+            raise FieldError(
+                f"shape: {where} is {pixels.shape}, expected (y, x), or one more axis of channels. "
+                "Export one plane per file."
+            )
     if channel is None and all(np.array_equal(planes[0], plane) for plane in planes[1:3]):
         channel = 0 if len(planes) in (1, 3, 4) else None
     if channel is None or not 0 <= channel < len(planes):
@@ -133,6 +144,53 @@ def read_picture(url: str, *, channel: int | None = None) -> npt.NDArray[np.numb
         raise FieldError(f"size: {where} has no pixels. Leave it out.")
     kept = plane.dtype in (np.uint8, np.uint16)
     return np.ascontiguousarray(plane if kept else plane.astype(np.float32))
+
+
+def _list_grey(url: str) -> list[npt.NDArray[Any]] | None:
+    """Decode the planes of a grey TIFF as conversion does; None for colours and other files.
+
+    Raises
+    ------
+    FieldError
+        As `read_contents`, and for planes along more than one axis (reason ``shape``).
+    """
+    data = _read_bytes(url)
+    if data.startswith((PNG_SIGNATURE, _JPEG_SIGNATURE)):
+        return None
+    try:
+        header = parse_header(io.BytesIO(data), len(data), url, 0)
+    except FieldError as error:
+        # Colours and rare types of pixels are no plate's, and may be a picture's.
+        if str(error).partition(":")[0] in ("rgb", "dtype"):
+            return None
+        raise
+    check_directories(io.BytesIO(data), len(data), url)
+    series = read_series(io.BytesIO(data), url)
+    planes = series[0].planes
+    axes = [len(set(numbers)) for numbers in zip(*(p[1:] for p in planes), strict=True)]
+    if len(series) > 1 or sum(n > 1 for n in axes) > 1:
+        held = f"{len(series)} images" if len(series) > 1 else describe_planes(planes)
+        raise FieldError(
+            f"shape: {files.without_secrets(url)} holds {held}, expected one plane, or several "
+            "channels alone. Export one plane per file."
+        )
+    n_bytes = len(planes) * header.shape[0] * header.shape[1] * header.dtype.itemsize
+    if n_bytes > MAX_DECODED_BYTES:
+        raise FieldError(
+            f"size: {files.without_secrets(url)} decodes to {n_bytes} bytes, expected at most "
+            f"{MAX_DECODED_BYTES}. Split the image, or leave it out."
+        )
+    return [
+        decode_plane(data, url=url, page=plane.page, inverted=header.white_is_zero)
+        for plane in planes
+    ]
+
+
+def _read_bytes(url: str) -> bytes:
+    try:
+        return files.read_bytes(url)
+    except OSError as error:
+        raise missing(url, why=error.strerror) from error
 
 
 def read_labels(url: str) -> npt.NDArray[np.integer]:
@@ -162,10 +220,7 @@ def read_labels(url: str) -> npt.NDArray[np.integer]:
 
 
 def _decode(url: str) -> npt.NDArray[Any]:
-    try:
-        data = files.read_bytes(url)
-    except OSError as error:
-        raise missing(url, why=error.strerror) from error
+    data = _read_bytes(url)
     try:
         if data.startswith(PNG_SIGNATURE):
             pixels = png_decode(data)

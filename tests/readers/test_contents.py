@@ -63,6 +63,15 @@ def test_stacks_that_are_cut_are_no_single_planes(tmp_path: Path) -> None:
             read_contents(str(path))
 
 
+@pytest.mark.parametrize("axes", ["QQYX", "QZYX", "RZYX"])
+def test_axes_of_no_known_meaning_are_named(tmp_path: Path, axes: str) -> None:
+    path = str(tmp_path / "x.tif")
+    stack = STACK[:, :, 0]
+    tifffile.imwrite(path, stack, metadata={"axes": axes}, photometric="minisblack")
+    with pytest.raises(FieldError, match=rf"^ambiguous: .*axes {axes[0]} 2, {axes[1]} 3"):
+        read_contents(path)
+
+
 @pytest.mark.parametrize("axes", ["TZCYX", "CZTYX", "ZCTYX"])
 def test_ome_tiff(tmp_path: Path, axes: str) -> None:
     path = str(tmp_path / "x.ome.tif")

@@ -70,7 +70,7 @@ def test_files_that_are_none_say_so(tmp_path: Path) -> None:
             read_picture(str(tmp_path / name))
     with pytest.raises(FieldError, match=r"^missing: "):
         read_picture(str(tmp_path / "d.tif"))
-    with pytest.raises(FieldError, match=r"^shape: "):
+    with pytest.raises(FieldError, match=r"^(shape|ambiguous): "):
         read_picture(save(tmp_path / "e.tif", np.zeros((2, 3, 8, 9), np.uint8)))
 
 
@@ -119,3 +119,19 @@ def test_pictures_are_grouped_by_their_folder_and_chosen_by_a_pattern(tmp_path: 
     for nothing in ("none", "*.png", "JUN/*.txt"):
         with pytest.raises(InputError, match="no picture there"):
             group_pictures(f"{tmp_path}/{nothing}")
+
+
+def test_pictures_are_decoded_as_plates_are(tmp_path: Path) -> None:
+    """WhiteIsZero is turned, ImageJ's stacks with one directory have all their planes."""
+    white = str(tmp_path / "white.tif")
+    tifffile.imwrite(white, PLANE, photometric="miniswhite")
+    np.testing.assert_array_equal(read_picture(white), np.iinfo(PLANE.dtype).max - PLANE)
+    stack = np.stack([PLANE, PLANE // 2, PLANE // 4])
+    one = str(tmp_path / "one.tif")
+    tifffile.imwrite(one, stack, imagej=True, metadata={"axes": "CYX"}, truncate=True)
+    for channel in range(3):
+        np.testing.assert_array_equal(read_picture(one, channel=channel), stack[channel])
+    both = str(tmp_path / "both.tif")
+    tifffile.imwrite(both, np.stack([stack] * 2), imagej=True, metadata={"axes": "ZCYX"})
+    with pytest.raises(FieldError, match=r"^shape: .*3 channels \(0, 1, 2\), 2 focal planes"):
+        read_picture(both, channel=0)
