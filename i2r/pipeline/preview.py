@@ -69,8 +69,8 @@ def find_damaged_units(
     retry: bool = False,
     say: Say = lambda line: None,
     deep: Collection[str] | None = None,
-) -> set[tuple[str, str]]:
-    """Find done units whose output is gone or changed; they have to run again.
+) -> tuple[set[tuple[str, str]], dict[str, list[str]]]:
+    """Find what a run would compute, done units whose output is gone or changed among it.
 
     Of everything it is looked whether it is there with the right size. The tables and models of a
     stage that a unit is about to read as a whole are read, and compared with their checksums;
@@ -83,8 +83,10 @@ def find_damaged_units(
 
     Returns
     -------
-    set of (str, str)
-        Stage and key.
+    damaged : set of (str, str)
+        Stage and key of those done units.
+    preview : dict
+        As of `preview_units`.
     """
     titles = [s.title for s in pipeline.stages if only is None or s.title in only]
     outputs = list_outputs(experiment, stages=titles)
@@ -102,13 +104,16 @@ def find_damaged_units(
         for title in graph.list_upstream(graph.units[stage][key])[1]
     }
     tables = [o for o in outputs if o.stage in read and not is_of_array(o.path)]
-    found += find_damage(experiment, tables, content=True)
+    unread = find_damage(experiment, tables, content=True)
+    found += unread
     for line in dict.fromkeys(damage.line for damage in found[:5]):
         say(line)
     if found:
         damaged = {(damage.stage, damage.key) for damage in found}
         say(f"to be made again: {list_units(damaged)}")
-    return damaged
+    if unread:
+        pending = preview_units(pipeline, experiment, only=only, retry=retry, damaged=damaged)
+    return damaged, pending
 
 
 def list_units(units: Collection[tuple[str, str]]) -> str:

@@ -12,7 +12,7 @@ from i2r.pipeline.changes import find_other_plates, list_changes
 from i2r.pipeline.executors import Executor, open_executor
 from i2r.pipeline.loop import RunLoop, Summary, collect_excluded, find_blocked
 from i2r.pipeline.memory import check_memory
-from i2r.pipeline.preview import find_damaged_units, find_failed, list_units, preview_units
+from i2r.pipeline.preview import find_damaged_units, find_failed, list_units
 from i2r.pipeline.progress import Progress, Style
 from i2r.pipeline.records import describe_run
 from i2r.pipeline.relocation import recall_sources
@@ -140,8 +140,9 @@ def run_pipeline(
         ]
         if problems:
             raise InputError(join_problems(problems))
-    damaged = find_damaged_units(pipeline, experiment, only=only, retry=retry, say=say, deep=deep)
-    preview = preview_units(pipeline, experiment, only=only, retry=retry, damaged=damaged)
+    damaged, preview = find_damaged_units(
+        pipeline, experiment, only=only, retry=retry, say=say, deep=deep
+    )
     pending = sum(len(names) for names in preview.values())
     if not pending:
         return _nothing_to_do(pipeline, experiment, only)
