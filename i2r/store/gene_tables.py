@@ -16,6 +16,8 @@ from i2r.store.frames import UNNAMED, read_frame, read_text
 from i2r.store.gctx import read_signatures
 from i2r.store.scales import find_counters
 
+# What others call the column of genes, in lower case.
+_GENE_COLUMNS = ("gene", "symbol", "gene_symbol", "gene symbol", "genesymbol", "hgnc_symbol")
 # Columns of our own tables that are no numbers of a vector.
 NOT_VALUES = ("gene", "held_out", "perturbation", "condition", "n_nuclei", "n_wells", "role")
 
@@ -114,13 +116,19 @@ def gather_vectors(table: pd.DataFrame, *, where: str) -> GeneVectors:
 
 
 def name_genes(table: pd.DataFrame) -> pd.DataFrame:
-    """Name a first column of text without a name 'gene': an index of pandas or R.
+    """Name the column of genes 'gene': Gene, symbol and the like, or an index of pandas or R.
 
-    Not where there is a column of that name: which of the two is meant can't be told.
+    Not where there is a column of that name, or several that may be meant: which one is can't be
+    told. An index is a first column of text without a name.
     """
+    if "gene" in table:
+        return table
+    meant = [name for name in table if str(name).strip().lower() in _GENE_COLUMNS]
+    if len(meant) == 1:
+        return table.rename(columns={meant[0]: "gene"})
     first = table.columns[0] if len(table.columns) else ""
     is_index = str(first) == UNNAMED and not pd.api.types.is_numeric_dtype(table[first])
-    return table.rename(columns={first: "gene"}) if is_index and "gene" not in table else table
+    return table.rename(columns={first: "gene"}) if is_index else table
 
 
 def read_labels(url: str) -> dict[str, str]:

@@ -41,7 +41,7 @@ def test_vectors_are_averaged_per_gene_whatever_the_format(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("symbol,e0\nA,1\n", "no column 'gene'"),
+        ("name,e0\nA,1\n", "no column 'gene'"),
         ("gene,e0\nA,high\n", "'e0' is no number"),
         ("gene\nA\n", "no column of numbers"),
         ("gene,e0\n", "no number|no row"),
@@ -135,3 +135,18 @@ def test_embeddings_of_several_encoders_are_never_averaged(tmp_path: Path) -> No
         read_vectors(str(tmp_path / "several.csv"))
     table[:2].to_csv(tmp_path / "one.csv", index=False)
     assert read_vectors(str(tmp_path / "one.csv")).values.tolist() == [[1.0], [2.0]]
+
+
+@pytest.mark.parametrize("name", ["Gene", "SYMBOL", "gene_symbol", " hgnc_symbol"])
+def test_the_column_of_genes_may_have_a_name_of_others(tmp_path: Path, name: str) -> None:
+    (tmp_path / "v.csv").write_text(f"{name},a,b\nTP53,0.5,2\nMYC,1.5,3\n")
+    assert read_vectors(str(tmp_path / "v.csv")).genes == ["MYC", "TP53"]
+    (tmp_path / "v.csv").write_text(f"{name},Symbol ,a\nTP53,x,2\nMYC,y,3\n")
+    with pytest.raises(InputError, match="no column 'gene'"):
+        read_vectors(str(tmp_path / "v.csv"))
+
+
+def test_a_column_that_numbers_the_rows_is_no_measurement(tmp_path: Path) -> None:
+    (tmp_path / "v.csv").write_text("n,gene,a\n0,A,0.5\n1,B,1.5\n2,C,0.1\n")
+    with pytest.raises(InputError, match="column 'n' numbers the rows"):
+        read_vectors(str(tmp_path / "v.csv"))
