@@ -78,7 +78,12 @@ class Experiment:
     @cached_property
     def sources(self) -> pd.DataFrame:
         """One row per image file: plate, well, field, channel, url, size_bytes, mtime_ns."""
-        return self._open("sources")
+        table = self._open("sources")
+        # Experiments of earlier versions: every image was as it came from the microscope.
+        for name, value in (("problem", ""), ("inverted", False), ("factor", 1.0)):
+            if name not in table:
+                table = table.assign(**{name: value})
+        return table
 
     def _open(self, name: str) -> pd.DataFrame:
         given = self._given[name]

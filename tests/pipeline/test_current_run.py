@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
+
 from i2r.pipeline.current_run import estimate_left, find_current_run
 from i2r.store.experiment import open_experiment
 from i2r.store.ledger import LedgerWriter
@@ -47,3 +49,15 @@ def test_a_run_under_way_is_told_with_its_failures(cli: Cli, cropped: Path) -> N
         assert (running["done"], running["failed"], running["running"]) == (1, 1, 1)
     assert "running" not in cli("status", cropped)[1]
     assert json.loads(cli("status", cropped, "--json")[1])["running"] is None
+
+
+def test_an_experiment_of_an_earlier_version_is_still_read(cli: Cli, cropped: Path) -> None:
+    """Its table of image files lacks what newer readers say of files."""
+    path = cropped / "sources.parquet"
+    table = pd.read_parquet(path)
+    newer = [name for name in ("problem", "inverted", "factor") if name in table]
+    assert newer
+    table.drop(columns=newer).to_parquet(path)
+    code, said = cli("status", cropped, "--json")
+    assert code == 0, said
+    assert {row["stage"]: row["done"] for row in json.loads(said)["stages"]}["convert"] == 9
