@@ -196,8 +196,13 @@ def read_array(
         raise FieldError(f"shape: {where} is {found}, expected {tuple(shape)}. {advice}")
     if dtype is not None and kind != np.dtype(dtype):
         raise FieldError(f"dtype: {where} is {kind}, expected {np.dtype(dtype)}. {advice}")
+    if not is_own and kind.name != document["data_type"]:
+        raise damaged(where, f"its data type is {document['data_type']!r}")
     if not is_own:
-        return np.asarray(open_array(url)[region if region is not None else ...])
+        try:
+            return np.asarray(open_array(url)[region if region is not None else ...])
+        except (ValueError, TypeError, KeyError) as error:  # by what its description holds
+            raise damaged(where, (str(error).splitlines() or [""])[0][:120]) from error
     whole = tuple(slice(None) for _ in found)
     given = region or ()
     # Straight from the shard: zarr-python spends as long again on finding the chunks.

@@ -35,6 +35,8 @@ class Codec(NamedTuple):
 PLANES = Codec("zstd", 1)
 CROPS = Codec("lz4", 1)
 CHECKSUM_BYTES = 4
+# NumPy also knows names such as '2int16', which are no numbers.
+_TYPES = {f"{kind}{bits}" for kind in ("int", "uint", "float") for bits in (8, 16, 32, 64)}
 
 
 class Shard(NamedTuple):
@@ -108,7 +110,7 @@ def is_own_shard(document: Mapping[str, Any]) -> bool:
         and len(shard) == len(shape) == len(inside["chunk_shape"])
         and all(n > 0 for n in inside["chunk_shape"])
         and all(0 < n <= s for n, s in zip(shape, shard, strict=True))
-        and document.get("data_type") != "bool"
+        and document.get("data_type") in _TYPES
     )
 
 

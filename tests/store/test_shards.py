@@ -52,3 +52,14 @@ def test_damaged_index_is_one_clear_line(tmp_path: Path) -> None:
     shard.write_bytes(bytes(content))
     with pytest.raises(I2RError, match="index is damaged"):
         arrays.read_array(url)
+
+
+@pytest.mark.parametrize("kind", ["2int16", "1uint16", "V2", "object", "<u2"])
+def test_types_that_are_no_numbers_are_refused_in_one_line(tmp_path: Path, kind: str) -> None:
+    """Found by a fuzz of descriptions: NumPy takes these names too."""
+    url = str(tmp_path / "a")
+    arrays.write_array(url, np.ones((2, 4), np.uint16), chunk=(1, 4), axes=["y", "x"])
+    document = json.loads((tmp_path / "a/zarr.json").read_text())
+    (tmp_path / "a/zarr.json").write_text(json.dumps(document | {"data_type": kind}))
+    with pytest.raises(I2RError, match="damaged"):
+        arrays.read_array(url)
