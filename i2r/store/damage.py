@@ -4,13 +4,11 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-
 from i2r.errors import DamageError
 from i2r.store import files
 from i2r.store.documents import parse_json
 from i2r.store.outputs import OUTPUTS, Mark, damaged, mark_bytes
-from i2r.store.shards import check_shard, is_own_shard
+from i2r.store.shards import check_shard, is_own_shard, parse_type
 
 if TYPE_CHECKING:
     from i2r.store.experiment import Experiment
@@ -160,7 +158,8 @@ def _check_content(url: str, mark: Mark | None) -> None:
         raise damaged(array, "its zarr.json is not what was written")
     try:
         document = parse_json(data)
-        is_own = is_own_shard(document) and np.dtype(document["data_type"]).itemsize > 0
+        parse_type(document["data_type"])
+        is_own = is_own_shard(document)
     except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
         raise damaged(array, "its zarr.json is not what was written") from error
     if is_own:

@@ -89,6 +89,19 @@ def _blosc(codec: Codec, itemsize: int) -> Any:
     return numcodecs.blosc.Blosc(cname=codec.name, clevel=codec.level, shuffle=1, typesize=itemsize)
 
 
+def parse_type(name: object) -> np.dtype[Any]:
+    """Read a data type by the name that Zarr gives it; NumPy would evaluate longer ones.
+
+    Raises
+    ------
+    ValueError
+        If it is none of whole numbers, floats or truth values.
+    """
+    if name not in _TYPES and name != "bool":
+        raise ValueError(f"the data type is {str(name)[:40]!r}")
+    return np.dtype(str(name))
+
+
 def chunk_grid(shape: tuple[int, ...], chunk: tuple[int, ...]) -> tuple[int, ...]:
     """Count chunks along each axis, at least one: Zarr has no shards of no size."""
     return tuple(max(1, -(-n // c)) for n, c in zip(shape, chunk, strict=True))

@@ -54,7 +54,7 @@ def test_damaged_index_is_one_clear_line(tmp_path: Path) -> None:
         arrays.read_array(url)
 
 
-@pytest.mark.parametrize("kind", ["2int16", "1uint16", "V2", "object", "<u2"])
+@pytest.mark.parametrize("kind", ["2int16", "1uint16", "V2", "object", "<u2", "uint1,,,6"])
 def test_types_that_are_no_numbers_are_refused_in_one_line(tmp_path: Path, kind: str) -> None:
     """Found by a fuzz of descriptions: NumPy takes these names too."""
     url = str(tmp_path / "a")
