@@ -20,7 +20,7 @@ from i2r.kernels.pcst.trees import list_neighbours
 # this part of the edges or more.
 ROOTS, PASSES, WORTHWHILE = 4, 4, 0.02
 # Networks of this many edges at most are solved to the optimum.
-FEW_EDGES = 3000
+FEW_EDGES, SHRUNK = 3000, 0.7
 # Searches from one root, and edges looked at in them: a second at most.
 SEARCHES, LOOKS = 30, 10**7
 # Where the gap stays wider and the network is small, a longer search follows.
@@ -142,14 +142,19 @@ def close_gap(
     """
     problem = _Problem(net, vertices, edges, bound, root)
     used: set[int] = set()
+    tried = np.inf
     for number in range(ROOTS):
         if problem.is_proven:
             break
         start = _choose_root(problem, used)
         used.add(start)
         _bound_from(problem, start, must=root, seed=seed + number)
-        if not problem.is_proven and problem.alive.sum() <= FEW_EDGES >> 2 * (ROOTS - 1 - number):
+        left = int(problem.alive.sum())
+        few = FEW_EDGES >> 2 * (ROOTS - 1 - number)
+        # Programs that were given up are not tried again on nearly the same network.
+        if not problem.is_proven and left <= min(few, SHRUNK * tried):
             _cut(problem, start)
+            tried = left
     if problem.bound < LONG_GAP * problem.value and problem.alive.sum() <= LONG_EDGES:
         _search(problem, problem.alive, must=root, seed=seed + ROOTS, longer=LONGER)
     return Found(problem.vertices, problem.edges, min(problem.bound, problem.value))
