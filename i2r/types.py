@@ -17,8 +17,11 @@ PLATE_FORMATS: dict[int, tuple[int, int]] = {
     1536: (32, 48),
 }
 
-_LETTERED = re.compile(r"^\s*([A-Za-z]{1,2})[-_ ]?0*([1-9]\d?)\s*$")
+# Three digits at most: "W00001" is the first well that a microscope counts, not row W.
+_LETTERED = re.compile(r"^\s*([A-Za-z]{1,2})[-_ ]?0{0,2}([1-9]\d?)\s*$")
 _NUMBERED = re.compile(r"^\s*[rR]0*([1-9]\d?)[-_ ]?[cC]0*([1-9]\d?)\s*$")
+# Opera and Columbus: three digits each of row and column.
+_DIGITS = re.compile(r"^\s*0([0-9]\d)0([0-9]\d)\s*$")
 
 
 class Well(NamedTuple):
@@ -50,7 +53,7 @@ def parse_well(text: str) -> Well:
     Parameters
     ----------
     text
-        ``A1``, ``A01``, ``a01``, ``A-01`` and ``r01c01`` are one well.
+        ``A1``, ``A01``, ``a01``, ``A-01``, ``r01c01`` and ``001001`` are one well.
 
     Returns
     -------
@@ -62,7 +65,7 @@ def parse_well(text: str) -> Well:
     ValueError
         If the text is no well name. The message is the whole complaint.
     """
-    lettered, numbered = _LETTERED.match(text), _NUMBERED.match(text)
+    lettered, numbered = _LETTERED.match(text), _NUMBERED.match(text) or _DIGITS.match(text)
     if lettered:
         row = 0
         for letter in lettered[1].upper():
@@ -72,6 +75,8 @@ def parse_well(text: str) -> Well:
         row, column = int(numbered[1]), int(numbered[2])
     else:
         raise ValueError(f"{text!r} is no well name; expected one like A01, a1 or r01c01")
+    if not row or not column:
+        raise ValueError(f"well {text!r} is counted from 0, expected rows and columns from 1")
     if row > 32 or column > 48:
         raise ValueError(f"well {text!r} lies outside the largest plate (32 rows, 48 columns)")
     return Well(row, column)

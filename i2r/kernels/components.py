@@ -244,6 +244,14 @@ def _group_runs(
     return first_run, ys, x0s, x1s
 
 
+def measure_areas(components: Components) -> npt.NDArray[np.int64]:
+    """Count the pixels of every component, shape (n_components,)."""
+    if components.y.size == 0:
+        return np.zeros(0, dtype=np.int64)
+    lengths = (components.x1 - components.x0).astype(np.int64)
+    return np.asarray(np.add.reduceat(lengths, components.first_run[:-1]), dtype=np.int64)
+
+
 @numba.njit(cache=True, nogil=True)
 def paint_components(
     components: Components, labels: npt.NDArray[np.int32], min_area_px: float

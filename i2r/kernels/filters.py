@@ -5,6 +5,7 @@ along x so that the compiler vectorises them.
 """
 
 from math import ceil
+from typing import NamedTuple
 
 import numba
 import numpy as np
@@ -15,7 +16,7 @@ def smooth_gaussian(
     image: npt.NDArray[np.number],
     *,
     sigma_px: float,
-    offset: float = 0.0,
+    offset: float | npt.NDArray[np.float32] = 0.0,
     square_root: bool = False,
     truncate: float = 4.0,
 ) -> npt.NDArray[np.float32]:
@@ -27,8 +28,10 @@ def smooth_gaussian(
         Any size, including empty.
     sigma_px : float
         Standard deviation in pixels; 0 converts without smoothing.
-    offset : float
-        Subtracted before anything else, what is below becomes 0 if `square_root` is set.
+    offset : float or (rows, columns) float32
+        Subtracted before anything else, what is below becomes 0 if `square_root` is set. A grid
+        has the values at the centres of tiles that divide the image evenly, and of a frame of
+        such tiles around it; between them it is interpolated linearly.
     square_root : bool
         Smooth the square root of the intensities instead. Photon noise grows with the square
         root of the signal, so the root makes dim and bright nuclei equally noisy (Anscombe 1948,
@@ -48,7 +51,10 @@ def smooth_gaussian(
     """
     out = np.empty(image.shape, dtype=np.float32)
     weights = make_weights(sigma_px=sigma_px, truncate=truncate)
-    smooth_rows(np.ascontiguousarray(image), weights, np.float32(offset), square_root, out)
+    grid = np.asarray(offset, dtype=np.float32)
+    if grid.ndim == 0:
+        grid = np.full((3, 3), grid)
+    smooth_rows(np.ascontiguousarray(image), weights, grid, square_root, out)
     return out
 
 
@@ -85,7 +91,7 @@ def make_weights(*, sigma_px: float, truncate: float = 4.0) -> npt.NDArray[np.fl
 def smooth_rows(
     image: npt.NDArray[np.number],
     weights: npt.NDArray[np.float32],
-    offset: np.float32,
+    offset: npt.NDArray[np.float32],
     square_root: bool,
     out: npt.NDArray[np.float32],
 ) -> None:
@@ -96,10 +102,21 @@ def smooth_rows(
     radius = weights.size - 1
     ring = np.empty((2 * radius + 1, width), dtype=np.float32)
     padded = np.empty(width + 2 * radius, dtype=np.float32)
+    tile_height, tile_width = height / (offset.shape[0] - 2), width / (offset.shape[1] - 2)
+    above_offset, below_offset = np.empty((2, width), dtype=np.float32)
+    expanded = -2
     n_rows = 0  # source rows in the ring so far
     for y in range(height):
         while n_rows <= min(y + radius, height - 1):
-            _convert_row(image[n_rows], offset, square_root, ring[n_rows % ring.shape[0]])
+            position = (n_rows + 0.5) / tile_height + 0.5
+            i = int(np.floor(position))
+            if i != expanded:
+                expand_row(offset[i], tile_width, 1, above_offset)
+                expand_row(offset[i + 1], tile_width, 1, below_offset)
+                expanded = i
+            part = np.float32(position - i)
+            converted = ring[n_rows % ring.shape[0]]
+            _convert_row(image[n_rows], above_offset, below_offset, part, square_root, converted)
             n_rows += 1
         row = padded[radius : radius + width]
         centre = ring[y % ring.shape[0]]
@@ -125,15 +142,32 @@ def smooth_rows(
 
 
 @numba.njit(cache=True, nogil=True)
+def expand_row(
+    values: npt.NDArray[np.float32], block_px: float, n_before: int, row: npt.NDArray[np.float32]
+) -> None:
+    """Interpolate between the centres of blocks, `n_before` of which lie before the row.
+
+    It is constant beyond the outer ones.
+    """
+    for x in range(row.size):
+        position = (x + 0.5) / block_px - 0.5 + n_before
+        j = int(np.floor(position))
+        left, right = values[max(j, 0)], values[min(j + 1, values.size - 1)]
+        row[x] = left + np.float32(position - j) * (right - left)
+
+
+@numba.njit(cache=True, nogil=True)
 def _convert_row(
     source: npt.NDArray[np.number],
-    offset: np.float32,
+    above: npt.NDArray[np.float32],
+    below: npt.NDArray[np.float32],
+    part: np.float32,
     square_root: bool,
     converted: npt.NDArray[np.float32],
 ) -> None:
-    """Subtract the offset, and take the root of what is left if asked to."""
+    """Subtract the offset between two rows of it, and take the root of what is left if asked to."""
     for x in range(source.size):
-        converted[x] = np.float32(source[x]) - offset
+        converted[x] = np.float32(source[x]) - (above[x] + part * (below[x] - above[x]))
     if square_root:
         for x in range(source.size):
             converted[x] = np.sqrt(max(converted[x], np.float32(0)))
@@ -232,6 +266,37 @@ def find_otsu_threshold(counts: npt.NDArray[np.int64], *, low: float, high: floa
     return low + (high - low) * float(np.argmax(between) + 1) / counts.size
 
 
+class Level(NamedTuple):
+    """Median of some intensities, and their robust standard deviation (1.4826 x the MAD)."""
+
+    median: float
+    deviation: float
+
+
+def measure_level(counts: npt.NDArray[np.int64], *, low: float, high: float) -> Level:
+    """Median and robust standard deviation of a histogram.
+
+    Parameters
+    ----------
+    counts : (n_bins,) int64
+        Pixels per bin of equal width, at least one pixel.
+    low, high : float
+        Edges of the first and of the last bin.
+
+    Returns
+    -------
+    Level
+        The deviation is 0 if more than half of the pixels are in one bin.
+    """
+    centres = low + (high - low) / counts.size * (np.arange(counts.size) + 0.5)
+    half = counts.sum() / 2
+    median = centres[np.searchsorted(np.cumsum(counts), half)]
+    distance = np.abs(centres - median)
+    order = np.argsort(distance, kind="stable")
+    deviation = distance[order][np.searchsorted(np.cumsum(counts[order]), half)]
+    return Level(float(median), float(1.4826 * deviation))
+
+
 def measure_contrast(
     counts: npt.NDArray[np.int64], *, low: float, high: float, threshold: float
 ) -> float:
@@ -254,21 +319,15 @@ def measure_contrast(
     Returns
     -------
     float
-        (threshold - median) / (1.4826 x median absolute deviation). Infinite if more than half of
-        the background has one value, 0 if nothing is below the threshold.
+        (threshold - median) / deviation of the background (`measure_level`). Infinite if more
+        than half of the background has one value, 0 if nothing is below the threshold.
     """
     width = (high - low) / counts.size
-    centres = low + width * (np.arange(counts.size) + 0.5)
-    below = centres <= threshold
-    weights, values = counts[below], centres[below]
-    if not weights.any():
+    n_below = int((low + width * (np.arange(counts.size) + 0.5) <= threshold).sum())
+    if not counts[:n_below].any():
         return 0.0
-    half = weights.sum() / 2
-    median = values[np.searchsorted(np.cumsum(weights), half)]
-    distance = np.abs(values - median)
-    order = np.argsort(distance, kind="stable")
-    deviation = distance[order][np.searchsorted(np.cumsum(weights[order]), half)]
-    return float((threshold - median) / (1.4826 * deviation)) if deviation > 0 else np.inf
+    level = measure_level(counts[:n_below], low=low, high=low + n_below * width)
+    return (threshold - level.median) / level.deviation if level.deviation > 0 else np.inf
 
 
 def find_local_maximum(

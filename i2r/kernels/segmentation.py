@@ -12,13 +12,21 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from i2r.kernels.components import Components, find_components, paint_components
+from i2r.kernels.background import find_content, measure_background, replace_hot_pixels
+from i2r.kernels.components import (
+    Components,
+    find_components,
+    measure_areas,
+    paint_components,
+)
 from i2r.kernels.filters import (
     count_intensities,
+    expand_row,
     find_local_maximum,
     find_otsu_threshold,
     make_weights,
     measure_contrast,
+    measure_level,
     smooth_gaussian,
 )
 from i2r.kernels.splitting import split_components
@@ -29,8 +37,34 @@ N_BINS = 512
 MAX_BLOCK_PX = 8
 """Largest side of the blocks on whose grid the local maximum is found."""
 
-OFFSET_PERCENTILE = 1.0
-"""Percentile of the pixels taken as the camera's offset and subtracted before the square root."""
+WINDOWS_PER_TILE = 4
+"""The background is measured on tiles of so many windows: what is smaller can be a nucleus."""
+
+LEAST_RANGE = 1e-4
+"""Fields that differ by less, relative to their brightest pixel, differ by rounding."""
+
+MIN_DIM_PART = 0.5
+"""Below Otsu's threshold another one is tried if so many pixels, relative to those above the
+first, lie between the two: then what is above the first is debris, not the nuclei ..."""
+
+MIN_SEPARATION = 0.82
+"""... if so much of the variance below the first is between the classes ..."""
+
+MIN_DIM_CONTRAST = 4.0
+"""... and if it lies so many standard deviations above the background."""
+
+MAX_DEBRIS = 2
+"""If no more objects than this are found, ..."""
+
+MIN_DEBRIS_WINDOWS = 8
+"""... and they are so many squared windows large, they are debris, and nuclei are sought below."""
+
+NOISE_DEVIATIONS = 8.0
+"""Where a field has next to no nuclei, foreground is so many standard deviations above the
+smoothed background, about three of the unsmoothed one, ..."""
+
+LEAST_RISE = 1.3
+"""... and so many times as high: the background is known to about a tenth of its unevenness."""
 
 
 def segment_nuclei(
@@ -121,43 +155,126 @@ def segment_nuclei(
             f"segment nuclei: {n_bad} of {image.size} pixels are NaN or infinite, expected finite "
             "intensities. Replace them before segmenting, or exclude the field."
         )
-    step = max(isqrt(image.size) // 512, 1)
-    offset = float(np.percentile(image[::step, :: 2 * step].astype(np.float64), OFFSET_PERCENTILE))
+    content = find_content(image, min_margin_px=window_px)
+    image = image[content]
+    tile_px = max(int(WINDOWS_PER_TILE * window_px), 8)
+    background = measure_background(image, tile_px=tile_px)
+    if min_area_px > 1:
+        image = replace_hot_pixels(image, background=float(background.min()))
     smoothed = smooth_gaussian(
-        image, sigma_px=sigma_px, offset=offset, square_root=True, truncate=3.0
+        image,
+        sigma_px=sigma_px,
+        offset=background,
+        square_root=True,
+        truncate=3.0,
     )
+    step = max(isqrt(image.size) // 512, 1)
     counts, low, high = count_intensities(smoothed, n_bins=N_BINS, row_step=step)
-    if low == high:
+    if high - low <= LEAST_RANGE * high:
         return labels
-    threshold = find_otsu_threshold(counts, low=low, high=high)
-    if measure_contrast(counts, low=low, high=high, threshold=threshold) < min_contrast:
-        return labels
+    threshold = find_foreground_threshold(counts, low=low, high=high, min_contrast=min_contrast)
     block_px = max(min(int(window_px / 2.5), MAX_BLOCK_PX), 1)
-    brightest = find_local_maximum(
+    local = find_local_maximum(
         smoothed, window_px=window_px, sigma_px=window_px / 4, block_px=block_px
-    )
-    mask = _threshold_locally(
-        smoothed,
-        np.float32(threshold_factor * threshold),
-        brightest * np.float32(local_factor),
-        block_px,
-    )
-    components = find_components(mask, max_hole_area_px=max_hole_area_px)
+    ) * np.float32(local_factor)
+
+    def find_foreground(threshold: float) -> Components:
+        mask = _threshold_locally(
+            smoothed, np.float32(threshold_factor * threshold), local, block_px
+        )
+        return find_components(mask, max_hole_area_px=max_hole_area_px)
+
+    components = find_foreground(threshold)
+    areas = measure_areas(components)
+    areas = areas[areas >= min_area_px]
+    if 0 < areas.size <= MAX_DEBRIS and areas.mean() > MIN_DEBRIS_WINDOWS * window_px**2:
+        below = counts[: round((threshold - low) / (high - low) * counts.size)]
+        components = find_foreground(find_noise_threshold(below, low=low, high=threshold))
+    found = np.zeros(image.shape, dtype=np.int32) if image.size < labels.size else labels
     n_objects = split_components(
         components,
         smoothed,
         make_weights(sigma_px=2 * sigma_px, truncate=3.0),
-        labels,
+        found,
         float(min_solidity),
         float(min_neck_depth_px),
         float(max_neck_ratio),
     )
     if object_factor > 0:
-        _trim_objects(smoothed, components, labels, n_objects, float(object_factor))
-    components = find_components(labels, max_hole_area_px=max_hole_area_px)
-    labels[:] = 0
-    paint_components(components, labels, float(min_area_px))
+        _trim_objects(smoothed, components, found, n_objects, float(object_factor))
+    components = find_components(found, max_hole_area_px=max_hole_area_px)
+    found[:] = 0
+    paint_components(components, found, float(min_area_px))
+    if found is not labels:
+        labels[content] = found
     return labels
+
+
+def find_foreground_threshold(
+    counts: npt.NDArray[np.int64], *, low: float, high: float, min_contrast: float
+) -> float:
+    """Threshold between background and nuclei, where Otsu's may separate something else.
+
+    Otsu's threshold cuts where most of the variance is. One bright piece of debris has more of it
+    than all nuclei together; then it is sought again in what lies below, as long as the two
+    classes there are well apart and the lower objects are the greater part. In a field with next
+    to no nuclei it cuts the noise; then objects are what no noise reaches.
+
+    Parameters
+    ----------
+    counts : (n_bins,) int64
+        Pixels per bin of equal width, of square roots of intensities.
+    low, high : float
+        Edges of the first and of the last bin.
+    min_contrast : float
+        Least distance of Otsu's threshold from the background, in its standard deviations.
+
+    Returns
+    -------
+    float
+        In the units of `low` and `high`.
+    """
+    width = (high - low) / counts.size
+    threshold = find_otsu_threshold(counts, low=low, high=high)
+    while True:
+        n_below = round((threshold - low) / width)
+        below = counts[:n_below]
+        if np.count_nonzero(below) < 2:
+            break
+        lower = find_otsu_threshold(below, low=low, high=threshold)
+        n_dim = int(below[round((lower - low) / width) :].sum())
+        if (
+            n_dim < MIN_DIM_PART * counts[n_below:].sum()
+            or measure_separation(below, n_lower=round((lower - low) / width)) < MIN_SEPARATION
+            or measure_contrast(below, low=low, high=threshold, threshold=lower) < MIN_DIM_CONTRAST
+        ):
+            break
+        threshold = lower
+    if measure_contrast(counts, low=low, high=high, threshold=threshold) < min_contrast:
+        threshold = find_noise_threshold(counts, low=low, high=high)
+    return threshold
+
+
+def find_noise_threshold(counts: npt.NDArray[np.int64], *, low: float, high: float) -> float:
+    """Threshold that neither noise nor what is left of uneven light reaches, for few objects."""
+    level = measure_level(counts, low=low, high=high)
+    return max(level.median + NOISE_DEVIATIONS * level.deviation, LEAST_RISE * level.median)
+
+
+def measure_separation(counts: npt.NDArray[np.int64], *, n_lower: int) -> float:
+    """Part of a histogram's variance that lies between its lower bins and the others, 0 to 1.
+
+    0.64 for a normal distribution cut in the middle, 0.75 for an even one (Otsu 1979).
+    """
+    centres = np.arange(counts.size) + 0.5
+    total = counts.sum()
+    lower, upper = counts[:n_lower].sum(), counts[n_lower:].sum()
+    variance = float((counts * centres**2).sum() / total - ((counts * centres).sum() / total) ** 2)
+    if not lower or not upper or variance <= 0:
+        return 0.0
+    gap = (counts[n_lower:] * centres[n_lower:]).sum() / upper
+    gap -= (counts[:n_lower] * centres[:n_lower]).sum() / lower
+    return float(lower / total * (upper / total) * gap**2 / variance)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -177,8 +294,8 @@ def _threshold_locally(
         position = (y + 0.5) / block_px - 0.5
         i = int(np.floor(position))
         if i != expanded:
-            _expand_row(local[max(i, 0)], block_px, above)
-            _expand_row(local[min(i + 1, local.shape[0] - 1)], block_px, below)
+            expand_row(local[max(i, 0)], block_px, 0, above)
+            expand_row(local[min(i + 1, local.shape[0] - 1)], block_px, 0, below)
             expanded = i
         weight = np.float32(position - i)
         row, out = image[y], mask[y]
@@ -186,18 +303,6 @@ def _threshold_locally(
             local_threshold = above[x] + weight * (below[x] - above[x])
             out[x] = (row[x] > threshold) & (row[x] > local_threshold)
     return mask
-
-
-@numba.njit(cache=True, nogil=True)
-def _expand_row(
-    values: npt.NDArray[np.float32], block_px: int, row: npt.NDArray[np.float32]
-) -> None:
-    """Interpolate between the centres of blocks, constant beyond the outer ones."""
-    for x in range(row.size):
-        position = (x + 0.5) / block_px - 0.5
-        j = int(np.floor(position))
-        left, right = values[max(j, 0)], values[min(j + 1, values.size - 1)]
-        row[x] = left + np.float32(position - j) * (right - left)
 
 
 @numba.njit(cache=True, nogil=True)

@@ -192,7 +192,7 @@ def _weigh_landscape(
     smoothed = np.empty((height, width), dtype=np.float32)
     # As whole images are, in memory and type: what is compiled for them serves here too.
     window = brightness[top : top + height, left : left + width].copy()
-    smooth_rows(window, weights, np.float32(0), bool(height < 0), smoothed)
+    smooth_rows(window, weights, np.zeros((3, 3), np.float32), bool(height < 0), smoothed)
     total = 0.0
     for run in range(y.size):
         for x in range(x0[run] - left, x1[run] - left):

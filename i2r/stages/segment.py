@@ -95,7 +95,7 @@ class Segment(Stage):
     # The masks of an experiment's fields, found once.
     _matches: tuple[Experiment, MaskMatches] | None = PrivateAttr(default=None)
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     reads: ClassVar[Mapping[str, bool]] = {"convert": True, "illuminate": False, "quality": False}
 
     @field_validator("method")
