@@ -38,3 +38,7 @@ def join_problems(problems: list[str], *, shown: int = 5) -> str:
     if len(problems) > shown:
         lines.append(f"... and {len(problems) - shown} more like these")
     return "\n".join(lines)
+
+
+class SeveralPlanesError(InputError):
+    """Fields have several focal planes, and nobody said which of them, or their maximum."""

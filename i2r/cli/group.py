@@ -182,6 +182,11 @@ def run_command_line() -> NoReturn:
             traceback.print_exc()
         sys.stderr.write("".join(f"error: {line}\n" for line in str(error).splitlines()))
         sys.exit(2)
+    except ConnectionError as error:
+        if voice.level > 0:
+            traceback.print_exc()
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(2)
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
         hint = f"See '{context.command_path} --help'.\n" if context is not None else ""

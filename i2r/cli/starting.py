@@ -1,12 +1,14 @@
 """The command that starts an experiment: a pipeline and a layout to fill in."""
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import rich_click as click
 
 from i2r.cli.options import count_words
-from i2r.errors import InputError
+from i2r.errors import InputError, SeveralPlanesError
 
 PIPELINE = """\
 # A pipeline for i2r: which stages run on your images, with which options.
@@ -55,12 +57,25 @@ stages:
 )
 @click.option("--plate", help="Plate name, where the files name none.")
 @click.option("--pixel-size-um", type=float, help="Edge of a pixel in microns.")
+@click.option(
+    "--z", help="Focal planes: max (the default where there are several) or the index of one."
+)
+@click.option("--time", type=int, help="Index of the time point to take, from 0.")
+@click.option("--acquisition", type=int, help="Acquisition to take, of a plate that has several.")
+@click.option(
+    "--channels",
+    help="Channels to take, by the source's names, with names of yours: w1=DNA,w2=ER.",
+)
 def init(
     directory: str,
     source: str,
     pattern: str | None,
     plate: str | None,
     pixel_size_um: float | None,
+    z: str | None,
+    time: int | None,
+    acquisition: int | None,
+    channels: str | None,
 ) -> None:
     """Make DIRECTORY with a commented pipeline.yaml and a layout.csv to fill in.
 
@@ -69,6 +84,8 @@ def init(
     """
     from i2r.readers import ReaderOptions, find_reader
     from i2r.readers.nucleus_size import DEFAULT_UM, propose_pixel_size
+    from i2r.readers.pattern import describe_naming, list_images
+    from i2r.readers.suggestions import suggest_naming
     from i2r.store import files
 
     target = Path(directory)
@@ -77,17 +94,49 @@ def init(
         if file.exists():
             raise InputError(f"{file}: exists already. Name another folder, or move it away.")
     where = files.normalise_url(source)
-    images, notes = find_reader("auto", where, pattern=pattern)(
-        where, ReaderOptions(pattern=pattern, plate=plate)
+    said = []
+    scan = find_reader("auto", where, pattern=pattern)
+    if pattern is None and scan.__module__.endswith(".pattern"):
+        names = list_images(where)
+        if naming := suggest_naming(names):
+            pattern = naming.pattern
+            of = f"names of {naming.instrument}" if naming.instrument else "names read"
+            said.append(f"{of}, by the pattern '{pattern}', {describe_naming(naming, len(names))}")
+    options = ReaderOptions(
+        pattern=pattern,
+        plate=plate,
+        z=_read_z(z),
+        time="refuse" if time is None else time,
+        acquisition=acquisition,
+        channels=_read_channels(channels),
     )
-    channels = sorted(images["channel"].unique())
-    named = {name: "DNA" if len(channels) == 1 else name for name in channels}
+    try:
+        images, notes = scan(where, options)
+    except SeveralPlanesError:
+        images, notes = scan(where, replace(options, z="max"))
+    n_planes = images.groupby(["plate", "well", "field", "channel"])["z"].nunique()
+    if z is None and n_planes.max() > 1:
+        z = "max"
+        said.append(
+            f"up to {n_planes.max()} focal planes per field: 'z: max' takes their maximum; "
+            "--z takes one of them"
+        )
+    named = dict(options.channels)
+    if not named:
+        found = sorted(images["channel"].unique())
+        named = {name: "DNA" if len(found) == 1 else name for name in found}
     size, doubts = propose_pixel_size(images, pixel_size_um)
     files.check_writable(str(target))
     wells = images[["plate", "well"]].drop_duplicates()
     wells.assign(perturbation="", gene="", dose="", role="").to_csv(layout, index=False)
     pattern_line = f"    pattern: {_quote(pattern)}\n" if pattern else ""
-    plate_line = f"    plate: {_quote(plate)}\n" if plate else ""
+    chosen = {
+        "plate": _quote(plate) if plate else None,
+        "z": z,
+        "time": time,
+        "acquisition": acquisition,
+    }
+    chosen_lines = "".join(f"    {k}: {v}\n" for k, v in chosen.items() if v is not None)
     nuclei = next((n for n in named.values() if n.lower() in ("dna", "hoechst", "dapi")), None)
     pipeline.write_text(
         PIPELINE.format(
@@ -95,25 +144,40 @@ def init(
             description=_quote(f"images of {source}"),
             source=_quote(where),
             layout=layout.name,
-            pattern=pattern_line + plate_line,
+            pattern=pattern_line + chosen_lines,
             channels="{" + ", ".join(f"{_quote(k)}: {_quote(v)}" for k, v in named.items()) + "}",
             pixel_size=size or DEFAULT_UM,
             nuclei=_quote(nuclei or next(iter(named.values()))),
         ),
         encoding="utf-8",
     )
-    for note in (*notes, *doubts):
+    for note in (*said, *notes, *doubts):
         click.echo(f"note: {note}")
     plates = count_words(images["plate"].nunique(), "plate")
     run = shlex.join([str(pipeline), str(target / "experiment")])
     click.echo(
         f"found {plates}, {count_words(len(wells), 'well')}, "
-        f"{count_words(len(images), 'image')}, channels {', '.join(channels)}\n"
+        f"{count_words(len(images), 'image')}, channels {', '.join(named)}\n"
         f"1. fill in {layout}: perturbation and role (treated, negative_control, ...) of wells\n"
         f"2. check {pipeline}: pixel size and channel names\n"
         f"3. i2r plan {run}\n"
         f"4. i2r run {run}"
     )
+
+
+def _read_z(text: str | None) -> Literal["refuse", "max"] | int:
+    """Read the option --z."""
+    if text is None or text == "max":
+        return "refuse" if text is None else "max"
+    if not text.isdecimal():
+        raise InputError(f"--z {text}: expected max, or the index of a focal plane. Correct it.")
+    return int(text)
+
+
+def _read_channels(text: str | None) -> dict[str, str]:
+    """Read the option --channels: names of the source, each with one of the user's or alone."""
+    pairs = [part.partition("=") for part in (text or "").split(",") if part.strip()]
+    return {raw.strip(): (own or raw).strip() for raw, _, own in pairs}
 
 
 def _quote(text: str) -> str:

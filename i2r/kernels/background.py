@@ -42,8 +42,9 @@ def measure_background(image: npt.NDArray[np.number], *, tile_px: int) -> npt.ND
         around the field, to which the values are continued linearly.
     """
     tiles = _continue(_find_low_values(image, tile_px, LOW_PERCENTILE / 100), 2)
-    opened = _take_extremes(_take_extremes(tiles, -1), 1)[2:-2, 2:-2]
-    return _continue(smooth_gaussian(_continue(opened, 1), sigma_px=0.5)[1:-1, 1:-1], 1)
+    opened = _take_extremes(_take_extremes(tiles, -1), 1)
+    level = opened[2:-2, 2:-2]
+    return _continue(smooth_gaussian(_continue(level, 1), sigma_px=0.5)[1:-1, 1:-1], 1)
 
 
 def _continue(grid: npt.NDArray[np.float32], n: int) -> npt.NDArray[np.float32]:
@@ -156,8 +157,7 @@ def replace_hot_pixels(
     if rows.size == 0:
         return image
     cleaned = image.copy()
-    _replace(image, rows, level, floor, cleaned)
-    return cleaned
+    return cleaned if _replace(image, rows, level, floor, cleaned) else image
 
 
 @numba.njit(cache=True, nogil=True)
@@ -196,8 +196,9 @@ def _replace(
     background: np.float32,
     floor: np.float32,
     out: npt.NDArray[np.number],
-) -> None:
-    """Write the third brightest neighbour in the place of every hot pixel of some rows."""
+) -> int:
+    """Write the third brightest neighbour in the place of every hot pixel; gives their number."""
+    n_hot = 0
     limit = np.float32(background * (np.float32(1) - np.float32(HOT_FACTOR)))
     for k in range(rows.size):
         y = int(rows[k])
@@ -208,6 +209,8 @@ def _replace(
             third = _find_third(image, y, x)
             if np.float32(value) - np.float32(HOT_FACTOR) * np.float32(third) > limit:
                 out[y, x] = third
+                n_hot += 1
+    return n_hot
 
 
 @numba.njit(cache=True, nogil=True)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 GROUP = "i2r.readers"
 # How the names of tables of images end.
-SHEETS = (".csv", ".csv.gz")
+SHEETS = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,8 @@ class ReaderOptions:
         Where the files are now, for tables that were written on another machine.
     time
         Which time of files that hold several to take, from 0; or refuse those.
+    acquisition
+        Which acquisition of a plate that was imaged several times; None refuses those.
     pages
         What the pages of a file are that doesn't say so; or refuse those. With a `z` that is set
         they are taken for focal planes.
@@ -59,6 +61,7 @@ class ReaderOptions:
     z: Literal["refuse", "max"] | int = "refuse"
     files_root: str | None = None
     time: Literal["refuse"] | int = "refuse"
+    acquisition: int | None = None
     pages: Literal["refuse", "z", "channel", "time"] = "refuse"
     white_is_zero: Literal["invert", "keep", "refuse"] = "invert"
 

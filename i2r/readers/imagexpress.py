@@ -7,7 +7,7 @@ from i2r.readers import ReaderOptions, Sources, sheets
 from i2r.readers.htd import Settings
 from i2r.readers.images import GONE
 from i2r.readers.metaxpress import NAME, Image, read_tree
-from i2r.readers.sources import Found, build_sources
+from i2r.readers.sources import Found, build_sources, tell_apart
 from i2r.store import files
 from i2r.types import parse_well
 
@@ -19,7 +19,9 @@ def recognises(source: str) -> bool:
         match = NAME.search(path)
         return path.lower().endswith(".htd") or bool(match and (match["guid"] or match["thumb"]))
 
-    return not sheets.is_sheet(source) and any(True for _ in files.find_files(source, accept))
+    if sheets.is_sheet(source):
+        return False
+    return accept(source.rpartition("/")[2]) or any(True for _ in files.find_files(source, accept))
 
 
 def scan(source: str, options: ReaderOptions) -> Sources:
@@ -46,24 +48,25 @@ def scan(source: str, options: ReaderOptions) -> Sources:
         `build_sources` refuses.
     """
     base = files.normalise_url(source)
-    images, settings, n_thumbs = read_tree(base)
+    if base.lower().endswith((".htd", ".tif", ".tiff")):  # the file itself stands for its folder
+        base = source = files.parent_url(base)
+    images, settings, n_thumbs = read_tree(base, options)
     gaps = list(_find_gaps(images, settings))
-    folders = defaultdict(set)
-    for image in images:
-        folders[image.prefix].add(image.folder)
+    places = list(dict.fromkeys((image.prefix, image.folder) for image in images))
+    names, told = tell_apart(places)
+    plates = dict(zip(places, names, strict=True))
     in_planes = {image[:5] for image in images if image.z != "0"}
     found = []
     for image in [*images, *gaps]:
         if options.z == "max" and image.z == "0" and image[:5] in in_planes:
             continue
         # Some screens give all plates one name: then the plate's folder tells them apart.
-        last = image.folder.rpartition("/")[2]
-        plate = f"{image.prefix}_{last}" if len(folders[image.prefix]) > 1 else image.prefix
+        plate = plates[image.prefix, image.folder]
         waves = settings[image.folder].waves if image.folder in settings else {}
         channel = waves.get(image.wave, f"w{image.wave}")
         place = (plate, image.well, image.site, channel, image.z)
         found.append(Found(*place, image.url, image.stat))
-    notes = [f"{n_thumbs} thumbnails passed over"] if n_thumbs else []
+    notes = [*told, *([f"{n_thumbs} thumbnails passed over"] if n_thumbs else [])]
     return build_sources(found, options, where=source, notes=notes)
 
 

@@ -4,15 +4,17 @@ import re
 from typing import NamedTuple
 
 from i2r.errors import InputError
+from i2r.readers import ReaderOptions
 from i2r.readers.htd import Settings, read_settings
-from i2r.readers.sources import normalise_number, refuse_times
+from i2r.readers.sources import choose_time, normalise_number
 from i2r.store import files
 from i2r.types import parse_well
 
 # Plate_B02_s1_w1.TIF in exports, Plate_B02_s1_w1<GUID>.tif in the instrument's own trees.
 NAME = re.compile(
     r"(?P<prefix>[^/]+?)_(?P<well>[A-Z]{1,2}\d\d)(?:_s(?P<site>\d+))?(?:_w(?P<wave>\d{1,2}?))?"
-    r"(?P<thumb>_thumb)?(?P<guid>[0-9A-F]{8}(?:-[0-9A-F]{4}){3}-[0-9A-F]{12})?\.tiff?$",
+    r"(?P<thumb>_thumb)?(?:_?[\[{]?(?P<guid>[0-9A-F]{8}(?:-[0-9A-F]{4}){3}-[0-9A-F]{12})[\]}]?)?"
+    r"\.tiff?$",
     re.IGNORECASE,
 )
 _STEPS = re.compile(r"(?:^|/)(?:TimePoint_(?P<time>\d+)|ZStep_(?P<z>\d+))", re.IGNORECASE)
@@ -31,13 +33,15 @@ class Image(NamedTuple):
     stat: files.Stat
 
 
-def read_tree(base: str) -> tuple[list[Image], dict[str, Settings], int]:
+def read_tree(base: str, options: ReaderOptions) -> tuple[list[Image], dict[str, Settings], int]:
     """Read all names below a folder.
 
     Parameters
     ----------
     base
         A folder of one or several plates.
+    options
+        Of them `time`.
 
     Returns
     -------
@@ -55,7 +59,8 @@ def read_tree(base: str) -> tuple[list[Image], dict[str, Settings], int]:
     """
     images: list[Image] = []
     settings: dict[str, Settings] = {}
-    times, n_thumbs = set[str](), 0
+    times: list[str] = []
+    n_thumbs = 0
     for file in files.find_files(base, lambda p: p.lower().endswith((".tif", ".tiff", ".htd"))):
         url, above = f"{base}/{file.path}", file.path.rpartition("/")[0]
         steps = {k: v for m in _STEPS.finditer(above) for k, v in m.groupdict().items() if v}
@@ -63,18 +68,19 @@ def read_tree(base: str) -> tuple[list[Image], dict[str, Settings], int]:
         if file.path.lower().endswith(".htd"):
             settings.setdefault(folder, read_settings(url))
         elif match := NAME.search(file.path):
-            times.add(steps.get("time", "1"))
             site, wave = (normalise_number(match[name] or "1") for name in ("site", "wave"))
             place = (folder, match["prefix"], parse_well(match["well"]).name, site, wave)
             n_thumbs += bool(match["thumb"])
             if not match["thumb"]:
                 z = normalise_number(steps.get("z", "0"))
                 images.append(Image(*place, z, url, file.stat))
+                times.append(steps.get("time", "1"))
     where = files.without_secrets(base)
     if not images:
         raise InputError(
             f"{where}: found no file named like Plate_B02_s1_w1.TIF. Give the folder of a plate, "
             "or a pattern."
         )
-    refuse_times(where, len(times))
+    chosen = choose_time(where, times, options)
+    images = [image for image, time in zip(images, times, strict=True) if time == chosen]
     return images, settings, n_thumbs

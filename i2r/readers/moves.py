@@ -27,7 +27,7 @@ def move_paths(recorded: Mapping[str, list[str]], root: str) -> dict[str, list[s
     """
     paths = [path for located in recorded.values() for path in located if path]
     folders = {path.rpartition("/")[0] for path in paths}
-    n_shared = _count_shared([folder.split("/") for folder in folders])
+    n_shared = count_shared([folder.split("/") for folder in folders])
     samples = paths[:: max(1, len(paths) // _SAMPLES)]
 
     def moved(path: str, n_dropped: int) -> str:
@@ -43,7 +43,7 @@ def move_paths(recorded: Mapping[str, list[str]], root: str) -> dict[str, list[s
     }
 
 
-def _count_shared(folders: list[list[str]]) -> int:
+def count_shared(folders: list[list[str]]) -> int:
     """Count the names with which all paths begin."""
     n_shared = 0
     for names in zip(*folders, strict=False):

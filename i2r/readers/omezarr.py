@@ -10,7 +10,7 @@ from i2r.readers import ReaderOptions, Sources, sheets
 from i2r.readers.arrays import stat_array
 from i2r.readers.images import GONE
 from i2r.readers.omeimages import ZarrImage, read_image, read_ome
-from i2r.readers.sources import Found, build_sources, list_places
+from i2r.readers.sources import Found, build_sources, list_places, tell_apart
 from i2r.store import files
 
 # What bioformats2raw writes into a group of several images.
@@ -72,15 +72,19 @@ def scan(source: str, options: ReaderOptions) -> Sources:
             "that reads wells from their names. Set 'pattern' (init: --pattern)."
         )
     found: list[Found] = []
-    for url, plate in plates or [(files.normalise_url(source), {})]:
+    names, notes = tell_apart([(name_plate(url, plate), url) for url, plate in plates])
+    listed = zip(names, plates, strict=True)
+    for name, (url, plate) in listed if plates else [("", (files.normalise_url(source), {}))]:
         try:
-            found += _list_plate(url, plate, options) if plates else _list_images(images, options)
+            found += (
+                _list_plate(url, plate, name, options) if plates else _list_images(images, options)
+            )
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise InputError(
                 f"{files.without_secrets(url)}: its metadata is not that of an OME-Zarr plate "
                 f"({type(error).__name__}: {error}). Write the plate again."
             ) from error
-    return build_sources(found, options, where=source)
+    return build_sources(found, options, where=source, notes=notes)
 
 
 def find_plates(source: str) -> list[tuple[str, dict[str, Any]]]:
@@ -142,9 +146,10 @@ def name_plate(url: str, plate: Mapping[str, Any]) -> str:
     return name.removesuffix(".ome")
 
 
-def _list_plate(url: str, plate: dict[str, Any], options: ReaderOptions) -> Iterator[Found]:
+def _list_plate(
+    url: str, plate: dict[str, Any], name: str, options: ReaderOptions
+) -> Iterator[Found]:
     """List the planes of a plate; what is listed and isn't there is expected to be as usual."""
-    name = name_plate(url, plate)
     listed: list[tuple[tuple[str, str, str], str, ZarrImage | None]] = []
     empty: list[tuple[str, str]] = []
     fields: Counter[tuple[str, ...]] = Counter()
@@ -153,10 +158,14 @@ def _list_plate(url: str, plate: dict[str, Any], options: ReaderOptions) -> Iter
         row, _, column = well["path"].partition("/")
         at = sheets.join_well(row, column)
         images = read_ome(group).get("well", {}).get("images", [])
-        if len({image.get("acquisition", 0) for image in images}) > 1:
+        numbers = sorted({image.get("acquisition", 0) for image in images})
+        if options.acquisition is not None:
+            images = [i for i in images if i.get("acquisition", 0) == options.acquisition]
+        elif len(numbers) > 1:
             raise InputError(
-                f"{files.without_secrets(group)}: found several acquisitions, expected one. "
-                "Write them as plates of their own."
+                f"{files.without_secrets(group)}: found the acquisitions "
+                f"{', '.join(map(str, numbers))}, expected one. Set 'acquisition' "
+                "(init: --acquisition) to one of them."
             )
         if not images:
             empty.append((at, group))
@@ -165,6 +174,11 @@ def _list_plate(url: str, plate: dict[str, Any], options: ReaderOptions) -> Iter
         for image in images:
             field = files.join_url(group, image["path"])
             listed.append(((name, at, image["path"]), field, read_image(field, time=options.time)))
+    if not listed and options.acquisition is not None:
+        raise InputError(
+            f"{files.without_secrets(url)}: no well has the acquisition {options.acquisition}. "
+            "Set 'acquisition' to another one."
+        )
     for at, group in empty if fields else ():
         for path in fields.most_common(1)[0][0]:
             listed.append(((name, at, path), files.join_url(group, path), None))

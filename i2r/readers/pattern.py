@@ -7,12 +7,13 @@ import threading
 
 from i2r.errors import InputError
 from i2r.readers import ReaderOptions, Sources, did_you_mean
+from i2r.readers.foreign import explain_content
 from i2r.readers.sheets import join_well
-from i2r.readers.sources import Found, build_sources
-from i2r.readers.suggestions import suggest_pattern
+from i2r.readers.sources import Found, build_sources, choose_time
+from i2r.readers.suggestions import Suggestion, explain_wells, suggest_naming
 from i2r.store import files
 
-GROUPS = ("plate", "well", "row", "column", "field", "channel", "z")
+GROUPS = ("plate", "well", "row", "column", "field", "channel", "z", "time")
 SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg")
 _EXAMPLE = r"(?P<well>[A-P]\d\d)_s(?P<field>\d)_w(?P<channel>\d)\.tif$"
 # Names compared with a pattern that matches nothing: enough to be of help, quick on any folder.
@@ -31,8 +32,8 @@ def scan(source: str, options: ReaderOptions) -> Sources:
     options
         `pattern` is searched for in every path below the folder, separated by '/'. Named groups:
         ``well``, or ``row`` and ``column``; and, each optional, ``plate``, ``field``, ``channel``,
-        ``z``. Without ``field`` every file is field 1; without ``channel`` there is one channel
-        called ``channel``.
+        ``z``, ``time``. Without ``field`` every file is field 1; without ``channel`` there is one
+        channel called ``channel``.
 
     Returns
     -------
@@ -62,9 +63,13 @@ def scan(source: str, options: ReaderOptions) -> Sources:
         return True
 
     base = files.normalise_url(source)
+    listed = list(files.find_files(base, accept))
+    times = {path: match.groupdict().get("time") or "" for path, match in matches.items()}
+    time = choose_time(where, times.values(), options)
     found = [
         _name_file(matches[file.path], f"{base}/{file.path}", file.stat)
-        for file in files.find_files(base, accept)
+        for file in listed
+        if times[file.path] == time
     ]
     if not found:
         raise _nothing_matches(where, source, pattern.pattern, others)
@@ -140,17 +145,33 @@ def _name_file(match: re.Match[str], url: str, stat: files.Stat) -> Found:
     )
 
 
+def list_images(source: str) -> list[str]:
+    """List the images of a folder, as paths below it."""
+    return [file.path for file in files.find_files(files.normalise_url(source), _is_image)]
+
+
 def _no_pattern(where: str, source: str) -> InputError:
     """Say that a pattern is needed, and which one would read the files that are there."""
-    names = [file.path for file in files.find_files(files.normalise_url(source), _is_image)]
+    names = list_images(source)
     if not names:
         return _nothing_there(where, source)
-    suggested = suggest_pattern(names)
-    fits = f"which fits all {len(names)} names" if suggested else "adapted to your names"
+    found = suggest_naming(names)
+    unclear = "" if found else explain_wells(names)
     return InputError(
-        f"pattern: none given, expected a regular expression such as '{suggested or _EXAMPLE}', "
-        f"{fits} ({', '.join(names[:2])}, ...). Set 'pattern' (init: --pattern)."
+        f"pattern: none given, expected a regular expression such as "
+        f"'{found.pattern if found else _EXAMPLE}', "
+        f"{describe_naming(found, len(names)) if found else 'adapted to your names'} "
+        f"({', '.join(names[:2])}, ...){f'; {unclear}' if unclear else ''}. "
+        "Set 'pattern' (init: --pattern)."
     )
+
+
+def describe_naming(found: Suggestion, n_names: int) -> str:
+    """Say how many files a suggested pattern reads, and which it doesn't."""
+    if not found.others:
+        return f"which fits all {n_names} names"
+    others = ", ".join(found.others[:3]) + (", ..." if len(found.others) > 3 else "")
+    return f"which fits {found.n_read} of {n_names} names, not {others}"
 
 
 def _is_image(path: str) -> bool:
@@ -160,10 +181,8 @@ def _is_image(path: str) -> bool:
 def _nothing_there(where: str, source: str) -> InputError:
     """Say that a folder is missing, and which one is meant perhaps, or that it has no images."""
     base = files.normalise_url(source).rstrip("/")
-    if files.exists(base):
-        return InputError(
-            f"{where}: found no files, expected a folder of images. Correct the source."
-        )
+    if files.exists(base) or files.list_folder(base):
+        return InputError(f"{where}: {explain_content(base)}")
     parent, _, name = base.rpartition("/")
     try:
         beside = files.list_folder(parent)

@@ -1,17 +1,19 @@
 """Opera Phenix and Operetta: measurements exported by Harmony, with their Index.idx.xml."""
 
 import math
+import re
 from collections.abc import Iterable, Iterator
 
 from i2r.errors import InputError
 from i2r.readers import ReaderOptions, Sources, sheets
 from i2r.readers.images import GONE
 from i2r.readers.markup import read_elements
-from i2r.readers.sources import Found, build_sources, list_places, refuse_times
+from i2r.readers.sources import Found, build_sources, choose_time, list_places, tell_apart
 from i2r.store import files
 
-# Harmony 4 and 5 write the first, Harmony 6 the second.
+# Harmony 1 to 5 write the first, Harmony 6 and 7 the second; copies may have other capitals.
 INDEX_NAMES = ("Index.idx.xml", "Index.xml")
+_LOWER_NAMES = tuple(name.lower() for name in INDEX_NAMES)
 _ELEMENTS = frozenset({"Image", "Plate", "Entry", "Well"})
 # What is kept of an image's entry, in lower case; the rest is three quarters of an index.
 _KEPT = (
@@ -55,32 +57,47 @@ def scan(source: str, options: ReaderOptions) -> Sources:
             "one folder further down. Give the folder of a measurement."
         )
     found: list[Found] = []
+    by_index: dict[str, list[Found]] = {}
     notes: dict[str, None] = {}
     for index in indices:
-        images, note = _read_index(index)
-        found += images
+        images, note = _read_index(index, options)
+        by_index[index] = images
         notes[note] = None
-    return build_sources(found, options, where=source, notes=[*filter(None, notes)])
+    # Several measurements may be of plates of one name.
+    places = [(images[0].plate, index) for index, images in by_index.items()]
+    names, told = tell_apart(places)
+    for name, images in zip(names, by_index.values(), strict=True):
+        found += [image._replace(plate=name) for image in images]
+    return build_sources(found, options, where=source, notes=[*told, *filter(None, notes)])
 
 
 def _find_indices(source: str) -> list[str]:
     """Find index files: the source itself, in it, in its Images, and the same one level down."""
-    if source.rpartition("/")[2] in INDEX_NAMES:
+    if source.rpartition("/")[2].lower() in _LOWER_NAMES:
         return [files.normalise_url(source)]
     own, *below = list_places(source)
     return _in_folder(own) or [index for folder in below for index in _in_folder(folder)]
 
 
 def _in_folder(folder: str) -> list[str]:
-    places = [f"{folder}{below}/{name}" for below in ("", "/Images") for name in INDEX_NAMES]
-    return [place for place in places if files.exists(place)][:1]
+    """Find the index of a measurement, the older name first; none in what is a file."""
+    try:
+        names = files.list_folder(folder)
+    except InputError:
+        return []
+    images = [f"{folder}/{name}" for name in names if name.lower() == "images"]
+    for place, listed in [(folder, names), *((i, files.list_folder(i)) for i in images)]:
+        found = {name.lower(): f"{place}/{name}" for name in listed}
+        if indices := [found[name] for name in _LOWER_NAMES if name in found]:
+            return indices[:1]
+    return []
 
 
-def _read_index(index: str) -> tuple[list[Found], str]:
+def _read_index(index: str, options: ReaderOptions) -> tuple[list[Found], str]:
     """Read one measurement; returns its images and a note on the size of their pixels."""
     where, folder = files.without_secrets(index), files.parent_url(index)
     # Images without a plate's name are of the measurement: the folder above 'Images'.
-    plate = folder.removesuffix("/Images").rpartition("/")[2]
+    plate = re.sub(r"(?i)/images$", "", folder).rpartition("/")[2]
     images: list[dict[str, str]] = []
     wells: dict[tuple[int, int], None] = {}
     channels: dict[str, str] = {}
@@ -100,7 +117,8 @@ def _read_index(index: str) -> tuple[list[Found], str]:
                 channels[texts.get("channelid", "")] = texts["channelname"]
     if not images:
         raise InputError(f"{where}: lists no images. Export the measurement again.")
-    refuse_times(where, len({image["timepointid"] for image in images}))
+    time = choose_time(where, (image["timepointid"] for image in images), options)
+    images = [image for image in images if image["timepointid"] == time]
     stats = {file.path: file.stat for file in files.find_files(folder, lambda path: True)}
     names = list(channels.values())
     found = []

@@ -9,9 +9,10 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from i2r.errors import InputError, join_problems
+from i2r.errors import InputError, SeveralPlanesError, join_problems
 from i2r.readers import ReaderOptions, Sources, did_you_mean
 from i2r.readers.images import GONE
+from i2r.readers.moves import count_shared
 from i2r.readers.planes import Plane, expand_planes
 from i2r.store import files
 from i2r.types import Well, parse_well
@@ -124,7 +125,56 @@ def _list_missing(planes: Sequence[Plane]) -> list[str]:
 def list_places(source: str) -> list[str]:
     """Name a source and all that lies in it, for what may be one of a kind or a folder of some."""
     source = files.normalise_url(source)
-    return [source, *(f"{source}/{name}" for name in files.list_folder(source))]
+    try:
+        return [source, *(f"{source}/{name}" for name in files.list_folder(source))]
+    except InputError:
+        if files.exists(source):  # a file holds nothing
+            return [source]
+        raise
+
+
+def tell_apart(plates: Sequence[tuple[str, str]]) -> tuple[list[str], list[str]]:
+    """Tell plates of one name apart by their places.
+
+    Parameters
+    ----------
+    plates
+        Names, and the folder or file that each comes from.
+
+    Returns
+    -------
+    names : list of str
+        Where a name has several places, what these don't have in common stands behind it.
+    notes : list of str
+        What was renamed.
+    """
+    places: dict[str, dict[str, None]] = defaultdict(dict)
+    for name, place in plates:
+        places[name][files.without_secrets(files.normalise_url(place))] = None
+    own: dict[tuple[str, str], str] = {}
+    notes = []
+    for name, found in places.items():
+        if len(found) < 2:
+            continue
+        parts = {place: place.split("/") for place in found}
+        shared = count_shared(list(parts.values()))
+        ends = count_shared([path[:shared:-1] for path in parts.values()])
+        for place, path in parts.items():
+            text = "_".join(
+                part.removesuffix(".zarr")
+                for part in path[shared : len(path) - ends]
+                if part != name
+            )
+            own[name, place] = f"{name}_{text}" if text else name
+        renamed = ", ".join(repr(own[name, place]) for place in list(found)[:_EXAMPLES])
+        notes.append(
+            f"{len(found)} plates are called {name!r}; their places tell them apart: {renamed}"
+        )
+    names = [
+        own.get((name, files.without_secrets(files.normalise_url(place))), name)
+        for name, place in plates
+    ]
+    return names, notes
 
 
 def refuse_times(where: str, n_times: int) -> None:
@@ -139,6 +189,33 @@ def refuse_times(where: str, n_times: int) -> None:
         raise InputError(
             f"{where}: found {n_times} time points, expected one. Give each as a source of its own."
         )
+
+
+def choose_time(where: str, times: Iterable[str], options: ReaderOptions) -> str:
+    """Choose one of a source's time points, as it writes them.
+
+    Raises
+    ------
+    InputError
+        If there are several and none is chosen, or the chosen one isn't there.
+    """
+    known = sorted(set(times), key=natural_key)
+    if len(known) < 2 and not options.time:
+        return known[0] if known else ""
+    if options.time == "refuse":
+        if len(known) < 2:
+            return known[0] if known else ""
+        raise InputError(
+            f"{where}: found {len(known)} time points ({', '.join(known[:3])}, ...), expected one. "
+            f"Set 'time' (init: --time) to the index of one, 0 to {len(known) - 1}, and give each "
+            "as a source of its own."
+        )
+    if options.time >= len(known):
+        raise InputError(
+            f"{where}: found {len(known)} time points, expected one of the index {options.time}. "
+            f"Set 'time' to 0 to {len(known) - 1}."
+        )
+    return known[options.time]
 
 
 def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:
@@ -169,23 +246,25 @@ def _read_names(
     """Read wells, fields and planes; collect what can't be read."""
     default = plate_name(options, where)
     wells: dict[str, Well] = {}
+    fields: dict[str, str] = {}
     problems: dict[str, None] = {}
     planes = []
     for file in found:
-        field = normalise_number(file.field) or "1"
+        field = fields.get(file.field) or name_field(file.field)
+        fields[file.field] = field
         try:
             well = wells.get(file.well) or parse_well(file.well)
             z = int(normalise_number(file.z) or "0")
             frame, series = (_read_place(text) for text in (file.frame, file.series))
             if not (field.isascii() and field.isalnum()):
-                raise ValueError(f"the field is {field!r}, expected letters and digits only")
+                raise ValueError(f"the field is {file.field!r}, expected letters and digits")
             if len(field) > LONGEST_FIELD:
                 raise ValueError(
                     f"the field is {field[:20]}... of {len(field)} characters, expected at most "
                     f"{LONGEST_FIELD}"
                 )
         except ValueError as error:
-            name = files.without_secrets(file.url).rpartition("/")[2]
+            name = files.without_secrets(file.url).removeprefix(f"{files.without_secrets(where)}/")
             problems[f"{files.without_secrets(where)}: {name}: {error}. Correct the name."] = None
             continue
         wells[file.well] = well
@@ -208,13 +287,36 @@ def _read_names(
                 pixel_size_um=file.pixel_size_um,
             )
         )
+    called: dict[str, set[str]] = defaultdict(set)
+    for raw, field in fields.items():
+        called[field].add(normalise_number(raw) or "1")
+    problems.update(
+        (f"{files.without_secrets(where)}: the fields {' and '.join(map(repr, sorted(raws)))} are "
+         f"both {field!r} without what is no letter or digit. Correct the names.", None)
+        for field, raws in called.items()
+        if len(raws) > 1
+    )  # fmt: skip
     if problems:
         raise InputError(join_problems(list(problems)))
+    notes = []
+    if others := [f"{next(iter(raws))!r} is {field}" for field, raws in called.items()
+                  if {field} != raws]:  # fmt: skip
+        more = f" and {len(others) - _EXAMPLES} more" if len(others) > _EXAMPLES else ""
+        notes.append(f"fields renamed: {', '.join(others[:_EXAMPLES])}{more}")
     renamed = [f"{raw!r} is {well.name}" for raw, well in wells.items() if raw != well.name]
     if not renamed:
-        return planes, []
+        return planes, notes
     more = f" and {len(renamed) - _EXAMPLES} more" if len(renamed) > _EXAMPLES else ""
-    return planes, [f"wells renamed: {', '.join(renamed[:_EXAMPLES])}{more}"]
+    return planes, [*notes, f"wells renamed: {', '.join(renamed[:_EXAMPLES])}{more}"]
+
+
+def name_field(text: str) -> str:
+    """Write a field's name with letters and digits only, which paths and keys are made of.
+
+    ``01`` is ``1``, ``0_1`` of a grid is ``0x1``, and ``0_illum_corr`` is ``0illumcorr``.
+    """
+    name = normalise_number(text) or "1"
+    return re.sub(r"[ _.-]", "", re.sub(r"(?<=\d)[ _.-]+(?=\d)", "x", name))
 
 
 def _read_place(text: str) -> int | None:
@@ -286,7 +388,7 @@ def _choose_z(planes: list[Plane], options: ReaderOptions, where: str) -> list[P
             several[plane[:4]].add(plane.z)
         for (plate, well, field, channel), numbers in several.items():
             if len(numbers) > 1:
-                raise InputError(
+                raise SeveralPlanesError(
                     f"plate {plate!r} well {well.name!r} field {field} channel {channel!r}: found "
                     f"{len(numbers)} focal planes ({', '.join(map(str, sorted(numbers)[:5]))}), "
                     "expected one. Set 'z: max' for the maximum over planes, or 'z' to one of them."

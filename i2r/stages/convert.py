@@ -83,7 +83,7 @@ class Convert(Stage):
     pattern: str | None = Field(
         None,
         description="Regular expression with the groups plate, well (or row, column), field, "
-        "channel, z, for the reader 'pattern'",
+        "channel, z, time, for the reader 'pattern'",
     )
     channels: dict[str, str] = Field(
         {}, description="Channel names by their raw names; lists the channels to take"
@@ -94,6 +94,9 @@ class Convert(Stage):
     )
     time: Literal["refuse"] | int = Field(
         "refuse", description="Times of files that hold several: refuse, or the index of one"
+    )
+    acquisition: int | None = Field(
+        None, description="Acquisition to take, of a plate that was imaged several times"
     )
     pages: Literal["refuse", "z", "channel", "time"] = Field(
         "refuse",
@@ -122,7 +125,7 @@ class Convert(Stage):
             "source", "layout", "layout_names", "layout_roles", "layout_join", "control_name",
             "plates", "reader", "pattern", "plate", "files_root",
             # These show in the files' rows: see `inputs`.
-            "time", "pages", "white_is_zero", "scale",
+            "time", "acquisition", "pages", "white_is_zero", "scale",
         }
     )  # fmt: skip
 
@@ -137,6 +140,7 @@ class Convert(Stage):
             z=self.z,
             files_root=self.files_root,
             time=self.time,
+            acquisition=self.acquisition,
             pages=self.pages,
             white_is_zero=self.white_is_zero,
         )

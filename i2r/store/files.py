@@ -11,6 +11,7 @@ from typing import IO, Any, NamedTuple
 from i2r.errors import InputError
 from i2r.store.outputs import check_guard, check_read, note_removed, note_written
 from i2r.store.packed import check_mat, unpack
+from i2r.store.remote import ExplainedSystem, explain_errors
 from i2r.store.stats import Stat, read_stat
 from i2r.store.traffic import count_read, count_write
 from i2r.store.urls import (
@@ -71,8 +72,9 @@ def _open_system(url: str) -> tuple[Any, str]:
 
     refuse_secrets(url)
     # Other workers write while we list: a listing from the cache would be a stale one.
-    system, path = url_to_fs(url, use_listings_cache=False)
-    return system, path
+    with explain_errors(url):
+        system, path = url_to_fs(url, use_listings_cache=False)
+    return ExplainedSystem(system, url), path
 
 
 # ---------------------------------------------------------------------------------- one file
@@ -299,7 +301,7 @@ def _scan_folder(
     try:
         status = os.stat(folder)
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return
     except PermissionError as error:
         raise InputError(
@@ -360,9 +362,6 @@ def remove_tree(base: str, *parts: str) -> None:
         system.rm(path, recursive=True)
     except FileNotFoundError:
         return
-
-
-# ---------------------------------------------------------------------------------- space
 
 
 def free_bytes(url: str) -> int | None:

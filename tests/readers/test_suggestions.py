@@ -62,4 +62,6 @@ def test_no_suggestion_where_names_do_not_say(paths: list[str]) -> None:
 
 def test_numbers_that_count_up_are_no_channels() -> None:
     paths = [f"A{n:02d}_{5000 + n}.tif" for n in range(1, 20)]
-    assert suggest_pattern(paths) == r"(?P<well>[A-P]\d+)"
+    pattern = re.compile(suggest_pattern(paths))
+    assert list(pattern.groupindex) == ["well"]
+    assert [m["well"] for path in paths if (m := pattern.search(path))] == [p[:3] for p in paths]
