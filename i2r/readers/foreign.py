@@ -44,7 +44,7 @@ def explain_content(source: str) -> str:
     name = source.rpartition("/")[2]
     try:
         if not files.list_folder(source):
-            return f"found no files, {_ALWAYS}. Correct the source."
+            return "found no files, expected a folder of images. Correct the source."
     except InputError:  # it is a file
         if name.lower().endswith((".tif", ".tiff", ".png", ".jpg", ".jpeg")):
             return (

@@ -99,8 +99,8 @@ def _find_images(source: str) -> list[tuple[str, str]]:
     own = base.rpartition("/")[2]
     if own.endswith(".zarr"):
         return _list_groups(own, base)
-    names = [name for name in files.list_folder(base) if name.endswith(".zarr")]
-    return [found for name in names for found in _list_groups(name, f"{base}/{name}")]
+    places = [place for place in list_places(base)[1:] if place.endswith(".zarr")]
+    return [found for url in places for found in _list_groups(url.rpartition("/")[2], url)]
 
 
 def _list_groups(name: str, url: str) -> list[tuple[str, str]]:
@@ -163,8 +163,8 @@ def _list_plate(
             images = [i for i in images if i.get("acquisition", 0) == options.acquisition]
         elif len(numbers) > 1:
             raise InputError(
-                f"{files.without_secrets(group)}: found the acquisitions "
-                f"{', '.join(map(str, numbers))}, expected one. Set 'acquisition' "
+                f"{files.without_secrets(group)}: found several acquisitions "
+                f"({', '.join(map(str, numbers))}), expected one. Set 'acquisition' "
                 "(init: --acquisition) to one of them."
             )
         if not images:

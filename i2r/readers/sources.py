@@ -159,12 +159,11 @@ def tell_apart(plates: Sequence[tuple[str, str]]) -> tuple[list[str], list[str]]
         parts = {place: place.split("/") for place in found}
         shared = count_shared(list(parts.values()))
         ends = count_shared([path[:shared:-1] for path in parts.values()])
-        for place, path in parts.items():
-            text = "_".join(
-                part.removesuffix(".zarr")
-                for part in path[shared : len(path) - ends]
-                if part != name
-            )
+        middles = {place: path[shared : len(path) - ends] for place, path in parts.items()}
+        if len({tuple(path[-1:]) for path in middles.values()}) == len(middles):
+            middles = {place: path[-1:] for place, path in middles.items()}
+        for place, path in middles.items():
+            text = "_".join(part.removesuffix(".zarr") for part in path)
             own[name, place] = f"{name}_{text}" if text else name
         renamed = ", ".join(repr(own[name, place]) for place in list(found)[:_EXAMPLES])
         notes.append(
@@ -206,9 +205,8 @@ def choose_time(where: str, times: Iterable[str], options: ReaderOptions) -> str
         if len(known) < 2:
             return known[0] if known else ""
         raise InputError(
-            f"{where}: found {len(known)} time points ({', '.join(known[:3])}, ...), expected one. "
-            f"Set 'time' (init: --time) to the index of one, 0 to {len(known) - 1}, and give each "
-            "as a source of its own."
+            f"{where}: found {len(known)} time points, expected one. Set 'time' (init: --time) to "
+            f"the index of one, 0 to {len(known) - 1}, and give each as a source of its own."
         )
     if options.time >= len(known):
         raise InputError(
@@ -257,7 +255,7 @@ def _read_names(
             z = int(normalise_number(file.z) or "0")
             frame, series = (_read_place(text) for text in (file.frame, file.series))
             if not (field.isascii() and field.isalnum()):
-                raise ValueError(f"the field is {file.field!r}, expected letters and digits")
+                raise ValueError(f"the field is {file.field!r}, expected letters and digits only")
             if len(field) > LONGEST_FIELD:
                 raise ValueError(
                     f"the field is {field[:20]}... of {len(field)} characters, expected at most "

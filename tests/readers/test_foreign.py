@@ -44,9 +44,9 @@ def test_an_ome_zarr_image_is_no_plate(tmp_path: Path) -> None:
     image = tmp_path / "image.zarr"
     image.mkdir()
     (image / ".zattrs").write_text(json.dumps({"multiscales": [{"datasets": []}]}))
-    with pytest.raises(InputError, match="without a plate|no plate"):
+    with pytest.raises(InputError, match=r"without a plate|no plate"):
         scan(image)
-    with pytest.raises(InputError, match="without a plate|no plate"):
+    with pytest.raises(InputError, match=r"without a plate|no plate"):
         scan(tmp_path)
 
 

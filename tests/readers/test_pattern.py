@@ -158,9 +158,9 @@ def test_names_that_are_no_wells_or_fields_are_listed(tmp_path: Path) -> None:
         scan(str(tmp_path), ReaderOptions(pattern=r"(?P<well>Z9\d)"))
     assert str(error.value).count("\n") == 5
     assert "and 2 more" in str(error.value)
-    touch(tmp_path, "A01_s-1.tif")
+    touch(tmp_path, "A01_s+1.tif")
     with pytest.raises(InputError, match="letters and digits only"):
-        scan(str(tmp_path), ReaderOptions(pattern=r"(?P<well>A01)_(?P<field>s-1)"))
+        scan(str(tmp_path), ReaderOptions(pattern=r"(?P<well>A01)_(?P<field>s\+1)"))
 
 
 def test_copies_are_refused(tmp_path: Path) -> None:
