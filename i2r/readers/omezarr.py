@@ -10,7 +10,8 @@ from i2r.readers import ReaderOptions, Sources, sheets
 from i2r.readers.arrays import stat_array
 from i2r.readers.images import GONE
 from i2r.readers.omeimages import ZarrImage, read_image, read_ome
-from i2r.readers.sources import Found, build_sources, list_places, tell_apart
+from i2r.readers.plate_names import tell_apart
+from i2r.readers.sources import Found, build_sources, list_places
 from i2r.store import files
 
 # What bioformats2raw writes into a group of several images.

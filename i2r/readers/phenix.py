@@ -8,7 +8,8 @@ from i2r.errors import InputError
 from i2r.readers import ReaderOptions, Sources, sheets
 from i2r.readers.images import GONE
 from i2r.readers.markup import read_elements
-from i2r.readers.sources import Found, build_sources, choose_time, list_places, tell_apart
+from i2r.readers.plate_names import tell_apart
+from i2r.readers.sources import Found, build_sources, choose_time, list_places
 from i2r.store import files
 
 # Harmony 1 to 5 write the first, Harmony 6 and 7 the second; copies may have other capitals.

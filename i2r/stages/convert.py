@@ -77,8 +77,7 @@ class Convert(Stage):
     )
     reader: str = Field(
         "auto",
-        description="How to read the source: auto, imagexpress, "
-        "loaddata, omezarr, pattern, phenix, samplesheet",
+        description="How to read: auto, imagexpress, loaddata, omezarr, pattern, phenix, samplesheet",
     )
     pattern: str | None = Field(
         None,
@@ -95,9 +94,7 @@ class Convert(Stage):
     time: Literal["refuse"] | int = Field(
         "refuse", description="Times of files that hold several: refuse, or the index of one"
     )
-    acquisition: int | None = Field(
-        None, description="Acquisition to take, of a plate that was imaged several times"
-    )
+    acquisition: int | None = Field(None, description="Acquisition to take of a plate's several")
     pages: Literal["refuse", "z", "channel", "time"] = Field(
         "refuse",
         description="What the pages of a file are that doesn't say so (default: refuse; focal "
@@ -144,9 +141,8 @@ class Convert(Stage):
             pages=self.pages,
             white_is_zero=self.white_is_zero,
         )
-        images, notes = find_reader(self.reader, self.source, pattern=self.pattern)(
-            self.source, options
-        )
+        scan = find_reader(self.reader, self.source, pattern=self.pattern)
+        images, notes = scan(self.source, options)
         check_channels(images, list(self.channels.values()), self.source)
         said: list[str] = []
         layout = read_platemap(
