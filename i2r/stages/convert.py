@@ -77,7 +77,7 @@ class Convert(Stage):
     )
     reader: str = Field(
         "auto",
-        description="How to read: auto, imagexpress, loaddata, omezarr, pattern, phenix, samplesheet",
+        description="Reader: auto, imagexpress, loaddata, omezarr, pattern, phenix, samplesheet",
     )
     pattern: str | None = Field(
         None,
