@@ -69,7 +69,11 @@ def read_tree(base: str, options: ReaderOptions) -> tuple[list[Image], dict[str,
             settings.setdefault(folder, read_settings(url))
         elif match := NAME.search(file.path):
             site, wave = (normalise_number(match[name] or "1") for name in ("site", "wave"))
-            place = (folder, match["prefix"], parse_well(match["well"]).name, site, wave)
+            try:
+                well = parse_well(match["well"]).name
+            except ValueError:  # of another instrument: "..._CH01.tif"
+                continue
+            place = (folder, match["prefix"], well, site, wave)
             n_thumbs += bool(match["thumb"])
             if not match["thumb"]:
                 z = normalise_number(steps.get("z", "0"))

@@ -120,10 +120,12 @@ def _find_typical(names: Sequence[str]) -> str:
 
 
 def _with_folders(expression: str) -> Iterator[str]:
-    """Give an expression as it is, and with the folder as the plate."""
+    """Give an expression as it is, and with the folder or what is before the well as the plate."""
     yield expression
     if "(?P<plate>" not in expression:
         yield rf"(?P<plate>[^/]+)/(?:[^/]*/)*?[^/]*?{expression}"
+        if expression.startswith(_EDGE):
+            yield rf"(?:^|/)(?P<plate>[^/]+?)[ _-]{expression}"
 
 
 def _list_forms(name: str) -> Iterator[str]:

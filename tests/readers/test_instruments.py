@@ -108,3 +108,10 @@ def test_rows_of_1536_wells_have_two_letters() -> None:
 def test_counted_wells_are_no_well_names(text: str) -> None:
     with pytest.raises(ValueError, match="well"):
         parse_well(text)
+
+
+def test_what_stands_before_the_well_may_be_the_plate() -> None:
+    paths = [f"PK-{p}B_{w.name}_{dye}.jpg" for p in (10, 12) for w in WELLS for dye in DYES]
+    pattern = re.compile(suggest_pattern(paths))
+    read = [match["plate"] for path in paths if (match := pattern.search(path))]
+    assert read == [path.partition("_")[0] for path in paths]
