@@ -6,15 +6,15 @@ import numpy as np
 import numpy.typing as npt
 
 from i2r.audit.wells import Wells
-from i2r.kernels.changes import compare_profiles
+from i2r.kernels import conditions
 
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.intp]
 
 # More features than this are brought down to as many principal components.
 MAX_FEATURES = 60
-# Sets of control wells for each p-value.
-DRAWS = 200
+# Draws of the null for each kind of condition.
+DRAWS = 1000
 
 
 class AuditScreen(NamedTuple):
@@ -108,18 +108,25 @@ def judge_conditions(
     values, which
         In place of the screen's own: other profiles, or other labels, from -1.
     seed
-        Of the sets of control wells.
+        Of the draws.
 
     Returns
     -------
     ndarray, shape (condition,)
-        NaN where no sets of control wells can stand in for it.
+        NaN where there can be none.
     """
     profiles = reduce_profiles(screen.values if values is None else values, screen)
     labels = screen.which if which is None else which
-    found = compare_profiles(
-        profiles, screen.plates, screen.places, labels, n_draws=DRAWS, seed=seed
-    )
+    # Without nuclei all wells weigh alike; with them they are on the scale of control nuclei.
+    counted = np.isfinite(screen.counts).all()
+    counts = np.maximum(screen.counts, 1.0) if counted else np.ones(len(labels))
+    variances = np.ones_like(profiles) if counted else np.zeros_like(profiles)
+    found = conditions.compare_conditions(
+        conditions.Wells(
+            profiles, variances, counts, screen.plates, screen.rows, screen.columns, labels
+        ),
+        n_draws=DRAWS, seed=seed,
+    )  # fmt: skip
     return found.p_value
 
 

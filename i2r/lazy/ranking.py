@@ -18,7 +18,15 @@ Rule = Literal["fdr", "top", "knee"]
 ORDER = [
     "rank", "condition", "perturbation", "gene", "dose", "kind", "score", "spread", "ci_low",
     "ci_high", "auc", "p_value", "fdr", "impactful", "n_folds", "n_wells", "n_nuclei", "feature",
-    "change", "position_calls", "shape", "note",
+    "change", "explained", "p_count", "p_place", "count_change", "count_p", "count_fdr",
+    "position_calls", "shape", "note",
+]  # fmt: skip
+
+
+# What the fast screen's tests say of a condition (`i2r.lazy.condition_tests.ConditionTests`).
+TESTED = [
+    "p_value", "feature", "change", "explained", "p_count", "p_place", "count_change", "count_p",
+    "test_note",
 ]  # fmt: skip
 
 
@@ -84,8 +92,12 @@ def rank_conditions(
         and ci_high (95 %, wells drawn anew), auc, p_value, fdr (Benjamini-Hochberg, over the
         conditions of one kind), impactful, n_folds, n_wells and n_nuclei (treated wells with nuclei
         that were held out and called, and these nuclei), feature and change (what moved most, in
-        standard deviations of the null; features only), position_calls (see `compare_positions`),
-        shape (how its wells lie, see `i2r.kernels.nulls.name_shape`), note.
+        standard deviations of control wells; features only), explained (what a call may be owed to:
+        ``own``, ``count``; ``position`` for what would be called if places were not taken out),
+        p_count and p_place (p-values with the number of nuclei taken out, and with places left in),
+        count_change, count_p, count_fdr (nuclei per field, twofold changes, with a test and a false
+        discovery rate of their own), position_calls (see `compare_positions`), shape (how its wells
+        lie, see `i2r.kernels.nulls.name_shape`), note.
     """
     scored = scores.groupby("condition").agg(
         score=("balanced_accuracy", "mean"),
@@ -98,15 +110,17 @@ def rank_conditions(
     )
     ranking = described.merge(scored, on="condition", how="left")
     ranking = ranking.merge(_list_intervals(calls, seed), on="condition", how="left")
-    columns = ["condition", "p_value", "feature", "change"]
+    columns = ["condition", *TESTED]
     extra = tests[columns] if len(tests) else pd.DataFrame(columns=columns)
+    words = dict.fromkeys(("feature", "explained", "test_note"), object)
     ranking = ranking.merge(
-        extra.astype({"p_value": float, "change": float}), on="condition", how="left"
+        extra.astype({name: words.get(name, float) for name in TESTED}), on="condition", how="left"
     )
     filled = calls[calls["is_treated"].astype(bool) & (calls["n_nuclei"] > 0)]
     ranking["n_wells"] = ranking["condition"].map(filled.groupby("condition").size())
     ranking["position_calls"] = ranking["condition"].map(compare_positions(calls)).astype(float)
-    ranking["feature"] = [name if isinstance(name, str) else "" for name in ranking["feature"]]
+    for name in ("feature", "explained", "test_note"):
+        ranking[name] = [text if isinstance(text, str) else "" for text in ranking[name]]
     is_draw = ranking["kind"] == "control_draw"
     if not len(tests):
         ranking["p_value"] = _compare_with_draws(ranking, is_draw, n_independent)
@@ -116,10 +130,11 @@ def rank_conditions(
     judged = "score" if has_scores else "p_value"
     ranking.loc[is_draw | ranking[judged].isna(), "p_value"] = np.nan
     ranking.loc[ranking["score"].isna(), ["ci_low", "ci_high"]] = np.nan
-    ranking["fdr"] = np.nan
-    for kind in ("treated", "positive_control"):
-        of_kind = ranking["kind"] == kind
-        ranking.loc[of_kind, "fdr"] = adjust_pvalues(ranking.loc[of_kind, "p_value"])
+    for name, tested in (("fdr", "p_value"), ("count_fdr", "count_p")):
+        ranking[name] = np.nan
+        for kind in ("treated", "positive_control"):
+            of_kind = ranking["kind"] == kind
+            ranking.loc[of_kind, name] = adjust_pvalues(ranking.loc[of_kind, tested])
     _join_notes(ranking)
     for name in ("n_folds", "n_wells", "n_nuclei"):
         ranking[name] = ranking[name].fillna(0).astype(int)
@@ -229,7 +244,8 @@ def _join_notes(ranking: pd.DataFrame) -> None:
     """Put together what is to be said of each condition."""
     missing = ranking["score"].notna() & ranking["p_value"].isna()
     missing &= ranking["kind"] != "control_draw"
-    untested = np.where(missing, "no p-value: too few control wells to copy its wells", "")
+    reasons = ranking.pop("test_note").replace("", "too few control wells to copy its wells")
+    untested = np.where(missing, "no p-value: " + reasons.astype(str), "")
     parts = (ranking["note"], ranking.pop("fold_notes").fillna(""), untested)
     ranking["note"] = ["; ".join(p for p in texts if p) for texts in zip(*parts, strict=True)]
 
@@ -247,7 +263,7 @@ def _call(ranking: pd.DataFrame, rule: CallRule) -> "pd.Series[bool]":
 
 def describe_statistics(
     ranking: pd.DataFrame,
-    tests: pd.DataFrame,
+    layout: pd.DataFrame,
     *,
     rule: CallRule,
     method: str,
@@ -258,6 +274,16 @@ def describe_statistics(
 ) -> pd.DataFrame:
     """Say in one row how p-values came about.
 
+    Parameters
+    ----------
+    ranking
+        From `rank_conditions`.
+    layout
+        One row of what the layout can answer (`i2r.lazy.condition_tests.describe_layout`), of the
+        fast screen; empty for others.
+    rule, method, group, repeats, n_independent, teacher
+        See the columns.
+
     Returns
     -------
     DataFrame
@@ -267,23 +293,27 @@ def describe_statistics(
         lie, each with draws of its own), n_draws and n_independent (of the shape with most draws),
         n_drawn_wells (in one of these), smallest_counted (the smallest p-value that counting draws
         could give), n_tests (the treated conditions that have a p-value), needed (the p-value at
-        which a single one of them has a false discovery rate of the level).
+        which a single one of them has a false discovery rate of the level); and the columns of
+        ``layout``.
     """
     drawn = ranking[(ranking["kind"] == "control_draw") & ranking["score"].notna()]
     sizes = drawn["shape"].value_counts()
     shape = str(sizes.index[0]) if len(sizes) else ""
     n_tests = int(ranking.loc[ranking["kind"] == "treated", "p_value"].notna().sum())
-    fast = len(tests) > 0
-    n_draws = int(tests["n_draws"].max()) if fast else int(sizes.max() if len(sizes) else 0)
-    independent = int(tests["n_independent"].max()) if fast else n_independent.get(shape, 0)
+    fast = len(layout) > 0
+    n_draws = int(layout["n_draws"].max()) if fast else int(sizes.max() if len(sizes) else 0)
     null = np.arange(n_draws, dtype=np.float64)
-    smallest = float(count_tail([np.inf], null)[0])
     row = {
         "method": method, "group": group, "is_leaking": group == "field" or teacher != "",
         "teacher": teacher, "layout_repeats": repeats,
         "impactful": rule.words, "tail": "exponential" if fast else "student",
-        "n_shapes": len(sizes), "n_draws": n_draws, "n_independent": independent,
+        "n_shapes": len(sizes), "n_draws": n_draws,
+        "n_independent": 0 if fast else n_independent.get(shape, 0),
         "n_drawn_wells": sum(map(int, shape.split("+"))) if shape else 0,
-        "smallest_counted": smallest, "n_tests": n_tests, "needed": rule.level / max(n_tests, 1),
+        "smallest_counted": float(count_tail([np.inf], null)[0]), "n_tests": n_tests,
+        "needed": rule.level / max(n_tests, 1), "freedom": np.nan, "displaced": np.nan,
+        "field": np.nan, "common": np.nan, "doses_along": "", "borrows": False, "warning": "",
     }  # fmt: skip
+    if fast:
+        row |= layout.iloc[0].to_dict()
     return pd.DataFrame([row])

@@ -10,20 +10,19 @@ from dask import delayed
 from dask.delayed import Delayed
 
 from i2r.errors import I2RError
-from i2r.kernels.changes import compare_profiles
 from i2r.kernels.heads import Blocks, HeldOutCalls, score_heads
 from i2r.kernels.standardisation import reduce_features, standardise_wells
+from i2r.lazy.condition_tests import ConditionTests, TestedWells, run_condition_tests
 from i2r.lazy.contrasts import UNCONTROLLED, Contrast
 from i2r.lazy.ranking import sum_calls
 
-# Embeddings are reduced to this many principal components of the controls: more slow down the
-# tests with the cube of their number and gave no power on simulated screens.
+# Heads see at most this many principal components of the controls: more gave no power on simulated
+# screens. Tests see the features themselves, by name, up to the second number; of more (embeddings)
+# so many principal components of all nuclei, because few controls would decide them otherwise.
 MAX_FEATURES = 96
+MAX_TESTED = 384
 # A feature that is missing in more nuclei than this is left out, otherwise those nuclei are.
 MAX_MISSING = 0.01
-# Control wells are thinned for perturbations with fewer nuclei than this share of theirs.
-FEWER_NUCLEI = 0.7
-COUNT = "nuclei per field"
 
 
 class WellFeatures(NamedTuple):
@@ -40,9 +39,11 @@ class FastPlan(NamedTuple):
     Attributes
     ----------
     keys, plates, positions, n_fields
-        Of every well that takes part, in a fixed order.
+        Of every well that takes part, in a fixed order; fields are those that were used.
     conditions
         Of every well; "" for negative controls.
+    doses, compounds
+        Of every well: dose and perturbation; NaN where there is none.
     contrasts
         All comparisons.
     by_field
@@ -56,6 +57,8 @@ class FastPlan(NamedTuple):
     conditions: tuple[str, ...]
     contrasts: tuple[Contrast, ...]
     by_field: bool
+    doses: tuple[float, ...] = ()
+    compounds: tuple[str, ...] = ()
 
 
 class FastScores(NamedTuple):
@@ -69,9 +72,8 @@ class FastScores(NamedTuple):
     calls
         One row per comparison and held-out well: condition, plate, well, is_treated, n_nuclei,
         n_called.
-    tests
-        One row per condition: condition, p_value, statistic, feature, change, n_draws,
-        n_independent.
+    tests, features, wells, layout
+        See `i2r.lazy.condition_tests.ConditionTests`.
     left_out
         What was not used, and why: what, where, reason.
     """
@@ -80,6 +82,9 @@ class FastScores(NamedTuple):
     calls: pd.DataFrame
     tests: pd.DataFrame
     left_out: pd.DataFrame
+    features: pd.DataFrame
+    wells: pd.DataFrame
+    layout: pd.DataFrame
 
 
 def score_screen(
@@ -94,9 +99,9 @@ def score_screen(
     plan
         Wells and comparisons.
     n_draws
-        Permutations for the tests.
+        Of the null of the tests, for each kind of condition.
     seed
-        Of the permutations.
+        Of the draws.
 
     Returns
     -------
@@ -108,10 +113,11 @@ def score_screen(
 
 
 class _Nuclei(NamedTuple):
-    """All nuclei, standardised, well by well."""
+    """All nuclei, standardised, well by well; `reduced` is what heads see."""
 
     names: list[str]
     values: npt.NDArray[np.float32]
+    reduced: npt.NDArray[np.float32]
     start: npt.NDArray[np.intp]
     fields: npt.NDArray[np.str_]
 
@@ -125,8 +131,10 @@ def _score_screen(
     nuclei, left_out = _gather(wells, plan, is_control)
     has_nuclei = any(len(well.values) > 1 for well in wells)
     scores, calls = (_score_heads if has_nuclei else _list_profiles)(nuclei, plan, is_control)
-    tests = _test_profiles(nuclei, plan, is_control, n_draws=n_draws, seed=seed)
-    return FastScores(scores, calls, tests, left_out)
+    found = _test_wells(nuclei, plan, is_control, n_draws=n_draws, seed=seed)
+    return FastScores(
+        scores, calls, found.tests, left_out, found.features, found.wells, found.layout
+    )
 
 
 def _gather(
@@ -185,11 +193,13 @@ def _gather(
     standard = standardise_wells(np.concatenate(values), start, plates, is_control)
     of_control = np.repeat(is_control, np.diff(start))
     kept = [name for name, good in zip(names, usable, strict=True) if good]
-    if len(kept) > MAX_FEATURES:
-        standard = reduce_features(standard, of_control, n_features=MAX_FEATURES)
-        kept = [f"component {number}" for number in range(1, MAX_FEATURES + 1)]
+    reduced = reduce_features(standard, of_control, n_features=MAX_FEATURES)
+    if len(kept) > MAX_TESTED:
+        everyone = np.ones(len(standard), dtype=bool)
+        standard = reduce_features(standard, everyone, n_features=MAX_TESTED)
+        kept = [f"component {number}" for number in range(1, MAX_TESTED + 1)]
     table = pd.DataFrame(rows, columns=["what", "where", "reason"])
-    return _Nuclei(kept, standard, start, np.concatenate(fields)), table
+    return _Nuclei(kept, standard, reduced, start, np.concatenate(fields)), table
 
 
 def _score_heads(
@@ -215,7 +225,7 @@ def _score_heads(
         treated.append(np.array(own, dtype=np.intp))
     plates = np.unique(plan.plates, return_inverse=True)[1]
     blocks = Blocks(start, plates[well_of], fold, is_control[well_of])
-    found = score_heads(nuclei.values, blocks, treated)
+    found = score_heads(nuclei.reduced, blocks, treated)
     counts = np.diff(start)
     return (
         _list_scores(found, plan, blocks, treated, counts),
@@ -314,72 +324,42 @@ def _list_calls(
     return sum_calls(pd.concat(tables, ignore_index=True))
 
 
-def _test_profiles(
+def _test_wells(
     nuclei: _Nuclei,
     plan: FastPlan,
     is_control: npt.NDArray[np.bool_],
     *,
     n_draws: int,
     seed: np.random.SeedSequence,
-) -> pd.DataFrame:
-    """Test the mean profiles, control wells thinned to as few nuclei as a perturbation has."""
+) -> ConditionTests:
+    """Test the wells' mean profiles."""
     counts = np.diff(nuclei.start)
-    filled = counts > 0
-    conditions = list(dict.fromkeys(c for c in plan.conditions if c))
-    number_of = {name: number for number, name in enumerate(conditions)} | {"": -1}
-    which = np.array([number_of[name] for name in plan.conditions])[filled]
-    plates, positions = np.array(plan.plates)[filled], np.array(plan.positions)[filled]
-    density = np.log1p(counts / np.array(plan.n_fields))[filled]
-    of_controls = np.median(counts[is_control & filled])
-    typical = pd.Series(counts[filled]).groupby(which).median().drop(-1, errors="ignore")
-    steps = np.ceil(2 * np.log2(of_controls / typical)).clip(lower=0)
-    steps = steps.where(typical < FEWER_NUCLEI * of_controls, 0).astype(int)
-    tests = pd.DataFrame(
-        {
-            "condition": conditions, "p_value": np.nan, "statistic": np.nan, "feature": "",
-            "change": np.nan, "n_draws": 0, "n_independent": 0,
-        }
+    means, variances = _summarise_wells(nuclei, plan, is_control)
+    n = len(plan.keys)
+    return run_condition_tests(
+        TestedWells(
+            plan.keys, plan.plates, plan.positions, plan.conditions, plan.doses or (np.nan,) * n,
+            plan.compounds or ("",) * n, plan.n_fields, nuclei.names, means, variances, counts,
+        ),
+        n_draws=n_draws, seed=seed,
     )  # fmt: skip
-    names = np.array([*nuclei.names, COUNT], dtype=object)
-    for step in sorted(set(steps)):
-        most = None if step == 0 else max(1, int(of_controls * 2 ** (-step / 2)))
-        means = _average_wells(nuclei, plan, is_control, most=most, seed=seed)[filled]
-        found = compare_profiles(
-            np.column_stack([means, density]), plates, positions, which, n_draws=n_draws, seed=seed
-        )
-        rows = np.array(steps.index[steps == step], dtype=np.intp)
-        tests.loc[rows, "p_value"] = found.p_value[rows]
-        tests.loc[rows, "statistic"] = found.statistic[rows]
-        tests.loc[rows, "change"] = found.change[rows]
-        known = found.feature[rows] >= 0
-        tests.loc[rows, "feature"] = np.where(known, names[found.feature[rows]], "")
-        tests.loc[rows, "n_draws"] = found.n_draws[rows]
-        tests.loc[rows, "n_independent"] = found.n_independent[rows]
-    return tests
 
 
-def _average_wells(
-    nuclei: _Nuclei,
-    plan: FastPlan,
-    is_control: npt.NDArray[np.bool_],
-    *,
-    most: int | None,
-    seed: np.random.SeedSequence,
-) -> npt.NDArray[np.float64]:
-    """Average the nuclei of each well, of control wells at most so many, drawn at random."""
+def _summarise_wells(
+    nuclei: _Nuclei, plan: FastPlan, is_control: npt.NDArray[np.bool_]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Give the mean and the variance of each well's nuclei, (well, feature)."""
     d = nuclei.values.shape[1]
-    means = np.zeros((len(plan.keys), d))
+    means, variances = np.zeros((len(plan.keys), d)), np.zeros((len(plan.keys), d))
     counts = np.where(is_control, np.diff(nuclei.start), 0)
     of_plate = pd.Series(counts).groupby(np.array(plan.plates)).transform("sum").to_numpy()
-    random = np.random.default_rng(seed)
     for well, (first, last) in enumerate(zip(nuclei.start[:-1], nuclei.start[1:], strict=True)):
         rows = nuclei.values[first:last]
-        if is_control[well] and most is not None:
-            rows = rows[random.permutation(len(rows))[:most]]
         if len(rows):
             means[well] = rows.mean(axis=0, dtype=np.float64)
+            variances[well] = rows.var(axis=0, dtype=np.float64)
         if is_control[well]:
             # Back to the distance from all controls of the plate: its own standard leaves it out,
             # and is further away by all nuclei over the others.
             means[well] *= 1 - counts[well] / max(of_plate[well], 1)
-    return means
+    return means, variances

@@ -1,5 +1,6 @@
 """Rankings as the report shows them: scores, their null, and how the screen was set up."""
 
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -65,30 +66,39 @@ class ScreenResult(NamedTuple):
         n, rule = len(self.conditions), how["impactful"]
         words = f"{called} of {n} conditions are impactful ({rule}). "
         if not known.any():
-            return words + "There are no p-values: too few control wells to copy the conditions."
-        what = (
-            "the wells' mean profiles, weighing features by what they show of the other conditions"
-            if how["method"] == "fast"
-            else "the score"
-        )
-        shapes = (
-            f"Conditions lie on their plates in {how['n_shapes']} ways (by positions and wells), "
-            "each with sets of its own; numbers are those of the commonest. "
-            if how["n_shapes"] > 1 and how["method"] != "fast"
-            else ""
-        )
+            return words + "There are no p-values; the notes in the table say why."
         apart = (
             ", of positive controls apart"
             if {"treated", "positive_control"} <= set(self.conditions["kind"])
             else ""
         )
+        single = (
+            f"A single finding among {how['n_tests']} needs {how['needed']:.2g}. FDR: "
+            f"Benjamini-Hochberg{apart}."
+        )
+        if how["method"] == "fast":
+            freedom = how.get("freedom", math.nan)
+            return (
+                f"{words}p-values test the mean profiles of a condition's wells against the "
+                f"controls of their plates. The null is {how['n_draws']} draws of noise: what "
+                "replicates and control wells differ by, put together as the condition's wells "
+                f"are ({freedom:.0f} degrees of freedom). They do not depend on the scores, so a "
+                "condition can be called for a change that few single nuclei show. 'owed to' says "
+                "what is left of a call: 'count' where the number of nuclei explains it, 'own' "
+                f"where it does not. {single}"
+            )
+        shapes = (
+            f"Conditions lie on their plates in {how['n_shapes']} ways (by positions and wells), "
+            "each with sets of its own; numbers are those of the commonest. "
+            if how["n_shapes"] > 1
+            else ""
+        )
         return words + (
-            f"{shapes}p-values are those of {what}, among {how['n_draws']} sets of control wells "
-            "that sit on the plates like the conditions, of which "
+            f"{shapes}p-values are those of the score, among {how['n_draws']} sets of control "
+            "wells that sit on the plates like the conditions, of which "
             f"{how['n_independent']} could have no well in common. Counting them could give "
             f"{how['smallest_counted']:.2g} at the lowest; below, the tail is a model "
-            f"({how['tail']}). A single finding among {how['n_tests']} needs "
-            f"{how['needed']:.2g}. FDR: Benjamini-Hochberg{apart}."
+            f"({how['tail']}). {single}"
         )
 
     @property
@@ -106,10 +116,19 @@ class ScreenResult(NamedTuple):
                 "and in test. Scores are too high; p-values compare them with sets that leak alike."
             )
         if self.statistics["layout_repeats"]:
+            how = (
+                "p-values allow for what control positions, and those of other conditions, do on "
+                "all plates."
+                if self.statistics["method"] == "fast"
+                else "Sets of control wells repeat their positions too, so p-values allow for it "
+                "as far as controls lie where conditions do."
+            )
             found.append(
                 "The plates repeat one layout: a condition can't be told from its position by its "
-                "score. Sets of control wells repeat their positions too, so p-values allow for it."
+                f"score. {how}"
             )
+        if warning := self.statistics.get("warning"):
+            found.append(str(warning))
         return found
 
     @property

@@ -134,7 +134,7 @@ def write_ranking(
         rule=rule, n_independent=plan.n_independent, seed=options.seed,
     )  # fmt: skip
     statistics = describe_statistics(
-        ranking, tests, rule=rule, method=options.method, group=options.split_by,
+        ranking, read["-layout"], rule=rule, method=options.method, group=options.split_by,
         repeats=plan.repeats, n_independent=plan.n_independent, teacher=teacher,
     )  # fmt: skip
     lacking = pd.DataFrame(columns=["what", "where", "reason"], dtype=str)
@@ -154,6 +154,7 @@ def write_ranking(
     made = {
         "": ranking, "-folds": folds, "-scores": scores, "-calls": calls,
         "-statistics": statistics,
+        **{name: read[name] for name in ("-features", "-wells") if len(read[name])},
         "-left-out": tables.concatenate([left_out, noted]).drop_duplicates(ignore_index=True),
     }  # fmt: skip
     for name, table in made.items():

@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import pandas as pd
 from dask import delayed
 from dask.delayed import Delayed
 
@@ -54,13 +55,15 @@ def build_fast(screen: "Screen", experiment: Experiment, compared: Sequence[str]
         keys=tuple(keys),
         plates=tuple(map(str, rows["plate"])),
         positions=tuple(map(str, rows["well"])),
-        n_fields=tuple(experiment.n_fields(key) for key in keys),
+        n_fields=tuple(len(experiment.fields(key, screen.needs)) for key in keys),
         conditions=tuple(
             str(condition) if role in COMPARED else ""
             for condition, role in zip(rows["condition"], rows["role"], strict=True)
         ),
         contrasts=tuple(screen.contrasts(experiment).values()),
         by_field=by_field,
+        doses=tuple(pd.to_numeric(rows["dose"], errors="coerce").astype(float)),
+        compounds=tuple(map(str, rows["perturbation"])),
     )
     wells = [
         delayed(read_features)(
@@ -76,7 +79,7 @@ def build_fast(screen: "Screen", experiment: Experiment, compared: Sequence[str]
         n_draws=screen.permutations,
         seed=seed_sequence(screen.seed, "screen", "permutations"),
     )
-    names = ("-scores", "-calls", "-tests", "-left-out")
+    names = ("-scores", "-calls", "-tests", "-left-out", "-features", "-wells", "-layout")
     return delayed(write_fast)(
         scored, urls={name: experiment.part_url(f"{screen.title}{name}", ALL) for name in names}
     )

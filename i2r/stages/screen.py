@@ -10,6 +10,7 @@ from dask import delayed
 from dask.delayed import Delayed
 from pydantic import Field
 
+from i2r.lazy.condition_tests import warn_of_places
 from i2r.lazy.contrasts import (
     Contrast,
     Group,
@@ -33,7 +34,9 @@ from i2r.store.nuclei import read_channels
 from i2r.store.pools import count_crops
 from i2r.store.scores import write_scores
 
-TABLES = ("", "-folds", "-scores", "-calls", "-statistics", "-left-out")
+TABLES = (
+    "", "-folds", "-scores", "-calls", "-statistics", "-left-out", "-features", "-wells",
+)  # fmt: skip
 
 
 class Screen(Stage):
@@ -79,7 +82,7 @@ class Screen(Stage):
         "rarer layouts come on top",
     )
     permutations: int = Field(
-        400, ge=20, description="Sets of control wells for the p-values of 'fast'"
+        2500, ge=200, description="Draws of the null for the p-values of 'fast'"
     )
     impactful: Rule = Field(
         "fdr",
@@ -118,7 +121,7 @@ class Screen(Stage):
         0, ge=0, description="Seed of folds, draws and trainings (default: the pipeline's)"
     )
 
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     reads: ClassVar[Mapping[str, bool]] = {"crop": True}
     group: ClassVar[Workers] = "gpu"
     layout_columns: ClassVar[tuple[str, ...]] = ("perturbation", "gene", "dose", "role")
@@ -174,10 +177,13 @@ class Screen(Stage):
         return problems
 
     def notes(self, experiment: Experiment) -> list[str]:
-        """Say where ResNets start from nothing."""
-        if self.method != "published":
-            return []
-        return explain_start(self.title, self.weights, imagenet=self.imagenet)
+        """Say what the layout can't answer, and where ResNets start from nothing."""
+        said = [
+            f"stage {self.title!r}: {words}" for words in warn_of_places(experiment.layout_by_key)
+        ]
+        if self.method == "published":
+            said += explain_start(self.title, self.weights, imagenet=self.imagenet)
+        return said
 
     # ------------------------------------------------------------------ units
 
@@ -317,7 +323,15 @@ class Screen(Stage):
         return delayed(write_ranking)(
             {
                 name: [experiment.part_url(f"{self.title}{name}", key) for key in sorted(keys)]
-                for name in ("-scores", "-calls", "-tests", "-left-out")
+                for name in (
+                    "-scores",
+                    "-calls",
+                    "-tests",
+                    "-left-out",
+                    "-features",
+                    "-wells",
+                    "-layout",
+                )
             },
             described=describe_conditions(experiment.layout_by_key, plan),
             folds=folds,

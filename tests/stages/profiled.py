@@ -63,12 +63,23 @@ def write_features(
     return Experiment(experiment.url, layout=layout)
 
 
-def screen_features(experiment: Experiment, **options: object) -> dict[str, pd.DataFrame]:
+def screen_features(
+    experiment: Experiment, upstream: tuple[str, ...] = ("features",), **options: object
+) -> dict[str, pd.DataFrame]:
     """Run the fast screen in this process; give its tables."""
-    screen = Screen(method="fast", needs=("features",), **options)  # type: ignore[arg-type]
+    screen = Screen(method="fast", needs=upstream, **options)  # type: ignore[arg-type]
     screen.build(experiment, ALL).compute(scheduler="sync")
     screen.finish(experiment, [ALL]).compute(scheduler="sync")
     return {
         name: tables.read_table(experiment.table_url(f"screen{name}"))
-        for name in ("", "-folds", "-scores", "-calls", "-statistics", "-left-out")
+        for name in (
+            "",
+            "-folds",
+            "-scores",
+            "-calls",
+            "-statistics",
+            "-left-out",
+            "-features",
+            "-wells",
+        )
     }

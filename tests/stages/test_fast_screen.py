@@ -62,9 +62,11 @@ def test_the_statistics_are_stated(screened: dict[str, pd.DataFrame]) -> None:
     assert row["method"] == "fast"
     assert row["impactful"] == "fdr < 0.05"
     assert row["tail"] == "exponential"
-    assert row["n_draws"] == 400
-    assert row["n_independent"] == 10
-    assert row["smallest_counted"] == pytest.approx(1 / 401)
+    assert row["n_draws"] == 2500
+    # Ten genes on three plates and thirty controls: 20 + 27 degrees of freedom, less the plates'.
+    assert 40 <= row["freedom"] <= 47
+    assert row["borrows"]
+    assert row["warning"] == ""
     assert row["needed"] == pytest.approx(0.05 / 10)
     assert not row["is_leaking"]
     assert not row["layout_repeats"]
@@ -218,13 +220,30 @@ def test_features_that_say_nothing_at_all_are_an_error(tmp_path: Path) -> None:
         screen_features(empty)
 
 
-def test_a_toxic_gene_is_tested_against_controls_of_as_few_nuclei(tmp_path: Path) -> None:
-    """Means of few nuclei scatter more: that is no effect, their small number is."""
+def test_few_nuclei_are_a_phenotype_of_their_own_and_no_change_of_features(tmp_path: Path) -> None:
+    """Means of few nuclei scatter more: that is not an effect, their small number is one."""
     layout = shuffled([*GENES, *["ctrl"] * 20], plates=4)
     found = screen_features(write_features(tmp_path, layout, n_nuclei={"G05": 4}, scatter=5))
     row = found[""].set_index("condition").loc["G05"]
-    assert row["feature"] == "nuclei per field"
-    assert row["change"] < -3
+    assert not row["impactful"]
+    assert row["count_fdr"] < 0.01
+    assert row["count_change"] < -2
+
+
+def test_fields_that_were_left_out_make_no_fewer_nuclei(tmp_path: Path) -> None:
+    """Half of G00's fields are excluded: it has half the nuclei, as many per field."""
+    layout = shuffled([*GENES, *["ctrl"] * 10])
+    experiment = write_features(tmp_path, layout, n_nuclei={"G00": 20})
+    writer = LedgerWriter(experiment.ledger, 2)
+    for key in experiment.layout_by_key.query("condition == 'G00'").index:
+        writer.write("quality", key, "done", "x", result={"excluded": {"2": "blurred"}})
+    writer.close()
+    experiment = Experiment(experiment.url, layout=layout)
+    kept = screen_features(experiment, upstream=("quality", "features"))
+    everything = screen_features(experiment)
+    changes = [found[""].set_index("condition")["count_change"] for found in (kept, everything)]
+    assert abs(changes[0]["G00"]) < 0.2
+    assert changes[1]["G00"] < -0.8
 
 
 def test_a_gene_called_for_its_place_is_told_by_the_controls_there(tmp_path: Path) -> None:
@@ -333,13 +352,13 @@ def test_control_wells_lie_as_far_from_all_controls_as_they_are() -> None:
     for well in range(5):
         others = is_control[of_well] & (of_well != well)
         centred[of_well == well] = values[of_well == well] - values[others].mean(axis=0)
-    nuclei = screening._Nuclei(["a", "b", "c"], centred.astype(np.float32), start, np.array([]))
+    standard = centred.astype(np.float32)
+    nuclei = screening._Nuclei(["a", "b", "c"], standard, standard, start, np.array([]))
     keys = tuple(f"P1/A0{n}" for n in range(1, 6))
     plan = screening.FastPlan(keys, plates, (), (1,) * 5, ("", "", "", "", "G"), (), False)
-    found = screening._average_wells(
-        nuclei, plan, is_control, most=None, seed=np.random.SeedSequence(0)
-    )
+    found, variances = screening._summarise_wells(nuclei, plan, is_control)
     centre = values[is_control[of_well]].mean(axis=0)
     for well in (0, 1, 3, 4):
         expected = values[of_well == well].mean(axis=0) - centre
         np.testing.assert_allclose(found[well], expected, atol=1e-6)
+        np.testing.assert_allclose(variances[well], values[of_well == well].var(axis=0), atol=1e-5)

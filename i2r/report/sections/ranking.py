@@ -49,13 +49,19 @@ def _draw_screen(screen: ScreenResult) -> dict[str, Any]:
         "rank": "rank", "condition": "condition", "gene": "gene", "kind": "kind", "score": "score",
         "ci_low": "95 % from", "ci_high": "to", "spread": "spread", "auc": "AUC",
         "p_value": "p", "fdr": "FDR", "impactful": "impactful", "feature": "feature",
-        "change": "change", "position_calls": "at its place", "n_folds": "folds",
+        "change": "change", "explained": "owed to", "count_change": "nuclei x2",
+        "count_fdr": "FDR of nuclei", "position_calls": "at its place", "n_folds": "folds",
         "n_wells": "wells", "n_nuclei": "nuclei", "note": "note",
     }  # fmt: skip
-    moved = "feature and change: what moved most, in standard deviations of the null; "
+    moved = (
+        "feature and change: what moved most, in standard deviations of control wells; owed to: "
+        "what a call comes from (own: not the number of nuclei; position: it would be called if "
+        "places were not taken out); nuclei x2: doublings of the nuclei per field, with a false "
+        "discovery rate of its own; "
+    )
     if not ranking["feature"].astype(bool).any():
-        columns.pop("feature")
-        columns.pop("change")
+        for name in ("feature", "change", "explained", "count_change", "count_fdr"):
+            columns.pop(name)
         moved = ""
     place = (
         "at its place: share called treated of control wells at the condition's positions on "
@@ -195,6 +201,7 @@ def _place_doses(name: str, rows: pd.DataFrame, screen: ScreenResult) -> dict[st
     step = -(-len(wanted) // 7)
     return {
         "name": name, "tau": tau, "p_value": p_value, "points": points,
+        "along": str(screen.statistics.get("doses_along") or ""),
         "is_log": is_log, "width": width, "height": height,
         "left": left, "right": right, "top": top, "bottom": bottom, "half": y(0.5),
         "line": " ".join(f"{p['x']},{p['y']}" for p in points),

@@ -1,0 +1,350 @@
+"""What the fast screen says of conditions: p-values, what moved, and what that may be owed to."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy import stats
+
+from i2r.kernels.conditions import (
+    Changes,
+    Wells,
+    compare_conditions,
+    explain_by,
+    find_displaced,
+)
+from i2r.kernels.conditions.fields import DISPLACED
+from i2r.kernels.statistics import adjust_pvalues
+from i2r.types import parse_well
+
+Floats = npt.NDArray[np.float64]
+
+N_NAMED = 10
+"""Features that are listed of each condition."""
+
+NOT_CALLED = 0.05
+"""A call whose false discovery rate is above this without a covariate is owed to it."""
+
+STRICT = 0.01
+"""Without places taken out a p-value below this would have been taken seriously."""
+
+FEW_CONDITIONS = 10
+"""With fewer conditions they do not help to tell what places do."""
+
+ALONG = 0.8
+"""Rank correlation of doses with rows or columns from which doses run along them."""
+
+
+class TestedWells(NamedTuple):
+    """Wells as the tests see them.
+
+    Attributes
+    ----------
+    keys, plates, positions, conditions
+        Of every well; conditions "" for negative controls.
+    doses, compounds
+        Of every well, NaN and "" where there are none.
+    n_fields : (well,) int
+        Fields that were used.
+    names
+        Of the features.
+    means, variances : (well, feature) float64
+        Mean and variance of each well's nuclei, standardised to the plate's controls.
+    counts : (well,) intp
+        Nuclei; wells without take no part.
+    """
+
+    keys: Sequence[str]
+    plates: Sequence[str]
+    positions: Sequence[str]
+    conditions: Sequence[str]
+    doses: Sequence[float]
+    compounds: Sequence[str]
+    n_fields: Sequence[int]
+    names: Sequence[str]
+    means: Floats
+    variances: Floats
+    counts: npt.NDArray[np.intp]
+
+
+class ConditionTests(NamedTuple):
+    """Tables of tests.
+
+    Attributes
+    ----------
+    tests
+        One row per condition: condition, p_value, feature, change, explained, p_count, p_place,
+        count_change, count_p, test_note, n_draws, freedom.
+    features
+        The features that moved most: condition, place, feature, change, low, high, direction.
+    wells
+        One row per well: plate, well, condition, n_nuclei, share (its part in the condition's
+        mean).
+    layout
+        One row: what the layout can answer; see `describe_layout`.
+    """
+
+    tests: pd.DataFrame
+    features: pd.DataFrame
+    wells: pd.DataFrame
+    layout: pd.DataFrame
+
+
+def run_condition_tests(
+    given: TestedWells, *, n_draws: int, seed: np.random.SeedSequence
+) -> ConditionTests:
+    """Test the mean profiles of all conditions, and say what moved and why that may be.
+
+    Parameters
+    ----------
+    given
+        All wells.
+    n_draws
+        Of the null, for each kind of condition.
+    seed
+        Of the draws.
+    """
+    filled = np.asarray(given.counts) > 0
+    # Conditions without any nucleus are not there to be tested.
+    names = list(dict.fromkeys(c for c, f in zip(given.conditions, filled, strict=True) if c and f))
+    number_of = {name: number for number, name in enumerate(names)} | {"": -1}
+    which = np.array([number_of.get(c, -2) for c in given.conditions], dtype=np.intp)
+    rows, columns = locate_positions(given.positions)
+    plates = np.unique(given.plates, return_inverse=True)[1].astype(np.intp)
+    counts = np.asarray(given.counts, dtype=np.float64)
+    wells = Wells(
+        given.means[filled], given.variances[filled], counts[filled], plates[filled],
+        rows[filled], columns[filled], which[filled],
+    )  # fmt: skip
+    along = find_doses_along(given.doses, given.compounds, which >= 0, rows, columns)
+    borrows = len(names) >= FEW_CONDITIONS
+    found = compare_conditions(wells, borrows=borrows, n_draws=n_draws, seed=seed)
+    fields = np.maximum(np.asarray(given.n_fields, dtype=np.float64), 1)
+    density = np.log(counts[filled] / fields[filled])
+    explained = explain_by(wells, density, seed=seed)
+    left = found
+    if np.abs(explained).max(initial=0) > 0:
+        unexplained = wells._replace(means=wells.means - explained)
+        left = compare_conditions(unexplained, borrows=borrows, n_draws=n_draws, seed=seed)
+    unplaced = wells._replace(rows=np.full(filled.sum(), -1), columns=np.full(filled.sum(), -1))
+    anywhere = compare_conditions(unplaced, borrows=False, n_draws=n_draws, seed=seed)
+    # The count is a phenotype of its own: the logarithm of a count scatters by 1 / count.
+    counted = wells._replace(means=density[:, None], variances=np.ones((filled.sum(), 1)))
+    count = compare_conditions(counted, borrows=borrows, n_draws=n_draws, seed=seed)
+    features = _list_moved(found, names, given.names)
+    first = features[features["place"] == 1].set_index("condition")
+    fdr = adjust_pvalues(found.p_value)
+    tests = pd.DataFrame(
+        {
+            "condition": names,
+            "p_value": found.p_value,
+            "feature": first["feature"].reindex(names).fillna("").to_numpy(),
+            "change": first["change"].reindex(names).to_numpy(dtype=np.float64),
+            "explained": [
+                _explain(*values)
+                for values in zip(
+                    fdr,
+                    adjust_pvalues(left.p_value),
+                    count.p_value,
+                    found.p_value,
+                    anywhere.p_value,
+                    strict=True,
+                )
+            ],
+            "p_count": left.p_value,
+            "p_place": np.where(np.isnan(found.p_value), np.nan, anywhere.p_value),
+            "count_change": count.change[:, 0] / np.log(2),
+            "count_p": count.p_value,
+            "test_note": found.reason,
+        }
+    )
+    shares = np.zeros(filled.size)
+    shares[filled] = found.weights
+    weights = pd.DataFrame(
+        {
+            "plate": list(given.plates),
+            "well": [key.rpartition("/")[2] for key in given.keys],
+            "condition": list(given.conditions),
+            "n_nuclei": np.asarray(given.counts),
+            "share": shares,
+        }
+    )
+    layout = describe_layout(found, along=along, borrows=borrows, n_draws=n_draws)
+    return ConditionTests(tests, features, weights, layout)
+
+
+def locate_positions(
+    positions: Sequence[str],
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """Give rows and columns of wells from 0, -1 for names that are not wells'."""
+    places = []
+    for position in positions:
+        try:
+            well = parse_well(str(position))
+            places.append((well.row - 1, well.column - 1))
+        except ValueError:
+            places.append((-1, -1))
+    rows, columns = np.array(places, dtype=np.intp).reshape(-1, 2).T
+    return rows, columns
+
+
+def find_doses_along(
+    doses: Sequence[float], compounds: Sequence[str], is_treated: npt.NDArray[np.bool_],
+    rows: npt.NDArray[np.intp], columns: npt.NDArray[np.intp],
+) -> str:  # fmt: skip
+    """Say along what doses run, "rows" or "columns", for most compounds with doses; else "".
+
+    Doses that rise along a row or column rise with whatever the plate does along it.
+    """
+    table = pd.DataFrame(
+        {"compound": list(compounds), "dose": list(doses), "rows": rows, "columns": columns}
+    )
+    table = table[is_treated & table["dose"].notna() & (table["rows"] >= 0)]
+    found = {"rows": 0, "columns": 0}
+    n_compounds = 0
+    for _, own in table.groupby("compound"):
+        if own["dose"].nunique() < 3:
+            continue
+        n_compounds += 1
+        for axis in found:
+            if np.ptp(own[axis]) > 0:
+                # The highest dose may be a positive control, at a place of its own.
+                lower = own[own["dose"] < own["dose"].max()]
+                found[axis] += (
+                    max(_rank_correlation(own, axis), _rank_correlation(lower, axis)) >= ALONG
+                )
+    if not n_compounds:
+        return ""
+    axis = max(found, key=lambda name: found[name])
+    return axis if found[axis] >= n_compounds / 2 else ""
+
+
+def _rank_correlation(table: pd.DataFrame, axis: str) -> float:
+    """Give the size of Spearman's correlation of doses with rows or columns; 0 for none."""
+    if table["dose"].nunique() < 3 or np.ptp(table[axis]) == 0:
+        return 0.0
+    return abs(float(stats.spearmanr(table["dose"], table[axis]).statistic))
+
+
+def _explain(fdr: float, fdr_left: float, p_count: float, p_value: float, p_place: float) -> str:
+    """Say in a word what a change may be owed to; empty for what is not called.
+
+    The number of nuclei explains a change only where it has changed itself.
+    """
+    if np.isnan(p_value):
+        return ""
+    if fdr >= NOT_CALLED:
+        return "position" if p_place < STRICT and p_value > NOT_CALLED else ""
+    return "count" if fdr_left >= NOT_CALLED and p_count < NOT_CALLED else "own"
+
+
+def _list_moved(found: Changes, conditions: Sequence[str], names: Sequence[str]) -> pd.DataFrame:
+    """List the features that moved most, in standard deviations of control wells."""
+    rows = []
+    quantile = stats.t.ppf(0.975, max(found.freedom, 1.0))
+    for number, condition in enumerate(conditions):
+        error = found.error[number]
+        known = np.isfinite(error) & (found.deviation > 0)
+        if not known.any():
+            continue
+        z = np.where(known, found.change[number] / np.where(known, error, 1), 0)
+        order = np.argsort(-np.abs(z), kind="stable")[:N_NAMED]
+        for place, feature in enumerate(order.tolist(), start=1):
+            if not known[feature]:
+                continue
+            unit = found.deviation[feature]
+            change, half = found.change[number, feature], quantile * error[feature]
+            rows.append(
+                {
+                    "condition": condition, "place": place, "feature": str(names[feature]),
+                    "change": change / unit, "low": (change - half) / unit,
+                    "high": (change + half) / unit, "direction": "up" if change > 0 else "down",
+                }
+            )  # fmt: skip
+    columns = ["condition", "place", "feature", "change", "low", "high", "direction"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def describe_layout(found: Changes, *, along: str, borrows: bool, n_draws: int) -> pd.DataFrame:
+    """Say in one row what the layout can answer.
+
+    Returns
+    -------
+    DataFrame
+        n_draws, freedom (degrees of freedom of the noise of wells), displaced (p-value of controls
+        lying at other places than conditions), field (standard deviation of the position field
+        that was taken out, in standard deviations of a well), common (what all conditions differ
+        from the controls by, in standard errors), doses_along ("rows", "columns" or ""), borrows
+        (whether conditions helped to tell what places do), warning (what a reader has to know).
+    """
+    return pd.DataFrame(
+        [
+            {
+                "n_draws": n_draws, "freedom": found.freedom, "displaced": found.displaced,
+                "field": found.field, "common": found.common, "doses_along": along,
+                "borrows": borrows,
+                "warning": " ".join(warn_of_layout(found.displaced, along, borrows=borrows)),
+            }
+        ]
+    )  # fmt: skip
+
+
+def warn_of_layout(displaced: float, along: str, *, borrows: bool) -> list[str]:
+    """Say what a layout can't answer, in sentences; nothing for layouts that can."""
+    said = []
+    if displaced < DISPLACED:
+        how = (
+            "Each p-value is the larger of two, against the controls and against the middle of all "
+            "conditions, so that what the places of controls do makes no calls; a small change "
+            "that most conditions share can't be seen."
+            if borrows
+            else "What their places do to nuclei can't be told from what conditions do: calls may "
+            "be owed to places."
+        )
+        said.append(f"The controls lie at other places of the plates than the conditions. {how}")
+    if along:
+        said.append(
+            f"Doses run along {along}: a rise with the dose can't be told from what the plate does "
+            f"along its {along}, so trends have no p-value."
+        )
+    return said
+
+
+def warn_of_places(layout: pd.DataFrame) -> list[str]:
+    """Say before a screen runs what its layout can't answer, in sentences.
+
+    Parameters
+    ----------
+    layout
+        With plate, well, role, condition, perturbation and dose.
+    """
+    used = layout[layout["role"].isin(["treated", "positive_control", "negative_control"])]
+    if not len(used):
+        return []
+    rows, columns = locate_positions(used["well"].tolist())
+    is_control = (used["role"] == "negative_control").to_numpy()
+    n = len(used)
+    nothing = np.zeros((n, 1))
+    plates = np.unique(used["plate"].astype(str), return_inverse=True)[1].astype(np.intp)
+    wells = Wells(nothing, nothing, np.ones(n), plates, rows, columns, np.where(is_control, -1, 0))
+    displaced = find_displaced(wells)
+    along = find_doses_along(
+        pd.to_numeric(used["dose"], errors="coerce").tolist(),
+        used["perturbation"].tolist(), ~is_control, rows, columns,
+    )  # fmt: skip
+    n_conditions = used.loc[~is_control, "condition"].nunique()
+    borrows = n_conditions >= FEW_CONDITIONS
+    said = warn_of_layout(displaced, along, borrows=borrows)
+    if displaced < DISPLACED and is_control.any():
+        found = sorted({int(column) + 1 for column in columns[is_control]})
+        if len(found) <= 6:
+            said[0] = f"Controls sit in columns {', '.join(map(str, found))} only. {said[0]}"
+    single = used[~is_control].groupby("condition").size()
+    if len(single) and (single < 2).all():
+        said.append(
+            "Every condition has one well, so there are no p-values: nothing tells a condition "
+            "from its well. Two or more wells of each are needed."
+        )
+    return said
