@@ -8,9 +8,9 @@ import pandas as pd
 
 from i2r.kernels.statistics import (
     adjust_pvalues,
-    bootstrap_accuracy,
     count_tail,
     find_knee,
+    interval_accuracies,
     predict_tail,
 )
 
@@ -61,7 +61,6 @@ def rank_conditions(
     *,
     rule: CallRule,
     n_independent: Mapping[str, int],
-    seed: int = 0,
 ) -> pd.DataFrame:
     """Average the folds of each condition, rank and call what is no draw of controls.
 
@@ -81,17 +80,15 @@ def rank_conditions(
         Who is called.
     n_independent
         By shape: how many of its draws there could be without a well in common.
-    seed
-        Of the bootstrap.
 
     Returns
     -------
     DataFrame
         Sorted by score: rank (0 for draws), condition, perturbation, gene, dose, kind, score
         (mean held-out balanced accuracy over folds), spread (their standard deviation), ci_low
-        and ci_high (95 %, wells drawn anew), auc, p_value, fdr (Benjamini-Hochberg, over the
-        conditions of one kind), impactful, n_folds, n_wells and n_nuclei (treated wells with nuclei
-        that were held out and called, and these nuclei), feature and change (what moved most, in
+        and ci_high (95 %, see `interval_accuracies`), auc, p_value, fdr (Benjamini-Hochberg, over
+        the conditions of one kind), impactful, n_folds, n_wells and n_nuclei (treated wells with
+        nuclei that were held out and called, and these nuclei), feature and change (what moved most, in
         standard deviations of control wells; features only), explained (what a call may be owed to:
         ``own``, ``count``; ``position`` for what would be called if places were not taken out),
         p_count and p_place (p-values with the number of nuclei taken out, and with places left in),
@@ -109,7 +106,7 @@ def rank_conditions(
         noise=("n_test_treated", _sum_noise),
     )
     ranking = described.merge(scored, on="condition", how="left")
-    ranking = ranking.merge(_list_intervals(calls, seed), on="condition", how="left")
+    ranking = ranking.merge(_list_intervals(calls), on="condition", how="left")
     columns = ["condition", *TESTED]
     extra = tests[columns] if len(tests) else pd.DataFrame(columns=columns)
     words = dict.fromkeys(("feature", "explained", "test_note"), object)
@@ -229,15 +226,13 @@ def _compare_with_draws(
     return found
 
 
-def _list_intervals(calls: pd.DataFrame, seed: int) -> pd.DataFrame:
+def _list_intervals(calls: pd.DataFrame) -> pd.DataFrame:
     """Give every condition the interval of its balanced accuracy."""
-    rows = []
-    for condition, wells in calls.groupby("condition", sort=False):
-        low, high = bootstrap_accuracy(
-            wells["n_called"], wells["n_nuclei"], wells["is_treated"], seed=seed
-        )
-        rows.append((condition, low, high))
-    return pd.DataFrame(rows, columns=["condition", "ci_low", "ci_high"])
+    codes, names = pd.factorize(calls["condition"])
+    low, high = interval_accuracies(
+        calls["n_called"], calls["n_nuclei"], calls["is_treated"].astype(bool), codes
+    )
+    return pd.DataFrame({"condition": names, "ci_low": low, "ci_high": high})
 
 
 def _join_notes(ranking: pd.DataFrame) -> None:

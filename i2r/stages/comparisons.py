@@ -15,6 +15,7 @@ from i2r.lazy.contrasts import (
     find_uncontrolled,
     plan_contrasts,
 )
+from i2r.lazy.gene_tests import rank_genes
 from i2r.lazy.ranking import CallRule, describe_statistics, rank_conditions, sum_calls
 from i2r.stages.base import seed_sequence
 from i2r.store import files, tables
@@ -131,7 +132,7 @@ def write_ranking(
     rule = CallRule(options.impactful, options.level, options.top)
     ranking = rank_conditions(
         scores, described, calls, tests,
-        rule=rule, n_independent=plan.n_independent, seed=options.seed,
+        rule=rule, n_independent=plan.n_independent,
     )  # fmt: skip
     statistics = describe_statistics(
         ranking, read["-layout"], rule=rule, method=options.method, group=options.split_by,
@@ -155,6 +156,7 @@ def write_ranking(
         "": ranking, "-folds": folds, "-scores": scores, "-calls": calls,
         "-statistics": statistics,
         **{name: read[name] for name in ("-features", "-wells") if len(read[name])},
+        "-genes": rank_genes(ranking, read["-features"]),
         "-left-out": tables.concatenate([left_out, noted]).drop_duplicates(ignore_index=True),
     }  # fmt: skip
     for name, table in made.items():

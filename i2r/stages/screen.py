@@ -35,7 +35,7 @@ from i2r.store.pools import count_crops
 from i2r.store.scores import write_scores
 
 TABLES = (
-    "", "-folds", "-scores", "-calls", "-statistics", "-left-out", "-features", "-wells",
+    "", "-folds", "-scores", "-calls", "-statistics", "-left-out", "-features", "-wells", "-genes",
 )  # fmt: skip
 
 

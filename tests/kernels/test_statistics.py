@@ -11,9 +11,10 @@ from scipy import stats
 
 from i2r.kernels.statistics import (
     adjust_pvalues,
-    bootstrap_accuracy,
+    combine_pvalues,
     count_tail,
     find_knee,
+    interval_accuracies,
     measure_trend,
     predict_tail,
 )
@@ -94,23 +95,45 @@ def test_missing_p_values_count_as_no_test() -> None:
         adjust_pvalues([1.2])
 
 
-def test_the_interval_covers_the_truth_when_wells_differ() -> None:
-    random = np.random.default_rng(2)
-    covered = 0
-    for _ in range(300):
-        nuclei = np.full(24, 50)
-        treated = np.arange(24) < 12
-        share = np.clip(np.where(treated, 0.7, 0.4) + 0.1 * random.standard_normal(24), 0, 1)
-        called = random.binomial(nuclei, share)
-        low, high = bootstrap_accuracy(called, nuclei, treated, seed=1, draws=200)
-        covered += low <= 0.65 <= high
-    assert 0.86 < covered / 300 <= 0.99
+def test_combined_p_values_are_uniform_under_the_null_and_small_for_one_strong() -> None:
+    random = np.random.default_rng(0)
+    found = np.array([combine_pvalues(random.random(3)) for _ in range(3000)])
+    assert (found < 0.05).mean() == pytest.approx(0.05, abs=0.012)
+    assert combine_pvalues([1e-40, 0.9, 1.0]) == pytest.approx(3e-40, rel=1e-6)
+    assert combine_pvalues([0.2, np.nan]) == pytest.approx(0.2)
+    assert np.isnan(combine_pvalues([np.nan]))
+
+
+@pytest.mark.parametrize("wells", [2, 3, 4, 6])
+def test_intervals_cover_what_they_say_with_few_wells(wells: int) -> None:
+    """Wells of a share of their own around the condition's; 40 conditions share 16 controls."""
+    random = np.random.default_rng(wells)
+    covered = []
+    for _ in range(12):
+        true = random.uniform(0.5, 0.95, 40)
+        called, nuclei, treated, which = [], [], [], []
+        angle = np.arcsin(np.sqrt(0.4)) + 0.1 * random.standard_normal(16)
+        controls = random.binomial(60, np.sin(angle) ** 2)
+        for condition in range(40):
+            angle = np.arcsin(np.sqrt(true[condition])) + 0.12 * random.standard_normal(wells)
+            called += [*random.binomial(50, np.sin(angle) ** 2), *controls]
+            nuclei += [50] * wells + [60] * 16
+            treated += [True] * wells + [False] * 16
+            which += [condition] * (wells + 16)
+        low, high = interval_accuracies(called, nuclei, treated, which)
+        truth = (true + 0.6) / 2
+        covered.append(((low <= truth) & (truth <= high)).mean())
+    assert 0.91 < np.mean(covered) <= 0.99
 
 
 def test_intervals_at_the_edges() -> None:
-    assert np.isnan(bootstrap_accuracy([1, 2], [5, 5], [True, True], seed=0)).all()
-    assert np.isnan(bootstrap_accuracy([0, 2], [0, 5], [True, False], seed=0)).all()
-    assert bootstrap_accuracy([5, 0], [5, 5], [True, False], seed=0) == (1.0, 1.0)
+    none = interval_accuracies([1, 2], [5, 5], [True, True], [0, 0])
+    assert np.isnan(none).all()
+    low, high = interval_accuracies(
+        [5, 5, 0, 0, 5, 5, 0, 0], [5] * 8, [True, True, False, False] * 2, [0] * 4 + [1] * 4
+    )
+    assert (high == 1.0).all()
+    assert (low < 1.0).all()
 
 
 @pytest.mark.parametrize("knee", [4, 15])

@@ -81,5 +81,6 @@ def screen_features(
             "-left-out",
             "-features",
             "-wells",
+            "-genes",
         )
     }

@@ -230,6 +230,19 @@ def test_few_nuclei_are_a_phenotype_of_their_own_and_no_change_of_features(tmp_p
     assert row["count_change"] < -2
 
 
+def test_several_reagents_of_a_gene_have_one_p_value_and_agree(tmp_path: Path) -> None:
+    layout = shuffled([*GENES, *["ctrl"] * 10])
+    gene_of = {"G00": "A", "G01": "A", "G02": "A", "G03": "B", "G04": "B", "G05": "C"}
+    layout["gene"] = layout["perturbation"].map(gene_of).fillna("")
+    found = screen_features(write_features(tmp_path, layout, change=shift_area))
+    genes = found["-genes"].set_index("gene")
+    assert list(genes.index) == ["A", "B"], "C has one reagent alone"
+    assert genes.loc["A", "fdr"] < 0.01
+    assert genes.loc["B", "p_value"] > 0.05
+    assert genes.loc["A", ["n_reagents", "n_called"]].tolist() == [3, 3]
+    assert genes.loc["A", "agreement"] > 0.5
+
+
 def test_fields_that_were_left_out_make_no_fewer_nuclei(tmp_path: Path) -> None:
     """Half of G00's fields are excluded: it has half the nuclei, as many per field."""
     layout = shuffled([*GENES, *["ctrl"] * 10])

@@ -88,8 +88,8 @@ def _draw_screen(screen: ScreenResult) -> dict[str, Any]:
         "table": html.table(
             listed,
             f"All conditions of '{screen.stage.title}'. Score: mean held-out balanced accuracy "
-            "over folds (0.5 is guessing, 1 is perfect), with its interval when wells are drawn "
-            "anew; spread: standard deviation of the folds; AUC: area under the ROC curve; "
+            "over folds (0.5 is guessing, 1 is perfect), with its interval for wells like these; "
+            "spread: standard deviation of the folds; AUC: area under the ROC curve; "
             f"{moved}{place}nuclei: held-out nuclei of the condition over folds.",
             scores=("score", "95 % from", "to", "spread", "AUC", "change", "at its place"),
         ),
