@@ -35,10 +35,9 @@ def rank_genes(ranking: pd.DataFrame, features: pd.DataFrame) -> pd.DataFrame:
     known = ranking[(ranking["kind"] == "treated") & ranking["p_value"].notna()]
     known = known[known["gene"].astype(str) != ""]
     rows = []
-    for gene, own in known.groupby("gene", sort=True):
+    for gene, own in known.sort_values("p_value", kind="stable").groupby("gene", sort=True):
         if len(own) < 2:
             continue
-        own = own.sort_values("p_value", kind="stable")
         rows.append(
             {
                 "gene": str(gene), "n_reagents": len(own), "n_called": int(own["impactful"].sum()),

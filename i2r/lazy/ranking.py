@@ -88,13 +88,13 @@ def rank_conditions(
         (mean held-out balanced accuracy over folds), spread (their standard deviation), ci_low
         and ci_high (95 %, see `interval_accuracies`), auc, p_value, fdr (Benjamini-Hochberg, over
         the conditions of one kind), impactful, n_folds, n_wells and n_nuclei (treated wells with
-        nuclei that were held out and called, and these nuclei), feature and change (what moved most, in
-        standard deviations of control wells; features only), explained (what a call may be owed to:
-        ``own``, ``count``; ``position`` for what would be called if places were not taken out),
-        p_count and p_place (p-values with the number of nuclei taken out, and with places left in),
-        count_change, count_p, count_fdr (nuclei per field, twofold changes, with a test and a false
-        discovery rate of their own), position_calls (see `compare_positions`), shape (how its wells
-        lie, see `i2r.kernels.nulls.name_shape`), note.
+        nuclei that were held out and called, and these nuclei), feature and change (what moved
+        most, in standard deviations of control wells; features only), explained (what a call may
+        be owed to: ``own``, ``count``; ``position`` for what would be called if places were not
+        taken out), p_count and p_place (p-values with the number of nuclei taken out, and with
+        places left in), count_change, count_p, count_fdr (nuclei per field, in doublings, with a
+        test and a false discovery rate of their own), position_calls (see `compare_positions`),
+        shape (how its wells lie, see `i2r.kernels.nulls.name_shape`), note.
     """
     scored = scores.groupby("condition").agg(
         score=("balanced_accuracy", "mean"),
