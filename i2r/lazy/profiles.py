@@ -19,6 +19,7 @@ from i2r.kernels.profiles import (
     rank_neighbours,
     start_moments,
 )
+from i2r.kernels.statistics import adjust_pvalues
 
 Aggregate = Literal["mean", "median"]
 TABLES = ("", "-genes", "-reproducibility", "-clusters", "-curves", "-umap")
@@ -239,7 +240,10 @@ def _measure_reproducibility(
     columns = [
         f"{k}_{c}" for c in ("controls", "others") for k in ("precision", "null_mean", "p_value")
     ]
-    return pd.DataFrame(rows, columns=["class", "n_wells", *columns])
+    table = pd.DataFrame(rows, columns=["class", "n_wells", *columns])
+    for kind in ("controls", "others"):
+        table[f"fdr_{kind}"] = adjust_pvalues(table[f"p_value_{kind}"].to_numpy(dtype=np.float64))
+    return table
 
 
 def _cluster(
