@@ -15,6 +15,8 @@ from i2r.store import files
 _GROUP_DOCUMENTS = ("zarr.json", ".zattrs")
 # OME-Zarr 0.1 and 0.2 name no axes: there are always these.
 _FIRST_AXES = "tczyx"
+# More than any microscope writes into one image; a damaged description may say 10 ** 9.
+MAX_PLANES = 1_000_000
 
 
 class ZarrPlane(NamedTuple):
@@ -96,6 +98,11 @@ def read_image(group: str, *, time: Literal["refuse"] | int = "refuse") -> ZarrI
     elif n_times > 1 and not 0 <= time < n_times:
         raise InputError(
             f"{where}: no time {time}, found 0 to {n_times - 1}. Set 'time' to one of them."
+        )
+    if math.prod(shape[:-2]) > MAX_PLANES:
+        raise InputError(
+            f"{where}: found an array of more than {MAX_PLANES:,} planes, expected those of one "
+            "image. Its description is damaged: export it again."
         )
     names = _read_names(ome, sizes.get("c", 1))
     wanted = time if isinstance(time, int) and n_times > 1 else 0

@@ -141,11 +141,9 @@ def choose_time(where: str, times: Iterable[str], options: ReaderOptions) -> str
         If there are several and none is chosen, or the chosen one isn't there.
     """
     known = sorted(set(times), key=natural_key)
-    if len(known) < 2 and not options.time:
+    if len(known) < 2:  # times inside the files are their reader's matter
         return known[0] if known else ""
     if options.time == "refuse":
-        if len(known) < 2:
-            return known[0] if known else ""
         raise InputError(
             f"{where}: found {len(known)} time points, expected one. Set 'time' (init: --time) to "
             f"the index of one, 0 to {len(known) - 1}, and give each as a source of its own."

@@ -123,6 +123,7 @@ def describe_pipeline(design: ScreenDesign) -> dict[str, Any]:
         {"stage": "segment", "channel": "DNA"},
         {"stage": "crop"},
         {"stage": "features"},
+        {"stage": "profiles"},
         {"stage": "screen", "method": "fast"},
     ]
     if design.modules:

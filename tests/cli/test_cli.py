@@ -246,9 +246,11 @@ def test_retry_runs_what_failed(cli: Cli, plate: PlateFiles, tmp_path: Path) -> 
             shutil.copy(path, masks / path.name)
     import numpy as np
     import tifffile
+    from scipy import ndimage
 
-    for path in masks.glob("*.tif"):
-        tifffile.imwrite(path, (tifffile.imread(path) > 8000).astype(np.uint16))
+    for path in masks.glob("P1/*.tif"):
+        labels = ndimage.label(tifffile.imread(path) > 8000)[0]
+        tifffile.imwrite(path, labels.astype(np.uint16))
     content = describe_pipeline(plate, screen=False)
     content["stages"][2] |= {"method": "import", "masks": str(masks)}
     (tmp_path / "p.yaml").write_text(json.dumps(content))

@@ -34,7 +34,7 @@ def test_what_has_no_score_is_named_with_its_reason(
     experiment = make_experiment(tmp_path)
     url = experiment.table_url("screen-gfp")
     ranking = experiment.table("screen-gfp")
-    ranking.loc[ranking["kind"] != "control_draw", "score"] = float("nan")
+    ranking.loc[ranking["kind"] != "control_draw", ["score", "p_value"]] = float("nan")
     write_table(url, ranking.assign(note="a fold has no nuclei of one kind"))
     _print_ranking(experiment, "screen-gfp")
     said = capsys.readouterr().out

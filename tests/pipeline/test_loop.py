@@ -426,6 +426,6 @@ def test_a_unit_that_fits_into_no_worker_is_refused_at_once(url: str, log: Path)
 
 
 def test_two_stages_that_bring_images_in_are_refused(url: str, log: Path) -> None:
-    with pytest.raises(InputError, match="two stages bring images in"):
+    with pytest.raises(InputError, match="two stages bring wells in"):
         run_here(make_pipeline(Source(log=str(log)), Source(log=str(log), name="again")), url)
     assert not os.path.exists(url)

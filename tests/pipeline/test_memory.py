@@ -37,6 +37,11 @@ def hold(n_bytes: object, worker: str) -> int:
     return 1
 
 
+def _is_paused(executor: OnCluster) -> bool:
+    workers = executor._client.scheduler_info(n_workers=-1)["workers"].values()
+    return bool(workers) and all(worker["status"] == "paused" for worker in workers)
+
+
 def wait_for_memory_error(executor: OnCluster) -> None:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
@@ -63,6 +68,9 @@ def test_a_unit_that_takes_all_memory_is_told_so_and_a_full_worker_is_not_waited
         executor.submit(2, "two", hold, int(0.87 * limit), group="cpu", threads=1)
         while not executor.wait(10):
             pass
+        deadline = time.monotonic() + 30
+        while not _is_paused(executor) and time.monotonic() < deadline:
+            time.sleep(0.1)
         executor.submit(3, "three", hold, limit, group="cpu", threads=1)
         with pytest.raises(memory.I2RError, match="their memory is used up before they begin"):
             wait_for_memory_error(executor)
