@@ -9,6 +9,7 @@ from dask import delayed
 from dask.delayed import Delayed
 
 from i2r.errors import I2RError
+from i2r.kernels.conditions import FOLDS
 from i2r.lazy.contrasts import COMPARED
 from i2r.lazy.screening import FastPlan, score_screen
 from i2r.stages.base import seed_sequence
@@ -76,7 +77,7 @@ def build_fast(screen: "Screen", experiment: Experiment, compared: Sequence[str]
     scored = score_screen(
         wells,
         plan,
-        n_draws=screen.permutations,
+        n_draws=FOLDS * screen.permutations,
         seed=seed_sequence(screen.seed, "screen", "permutations"),
     )
     names = ("-scores", "-calls", "-tests", "-left-out", "-features", "-wells", "-layout")

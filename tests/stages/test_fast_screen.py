@@ -62,7 +62,7 @@ def test_the_statistics_are_stated(screened: dict[str, pd.DataFrame]) -> None:
     assert row["method"] == "fast"
     assert row["impactful"] == "fdr < 0.05"
     assert row["tail"] == "exponential"
-    assert row["n_draws"] == 2500
+    assert row["n_draws"] == 2000
     # Ten genes on three plates and thirty controls: 20 + 27 degrees of freedom, less the plates'.
     assert 40 <= row["freedom"] <= 47
     assert row["borrows"]
@@ -375,3 +375,9 @@ def test_control_wells_lie_as_far_from_all_controls_as_they_are() -> None:
         expected = values[of_well == well].mean(axis=0) - centre
         np.testing.assert_allclose(found[well], expected, atol=1e-6)
         np.testing.assert_allclose(variances[well], values[of_well == well].var(axis=0), atol=1e-5)
+
+
+def test_a_change_of_the_fast_test_trains_no_network_again() -> None:
+    assert Screen(method="fast").version_of("all") == Screen.version
+    assert Screen(method="cnn").version_of("drug@1/0") == 4
+    assert Screen(method="cnn").version_of("*") == Screen.version

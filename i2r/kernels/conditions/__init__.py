@@ -3,6 +3,6 @@
 from i2r.kernels.conditions.covariates import explain_by
 from i2r.kernels.conditions.fields import find_displaced
 from i2r.kernels.conditions.noise import Wells
-from i2r.kernels.conditions.testing import Changes, compare_conditions
+from i2r.kernels.conditions.testing import FOLDS, Changes, compare_conditions
 
-__all__ = ["Changes", "Wells", "compare_conditions", "explain_by", "find_displaced"]
+__all__ = ["FOLDS", "Changes", "Wells", "compare_conditions", "explain_by", "find_displaced"]
