@@ -40,17 +40,21 @@ class CallRule(NamedTuple):
         ``knee``: scores before the knee of their curve.
     level, top
         See ``by``.
+    min_change
+        Least change of the feature that moved most, in standard deviations of control wells.
     """
 
     by: Rule
     level: float
     top: int
+    min_change: float = 0.0
 
     @property
     def words(self) -> str:
         """The rule as the output names it."""
         words = {"fdr": f"fdr < {self.level:g}", "top": f"top {self.top}", "knee": "knee"}
-        return words[self.by]
+        least = f", change of {self.min_change:g} or more" if self.min_change > 0 else ""
+        return words[self.by] + least
 
 
 def rank_conditions(
@@ -248,12 +252,13 @@ def _join_notes(ranking: pd.DataFrame) -> None:
 def _call(ranking: pd.DataFrame, rule: CallRule) -> "pd.Series[bool]":
     """Call conditions; draws of controls and what has no score are never called."""
     able = (ranking["rank"] > 0) & (ranking["kind"] == "treated")
+    large = ranking["change"].abs().ge(rule.min_change) | (rule.min_change == 0)
     if rule.by == "fdr":
         listed = ranking["kind"].isin(["treated", "positive_control"]) & (ranking["rank"] > 0)
-        return listed & (ranking["fdr"] < rule.level)
+        return listed & (ranking["fdr"] < rule.level) & large
     order = able.cumsum()
     most = rule.top if rule.by == "top" else find_knee(ranking.loc[able, "score"])
-    return able & (order <= most)
+    return able & (order <= most) & large
 
 
 def describe_statistics(

@@ -63,6 +63,8 @@ class Stage(BaseModel):
     reads: ClassVar[Mapping[str, bool]] = {}
     # Fields that change how a unit is computed but not its result.
     execution_only: ClassVar[frozenset[str]] = frozenset()
+    # Fields that came later: at their default they leave earlier results current.
+    added_later: ClassVar[tuple[str, ...]] = ()
     # Columns of the layout that its results depend on, besides which wells and fields there are.
     layout_columns: ClassVar[tuple[str, ...]] = ()
     # False where its results don't depend on wells at all: networks, genes, maps between spaces.
@@ -277,8 +279,13 @@ class Stage(BaseModel):
         upstream
             Fingerprints of the upstream units used, by ``name:key``.
         """
+        defaults = {
+            name
+            for name in self.added_later
+            if getattr(self, name) == type(self).model_fields[name].default
+        }
         settings = self.model_dump(
-            mode="json", exclude=set(self.execution_only) | {"name", "needs"}
+            mode="json", exclude=set(self.execution_only) | {"name", "needs"} | defaults
         )
         last = key == FINISH
         inputs = self.whole_layout(experiment) if last else self.inputs(experiment, key)

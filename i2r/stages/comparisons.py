@@ -129,7 +129,7 @@ def write_ranking(
             "table 'crop'."
         )
     calls = sum_calls(read["-calls"])
-    rule = CallRule(options.impactful, options.level, options.top)
+    rule = CallRule(options.impactful, options.level, options.top, options.min_change)
     ranking = rank_conditions(
         scores, described, calls, tests,
         rule=rule, n_independent=plan.n_independent,

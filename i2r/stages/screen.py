@@ -92,6 +92,12 @@ class Screen(Stage):
         "being among the 'top' scores, or a score before the knee of their curve",
     )
     level: float = Field(0.05, gt=0, lt=1, description="False discovery rate")
+    min_change: float = Field(
+        0.0,
+        ge=0,
+        description="Least change of an impactful condition: of the feature that moved most, in "
+        "standard deviations of control wells ('fast' alone)",
+    )
     top: int = Field(41, ge=1, description="Perturbations that 'impactful: top' takes")
     passes: float = Field(8.0, gt=0, description="Times each treated nucleus is seen in training")
     max_steps: int = Field(600, ge=1, description="Most minibatches of a training")
@@ -124,6 +130,7 @@ class Screen(Stage):
     )
 
     version: ClassVar[int] = 5
+    added_later: ClassVar[tuple[str, ...]] = ("min_change",)
     reads: ClassVar[Mapping[str, bool]] = {"crop": True}
     group: ClassVar[Workers] = "gpu"
     layout_columns: ClassVar[tuple[str, ...]] = ("perturbation", "gene", "dose", "role")
@@ -156,6 +163,11 @@ class Screen(Stage):
             problems.append(
                 f"{where}: 'fast' needs a stage 'features' or 'embed' before it. Add one, or take "
                 "the method 'cnn'."
+            )
+        if self.method != "fast" and self.min_change > 0:
+            problems.append(
+                f"{where}: 'min_change' needs the method 'fast': networks name no features. Leave "
+                "it out, or take 'fast'."
             )
         if self.split_by == "batch" and "batch" not in experiment.layout:
             problems.append(
