@@ -90,7 +90,7 @@ def _number_places(wells: Wells) -> Indices:
 
 
 def estimate_positions(
-    centred: Floats, wells: Wells, noise: Noise, *, borrows: bool
+    centred: Floats, wells: Wells, noise: Noise, *, borrows: bool, uses_controls: bool = True
 ) -> PositionNoise:
     """Estimate what repeated positions do.
 
@@ -106,6 +106,9 @@ def estimate_positions(
         Where they belong, and what they scatter by.
     borrows
         Whether conditions may help.
+    uses_controls
+        Whether controls count where conditions do. Controls at the rim decide the field there, so
+        that they seem to differ by less than they do.
     """
     places, d = _number_places(wells), centred.shape[1]
     none = PositionNoise(False, np.zeros(d), np.eye(d), np.eye(d), np.zeros(d), places)
@@ -147,6 +150,8 @@ def estimate_positions(
     if n_own < 2 and not n_others:
         return none
     n_own_counted = float(n_own if n_own > 1 else 0)
+    if n_others and not uses_controls:
+        n_own_counted = 0.0
     pooled = (n_own_counted * of_controls + n_others * of_others) / (n_own_counted + n_others)
     ratio = max(float((pooled / unit).mean()), 0.0)
     known = n_own_counted + n_others

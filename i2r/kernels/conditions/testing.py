@@ -152,13 +152,15 @@ class _Tester:
         self.wells, self.centred, self.errors, self.noise = wells, centred, errors, noise
         n, d = wells.n_conditions, centred.shape[1]
         self.rows = [np.flatnonzero(wells.which == number) for number in range(n)]
-        self.positions = estimate_positions(centred, wells, noise, borrows=borrows)
+        self.tests_middle = borrows and displaced < DISPLACED and n >= 8
+        self.positions = estimate_positions(
+            centred, wells, noise, borrows=borrows, uses_controls=not self.tests_middle
+        )
         self.change, self.error = np.zeros((n, d)), np.full((n, d), np.inf)
         self.agreement = np.zeros(n)
         self.deviations = np.sqrt(noise.variances)
         self.shares = np.zeros(len(centred))
         self.p_value, self.reason = np.full(n, np.nan), [""] * n
-        self.tests_middle = borrows and displaced < DISPLACED and n >= 8
         self.able: list[int] = []
         for number, rows in enumerate(self.rows):
             self.reason[number] = self._refuse(rows)
