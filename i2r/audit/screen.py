@@ -12,7 +12,7 @@ Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.intp]
 
 # More features than this are brought down to as many principal components.
-MAX_FEATURES = 60
+MAX_FEATURES = 384
 # Draws of the null for each kind of condition.
 DRAWS = 1000
 
@@ -39,6 +39,9 @@ class AuditScreen(NamedTuple):
         What values were divided by.
     shifts : (plate, feature) float64
         Means of the plates' controls, in the table's units.
+    is_per_well : bool
+        Whether the table has one row per well: values are on the scale of control wells then, and
+        all wells weigh alike.
     """
 
     values: Floats
@@ -52,6 +55,7 @@ class AuditScreen(NamedTuple):
     counts: Floats
     scales: Floats
     shifts: Floats
+    is_per_well: bool = False
 
     @property
     def is_control(self) -> npt.NDArray[np.bool_]:
@@ -89,6 +93,7 @@ def prepare_screen(wells: Wells) -> AuditScreen:
     return AuditScreen(
         values[:, varies], kept, which, tuple(map(str, names)), plates, rows, columns,
         rows * 64 + columns, wells.counts, scales[:, varies], shifts[:, varies],
+        wells.is_per_well,
     )  # fmt: skip
 
 
@@ -117,8 +122,7 @@ def judge_conditions(
     """
     profiles = reduce_profiles(screen.values if values is None else values, screen)
     labels = screen.which if which is None else which
-    # Without nuclei all wells weigh alike; with them they are on the scale of control nuclei.
-    counted = np.isfinite(screen.counts).all()
+    counted = not screen.is_per_well and bool(np.isfinite(screen.counts).all())
     counts = np.maximum(screen.counts, 1.0) if counted else np.ones(len(labels))
     variances = np.ones_like(profiles) if counted else np.zeros_like(profiles)
     found = conditions.compare_conditions(
