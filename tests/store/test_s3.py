@@ -105,6 +105,7 @@ def test_the_put_itself_is_exclusive(bucket: str, monkeypatch: pytest.MonkeyPatc
     url = f"{bucket}/race/file"
     assert files.create_exclusively(url, b"1")
     system, _ = files._open_system(url)
+    system = getattr(system, "_system", system)
     monkeypatch.setattr(type(system), "exists", lambda self, path, **options: False)
     assert not files.create_exclusively(url, b"2")
     monkeypatch.undo()
