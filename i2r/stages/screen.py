@@ -95,8 +95,8 @@ class Screen(Stage):
     min_change: float = Field(
         0.0,
         ge=0,
-        description="Least change of an impactful condition: of the feature that moved most, in "
-        "standard deviations of control wells ('fast' alone)",
+        description="Least change of an impactful condition of 'fast': of the feature that moved "
+        "most, in standard deviations of control wells",
     )
     top: int = Field(41, ge=1, description="Perturbations that 'impactful: top' takes")
     passes: float = Field(8.0, gt=0, description="Times each treated nucleus is seen in training")
