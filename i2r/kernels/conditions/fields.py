@@ -15,7 +15,7 @@ from i2r.kernels.conditions.noise import Floats, Noise, Wells, average_replicate
 DISPLACED = 0.01
 """Below this p-value controls lie elsewhere than conditions, over all wells of the screen."""
 
-LARGEST = 2.5
+LARGEST = 4.0
 """Standard deviations of a well beyond which a difference is not put down to places: plates with
 larger ones are faulty, and where doses lie side by side a strong drug would pass for a field."""
 
