@@ -68,10 +68,10 @@ class PositionNoise(NamedTuple):
             found[:, which == place] = shared[:, None]
         return found
 
-    def mix(self, correlation: Floats, unit: Floats) -> Floats:
-        """Give the correlation of means with both kinds of noise, three wells at a position."""
+    def mix(self, correlation: Floats, of_wells: Floats) -> Floats:
+        """Give the correlation of means at one position, whose wells alone scatter by so much."""
         deviation = np.sqrt(self.variance)
-        both = correlation * np.sqrt(np.outer(unit, unit)) * 0.02
+        both = correlation * np.sqrt(np.outer(of_wells, of_wells))
         both = both + self.correlation * np.outer(deviation, deviation)
         scale = np.sqrt(np.diag(both))
         return np.asarray(both / np.outer(scale, scale))

@@ -279,7 +279,9 @@ class _Tester:
             for repeats in sorted({self._repeats(kind) for kind in kinds}):
                 correlation = shrink_correlation(residuals)
                 if repeats:
-                    correlation = self.positions.mix(correlation, self.unit)
+                    n_wells = np.median([self.rows[number].size for number in self.able])
+                    of_wells = np.median(self.noise.variances, axis=0) / n_wells
+                    correlation = self.positions.mix(correlation, of_wells)
                 shape = learn_shape(residuals, changes[others], correlation)
                 root = root_of(correlation)
                 chosen = [n for n, kind in enumerate(kinds) if self._repeats(kind) == repeats]
