@@ -45,7 +45,11 @@ def recount_states(pipeline: Pipeline, experiment: Experiment) -> dict[str, Coun
     for unit in look_ahead(pipeline, experiment):
         entry = experiment.ledger.entry(unit.stage.title, unit.key)
         event = entry.event if entry is not None else ""
-        counts[unit.stage.title]["done" if unit.was_current else _WORDS.get(event, event)] += 1
+        # By the ledger, as `count_states` does: what other units will replace is done until then.
+        current = unit.was_current or experiment.ledger.is_done(
+            unit.stage.title, unit.key, unit.fingerprint
+        )
+        counts[unit.stage.title]["done" if current else _WORDS.get(event, event)] += 1
     return counts
 
 
