@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from i2r.kernels.conditions.noise import Floats, Noise, Wells, average_replicates
+from i2r.kernels.conditions.noise import Flags, Floats, Noise, Wells, average_replicates
 
 DISPLACED = 0.01
 """Below this p-value controls lie elsewhere than conditions, over all wells of the screen."""
@@ -101,7 +101,7 @@ def fit_field(centred: Floats, wells: Wells, noise: Noise, *, borrows: bool) -> 
     if basis is None:
         return none
     field = np.zeros_like(centred)
-    plates: list[npt_flags] = [np.ones(len(centred), dtype=bool)]
+    plates: list[Flags] = [np.ones(len(centred), dtype=bool)]
     if wells.n_plates > 1:
         plates += [wells.plates == plate for plate in range(wells.n_plates)]
     for here in plates:
@@ -121,9 +121,6 @@ def fit_field(centred: Floats, wells: Wells, noise: Noise, *, borrows: bool) -> 
     deviation = np.sqrt(np.median(noise.variances, axis=0))
     field = np.clip(field, -LARGEST * deviation, LARGEST * deviation)
     return Field(field, float((field.std(axis=0) / deviation).mean()))
-
-
-npt_flags = np.ndarray[tuple[int], np.dtype[np.bool_]]
 
 
 def _make_basis(wells: Wells) -> Floats | None:
@@ -164,7 +161,7 @@ def _shrink_effects(values: Floats, wells: Wells, noise: Noise, *, borrows: bool
 
 
 def _regress(
-    values: Floats, basis: Floats, wells: Wells, noise: Noise, here: npt_flags, trust: Floats
+    values: Floats, basis: Floats, wells: Wells, noise: Noise, here: Flags, trust: Floats
 ) -> Floats:
     """Regress on the basis, each plate with its own level; shrink every term."""
     weights = np.where(here, noise.weights * trust, 0.0)
