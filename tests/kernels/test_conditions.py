@@ -7,7 +7,7 @@ from scipy import stats
 from i2r.kernels.conditions import Wells, compare_conditions, explain_by
 from i2r.kernels.conditions.fields import find_displaced
 from i2r.kernels.conditions.noise import average_replicates
-from i2r.kernels.conditions.statistics import count_tail
+from i2r.kernels.conditions.statistics import extend_tail
 from i2r.kernels.statistics import adjust_pvalues
 from tests.benchmarks.situations import BASE, Screen, Situation, draw_screen
 
@@ -143,7 +143,7 @@ def test_an_artefact_counts_less_and_three_alike_count_all() -> None:
 def test_the_tail_goes_on_where_draws_end() -> None:
     null = np.random.default_rng(0).exponential(size=4000)
     values = np.array([0.5, 2.0, 6.0, 20.0])
-    np.testing.assert_allclose(np.log(count_tail(values, null)), -values, rtol=0.15)
+    np.testing.assert_allclose(np.log(extend_tail(values, null)), -values, rtol=0.15)
 
 
 @pytest.mark.parametrize("n", [0, 1])

@@ -90,8 +90,6 @@ class Noise(NamedTuple):
         Mean squared residual of a well that all but a tenth stay below.
     freedom : float
         Degrees of freedom of the residuals.
-    plate_scale : (plate,) float64
-        How many times the usual variance the wells of a plate have, 1 or more.
     trust : (well,) float64
         1, or less for wells far from two or more replicates, as artefacts are.
     """
@@ -103,7 +101,6 @@ class Noise(NamedTuple):
     has_residual: Flags
     usual: float
     freedom: float
-    plate_scale: Floats
     trust: Floats
 
     @property
@@ -182,9 +179,7 @@ def estimate_noise(centred: Floats, wells: Wells) -> Noise:
     has = left > 0.02
     residuals[has] /= np.sqrt(left[has, None] * variances[has])
     residuals[~has] = 0
-    return Noise(
-        variances, weights, nucleus, residuals, has, usual, float(left[has].sum()), scale, trust
-    )
+    return Noise(variances, weights, nucleus, residuals, has, usual, float(left[has].sum()), trust)
 
 
 def _find_artefacts(centred: Floats, wells: Wells, variances: Floats) -> tuple[Floats, float]:

@@ -157,7 +157,7 @@ def agree(values: Floats, deviations: Floats, usual: float) -> Floats:
     return np.asarray((z.sum(axis=1) ** 2 - (z**2).sum(axis=1)).sum(axis=1))
 
 
-def count_tail(observed: Floats, null: Floats) -> Floats:
+def extend_tail(observed: Floats, null: Floats) -> Floats:
     """Give the share of the null as high as each value; beyond its highest 5 % an exponential.
 
     Parameters
@@ -192,7 +192,7 @@ def combine(scores: Floats, null: Floats) -> Floats:
     Wilson, Proc. Natl. Acad. Sci. 116:1195 (2019), doi:10.1073/pnas.1814092116; here calibrated by
     the draws, so that no assumption on dependence is left.
     """
-    observed = [count_tail(own, draws) for own, draws in zip(scores, null, strict=True)]
-    drawn = [count_tail(draws, draws) for draws in null]
+    observed = [extend_tail(own, draws) for own, draws in zip(scores, null, strict=True)]
+    drawn = [extend_tail(draws, draws) for draws in null]
     sums = [np.log(np.mean([1 / p for p in parts], axis=0)) for parts in (observed, drawn)]
-    return count_tail(sums[0], sums[1])
+    return extend_tail(sums[0], sums[1])
