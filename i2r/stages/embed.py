@@ -15,21 +15,13 @@ from i2r.errors import I2RError, InputError
 from i2r.lazy.datasets import share_memory
 from i2r.lazy.encoders import embed_nuclei
 from i2r.lazy.profiles import DESCRIBED, TABLES, ProfilePlan, profile_wells
-from i2r.stages.base import FINISH, Group, Stage, Survey, seed_sequence
-from i2r.stages.import_options import (
-    OF_IMPORT,
-    describe_import,
-    list_misplaced,
-    list_unreadable,
-    name_table,
-    survey_import,
-)
+from i2r.stages.base import FINISH, Group, Stage, seed_sequence
+from i2r.stages.import_options import Importing
 from i2r.stages.imports import (
     describe_matches,
     import_embeddings,
     incoming_url,
     remove_incoming,
-    split_table,
 )
 from i2r.stages.train import IMPORTED
 from i2r.store import files, tables
@@ -37,7 +29,6 @@ from i2r.store.arrays import read_array
 from i2r.store.experiment import Experiment
 from i2r.store.nuclei import CONTROL, name_classes
 from i2r.store.pools import PoolArrays, PoolPlan, Window, plan_pool, read_pool
-from i2r.store.profile_tables import open_profiles
 from i2r.store.write import write_embeddings
 
 # Which nuclei imported embeddings are of, in a table of this name behind the stage's.
@@ -47,7 +38,7 @@ NUCLEI = "-nuclei"
 OF_FINISH = ("class_by", "aggregate", "correction", "correct_by", "umap", "seed")
 
 
-class Embed(Stage):
+class Embed(Importing):
     """Embed every nucleus that has a crop, of any well, and profile wells and conditions.
 
     The encoder is what the stage 'train' before it made: of several folds the one with the best
@@ -64,26 +55,6 @@ class Embed(Stage):
     stage: Literal["embed"] = "embed"
     method: Literal["encode", "import"] = Field(
         "encode", description="Use an encoder, or take the embeddings from a table"
-    )
-    table: str | None = Field(
-        None,
-        description="Table for the method 'import': CSV, TSV, Parquet or h5ad, or a folder of them",
-        json_schema_extra={"path": True},
-    )
-    layout: str | None = Field(
-        None,
-        description="Layout for an import without images: CSV table of every well, as for "
-        "'convert'",
-        json_schema_extra={"path": True},
-    )
-    layout_names: dict[str, str] = Field(
-        {}, description="For a layout with columns of its own: its columns by i2r's names"
-    )
-    layout_roles: dict[str, str] = Field(
-        {}, description="Roles by the values of the layout's column role; * stands for all others"
-    )
-    max_distance_um: float = Field(
-        3.0, gt=0, description="Largest distance of an imported centroid from its nucleus"
     )
     encoder: str | None = Field(
         None,
@@ -114,28 +85,18 @@ class Embed(Stage):
     reads: ClassVar[Mapping[str, bool]] = {"train": False, "segment": True, "crop": True}
     group: ClassVar[Group] = "gpu"
     layout_columns: ClassVar[tuple[str, ...]] = ("perturbation", "gene", "dose", "role")
-    execution_only: ClassVar[frozenset[str]] = OF_IMPORT
 
     @property
     def wanted(self) -> Mapping[str, bool]:
         """Nuclei, crops and an encoder; or for an import that names no layout, nuclei to join."""
         if self.method == "encode":
             return self.reads
-        return {} if self.layout else {"convert": True, "quality": False, "segment": True}
+        return self.joined
 
     @property
     def worker_group(self) -> Group:
         """Only encoders want GPUs."""
         return "gpu" if self.method == "encode" else "cpu"
-
-    def survey(self) -> Survey | None:
-        """Describe the wells that an import with a layout brings in."""
-        return survey_import(self)
-
-    def begin(self, experiment: Experiment, keys: Sequence[str]) -> None:
-        """Read an imported table once, and put the rows of each well where its unit finds them."""
-        if self.method == "import":
-            split_table(experiment, self.title, open_profiles(name_table(self)), keys)
 
     def check(self, experiment: Experiment) -> list[str]:
         """Refuse a file that is no encoder, and channels or columns that are not there."""
@@ -147,8 +108,8 @@ class Embed(Stage):
                 f"{', '.join(map(str, experiment.layout.columns))}. Set 'correct_by'."
             )
         if self.method == "import":
-            return problems + list_unreadable(self)
-        problems += list_misplaced(self)
+            return problems + self.list_unreadable()
+        problems += self.list_misplaced()
         train = self.needed("train")
         if self.encoder is None:
             if not train:
@@ -190,7 +151,7 @@ class Embed(Stage):
     def outside(self, experiment: Experiment) -> object:
         """Give the content of an encoder's file."""
         if self.method == "import":
-            return describe_import(self)
+            return self.describe_import()
         return digest_file(self.encoder) if self.encoder else ""
 
     def encoders(self, experiment: Experiment) -> dict[str, str]:

@@ -9,28 +9,18 @@ from dask.delayed import Delayed
 from pydantic import Field
 
 from i2r.lazy.features import measure_features
-from i2r.stages.base import Stage, Survey
-from i2r.stages.import_options import (
-    OF_IMPORT,
-    describe_import,
-    list_misplaced,
-    list_unreadable,
-    name_table,
-    survey_import,
-)
+from i2r.stages.import_options import Importing
 from i2r.stages.imports import (
     describe_matches,
     import_well,
     incoming_url,
     remove_incoming,
-    split_table,
 )
 from i2r.store import tables
 from i2r.store.experiment import Experiment
-from i2r.store.profile_tables import open_profiles
 
 
-class Features(Stage):
+class Features(Importing):
     """Measure features: about 80 numbers of shape, chromatin and neighbourhood per nucleus.
 
     They are defined, each with its unit and source, in `i2r.kernels.outlines`, `chromatin`,
@@ -48,26 +38,6 @@ class Features(Stage):
     stage: Literal["features"] = "features"
     method: Literal["measure", "import"] = Field(
         "measure", description="Measure nuclei, or take the features from a table"
-    )
-    table: str | None = Field(
-        None,
-        description="Table for the method 'import': CSV, TSV, Parquet or h5ad, or a folder of them",
-        json_schema_extra={"path": True},
-    )
-    layout: str | None = Field(
-        None,
-        description="Layout for an import without images: CSV table of every well, as for "
-        "'convert'",
-        json_schema_extra={"path": True},
-    )
-    layout_names: dict[str, str] = Field(
-        {}, description="For a layout with columns of its own: its columns by i2r's names"
-    )
-    layout_roles: dict[str, str] = Field(
-        {}, description="Roles by the values of the layout's column role; * stands for all others"
-    )
-    max_distance_um: float = Field(
-        3.0, gt=0, description="Largest distance of an imported centroid from its nucleus"
     )
     channels: tuple[str, ...] = Field(
         ("DNA",), description="Channels whose intensities and textures are measured"
@@ -88,35 +58,25 @@ class Features(Stage):
         "segment": True,
         "crop": True,
     }
-    execution_only: ClassVar[frozenset[str]] = OF_IMPORT
 
     @property
     def wanted(self) -> Mapping[str, bool]:
         """Images, nuclei and crops; or for an import that names no layout, nuclei to join."""
         if self.method == "measure":
             return self.reads
-        return {} if self.layout else {"convert": True, "quality": False, "segment": True}
-
-    def survey(self) -> Survey | None:
-        """Describe the wells that an import with a layout brings in."""
-        return survey_import(self)
+        return self.joined
 
     def check(self, experiment: Experiment) -> list[str]:
         """Refuse channels that are not there, needs that leave out nuclei or crops, no table."""
         if self.method == "measure":
-            problems = list_misplaced(self)
+            problems = self.list_misplaced()
             problems += self.list_missing_channels(experiment, self.channels)
             return problems + self.list_lacking("segment", "crop")
-        return list_unreadable(self) or ([] if self.layout else self.list_lacking("segment"))
+        return self.list_unreadable() or ([] if self.layout else self.list_lacking("segment"))
 
     def outside(self, experiment: Experiment) -> object:
         """Give the imported table's size and time, and how rows are joined to nuclei."""
-        return describe_import(self) if self.method == "import" else None
-
-    def begin(self, experiment: Experiment, keys: Sequence[str]) -> None:
-        """Read an imported table once, and put the rows of each well where its unit finds them."""
-        if self.method == "import":
-            split_table(experiment, self.title, open_profiles(name_table(self)), keys)
+        return self.describe_import() if self.method == "import" else None
 
     def build(self, experiment: Experiment, key: str) -> Delayed:
         """Measure the nuclei of one well, or take its rows of the table."""

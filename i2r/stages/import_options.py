@@ -1,66 +1,98 @@
-"""Options of stages that can take a table in place of computing, and their checks."""
+"""What stages share that can take a table in place of computing."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+from pydantic import Field
 
 from i2r.errors import InputError
-from i2r.stages.base import Survey
-from i2r.stages.imports import survey_table
+from i2r.stages.base import Stage, Survey
+from i2r.stages.imports import split_table, survey_table
+from i2r.store.experiment import Experiment
 from i2r.store.profile_tables import open_profiles
 
-if TYPE_CHECKING:
-    from i2r.stages.embed import Embed
-    from i2r.stages.features import Features
 
-# Options that say what is imported: `describe_import` stands for them in fingerprints, so that
-# those of results that were computed stay as they are.
-OF_IMPORT = frozenset(
-    {"method", "table", "layout", "layout_names", "layout_roles", "max_distance_um"}
-)
+class Importing(Stage):
+    """A stage whose method 'import' takes what another program made."""
 
-
-def survey_import(stage: "Features | Embed") -> Survey | None:
-    """Describe the wells that an import with a layout brings in; None for all else."""
-    if stage.method != "import" or not stage.layout:
-        return None
-    return survey_table(
-        name_table(stage), stage.layout, names=stage.layout_names, roles=stage.layout_roles
+    method: str = Field("import", description="Compute, or take a table")
+    table: str | None = Field(
+        None,
+        description="Table for the method 'import': CSV, TSV, Parquet or h5ad, or a folder of them",
+        json_schema_extra={"path": True},
+    )
+    layout: str | None = Field(
+        None,
+        description="Layout for an import without images: CSV table of every well, as for "
+        "'convert'",
+        json_schema_extra={"path": True},
+    )
+    layout_names: dict[str, str] = Field(
+        {}, description="For a layout with columns of its own: its columns by i2r's names"
+    )
+    layout_roles: dict[str, str] = Field(
+        {}, description="Roles by the values of the layout's column role; * stands for all others"
+    )
+    max_distance_um: float = Field(
+        3.0, gt=0, description="Largest distance of an imported centroid from its nucleus"
     )
 
+    # `describe_import` stands for them in fingerprints, so that those of results that were computed
+    # stay as they are.
+    execution_only: ClassVar[frozenset[str]] = frozenset(
+        {"method", "table", "layout", "layout_names", "layout_roles", "max_distance_um"}
+    )
 
-def name_table(stage: "Features | Embed") -> str:
-    """Give the table's place.
+    @property
+    def joined(self) -> Mapping[str, bool]:
+        """What an import reads: nuclei to join its rows to, or nothing where it names a layout."""
+        return {} if self.layout else {"convert": True, "quality": False, "segment": True}
 
-    Raises
-    ------
-    InputError
-        If none is named.
-    """
-    if not stage.table:
-        raise InputError(
-            f"stage {stage.title!r}: method 'import' needs 'table'. Name a file or folder."
+    def survey(self) -> Survey | None:
+        """Describe the wells that an import with a layout brings in."""
+        if self.method != "import" or not self.layout:
+            return None
+        return survey_table(
+            self.name_table(), self.layout, names=self.layout_names, roles=self.layout_roles
         )
-    return stage.table
 
+    def begin(self, experiment: Experiment, keys: Sequence[str]) -> None:
+        """Read an imported table once, and put the rows of each well where its unit finds them."""
+        if self.method == "import":
+            split_table(experiment, self.title, open_profiles(self.name_table()), keys)
 
-def list_misplaced(stage: "Features | Embed") -> list[str]:
-    """List the options of an import that are given to a stage that computes."""
-    return [
-        f"stage {stage.title!r}: {name!r} belongs to the method 'import'. Set it, or leave it out."
-        for name in ("table", "layout")
-        if getattr(stage, name)
-    ]
+    def name_table(self) -> str:
+        """Give the table's place.
 
+        Raises
+        ------
+        InputError
+            If none is named.
+        """
+        if not self.table:
+            raise InputError(
+                f"stage {self.title!r}: method 'import' needs 'table'. Name a file or folder."
+            )
+        return self.table
 
-def list_unreadable(stage: "Features | Embed") -> list[str]:
-    """Say why the table can't be read, if so."""
-    try:
-        open_profiles(name_table(stage))
-    except InputError as error:
-        return [f"stage {stage.title!r}: {error}"]
-    return []
+    def list_misplaced(self) -> list[str]:
+        """List the options of an import that are given to a stage that computes."""
+        return [
+            f"stage {self.title!r}: {name!r} belongs to the method 'import'. Set it, or leave it "
+            "out."
+            for name in ("table", "layout")
+            if getattr(self, name)
+        ]
 
+    def list_unreadable(self) -> list[str]:
+        """Say why the table can't be read, if so."""
+        try:
+            open_profiles(self.name_table())
+        except InputError as error:
+            return [f"stage {self.title!r}: {error}"]
+        return []
 
-def describe_import(stage: "Features | Embed") -> object:
-    """Give the table's size and time, and how its rows are joined to nuclei."""
-    joined = [] if stage.layout else [stage.max_distance_um]
-    return ["import", open_profiles(name_table(stage)).stamp, joined]
+    def describe_import(self) -> object:
+        """Give the table's size and time, and how its rows are joined to nuclei."""
+        joined = [] if self.layout else [self.max_distance_um]
+        return ["import", open_profiles(self.name_table()).stamp, joined]
