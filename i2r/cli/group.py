@@ -5,14 +5,11 @@ import atexit
 import errno
 import logging
 import os
-import pkgutil
 import sys
 import traceback
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
-from importlib.util import find_spec
-from pathlib import Path
 from typing import NoReturn
 
 import rich_click as click
@@ -21,7 +18,7 @@ from i2r import __version__
 from i2r.cli.options import Voice, voice_options
 from i2r.cli.streams import guard_streams, release_streams
 from i2r.errors import I2RError
-from i2r.stages import NO_STAGES
+from i2r.stages import list_stage_files
 from i2r.store.urls import without_secrets
 from i2r.surroundings import check_packages, load_dask
 
@@ -116,13 +113,10 @@ class LazyGroup(click.RichGroup):
 @cache
 def _stage_lines() -> dict[str, str]:
     """Give every stage's verb with the first line of its module, read without importing it."""
-    spec = find_spec("i2r.stages")
     lines = {}
-    for folder in spec.submodule_search_locations or [] if spec else []:
-        for module in pkgutil.iter_modules([folder]):
-            if module.name not in NO_STAGES:
-                tree = ast.parse((Path(folder) / f"{module.name}.py").read_text(encoding="utf-8"))
-                lines[module.name] = (ast.get_docstring(tree) or "").partition("\n")[0]
+    for verb, path in list_stage_files().items():
+        docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+        lines[verb] = (docstring or "").partition("\n")[0]
     for point in entry_points(group="i2r.stages"):
         lines[point.name] = f"From the package {point.value.partition('.')[0]}."
     return lines

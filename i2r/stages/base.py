@@ -2,7 +2,6 @@
 
 import importlib
 import json
-import pkgutil
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from importlib.metadata import entry_points
@@ -13,7 +12,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator
 
 from i2r.errors import InputError
-from i2r.stages import NO_STAGES
+from i2r.stages import list_stage_files
 from i2r.store.experiment import Experiment
 from i2r.store.files import join_url
 
@@ -307,8 +306,7 @@ def list_verbs() -> list[str]:
 
 def list_own_verbs() -> list[str]:
     """List the verbs of the stages that ship with i2r, whatever else is installed."""
-    package = importlib.import_module("i2r.stages")
-    return sorted(m.name for m in pkgutil.iter_modules(package.__path__) if m.name not in NO_STAGES)
+    return sorted(list_stage_files())
 
 
 def find_stage(verb: str) -> type[Stage]:

@@ -17,8 +17,8 @@ from i2r.models.resnet import ResNet18
 from i2r.models.weights import decode_state, encode_state
 from i2r.pipeline.run import prepare
 from i2r.pipeline.spec import Pipeline, load_pipeline, parse_pipeline
-from i2r.stages.published import balance_classes
 from i2r.stages.screen import Screen
+from i2r.stages.screen.published import balance_classes
 from i2r.store.experiment import open_experiment
 from i2r.testing import PlateFiles, describe_pipeline, digest_experiment
 from tests.conftest import run_here

@@ -7,14 +7,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import i2r.stages.published as stages_published
 import i2r.stages.screen as stages_screen
+import i2r.stages.screen.published as stages_published
 from i2r.lazy.contrasts import DRAW, UNCONTROLLED
 from i2r.lazy.ensembles import EnsemblePlan
 from i2r.lazy.ranking import CallRule, rank_conditions
 from i2r.lazy.training import FoldPlan
-from i2r.stages.comparisons import choose_wells, list_unused
 from i2r.stages.screen import Screen
+from i2r.stages.screen.plan import choose_wells, list_unused
 from i2r.store.experiment import Experiment, open_experiment
 from i2r.store.ledger import LedgerWriter
 

@@ -9,7 +9,7 @@ from dask.delayed import Delayed
 from i2r.lazy.contrasts import Contrast
 from i2r.lazy.ensembles import EnsemblePlan, score_ensemble
 from i2r.stages.base import seed_sequence
-from i2r.stages.comparisons import choose_wells
+from i2r.stages.screen.plan import choose_wells
 from i2r.stages.starts import bind_files, find_weights
 from i2r.store.experiment import Experiment
 from i2r.store.pools import Window, count_crops, plan_pool

@@ -23,9 +23,9 @@ from i2r.lazy.ranking import Rule
 from i2r.lazy.training import FoldPlan, score_fold
 from i2r.stages.base import FINISH, Stage, seed_sequence
 from i2r.stages.base import Group as Workers
-from i2r.stages.comparisons import choose_wells, list_unused, plan_screen, write_ranking
-from i2r.stages.heads import ALL, build_fast, find_teacher
-from i2r.stages.published import build_published, count_beside_crops
+from i2r.stages.screen.fast import ALL, build_fast, find_teacher
+from i2r.stages.screen.plan import choose_wells, list_unused, plan_screen, write_ranking
+from i2r.stages.screen.published import build_published, count_beside_crops
 from i2r.stages.starts import explain_start, find_weights
 from i2r.store import files
 from i2r.store.experiment import Experiment
