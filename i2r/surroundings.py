@@ -106,6 +106,12 @@ def _temporary_folders() -> list[str]:
 
 # ------------------------------------------------------------------------- foreign packages
 
+# What an installation without its largest part is told.
+NO_TORCH = (
+    "PyTorch is not installed. Install it: pip install 'i2r[torch]'. Or do without: screen with "
+    "method 'fast', segment with 'threshold'."
+)
+
 
 def check_packages() -> None:
     """Refuse a package that PYTHONPATH puts in front of the one that i2r was installed with.

@@ -20,7 +20,7 @@ from i2r.cli.streams import guard_streams, release_streams
 from i2r.errors import I2RError
 from i2r.stages import list_stage_files
 from i2r.store.urls import without_secrets
-from i2r.surroundings import check_packages, load_dask
+from i2r.surroundings import NO_TORCH, check_packages, load_dask
 
 # Name, module, and the line that the list of commands shows.
 COMMANDS = {
@@ -199,6 +199,11 @@ def run_command_line() -> NoReturn:
             f"error: {where}{error.strerror}. Look after the disk, the permissions or the limits "
             "of this account, and give the same command again.\n"
         )
+        sys.exit(2)
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            _report_bug()
+        sys.stderr.write(f"error: {NO_TORCH}\n")
         sys.exit(2)
     except Exception:
         _report_bug()

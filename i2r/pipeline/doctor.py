@@ -9,6 +9,7 @@ import sys
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -295,7 +296,9 @@ def _ask_all(executor: InProcess | OnCluster, argument: tuple[str, str]) -> tupl
 
 
 def _find_cuda() -> str:
-    """Name the card that PyTorch finds; empty where it finds none."""
+    """Name the card that PyTorch finds; empty where it finds none, or is not installed."""
+    if find_spec("torch") is None:
+        return ""
     import torch
 
     return str(torch.cuda.get_device_name()) if torch.cuda.is_available() else ""

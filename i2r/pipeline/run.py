@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
+from importlib.util import find_spec
 
 from i2r.cluster import AnyCluster, ClusterSpec
 from i2r.errors import DiskFullError, I2RError, InputError, join_problems
@@ -28,6 +29,7 @@ from i2r.store.experiment import Experiment, check_target, has_experiment, open_
 from i2r.store.layout import empty_layout, empty_sources
 from i2r.store.ledger import LedgerWriter
 from i2r.store.lock import RunLock
+from i2r.surroundings import NO_TORCH
 
 Say = Callable[[str], None]
 
@@ -66,13 +68,22 @@ def prepare(pipeline: Pipeline, url: str, *, say: Say = lambda line: None) -> Ex
         experiment = Experiment(url, layout=empty_layout(), sources=empty_sources())
     else:
         experiment = open_experiment(url)
-    problems = [line for stage in pipeline.stages for line in stage.check(experiment)]
+    problems = list_missing_packages(pipeline)
+    problems += [line for stage in pipeline.stages for line in stage.check(experiment)]
     if problems:
         raise InputError(join_problems(problems))
     for stage in pipeline.stages:
         for note in stage.notes(experiment):
             say(note)
     return experiment
+
+
+def list_missing_packages(pipeline: Pipeline) -> list[str]:
+    """List the stages that need PyTorch where it is not installed."""
+    titles = [stage.title for stage in pipeline.stages if stage.needs_torch]
+    if not titles or find_spec("torch") is not None:
+        return []
+    return [f"stage {title!r} needs a network, and {NO_TORCH}" for title in titles]
 
 
 def run_pipeline(

@@ -137,6 +137,11 @@ class Stage(BaseModel):
         """The workers it wants: a property of the configuration."""
         return self.group
 
+    @property
+    def needs_torch(self) -> bool:
+        """Whether it trains or applies a network, for which PyTorch must be installed."""
+        return self.worker_group == "gpu"
+
     def keys(self, experiment: Experiment) -> Sequence[str]:
         """List the units of work; cheap, without side effects. Default: one per well."""
         return experiment.well_keys

@@ -129,6 +129,11 @@ class Genes(Stage):
         """The name of the stage that made the network; empty where a file is given."""
         return "" if self.network else self.needed("interactome")
 
+    @property
+    def needs_torch(self) -> bool:
+        """Whether it trains a network: the spectral and the random-walk embedding are algebra."""
+        return self.method == "autoencoder"
+
     def check(self, experiment: Experiment) -> list[str]:
         """Refuse options that lack their file, and files that can't be read."""
         where = f"stage {self.title!r}"
