@@ -95,11 +95,6 @@ def test_files_are_addressed_by_the_store_and_the_readers_alone() -> None:
     assert all(name.startswith("store/") for name in found), found
 
 
-def test_no_file_is_longer_than_400_lines() -> None:
-    lengths = {relative(p): len(p.read_text(encoding="utf-8").splitlines()) for p in SOURCES}
-    assert {name: n for name, n in lengths.items() if n > 400} == {}
-
-
 def test_import_contracts_hold() -> None:
     done = subprocess.run(
         [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"],

@@ -131,7 +131,7 @@ class Genes(Stage):
 
     @property
     def needs_torch(self) -> bool:
-        """Whether it trains a network: the spectral and the random-walk embedding are algebra."""
+        """Whether it trains a network; the other methods are algebra."""
         return self.method == "autoencoder"
 
     def check(self, experiment: Experiment) -> list[str]:
