@@ -52,6 +52,14 @@ class ProfileClusters(NamedTuple):
         return int(np.argmax(self.silhouette))
 
 
+def order_rows(rows: npt.ArrayLike) -> npt.NDArray[np.int64]:
+    """Give the leaves of the tree of rows, shape (n, dim), from one side to the other."""
+    values = np.asarray(rows, dtype=np.float64)
+    if len(values) < 3:
+        return np.arange(len(values), dtype=np.int64)
+    return leaves_list(linkage(pdist(values), method="complete")).astype(np.int64)
+
+
 def cluster_profiles(profiles: npt.ArrayLike, *, seed: Seed) -> ProfileClusters | None:
     """Cluster profiles into 2 to 15 clusters, or to one fewer than there are profiles.
 

@@ -9,6 +9,8 @@ from matplotlib.colors import to_hex
 from matplotlib.ticker import MaxNLocator
 
 COLOUR_MAP = "viridis"
+# Blue below zero, red above, as readers of heat maps expect.
+DIVERGING_MAP = "RdBu_r"
 
 
 class ColourScale:
@@ -42,6 +44,39 @@ class ColourScale:
     def rgba(self, values: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:
         """Colour an array; NaN is transparent. Shape (..., 4)."""
         shares = (values - self.low) / (self.high - self.low)
+        pixels: npt.NDArray[np.uint8] = self._map(np.ma.masked_invalid(shares), bytes=True)
+        return pixels
+
+    @property
+    def gradient(self) -> str:
+        """The scale as a CSS background, low values left."""
+        stops = ", ".join(to_hex(self._map(share)) for share in np.linspace(0, 1, 9))
+        return f"linear-gradient(to right, {stops})"
+
+
+class DivergingScale:
+    """A scale of colours around zero, white in its middle.
+
+    Parameters
+    ----------
+    values
+        All values that will be shown; it reaches as far as 98 % of them, NaN left out.
+    """
+
+    def __init__(self, values: npt.ArrayLike) -> None:
+        known = np.abs(np.asarray(values, dtype=float))
+        known = known[np.isfinite(known)]
+        limit = float(np.percentile(known, 98)) if known.size else 1.0
+        self.limit = limit if limit > 0 else 1.0
+        self._map = colormaps[DIVERGING_MAP]
+
+    def colour(self, value: float) -> str:
+        """Give the colour of a value as ``#rrggbb``."""
+        return str(to_hex(self._map(float(np.clip(0.5 + 0.5 * value / self.limit, 0, 1)))))
+
+    def rgba(self, values: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:
+        """Colour an array; NaN is transparent. Shape (..., 4)."""
+        shares = np.clip(0.5 + 0.5 * values / self.limit, 0, 1)
         pixels: npt.NDArray[np.uint8] = self._map(np.ma.masked_invalid(shares), bytes=True)
         return pixels
 

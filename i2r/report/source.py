@@ -51,6 +51,8 @@ class ReportSource:
         self.experiment = experiment
         self.gallery_nuclei = gallery_nuclei
         self.stages = tuple(_find_stages(self.runs, stages))
+        # What took long to compute and more than one figure draws from, by name.
+        self.kept: dict[str, Any] = {}
 
     # ------------------------------------------------------------------ what was run
 

@@ -1,5 +1,6 @@
 """Profiles of wells, conditions and genes: features or embeddings averaged, beside the layout."""
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -31,6 +32,7 @@ def make_profiles(
     source: str = "",
     aggregate: Aggregate = "mean",
     normalise: Normalisation = "standardise",
+    keys: Collection[str] | None = None,
 ) -> pd.DataFrame:
     """Average features or embeddings over the nuclei of wells, and wells by what is in them.
 
@@ -46,6 +48,8 @@ def make_profiles(
         Of nuclei to wells.
     normalise
         To the control wells of each plate, see `i2r.kernels.normalisation.normalise_wells`.
+    keys
+        Only these wells, ``PLATE/B03``; those that other wells are normalised to among them.
 
     Returns
     -------
@@ -62,7 +66,7 @@ def make_profiles(
         control wells to normalise to.
     """
     source = source or _find_source(experiment)
-    wells, names = _average_nuclei(experiment, source, aggregate)
+    wells, names = _average_nuclei(experiment, source, aggregate, keys)
     is_control = (wells["role"] == "negative_control").to_numpy()
     values = normalise_wells(wells[names].to_numpy(), wells["plate"], is_control, normalise)
     known = np.isfinite(values).all(axis=1)
@@ -90,13 +94,15 @@ def _find_source(experiment: "Experiment") -> str:
 
 
 def _average_nuclei(
-    experiment: "Experiment", source: str, aggregate: Aggregate
+    experiment: "Experiment", source: str, aggregate: Aggregate, keys: Collection[str] | None
 ) -> tuple[pd.DataFrame, list[str]]:
     """Read one well after another and average its nuclei."""
     layout = experiment.layout_by_key
     kept = [name for name in layout.columns if name not in _OF_IMAGES]
     rows, values, names = [], [], list[str]()
     done = set(experiment.ledger.done_keys(source))
+    if keys is not None:
+        done &= set(keys)
     for key in (key for key in experiment.well_keys if key in done):
         try:
             own, nuclei, _ = read_features(

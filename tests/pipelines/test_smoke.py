@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[2]
 # All but those for several screens, for measurements of one's own, and for wells placed by 'umap'.
 SECTIONS = (
     "Overview", "Accounting", "Plates", "Illumination", "Segmentation", "Nuclei", "Position effects",
-    "Ranking", "Encoders", "Embeddings", "Interactome", "Regulatory genes",
+    "Ranking", "Features", "Encoders", "Embeddings", "Interactome", "Regulatory genes",
     "From perturbations to genes", "Predicted genes", "Timings", "Provenance",
 )  # fmt: skip
 REGULATION = {"interactome", "genes", "map", "predict"}
