@@ -30,6 +30,10 @@ def make_stage_command(verb: str) -> click.Command:
     if kind.survey is not Stage.survey:
         help_text = "Only show what the source holds: plate map, channels, gaps, duplicates."
         options.append(click.Option(["--dry-run"], is_flag=True, help=help_text))
+    if verb == "convert":
+        help_text = "Only give images and labels of an earlier i2r the overviews that they lack, "
+        help_text += "from the pixels in EXPERIMENT: no source is read, all results stay."
+        options.append(click.Option(["--pyramids"], is_flag=True, help=help_text))
     command.params = options + command.params
     return command
 
@@ -50,6 +54,9 @@ def run_stage(
     from i2r.pipeline.spec import parse_stage, with_stage
     from i2r.store.experiment import has_experiment, open_experiment
 
+    if given.pop("pyramids", False):
+        complete_levels(experiment, given)
+        return
     dry_run = given.pop("dry_run", False)
     values = {name: value for name, value in given.items() if value not in (None, ())}
     for name, value in values.items():
@@ -80,6 +87,22 @@ def run_stage(
     only = {stage.title}
     say(f"stage {stage.title}: {_describe_options(stage)}")
     execute(merged, experiment, cluster=cluster, style=style, yes=yes, strict=strict, only=only)
+
+
+def complete_levels(experiment: str, given: dict[str, Any]) -> None:
+    """Write the coarser levels that images and labels lack; takes no other option."""
+    from i2r.pipeline.overviews import add_overviews
+    from i2r.store.experiment import open_experiment
+
+    others = [n for n, v in given.items() if v not in (None, (), False)]
+    if others:
+        option = others[0].replace("_", "-")
+        raise InputError(f"--pyramids: found --{option} too, expected no other option. Drop it.")
+    added = add_overviews(open_experiment(experiment), command="i2r convert --pyramids")
+    if added.n_images:
+        click.echo(f"{added.n_images} images and label images completed, nothing else changed")
+    else:
+        click.echo("nothing to do: all images have their overview")
 
 
 def _describe_options(stage: Stage) -> str:

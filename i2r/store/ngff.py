@@ -131,10 +131,11 @@ def image_document(
     channels: Sequence[str],
     *,
     pixel_size_um: float | None = None,
-    n_levels: int = 1,
+    factors: Sequence[int] = (1,),
     dtype: npt.DTypeLike = np.uint16,
     windows: Sequence[tuple[float, float]] | None = None,
     name: str = "",
+    position_um: tuple[float, float] | None = None,
 ) -> Document:
     """Describe one field's image, axes (c, y, x), and how viewers show it at first.
 
@@ -144,14 +145,17 @@ def image_document(
         The stains' names, one per plane of the first axis.
     pixel_size_um
         Edge of a pixel of level 0 in microns; None or NaN, when nobody said, gives 1 without unit.
-    n_levels
-        Number of resolutions, each half of the one before.
+    factors
+        How many pixels of level 0 lie along the edge of a pixel of each level.
     dtype
         Pixel type: its range limits the display.
     windows
         Darkest and brightest shown value per channel; None shows the type's whole range.
     name
         What viewers call the image.
+    position_um
+        Where the field's first pixel lies in its well (y, x), y pointing down, in microns; None
+        where nobody said.
     """
     top = float(np.iinfo(np.dtype(dtype)).max)
     shown = windows or [(0.0, top)] * len(channels)
@@ -168,7 +172,9 @@ def image_document(
             )
         ]
     }
-    multiscale = _multiscale(name, pixel_size_um, n_levels, channel_axis=True, type_="mean")
+    multiscale = _multiscale(
+        name, pixel_size_um, factors, position_um=position_um, channel_axis=True, type_="mean"
+    )
     return group_document({"multiscales": [multiscale], "omero": omero})
 
 
@@ -178,41 +184,106 @@ def labels_document(names: Sequence[str]) -> Document:
 
 
 def label_image_document(
-    *, pixel_size_um: float | None = None, n_levels: int = 1, name: str = ""
+    *,
+    pixel_size_um: float | None = None,
+    factors: Sequence[int] = (1,),
+    name: str = "",
+    position_um: tuple[float, float] | None = None,
 ) -> Document:
     """Describe one label image, axes (y, x), of the image two folders up.
 
-    Parameters are those of `image_document`; the number of levels must be the image's.
+    Parameters are those of `image_document`; the levels must be the image's.
     """
-    multiscale = _multiscale(name, pixel_size_um, n_levels, channel_axis=False, type_="nearest")
+    multiscale = _multiscale(
+        name, pixel_size_um, factors, position_um=position_um, channel_axis=False, type_="nearest"
+    )
     return group_document(
         {"multiscales": [multiscale], "image-label": {"source": {"image": "../../"}}}
     )
 
 
 def _multiscale(
-    name: str, pixel_size_um: float | None, n_levels: int, *, channel_axis: bool, type_: str
+    name: str,
+    pixel_size_um: float | None,
+    factors: Sequence[int],
+    *,
+    position_um: tuple[float, float] | None = None,
+    channel_axis: bool,
+    type_: str,
 ) -> Document:
-    """List axes and levels; a coarse pixel lies in the middle of those it covers."""
+    """List axes and levels."""
     known = pixel_size_um is not None and math.isfinite(pixel_size_um)
     pixel = float(pixel_size_um) if pixel_size_um is not None and known else 1.0
     space = {"type": "space", "unit": "micrometer"} if known else {"type": "space"}
     first = [{"name": "c", "type": "channel"}] if channel_axis else []
-    datasets = []
-    for level in range(n_levels):
-        factor = 2**level
-        scale = [1.0] * len(first) + [pixel * factor] * 2
-        steps: list[Document] = [{"type": "scale", "scale": scale}]
-        if level:
-            shift = [0.0] * len(first) + [pixel * (factor - 1) / 2] * 2
-            steps.append({"type": "translation", "translation": shift})
-        datasets.append({"path": str(level), "coordinateTransformations": steps})
     return {
         "name": name,
         "type": type_,
         "axes": [*first, {"name": "y", **space}, {"name": "x", **space}],
-        "datasets": datasets,
+        "datasets": list_levels(factors, pixel=pixel, position=position_um, n_axes=len(first) + 2),
     }
+
+
+def list_levels(
+    factors: Sequence[int],
+    *,
+    pixel: float,
+    position: tuple[float, float] | None = None,
+    n_axes: int,
+) -> list[Document]:
+    """List the levels of an image; a coarse pixel lies in the middle of those it covers.
+
+    Parameters
+    ----------
+    factors
+        As for `image_document`.
+    pixel
+        Edge of a pixel of level 0.
+    position
+        Where the first pixel lies (y, x), in the same unit; None where nobody said.
+    n_axes
+        Number of axes; y and x are the last.
+    """
+    levels = []
+    for number, factor in enumerate(factors):
+        first = n_axes - 2
+        steps: list[Document] = [
+            {"type": "scale", "scale": [1.0] * first + [pixel * factor] * 2},
+        ]
+        shift = [at + pixel * (factor - 1) / 2 for at in position or (0.0, 0.0)]
+        if number or position is not None:
+            steps.append({"type": "translation", "translation": [0.0] * first + shift})
+        levels.append({"path": str(number), "coordinateTransformations": steps})
+    return levels
+
+
+def read_factors(document: Document) -> list[int]:
+    """Read from the document of an image or label image what `list_levels` was given."""
+    datasets = document["attributes"]["ome"]["multiscales"][0]["datasets"]
+    pixels = [level["coordinateTransformations"][0]["scale"][-1] for level in datasets]
+    return [round(pixel / pixels[0]) for pixel in pixels]
+
+
+def read_position(document: Document) -> tuple[float, float] | None:
+    """Read where the first pixel of an image lies (y, x); None where nobody said."""
+    level = document["attributes"]["ome"]["multiscales"][0]["datasets"][0]
+    steps = level["coordinateTransformations"][1:]
+    if not steps:
+        return None
+    y, x = steps[0]["translation"][-2:]
+    return float(y), float(x)
+
+
+def with_levels(document: Document, factors: Sequence[int]) -> Document:
+    """Give the document of an image or label image other levels; all else stays."""
+    attributes = document["attributes"]
+    multiscale, *others = attributes["ome"]["multiscales"]
+    scale = multiscale["datasets"][0]["coordinateTransformations"][0]["scale"]
+    levels = list_levels(
+        factors, pixel=scale[-1], position=read_position(document), n_axes=len(scale)
+    )
+    ome = attributes["ome"] | {"multiscales": [multiscale | {"datasets": levels}, *others]}
+    return document | {"attributes": attributes | {"ome": ome}}
 
 
 def stain_colours(channels: Sequence[str]) -> list[str]:

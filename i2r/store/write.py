@@ -9,12 +9,12 @@ import numpy.typing as npt
 
 from i2r.errors import InputError
 from i2r.store import files, ngff
-from i2r.store.arrays import write_array, write_document
+from i2r.store.arrays import read_array, write_array, write_document
+from i2r.store.documents import read_json
+from i2r.store.pyramids import choose_factors, shrink_image, shrink_labels
 from i2r.store.shards import CROPS
 from i2r.types import Well
 
-# Larger fields get coarser levels, so that viewers never load more than this at once.
-LEVEL_PX = 2048
 # Crops per chunk: the unit in which training reads.
 CROPS_PER_CHUNK = 512
 
@@ -54,11 +54,13 @@ def write_image(
     channels: Sequence[str],
     pixel_size_um: float | None = None,
     attributes: Mapping[str, Any] | None = None,
+    position_um: tuple[float, float] | None = None,
 ) -> int:
     """Write one field's image as an OME-Zarr image group, in place of what is there.
 
-    Three files up to 2,048 px; two more for each coarser level beyond. Labels nested in an
-    earlier image go with it: they belonged to other pixels.
+    Five files up to 2,560 px, of which two are an overview of at most 256 px; two more for each
+    coarser level beyond. Labels nested in an earlier image go with it: they belonged to other
+    pixels.
 
     Parameters
     ----------
@@ -72,6 +74,8 @@ def write_image(
         Edge of a pixel in microns; None or NaN when nobody said.
     attributes
         What else to keep with the image, under ``i2r``.
+    position_um
+        Where the first pixel lies in the well (y, x), y pointing down; None when nobody said.
 
     Returns
     -------
@@ -84,22 +88,70 @@ def write_image(
         As the file system says it.
     """
     _clear(url)
-    levels = _pyramid(image)
+    factors = choose_factors(image.shape[1:])
+    levels = shrink_image(image, factors)
     document = ngff.image_document(
         channels,
         pixel_size_um=pixel_size_um,
-        n_levels=len(levels),
+        factors=factors,
         dtype=image.dtype,
         windows=_display_windows(image),
         name=url.rpartition("/")[2],
+        position_um=position_um,
     )
     if attributes is not None:
         document["attributes"]["i2r"] = dict(attributes)
     written = write_document(url, document)
-    for number, level in enumerate(levels):
-        chunk = (1, *level.shape[1:])
-        written += write_array(f"{url}/{number}", level, chunk=chunk, axes=("c", "y", "x"))
+    return written + _write_levels(url, levels)
+
+
+def _write_levels(url: str, levels: Sequence[npt.NDArray[Any]], *, first: int = 0) -> int:
+    """Write levels of an image (c, y, x) or label image (y, x); a chunk is a plane."""
+    written = 0
+    for number, level in enumerate(levels, start=first):
+        chunk = (1,) * (level.ndim - 2) + level.shape[-2:]
+        axes = ("c", "y", "x")[-level.ndim :]
+        written += write_array(f"{url}/{number}", level, chunk=chunk, axes=axes)
     return written
+
+
+def add_levels(url: str, *, like: str = "") -> int:
+    """Give an image, or a label image, the coarser levels that it lacks; what is there stays.
+
+    Parameters
+    ----------
+    url
+        The image group, or the group of a label image.
+    like
+        The image whose levels a label image should have.
+
+    Returns
+    -------
+    int
+        The number of bytes written; 0 where no level was missing.
+
+    Raises
+    ------
+    DamageError
+        If level 0 is not what was written.
+    FileNotFoundError
+        If there is no image.
+    """
+    document = read_json(f"{url}/zarr.json")
+    known = ngff.read_factors(document)
+    if like:
+        wanted = ngff.read_factors(read_json(f"{like}/zarr.json"))
+    else:
+        last = read_json(f"{url}/{len(known) - 1}/zarr.json")
+        wanted = known + [known[-1] * n for n in choose_factors(tuple(last["shape"][-2:]))[1:]]
+    if len(wanted) <= len(known):
+        return 0
+    steps = [factor // known[-1] for factor in wanted[len(known) - 1 :]]
+    fine = read_array(f"{url}/{len(known) - 1}")
+    levels = shrink_labels(fine, steps) if like else shrink_image(fine, steps)
+    written = _write_levels(url, levels[1:], first=len(known))
+    # Last: it names only what is there.
+    return written + write_document(url, ngff.with_levels(document, wanted))
 
 
 def write_labels(
@@ -111,7 +163,8 @@ def write_labels(
 ) -> int:
     """Write one label image of a field, in place of the one of that name; others stay.
 
-    Four files up to 2,048 px; two more for each coarser level beyond.
+    Six files up to 2,560 px, with an overview like the image's; two more for each coarser level
+    beyond.
 
     Parameters
     ----------
@@ -141,16 +194,12 @@ def write_labels(
     folder = files.join_url(image_url, "labels")
     url = files.join_url(folder, name)
     _clear(url)
-    levels = [labels.astype(np.int32, copy=False)]
-    while max(levels[-1].shape) > LEVEL_PX:
-        # A mean of labels would be the label of somebody else.
-        levels.append(_even(levels[-1])[::2, ::2])
+    factors, position = _read_levels(image_url) or (choose_factors(labels.shape), None)
     document = ngff.label_image_document(
-        pixel_size_um=pixel_size_um, n_levels=len(levels), name=name
+        pixel_size_um=pixel_size_um, factors=factors, name=name, position_um=position
     )
     written = write_document(url, document)
-    for number, level in enumerate(levels):
-        written += write_array(f"{url}/{number}", level, chunk=level.shape, axes=("y", "x"))
+    written += _write_levels(url, shrink_labels(labels.astype(np.int32, copy=False), factors))
     listed: list[str] = []
     # Listing again after writing: two tasks that add labels at once both end up in the list.
     while (names := _label_names(folder)) != listed:
@@ -159,30 +208,17 @@ def write_labels(
     return written
 
 
+def _read_levels(image_url: str) -> tuple[list[int], tuple[float, float] | None] | None:
+    """Read levels and position of an image, which its labels share; None where there is none."""
+    try:
+        document = read_json(f"{image_url}/zarr.json")
+    except FileNotFoundError:
+        return None
+    return ngff.read_factors(document), ngff.read_position(document)
+
+
 def _label_names(folder: str) -> list[str]:
     return [name for name in files.list_folder(folder) if name != "zarr.json"]
-
-
-def _pyramid(image: npt.NDArray[np.unsignedinteger]) -> list[npt.NDArray[np.unsignedinteger]]:
-    """Halve by the rounded mean of 2 x 2 pixels until no edge is longer than `LEVEL_PX`."""
-    levels = [image]
-    while max(levels[-1].shape[1:]) > LEVEL_PX:
-        fine = _even(levels[-1])
-        total = fine[:, ::2, ::2].astype(np.uint32)
-        for y, x in ((0, 1), (1, 0), (1, 1)):
-            total += fine[:, y::2, x::2]
-        levels.append(((total + 2) >> 2).astype(image.dtype))
-    return levels
-
-
-def _even(plane: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Drop an odd last row and column, as halving needs it; a single one is doubled instead."""
-    rows, columns = plane.shape[-2:]
-    if rows == 1:
-        plane = plane.repeat(2, axis=-2)
-    if columns == 1:
-        plane = plane.repeat(2, axis=-1)
-    return plane[..., : max(2, rows // 2 * 2), : max(2, columns // 2 * 2)]
 
 
 def _display_windows(image: npt.NDArray[np.unsignedinteger]) -> list[tuple[float, float]]:

@@ -178,7 +178,7 @@ def measure_plate(folder: Path, *, n_wells: int, n_workers: int) -> None:
     whole = f"{n_fields / wall_s:9.1f} {n_nuclei / wall_s:9.0f}"
     print(f"{'whole run':10s} {'':6s} {wall_s:8.1f} {whole} (all workers)")
     n_files = sum(len(names) for _, _, names in os.walk(folder / f"experiment{n_wells}"))
-    print(f"files per field: {n_files / n_fields:.2f} (bar 8), {n_files} in all")
+    print(f"files per field: {n_files / n_fields:.2f} (bar 12), {n_files} in all")
     n_units = sum(1 for _ in experiment.ledger.entries())
     print(f"units of work: {n_units} for {n_nuclei} nuclei")
     started = time.perf_counter()

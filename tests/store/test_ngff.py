@@ -63,12 +63,12 @@ def test_field_names_are_letters_and_digits(field: str) -> None:
 
 @given(
     pixel=st.one_of(st.none(), st.just(float("nan")), st.floats(0.01, 10)),
-    n_levels=st.integers(1, 4),
+    factors=st.sampled_from([[1], [1, 5], [1, 2, 4, 8], [1, 2, 18]]),
     n_channels=st.integers(1, 8),
 )
-def test_images(pixel: float | None, n_levels: int, n_channels: int) -> None:
+def test_images(pixel: float | None, factors: list[int], n_channels: int) -> None:
     document = ngff.image_document(
-        [f"C{n}" for n in range(n_channels)], pixel_size_um=pixel, n_levels=n_levels, dtype=np.uint8
+        [f"C{n}" for n in range(n_channels)], pixel_size_um=pixel, factors=factors, dtype=np.uint8
     )
     ome = document["attributes"]["ome"]
     multiscale = ImageAttrs.model_validate(ome).multiscales[0]
@@ -76,23 +76,23 @@ def test_images(pixel: float | None, n_levels: int, n_channels: int) -> None:
     known = pixel is not None and pixel == pixel
     assert multiscale.axes[1].unit == ("micrometer" if known else None)
     scales = [d.coordinateTransformations[0].scale for d in multiscale.datasets]
-    assert scales == [[1, *[(pixel if known else 1.0) * 2**n] * 2] for n in range(n_levels)]
+    assert scales == [[1, *[(pixel if known else 1.0) * factor] * 2] for factor in factors]
     for channel in ome["omero"]["channels"]:
         assert re.fullmatch("[0-9A-F]{6}", channel["color"])
         assert channel["window"] == {"min": 0, "max": 255, "start": 0, "end": 255}
 
 
 def test_coarse_pixels_lie_in_the_middle_of_those_they_cover() -> None:
-    document = ngff.image_document(["DNA"], pixel_size_um=0.5, n_levels=3)
+    document = ngff.image_document(["DNA"], pixel_size_um=0.5, factors=[1, 2, 10])
     datasets = document["attributes"]["ome"]["multiscales"][0]["datasets"]
     shifts = [d["coordinateTransformations"][1]["translation"] for d in datasets[1:]]
     # The first four pixels have their centres at 0, 0.5, 1 and 1.5 um.
-    assert shifts == [[0, 0.25, 0.25], [0, 0.75, 0.75]]
+    assert shifts == [[0, 0.25, 0.25], [0, 2.25, 2.25]]
 
 
 def test_label_images_have_the_scales_of_their_image() -> None:
-    image = ngff.image_document(["DNA"], pixel_size_um=0.3, n_levels=2)["attributes"]["ome"]
-    labels = ngff.label_image_document(pixel_size_um=0.3, n_levels=2)["attributes"]["ome"]
+    image = ngff.image_document(["DNA"], pixel_size_um=0.3, factors=[1, 5])["attributes"]["ome"]
+    labels = ngff.label_image_document(pixel_size_um=0.3, factors=[1, 5])["attributes"]["ome"]
     parsed = ImageLabelAttrs.model_validate(labels)
     assert parsed.image_label is not None
     assert parsed.image_label.source is not None

@@ -1,5 +1,6 @@
 """What is written: read back equal by zarr-python, valid for ome-zarr-models, open to ome-zarr."""
 
+import itertools
 import os
 import uuid
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from ome_zarr_models.v05.labels import Labels
 
 from i2r.errors import FieldError, InputError
 from i2r.store import arrays, files, shards, write
+from i2r.store.pyramids import halve
 from i2r.types import parse_well
 
 RNG = np.random.default_rng(3)
@@ -152,29 +154,48 @@ def test_images_of_any_shape(tmp_path_factory: pytest.TempPathFactory, image: np
     Image.from_zarr(zarr.open_group(url, mode="r"))
 
 
-@pytest.mark.parametrize("shape", [(2049, 11), (7, 4100), (2050, 2049)])
-def test_large_fields_get_coarser_levels(tmp_path: Path, shape: tuple[int, int]) -> None:
-    image = RNG.integers(0, 65536, (1, *shape)).astype(np.uint16)
-    write.write_image(str(tmp_path / "1"), image, channels=["DNA"])
-    write.write_labels(str(tmp_path / "1"), "nuclei", image[0])
-    group = Image.from_zarr(zarr.open_group(tmp_path / "1", mode="r"))
-    n_levels = len(group.ome_attributes.multiscales[0].datasets)
-    assert n_levels == (3 if shape[1] == 4100 else 2)
-    fine = image.astype(float)[:, : shape[0] // 2 * 2, : shape[1] // 2 * 2]
-    mean = fine.reshape(1, shape[0] // 2, 2, shape[1] // 2, 2).mean(axis=(2, 4))
-    np.testing.assert_array_equal(arrays.read_array(f"{tmp_path}/1/1"), np.floor(mean + 0.5))
-    coarse = arrays.read_array(f"{tmp_path}/1/labels/nuclei/1")
-    assert coarse.shape == mean.shape[1:]
-    np.testing.assert_array_equal(coarse, fine[0, ::2, ::2])
-    ImageLabel.from_zarr(zarr.open_group(tmp_path / "1" / "labels" / "nuclei", mode="r"))
+@pytest.mark.parametrize(
+    ("shape", "factors"),
+    [
+        ((256, 100), [1]),
+        ((257, 11), [1, 2]),
+        ((520, 696), [1, 3]),
+        ((1080, 1080), [1, 5]),
+        ((2160, 2160), [1, 9]),
+        ((7, 5300), [1, 2, 4, 24]),
+        ((5121, 30), [1, 2, 20]),
+    ],
+)
+def test_fields_have_an_overview(
+    tmp_path: Path, shape: tuple[int, int], factors: list[int]
+) -> None:
+    image = RNG.integers(0, 65536, (2, *shape)).astype(np.uint16)
+    url = str(tmp_path / "1")
+    write.write_image(url, image, channels=["DNA", "ER"], pixel_size_um=0.5)
+    write.write_labels(url, "nuclei", image[0], pixel_size_um=0.5)
+    group = Image.from_zarr(zarr.open_group(url, mode="r"))
+    datasets = group.ome_attributes.multiscales[0].datasets
+    assert [d.coordinateTransformations[0].scale[1] / 0.5 for d in datasets] == factors
+    ImageLabel.from_zarr(zarr.open_group(f"{url}/labels/nuclei", mode="r"))
+    fine, labels = image.astype(np.int64), image[0]
+    for number, (before, factor) in enumerate(itertools.pairwise(factors), start=1):
+        rows, columns = (min(factor // before, n) for n in labels.shape)
+        fine = fine[:, : labels.shape[0] // rows * rows, : labels.shape[1] // columns * columns]
+        parts = fine.reshape(2, -1, rows, fine.shape[2] // columns, columns)
+        fine = np.floor(parts.mean(axis=(2, 4)) + 0.5)
+        np.testing.assert_array_equal(arrays.read_array(f"{url}/{number}"), fine)
+        middle = labels[(rows - 1) // 2 :: rows, (columns - 1) // 2 :: columns]
+        labels = middle[: fine.shape[1], : fine.shape[2]]
+        np.testing.assert_array_equal(arrays.read_array(f"{url}/labels/nuclei/{number}"), labels)
+    assert max(labels.shape) <= 256
+    if max(shape) <= 2560:
+        assert count_files(url) <= 11
 
 
-def test_thin_fields_keep_their_last_row(tmp_path: Path) -> None:
-    image = np.arange(5000, dtype=np.uint16).reshape(1, 1, 5000)
-    write.write_image(str(tmp_path / "1"), image, channels=["DNA"])
-    pairs = image.reshape(1, 1, 2500, 2).mean(axis=3)
-    np.testing.assert_array_equal(arrays.read_array(f"{tmp_path}/1/1"), np.floor(pairs + 0.5))
-    assert arrays.read_array(f"{tmp_path}/1/2").shape == (1, 1, 1250)
+def test_levels_for_viewers_that_expect_halves() -> None:
+    assert halve((1080, 1080)) == [1, 2, 4, 8]
+    assert halve((257, 3)) == [1, 2]
+    assert halve((256, 256)) == [1]
 
 
 def test_viewers_are_shown_the_pixels_there_are(tmp_path: Path) -> None:
