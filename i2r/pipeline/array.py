@@ -9,7 +9,7 @@ import json
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from i2r.errors import I2RError, InputError
@@ -27,7 +27,7 @@ from i2r.pipeline.run import (
 from i2r.pipeline.spec import Pipeline, parse_pipeline
 from i2r.pipeline.states import fold_ledger
 from i2r.pipeline.units import UnitGraph
-from i2r.stages.base import FINISH, WHOLE
+from i2r.stages.base import FINISH
 from i2r.store import files
 from i2r.store.access import check_access
 from i2r.store.experiment import Experiment, open_experiment
@@ -73,12 +73,12 @@ def place_units(graph: UnitGraph, n_slices: int) -> dict[str, Place]:
             number = numbers.setdefault(key, len(numbers)) % n_slices
             wave = 1
             for name in stage.needs:
-                # Of two stages of one unit each, the later one reads the other's tables.
-                same = places.get(f"{name}:{key}") if key != WHOLE else None
-                if same is not None:
-                    wave = max(wave, same.wave)
-                elif latest[name]:
-                    wave = max(wave, _wave_after(latest[name], number))
+                used = graph.find_read(stage, key, name)
+                waves = latest[name] if used is None else _find_waves(places, name, used)
+                wave = max(wave, _wave_after(waves, number) if waves else 1)
+            if followed := stage.follows(graph.experiment, key):
+                waves = _find_waves(places, stage.title, followed)
+                wave = max(wave, _wave_after(waves, number))
             places[f"{stage.title}:{key}"] = Place(wave, number)
             of_stage[number] = max(of_stage[number], wave)
         if stage.has_finish():
@@ -86,6 +86,14 @@ def place_units(graph: UnitGraph, n_slices: int) -> dict[str, Place]:
             places[f"{stage.title}:{FINISH}"] = Place(wave, 0)
             of_stage[0] = max(of_stage[0], wave)
     return places
+
+
+def _find_waves(places: Mapping[str, Place], name: str, keys: Sequence[str]) -> dict[int, int]:
+    """Give the latest wave of some units of a stage, by slice."""
+    waves: dict[int, int] = {}
+    for place in (places[f"{name}:{key}"] for key in keys):
+        waves[place.slice] = max(waves.get(place.slice, 0), place.wave)
+    return waves
 
 
 def _wave_after(latest: Mapping[int, int], number: int) -> int:

@@ -1,6 +1,7 @@
 """The units of work of a pipeline: what each waits for, and whether its output is current."""
 
-from collections.abc import Collection, Iterator
+from collections import deque
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Literal
@@ -22,7 +23,7 @@ class Unit:
     state: State = "waiting"
     fingerprint: str = ""
     waits_for: int = 0
-    dependents: "list[Unit]" = field(default_factory=list)
+    dependents: "list[Unit | _Gate]" = field(default_factory=list)
     attempt: int = 0
     # Done before, with the same inputs: there was nothing to do.
     was_current: bool = False
@@ -34,13 +35,22 @@ class Unit:
         return f"{self.stage.title} {self.key}"
 
 
+@dataclass(slots=True, eq=False)
+class _Gate:
+    """Stands between several units and those that wait for all of them: fewer edges."""
+
+    waits_for: int = 0
+    dependents: "list[Unit | _Gate]" = field(default_factory=list)
+
+
 class UnitGraph:
     """All units of a pipeline, kept up while they finish one after another.
 
-    A unit waits for the unit of the same key of every stage that it needs; where that stage has
-    no such key, it waits for all of that stage's units, its last one included. It is ready when
+    A unit waits for what it reads: the units that its stage names (`Stage.used_keys`), else the
+    unit of the same key; where there is none, all units of the stage that it needs, the last one
+    included. Units of one stage may wait for others of it (`Stage.follows`). A unit is ready when
     everything it waits for is done, failed or blocked, and blocked when then nothing it could
-    read is done.
+    read of a stage is done.
 
     Parameters
     ----------
@@ -67,8 +77,10 @@ class UnitGraph:
         self.units: dict[str, dict[str, Unit]] = {}
         self._open: dict[str, int] = {}
         self._waiting_for_stage: dict[str, list[Unit]] = {}
+        self._gates: dict[tuple[str, tuple[str, ...]], _Gate] = {}
         self._digests: dict[str, str] = {}
-        self._ready: list[Unit] = []
+        self._group_digests: dict[tuple[str, tuple[str, ...]], str] = {}
+        self._ready = deque[Unit]()
         # Done so far, but what they wrote is replaced by a unit that is about to run.
         self._lost = set(damaged)
         for stage in pipeline.stages:
@@ -89,20 +101,57 @@ class UnitGraph:
             return
         for unit in units.values():
             for name in stage.needs:
-                same = None if unit.key == WHOLE else self.units[name].get(unit.key)
-                if same is None:
-                    if self._open[name]:
-                        self._waiting_for_stage[name].append(unit)
-                        unit.waits_for += 1
-                elif same.state not in ("done", "failed", "blocked"):
-                    same.dependents.append(unit)
+                used = self.find_read(stage, unit.key, name)
+                if used is not None:
+                    self._tie(unit, name, used)
+                elif self._open[name]:
+                    self._waiting_for_stage[name].append(unit)
                     unit.waits_for += 1
+            self._tie(unit, title, stage.follows(self.experiment, unit.key))
             if last is not None:
                 unit.dependents.append(last)
         if last is not None:
             last.waits_for = len(units)
             units[FINISH] = last
         self._ready += [unit for unit in units.values() if not unit.waits_for]
+
+    def find_read(self, stage: Stage, key: str, name: str) -> Sequence[str] | None:
+        """List the units of the stage of a name that a unit of another stage reads.
+
+        Waiting, fingerprints and job arrays ask here, so that they agree.
+
+        Returns
+        -------
+        sequence of str, or None
+            None for the whole stage.
+        """
+        used = stage.used_keys(self.experiment, key, self._by_title[name])
+        # Two stages that are one unit each: the later one reads the earlier one's tables.
+        if used is None and key in self.units[name] and key != WHOLE:
+            return [key]
+        return used
+
+    def _tie(self, unit: Unit, name: str, keys: Sequence[str]) -> None:
+        """Let a unit wait for some units of a stage."""
+        if len(keys) == 1:
+            waited: Unit | _Gate = self.units[name][keys[0]]
+        elif keys:
+            waited = self._make_gate(name, tuple(keys))
+        if keys and not _is_settled(waited):
+            waited.dependents.append(unit)
+            unit.waits_for += 1
+
+    def _make_gate(self, name: str, keys: tuple[str, ...]) -> _Gate:
+        """Give the gate that opens when all these units of a stage are settled."""
+        gate = self._gates.get((name, keys))
+        if gate is None:
+            gate = self._gates[name, keys] = _Gate()
+            for key in keys:
+                unit = self.units[name][key]
+                if not _is_settled(unit):
+                    unit.dependents.append(gate)
+                    gate.waits_for += 1
+        return gate
 
     def _take_from_ledger(self, stage: Stage, units: dict[str, Unit], last: Unit | None) -> None:
         """Give the units of a stage that does not run the state that the ledger knows."""
@@ -129,7 +178,7 @@ class UnitGraph:
         """
         taken = []
         while self._ready:
-            unit = self._ready.pop()
+            unit = self._ready.popleft()
             reason = self._resolve(unit)
             if reason:
                 unit.error = reason
@@ -168,13 +217,14 @@ class UnitGraph:
         units: list[tuple[str, str]] = []
         whole = [unit.stage.title] if unit.key == FINISH else []
         for name in unit.stage.needs if unit.key != FINISH else ():
-            used = unit.stage.used_keys(self.experiment, unit.key, self._by_title[name])
-            if used is None and unit.key in self.units[name] and unit.key != WHOLE:
-                used = [unit.key]
+            used = self.find_read(unit.stage, unit.key, name)
             if used is None:
                 whole.append(name)
             else:
                 units += [(name, key) for key in used]
+        if unit.key != FINISH:
+            title = unit.stage.title
+            units += [(title, key) for key in unit.stage.follows(self.experiment, unit.key)]
         return units, whole
 
     def find_lost(self, unit: Unit) -> list[Entry]:
@@ -207,10 +257,16 @@ class UnitGraph:
                 self._release(waiting)
             self._waiting_for_stage[title] = []
 
-    def _release(self, unit: Unit) -> None:
-        unit.waits_for -= 1
-        if not unit.waits_for:
-            self._ready.append(unit)
+    def _release(self, waiting: Unit | _Gate) -> None:
+        waiting.waits_for -= 1
+        if waiting.waits_for:
+            return
+        if isinstance(waiting, Unit):
+            self._ready.append(waiting)
+            return
+        for dependent in waiting.dependents:
+            self._release(dependent)
+        waiting.dependents = []
 
     def _resolve(self, unit: Unit) -> str:
         """Compute a ready unit's fingerprint; return why it is blocked, or nothing."""
@@ -221,12 +277,12 @@ class UnitGraph:
                 return f"no unit of {stage.title} is done"
             upstream[stage.title] = digest
         else:
+            followed = tuple(stage.follows(self.experiment, unit.key))
             for name in stage.needs:
                 units = self.units[name]
-                used = stage.used_keys(self.experiment, unit.key, self._by_title[name])
-                # Two stages that are one unit each: the later one reads the earlier one's tables.
-                if used is None and unit.key in units and unit.key != WHOLE:
-                    used = [unit.key]
+                used = self.find_read(stage, unit.key, name)
+                if followed and used is not None and not used:
+                    continue  # it reads what units of its own stage wrote
                 if used is None:
                     upstream[name] = self._digest(name) or "absent"
                     # A report is wanted most when something failed: it reads what there is.
@@ -240,8 +296,21 @@ class UnitGraph:
                     first = units[used[0]] if used else None
                     return f"{first.name} is not done" if first else f"it uses nothing of {name}"
                 upstream.update({f"{name}:{k}": prints.get(k, "absent") for k in used})
+            if followed:
+                upstream[stage.title] = self._digest_group(stage.title, followed)
+                if not upstream[stage.title]:
+                    return f"{self.units[stage.title][followed[0]].name} is not done"
         unit.fingerprint = stage.fingerprint(self.experiment, unit.key, upstream)
         return ""
+
+    def _digest_group(self, title: str, keys: tuple[str, ...]) -> str:
+        """Fingerprint those of some units of a stage together that are done; empty for none."""
+        if (title, keys) not in self._group_digests:
+            units = [self.units[title][key] for key in keys]
+            prints = [(u.key, u.fingerprint) for u in units if u.state == "done"]
+            digest = sha256(repr(prints).encode()).hexdigest()[:32] if prints else ""
+            self._group_digests[title, keys] = digest
+        return self._group_digests[title, keys]
 
     def _digest(self, title: str) -> str:
         """Fingerprint all done units of a stage together; empty when none is done."""
@@ -254,3 +323,10 @@ class UnitGraph:
         if not self._open[title]:
             self._digests[title] = digest
         return digest
+
+
+def _is_settled(waited: Unit | _Gate) -> bool:
+    """Tell whether nothing has to wait for a unit, or a gate, any more."""
+    if isinstance(waited, Unit):
+        return waited.state in ("done", "failed", "blocked")
+    return not waited.waits_for

@@ -176,10 +176,10 @@ class Stage(BaseModel):
     def used_keys(
         self, experiment: Experiment, key: str, upstream: "Stage"
     ) -> Sequence[str] | None:
-        """List the units of an upstream stage that this unit reads.
+        """List the units of an upstream stage that this unit reads, and waits for.
 
-        None means: the same key where the upstream stage has it, otherwise everything. Default:
-        what the upstream stage says in `keys_for`.
+        It depends on the layout and the options alone. None means: the same key where the upstream
+        stage has it, otherwise everything. Default: what the upstream stage says in `keys_for`.
         """
         return upstream.keys_for(experiment, key)
 
@@ -189,6 +189,14 @@ class Stage(BaseModel):
         For stages whose units are larger than wells, so that a well depends on its own plate.
         """
         return None
+
+    def follows(self, experiment: Experiment, key: str) -> Sequence[str]:
+        """List the units of this same stage that a unit reads: it runs after them.
+
+        They come before it in `keys`; it goes on with those that are done. A unit that reads
+        nothing of other stages says so in `used_keys`, with an empty list. Default: none.
+        """
+        return ()
 
     def inputs(self, experiment: Experiment, key: str) -> object:
         """Describe what a unit reads besides other stages' output, as plain JSON values.

@@ -134,20 +134,20 @@ class Illuminate(Stage):
     def used_keys(self, experiment: Experiment, key: str, upstream: Stage) -> Sequence[str] | None:
         """The wells of the plate."""
         plate, _ = self._split(key)
-        return [well for well, record in experiment.wells.items() if record.plate == plate]
+        return [f"{plate}/{well}" for well in experiment.plates[plate].wells]
 
     def keys_for(self, experiment: Experiment, key: str) -> Sequence[str] | None:
         """The channels of a well's plate."""
         if key not in experiment.wells:
             return None
-        plate = experiment.wells[key].plate
-        return [own for own in self.keys(experiment) if self._split(own)[0] == plate]
+        plate = experiment.plates[experiment.wells[key].plate]
+        return [f"{plate.name}/{channel}" for channel in self.channels or plate.channels]
 
     def inputs(self, experiment: Experiment, key: str) -> object:
         """Describe the plate's fields, and the file where the function is given."""
         plate, channel = self._split(key)
-        wells = [r.fields for r in experiment.wells.values() if r.plate == plate]
         described = experiment.plates[plate]
+        wells = [experiment.wells[f"{plate}/{well}"].fields for well in described.wells]
         given = ""
         if self.method != "median":
             given = str(files.stat(self._function_url(experiment, key)))

@@ -128,6 +128,24 @@ class Pairs(Stub):
         return [f"P1/{well}" for well in key.split("+")]
 
 
+class Passes(Stub):
+    """Every well twice, with one unit between that needs all of the first."""
+
+    stage: str = "passes"
+
+    def keys(self, experiment: Experiment) -> list[str]:
+        first, second = ([f"{word}/{well}" for well in WELLS] for word in ("first", "second"))
+        return [*first, "between", *second]
+
+    def used_keys(self, experiment: Experiment, key: str, upstream: Stage) -> list[str]:
+        return [] if key == "between" else [f"P1/{key.rpartition('/')[2]}"]
+
+    def follows(self, experiment: Experiment, key: str) -> list[str]:
+        if key == "between":
+            return [f"first/{well}" for well in WELLS]
+        return ["between"] if key.startswith("second") else []
+
+
 class Nothing(Stub):
     """No unit at all."""
 

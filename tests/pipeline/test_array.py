@@ -18,6 +18,7 @@ from tests.pipeline.stubs import (
     Finishing,
     Merged,
     Pairs,
+    Passes,
     Source,
     Stub,
     Whole,
@@ -55,8 +56,11 @@ def test_slices_in_any_order_give_what_one_process_gives(
     assert run_here(short_pipeline(plate), url).ran == {}
 
 
-def test_no_slice_waits_for_another_one_of_its_wave(tmp_path: Path) -> None:
-    pipeline = chain(tmp_path / "log", Stub, Finishing, Pairs, Whole)
+@pytest.mark.parametrize("stages", [(Stub, Finishing, Pairs, Whole), (Passes, Whole)])
+def test_no_slice_waits_for_another_one_of_its_wave(
+    stages: tuple[type[Stub], ...], tmp_path: Path
+) -> None:
+    pipeline = chain(tmp_path / "log", *stages)
     experiment = prepare_experiment(pipeline, tmp_path / "e")
     graph = UnitGraph(pipeline, experiment)
     places = place_units(graph, 3)
@@ -66,7 +70,9 @@ def test_no_slice_waits_for_another_one_of_its_wave(tmp_path: Path) -> None:
             here = places[f"{stage.title}:{key}"]
             for name in stage.needs:
                 units = graph.units[name]
-                before = [units[key]] if key in units else list(units.values())
+                read = graph.find_read(stage, key, name) if key != "*" else []
+                before = list(units.values()) if read is None else [units[k] for k in read]
+                before += [graph.units[stage.title][k] for k in stage.follows(experiment, key)]
                 before = [graph.units[stage.title][k] for k in graph.units[stage.title] if k != "*"] if key == "*" else before  # fmt: skip
                 for other in before:
                     there = places[f"{other.stage.title}:{other.key}"]
@@ -74,9 +80,11 @@ def test_no_slice_waits_for_another_one_of_its_wave(tmp_path: Path) -> None:
                         there.wave == here.wave and there.slice == here.slice
                     )
             assert unit.state in ("waiting", "ready")
+    assert {place.wave for place in place_units(graph, 1).values()} == {1}
+    if Stub not in stages:
+        return
     # A well's units stay together, so the images are read once the slice has them in memory.
     assert places["source:P1/A02"] == places["stub:P1/A02"] == places["finishing:P1/A02"]
-    assert {place.wave for place in place_units(graph, 1).values()} == {1}
 
 
 @pytest.mark.parametrize("n_slices", [3, 4])

@@ -18,6 +18,7 @@ from tests.pipeline.stubs import (
     Merged,
     Nothing,
     Pairs,
+    Passes,
     Source,
     Stub,
     Whole,
@@ -142,6 +143,51 @@ def test_a_stage_without_units_blocks_what_reads_it(tmp_path: Path, log: Path) -
     )
 
 
+def test_an_aggregate_waits_for_what_it_reads_and_for_nothing_else(
+    tmp_path: Path, log: Path
+) -> None:
+    graph = UnitGraph(chain(log, Pairs), plan(tmp_path))
+    first = {unit.key: unit for unit in graph.take_ready()}
+    assert list(first) == KEYS, "in the layout's order"
+    graph.settle(first["P1/A03"], "done")
+    assert graph.take_ready() == []
+    graph.settle(first["P1/A04"], "done")
+    assert names(graph.take_ready()) == {"pairs A03+A04"}
+
+
+def test_units_follow_others_of_their_stage(tmp_path: Path, log: Path) -> None:
+    """Three passes: per well, all together, per well again."""
+    graph = UnitGraph(chain(log, Passes, Whole), plan(tmp_path))
+    for unit in graph.take_ready():
+        graph.settle(unit, "done")
+    first = graph.take_ready()
+    assert names(first) == {f"passes first/{well}" for well in WELLS}
+    for unit in first:
+        assert graph.take_ready() == []
+        # What is left goes on without what failed, and has another fingerprint.
+        graph.settle(unit, "failed" if unit.key == "first/A03" else "done")
+    (between,) = graph.take_ready()
+    assert between.key == "between"
+    graph.settle(between, "done")
+    second = graph.take_ready()
+    assert names(second) == {f"passes second/{well}" for well in WELLS}
+    units, whole = graph.list_upstream(second[0])
+    assert (units, whole) == ([("source", "P1/A01"), ("passes", "between")], [])
+    for unit in second:
+        graph.settle(unit, "done")
+    assert names(graph.take_ready()) == {f"whole {WHOLE}"}
+
+
+def test_what_follows_nothing_that_is_done_is_blocked(tmp_path: Path, log: Path) -> None:
+    graph = UnitGraph(chain(log, Passes), plan(tmp_path))
+    for end in ("done", "failed"):
+        for unit in graph.take_ready():
+            graph.settle(unit, end)  # type: ignore[arg-type]
+    blocked = graph.take_ready()
+    assert {u.state for u in blocked} == {"blocked"}
+    assert {u.error for u in blocked} == {"passes first/A01 is not done", "passes between is not done"}  # fmt: skip
+
+
 @given(data=st.data())
 @settings(max_examples=40, deadline=None)
 def test_every_unit_ends_whatever_fails_and_in_whatever_order(
@@ -158,16 +204,19 @@ def test_every_unit_ends_whatever_fails_and_in_whatever_order(
         unit = flying.pop(data.draw(st.integers(0, len(flying) - 1)))
         started[unit.name] += 1
         for name in unit.stage.needs:
-            same = graph.units[name].get(unit.key)
-            waited_for = [same] if same else list(graph.units[name].values())
+            read = graph.find_read(unit.stage, unit.key, name)
+            units = graph.units[name]
+            waited_for = [*units.values()] if read is None else [units[key] for key in read]
             assert all(u.state in ("done", "failed", "blocked") for u in waited_for)
         graph.settle(unit, data.draw(st.sampled_from(["done", "failed"])))
     assert {u.state for u in graph} <= {"done", "failed", "blocked"}
     assert set(started.values()) == {1}
     for unit in graph:
         if unit.state == "blocked" and unit.key != FINISH:
-            same = [graph.units[n].get(unit.key) for n in unit.stage.needs]
-            assert not any(u and u.state == "done" for u in same)
+            read = [(n, graph.find_read(unit.stage, unit.key, n)) for n in unit.stage.needs]
+            lacks = [all(graph.units[n][k].state != "done" for k in graph.units[n] if keys is None or k in keys)
+                     for n, keys in read]  # fmt: skip
+            assert any(lacks)
 
 
 # ------------------------------------------------------------------------------- what is current

@@ -1,5 +1,6 @@
 """Illumination in a run: recovered, divided out in every later stage, part of the fingerprints."""
 
+import json
 from collections import Counter
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +14,7 @@ from i2r.errors import InputError
 from i2r.kernels.regions import frame_field, scale_field
 from i2r.models.ensemble import EncoderSettings, build_encoder
 from i2r.models.weights import encode_encoder
+from i2r.pipeline import loop
 from i2r.pipeline.spec import Pipeline, parse_pipeline
 from i2r.stages.train import Train
 from i2r.store.arrays import read_array
@@ -157,6 +159,23 @@ def test_encoders_see_corrected_nuclei_and_regions(
     error = {name: measure_distance(found[name], found["even"]) for name in ("corrected", "raw")}
     assert error["corrected"] < 0.15
     assert error["raw"] > 3 * error["corrected"], error
+
+
+def test_a_plate_waits_for_no_other_plate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """P1 is segmented, corrected, before P2 is converted."""
+    monkeypatch.setattr(loop, "BUNDLE_MOST", 1)  # such small wells would travel together
+    one, two = (write_plate(tmp_path / name, wells=6, fields=1, shape=SHAPE, plate=name) for name in ("P1", "P2"))  # fmt: skip
+    for first, second in ((one.load_data, two.load_data), (one.layout, two.layout)):
+        first.write_text(first.read_text() + second.read_text().partition("\n")[2])
+    assert run_here(with_illumination(one), tmp_path / "e").exit_code == 0
+    (segment,) = (tmp_path / "e" / "ledger").glob("*.jsonl")
+    events = [json.loads(line) for line in segment.read_text().splitlines()]
+    names = [(e["stage"], e["key"].partition("/")[0], e["event"]) for e in events]
+    converted = [n for n, name in enumerate(names) if name == ("convert", "P2", "start")]
+    segmented = [n for n, name in enumerate(names) if name == ("segment", "P1", "done")]
+    assert len(converted) == len(segmented) == 6
+    # As many as are in flight at once may have been handed out before.
+    assert max(segmented) < converted[2]
 
 
 def measure_distance(one: tuple[pd.DataFrame, Any], two: tuple[pd.DataFrame, Any]) -> float:
