@@ -92,7 +92,8 @@ def _choose_segmenter(
         find_segmenter,
         segment_by_network,
     )
-    from i2r.stages.segment import Segment, hash_weights, load_network
+    from i2r.stages.segment import Segment
+    from i2r.stages.segmenter_weights import hash_weights, load_network
 
     if weights is not None and method != "unet":
         raise InputError(f"--weights: belongs to the method unet, found {method!r}. Leave it out.")

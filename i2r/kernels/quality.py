@@ -74,17 +74,21 @@ def measure_quality(image: npt.NDArray[np.number]) -> FieldQuality:
         raise ValueError(f"quality: image is {image.shape}, expected (y, x) with pixels.")
     mean = float(image.mean(dtype=np.float64))
     sharpness = _laplacian_variance(image)
-    saturated = 0.0
-    if np.issubdtype(image.dtype, np.integer):
-        largest = int(image.max())
-        if largest in FULL_SCALES:
-            saturated = float((image == largest).mean())
     return FieldQuality(
         focus=sharpness / mean**2 if mean != 0 else 0.0,
-        saturated_fraction=saturated,
+        saturated_fraction=measure_saturation(image),
         mean=mean,
         background=_find_percentile(image, BACKGROUND_PERCENTILE),
     )
+
+
+def measure_saturation(image: npt.NDArray[np.number]) -> float:
+    """Part of the pixels at the camera's largest value, 0 to 1; see `measure_quality`."""
+    if image.size and np.issubdtype(image.dtype, np.integer):
+        largest = int(image.max())
+        if largest in FULL_SCALES:
+            return float((image == largest).mean())
+    return 0.0
 
 
 def _find_percentile(image: npt.NDArray[np.number], percentile: float) -> float:

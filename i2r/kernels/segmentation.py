@@ -19,6 +19,7 @@ from i2r.kernels.components import (
     measure_areas,
     paint_components,
 )
+from i2r.kernels.defects import fill_outside, replace_lines
 from i2r.kernels.filters import (
     count_intensities,
     expand_row,
@@ -156,7 +157,7 @@ def segment_nuclei(
             "intensities. Replace them before segmenting, or exclude the field."
         )
     content = find_content(image, min_margin_px=window_px)
-    image = image[content]
+    image, inside = fill_outside(replace_lines(image[content]))
     tile_px = max(int(WINDOWS_PER_TILE * window_px), 8)
     background = measure_background(image, tile_px=tile_px)
     if min_area_px > 1:
@@ -169,7 +170,10 @@ def segment_nuclei(
         truncate=3.0,
     )
     step = max(isqrt(image.size) // 512, 1)
-    counts, low, high = count_intensities(smoothed, n_bins=N_BINS, row_step=step)
+    seen = smoothed if inside is None else smoothed[inside][None]
+    counts, low, high = count_intensities(
+        seen, n_bins=N_BINS, row_step=step if inside is None else 1
+    )
     if high - low <= LEAST_RANGE * high:
         return labels
     threshold = find_foreground_threshold(counts, low=low, high=high, min_contrast=min_contrast)
@@ -182,6 +186,8 @@ def segment_nuclei(
         mask = _threshold_locally(
             smoothed, np.float32(threshold_factor * threshold), local, block_px
         )
+        if inside is not None:
+            mask &= inside
         return find_components(mask, max_hole_area_px=max_hole_area_px)
 
     components = find_foreground(threshold)

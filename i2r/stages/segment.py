@@ -1,19 +1,18 @@
 """Find the nuclei of every field, or take the user's own masks."""
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache, partial
-from hashlib import sha256
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from functools import partial
+from typing import ClassVar, Literal
 
 import dask.array as da
 import numpy as np
-import pandas as pd
 from dask import delayed
 from dask.delayed import Delayed
 from pydantic import Field, PrivateAttr, field_validator
 
 from i2r.errors import I2RError, InputError
 from i2r.kernels.segmentation import segment_nuclei
+from i2r.lazy import plausibility
 from i2r.lazy.blocks import split_fields
 from i2r.lazy.nuclei import Place, measure_fields, segment_fields
 from i2r.lazy.segmenters import (
@@ -27,13 +26,12 @@ from i2r.readers.images import stat_source
 from i2r.readers.labels import read_mask
 from i2r.readers.masks import MaskField, MaskMatches, check_headers, match_masks
 from i2r.stages.base import Group, Stage
-from i2r.store import files, tables
+from i2r.stages.labelled_wells import finish_plates, finish_well, write_block_labels
+from i2r.stages.segmenter_weights import hash_weights, load_network
 from i2r.store.experiment import Experiment
-from i2r.store.write import write_labels
 
-if TYPE_CHECKING:
-    from i2r.models.unet import NucleusUNet
-
+# The table with one row per field: what it and its labels say about each other.
+FIELDS = "-fields"
 METHODS = ("threshold", "unet", "import")
 # Peak of a prediction in float32; bfloat16 takes 60 % of it.
 NETWORK_BYTES_PER_PX = 350
@@ -95,7 +93,7 @@ class Segment(Stage):
     # The masks of an experiment's fields, found once.
     _matches: tuple[Experiment, MaskMatches] | None = PrivateAttr(default=None)
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     reads: ClassVar[Mapping[str, bool]] = {"convert": True, "illuminate": False, "quality": False}
 
     @field_validator("method")
@@ -128,6 +126,10 @@ class Segment(Stage):
                 except I2RError as error:
                     problems.append(f"stage {self.title!r}: {error}")
         return problems
+
+    def version_of(self, key: str) -> int:
+        """Networks and imports label as before version 4."""
+        return type(self).version if self.method == "threshold" else 3
 
     def inputs(self, experiment: Experiment, key: str) -> object:
         """Describe the well's fields, and the masks, weights or package that labels come from."""
@@ -239,6 +241,14 @@ class Segment(Stage):
             channels=plate.channels,
             pixel_size_um=plate.pixel_size_um,
         )
+        evidence = plausibility.measure_fields(
+            images,
+            plate.images(well, fields=fields) if self.needed("illuminate") else None,
+            labels,
+            place=Place(plate.name, well),
+            fields=fields,
+            channel=plate.channels.index(self.channel),
+        )
         written = [
             delayed(write_block_labels)(
                 block,
@@ -249,7 +259,13 @@ class Segment(Stage):
             for block, names in split_fields(labels, fields)
         ]
         return delayed(finish_well)(
-            table, written, n_fields=len(fields), part_url=experiment.part_url(self.title, key)
+            {
+                experiment.part_url(self.title, key): table,
+                experiment.part_url(f"{self.title}{FIELDS}", key): evidence,
+            },
+            written,
+            n_fields=len(fields),
+            n_nuclei=table.shape[0],
         )
 
     def label(self, images: da.Array, *, channel: int, pixel_size_um: float) -> da.Array:
@@ -298,8 +314,21 @@ class Segment(Stage):
         return da.stack(planes).rechunk((len(fields), *shape))
 
     def finish(self, experiment: Experiment, keys: Sequence[str]) -> Delayed:
-        """Merge the tables."""
-        return delayed(tables.merge_tables)(self.merges(experiment, keys))
+        """Merge the tables, and flag the fields whose nuclei can hardly be right."""
+        merges = self.merges(experiment, keys)
+        plates = {experiment.table_url(self.title, plate): plate for plate in experiment.plates}
+        measured = {
+            url: (
+                experiment.table_url(f"{self.title}{FIELDS}", plates[url]),
+                [
+                    experiment.part_url(f"{self.title}{FIELDS}", key)
+                    for key in keys
+                    if experiment.wells[key].plate == plates[url]
+                ],
+            )
+            for url in merges
+        }
+        return delayed(finish_plates)(merges, measured)
 
     def peak_bytes(self, experiment: Experiment, key: str) -> int:
         """A well's images and labels, and some float32 planes for the field or tile at hand."""
@@ -318,80 +347,3 @@ class Segment(Stage):
         plate, _ = experiment.locate(key)
         n_fields = experiment.n_fields(key)
         return n_fields * plate.shape[1] * plate.shape[2] // 20
-
-
-def hash_weights(weights: str | None) -> str:
-    """Give the SHA-256 of a network's weights: the user's file, or i2r's own for None.
-
-    Raises
-    ------
-    InputError
-        If the file can't be read.
-    """
-    if weights is None:
-        return _hash_packaged_weights()
-    return sha256(_read_weights(weights)).hexdigest()
-
-
-@lru_cache(maxsize=1)
-def _hash_packaged_weights() -> str:
-    from i2r.models.maps import read_packaged_weights
-
-    return sha256(read_packaged_weights()).hexdigest()
-
-
-@lru_cache(maxsize=4)
-def load_network(weights: str | None, digest: str) -> "NucleusUNet":
-    """Load a network once per process: on its GPU, or on the CPU where it has none.
-
-    Parameters
-    ----------
-    weights
-        A file of 'train-segmenter'; None for i2r's own.
-    digest
-        Of the weights (`hash_weights`), so that changed ones are loaded anew.
-
-    Raises
-    ------
-    InputError
-        If the file can't be read or holds no weights of this network.
-    """
-    import torch
-
-    from i2r.models import maps
-
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    content = maps.read_packaged_weights() if weights is None else _read_weights(weights)
-    try:
-        return maps.load_network(content, device=device)
-    except ValueError as error:
-        raise InputError(
-            f"weights {weights}: found {error}, expected a file of 'i2r train-segmenter'. Train "
-            "again, or leave the option out to use i2r's own."
-        ) from error
-
-
-def _read_weights(weights: str) -> bytes:
-    try:
-        return files.read_bytes(weights)
-    except OSError as error:
-        raise InputError(
-            f"weights {weights}: can't be read ({error.strerror or error}), expected a file of "
-            "'i2r train-segmenter'. Check the path."
-        ) from error
-
-
-def write_block_labels(
-    labels: np.ndarray, *, urls: Sequence[str], name: str, pixel_size_um: float
-) -> None:
-    """Write the label images of one chunk of fields beside their images."""
-    for url, plane in zip(urls, labels, strict=True):
-        write_labels(url, name, plane, pixel_size_um=pixel_size_um)
-
-
-def finish_well(
-    table: pd.DataFrame, written: object, *, n_fields: int, part_url: str
-) -> dict[str, Any]:
-    """Write the well's nuclei, after its labels."""
-    tables.write_table(part_url, table)
-    return {"fields": n_fields, "nuclei": len(table), "wrote": "labels"}

@@ -21,8 +21,8 @@ pytestmark = [
 ]
 WIDTHS = (500, 1280)
 MAX_BYTES = 15_000_000
-# Comparison needs two screens, and only the simulated screen has all the rest.
-ABSENT = {"comparison"}
+# Comparison needs two screens and flagged fields bad ones; the simulated screen has all the rest.
+ABSENT = {"comparison", "flagged"}
 PROBE = """
 document.title = JSON.stringify({
   overhang: document.documentElement.scrollWidth - document.documentElement.clientWidth,

@@ -13,6 +13,8 @@ from i2r.kernels.segmentation import segment_nuclei
 from i2r.models.maps import pack_weights, read_packaged_weights
 from i2r.models.unet import NucleusUNet
 from i2r.pipeline.run import prepare
+from i2r.report.sections import flagged as flagged_section
+from i2r.report.source import ReportSource
 from i2r.stages.segment import Segment
 from i2r.store.experiment import open_experiment
 from i2r.testing import PlateFiles, draw_field
@@ -197,3 +199,27 @@ def test_masks_are_looked_at_before_anything_is_converted(
     options = {"method": "import", "masks": str(masks), "mask_parts": "label"}
     summary = run_here(short_pipeline(plate, segment=options), tmp_path / "e")
     assert summary.exit_code == 0
+
+
+def test_fields_that_look_implausible_are_flagged(
+    own_plate: Callable[..., PlateFiles], tmp_path: Path
+) -> None:
+    plate = own_plate()
+    path = next(iter(sorted(plate.source.glob("P1/A02_s1_DNA.tif"))))
+    image = tifffile.imread(path)
+    image[:40] = 65535
+    tifffile.imwrite(path, image)
+    run_here(short_pipeline(plate), tmp_path / "e")
+    experiment = open_experiment(str(tmp_path / "e"))
+    fields = experiment.table("segment-fields")
+    flagged = fields[fields["flag"] != ""]
+    assert flagged[["well", "field"]].to_numpy().tolist() == [["A02", "1"]]
+    assert "saturated" in flagged["flag"].iloc[0]
+    counts = experiment.table("segment").groupby(["well", "field"]).size()
+    assert fields.set_index(["well", "field"])["n_nuclei"].equals(counts.rename("n_nuclei"))
+    (note,) = experiment.ledger.result("segment", "*")["notes"]
+    assert note.startswith("1 of 8 fields look implausible (1 saturated")
+    assert "P1/A02 field 1" in note
+    drawn = str(flagged_section.draw(ReportSource(experiment, ["convert", "segment"])))
+    assert "saturated (1): a hundredth" in drawn
+    assert "A02" in drawn

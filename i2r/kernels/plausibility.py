@@ -1,0 +1,84 @@
+"""Whether what was found in a field can be: debris, saturation, bright things without a label."""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from i2r.kernels.quality import measure_saturation
+
+SAMPLE_PX = 4
+"""One square of 2 x 2 pixels in so many, along y and along x, is looked at."""
+
+BRIGHT_PERCENTILE = 99.9
+"""Of the sampled squares: with fewer objects than a thousandth of a field, nothing stands out."""
+
+
+class FieldEvidence(NamedTuple):
+    """What a field and its labels say about each other.
+
+    Attributes
+    ----------
+    covered : float
+        Part of the pixels with a label, 0 to 1.
+    saturated : float
+        Part of the pixels at the camera's largest value, 0 to 1.
+    contrast : float
+        How far the brightest thousandth lies above the median, in robust standard deviations of
+        the field. About 3 for noise and below 3 for uneven light; 10 and more for nuclei.
+    unlabelled : float
+        Part without a label of all that is nearer to the labelled pixels' mean intensity than to
+        the field's median, 0 to 1. NaN without labels.
+    """
+
+    covered: float
+    saturated: float
+    contrast: float
+    unlabelled: float
+
+
+def measure_evidence(
+    image: npt.NDArray[np.number],
+    labels: npt.NDArray[np.integer],
+    *,
+    raw: npt.NDArray[np.number] | None = None,
+) -> FieldEvidence:
+    """Measure whether labels and image fit each other, on a sample of the pixels.
+
+    Parameters
+    ----------
+    image : (y, x) uint8, uint16 or float32
+        At least one pixel.
+    labels : (y, x) int32
+        0 = background.
+    raw : (y, x)
+        The image as it was measured, where `image` is corrected: only there is saturation seen.
+
+    Returns
+    -------
+    FieldEvidence
+        `contrast` is infinite where more than half of the field has one value and something
+        is brighter.
+    """
+    height, width = (size - size % 2 for size in image.shape)
+    if not height or not width:
+        return FieldEvidence(0.0, 0.0, 0.0, float("nan"))
+    values = np.zeros(image[0:height:SAMPLE_PX, 0:width:SAMPLE_PX].shape, np.float32)
+    for y, x in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        values += image[y:height:SAMPLE_PX, x:width:SAMPLE_PX].astype(np.float32)
+    values /= 4
+    is_labelled = labels[0:height:SAMPLE_PX, 0:width:SAMPLE_PX] > 0
+    median, bright = np.percentile(values, [50, BRIGHT_PERCENTILE])
+    deviation = 1.4826 * float(np.median(np.abs(values - median)))
+    rise = float(bright - median)
+    unlabelled = float("nan")
+    if is_labelled.any():
+        half = (float(values[is_labelled].mean()) + float(median)) / 2
+        is_bright = values > half
+        unlabelled = float((is_bright & ~is_labelled).sum() / max(int(is_bright.sum()), 1))
+    return FieldEvidence(
+        covered=float(is_labelled.mean()),
+        saturated=measure_saturation(image if raw is None else raw),
+        contrast=rise / deviation if deviation > 0 else (np.inf if rise > 0 else 0.0),
+        unlabelled=unlabelled,
+    )

@@ -1,0 +1,167 @@
+"""Fields whose nuclei can hardly be right: measured with their labels, and judged by plate."""
+
+from collections.abc import Mapping, Sequence
+
+import dask.array as da
+import numpy as np
+import pandas as pd
+from dask import delayed
+from dask.delayed import Delayed
+
+from i2r.kernels.plausibility import FieldEvidence, measure_evidence
+from i2r.lazy.blocks import split_fields
+from i2r.lazy.nuclei import Place
+
+SATURATED = 0.01
+"""A part of the pixels that is a tenth of what nuclei cover in a usual field."""
+
+NOTHING_CONTRAST = 8.0
+"""Robust standard deviations that neither noise nor uneven light reaches; see `FieldEvidence`."""
+
+UNLABELLED = 0.5
+"""So much of what is bright lies outside the labels."""
+
+DEBRIS_AREAS = 8.0
+"""An object of so many typical nuclei (the plate's median area) is none, ..."""
+
+DEBRIS_PART = 0.25
+"""... and a field is flagged where such objects hold so much of the labelled area, ..."""
+
+FRAGMENT_AREAS, FRAGMENT_PART, LEAST_FRAGMENTS = 0.25, 0.5, 10
+"""... or where so many of its objects, and at least so many, are so small."""
+
+FEW_PART, LEAST_USUAL = 0.1, 10
+"""A field has few nuclei with a tenth of the plate's median, if that is at least 10."""
+
+EXAMPLES = 3
+"""Fields that a note names."""
+
+
+def measure_fields(
+    images: da.Array,
+    raw: da.Array | None,
+    labels: da.Array,
+    *,
+    place: Place,
+    fields: Sequence[str],
+    channel: int,
+) -> Delayed:
+    """Measure what the fields of a well and their labels say about each other.
+
+    Parameters
+    ----------
+    images, labels
+        Shapes (field, c, y, x) and (field, y, x), chunked alike.
+    raw
+        Like `images`, before correction; None where they are not corrected.
+    place, fields
+        Names for the table.
+    channel
+        Index of the channel that was segmented.
+
+    Returns
+    -------
+    Delayed
+        Of a DataFrame with one row per field: place and `FieldEvidence`.
+    """
+    planes, before = images[:, channel], None if raw is None else raw[:, channel]
+    parts = [planes, labels] if before is None else [planes, labels, before]
+    blocks = [
+        delayed(_measure_block)(names, *(block for block, _ in split))
+        for split in zip(*(split_fields(part, fields) for part in parts), strict=True)
+        for names in [split[0][1]]
+    ]
+    return delayed(_join)(blocks, place=place)
+
+
+def _measure_block(
+    fields: Sequence[str],
+    images: np.ndarray,
+    labels: np.ndarray,
+    raw: np.ndarray | None = None,
+) -> pd.DataFrame:
+    before = raw if raw is not None else [None] * len(images)
+    rows = [
+        (field, *measure_evidence(image, label_image, raw=first))
+        for field, image, label_image, first in zip(fields, images, labels, before, strict=True)
+    ]
+    table = pd.DataFrame(rows, columns=["field", *FieldEvidence._fields])
+    return table.astype({**dict.fromkeys(FieldEvidence._fields, float), "field": object})
+
+
+def _join(blocks: Sequence[pd.DataFrame], *, place: Place) -> pd.DataFrame:
+    filled = [block for block in blocks if len(block)] or list(blocks[:1])
+    table = pd.concat(filled, ignore_index=True)
+    table.insert(0, "plate", pd.Series(place.plate, index=table.index, dtype=object))
+    table.insert(1, "well", pd.Series(place.well, index=table.index, dtype=object))
+    return table
+
+
+def flag_fields(fields: pd.DataFrame, nuclei: pd.DataFrame) -> pd.DataFrame:
+    """Flag the fields of a plate whose nuclei can hardly be right.
+
+    Parameters
+    ----------
+    fields
+        The plate's rows of `measure_fields`.
+    nuclei
+        The plate's nuclei: ``well``, ``field``, ``area_px``.
+
+    Returns
+    -------
+    DataFrame
+        `fields` with ``n_nuclei``; ``oversized`` and ``fragments``, the parts of labelled area and
+        of objects that are far larger or smaller than the plate's typical nucleus, 0 to 1; and
+        ``flag``, what is implausible, empty where nothing is: saturated, nothing found, bright
+        unlabelled, debris, fragments, few nuclei.
+    """
+    # Of fields, not of nuclei: a field in pieces has more of them than all others.
+    typical = float(nuclei.groupby(["well", "field"])["area_px"].median().median())
+    is_large = nuclei["area_px"] > DEBRIS_AREAS * typical
+    is_small = nuclei["area_px"] < FRAGMENT_AREAS * typical
+    of_field = nuclei.assign(
+        large_px=nuclei["area_px"].where(is_large, 0), small=is_small.astype(float)
+    ).groupby(["well", "field"])
+    shares = pd.DataFrame(
+        {
+            "n_nuclei": of_field.size(),
+            "oversized": of_field["large_px"].sum() / of_field["area_px"].sum(),
+            "fragments": of_field["small"].mean(),
+        }
+    )
+    nothing = {"n_nuclei": 0, "oversized": 0.0, "fragments": 0.0}
+    table = fields.join(shares, on=["well", "field"]).fillna(nothing)
+    table["n_nuclei"] = table["n_nuclei"].astype(np.int64)
+    usual = float(table["n_nuclei"].median()) if len(table) else 0.0
+    is_few = (table["n_nuclei"] <= FEW_PART * usual) & (usual >= LEAST_USUAL)
+    is_empty = (table["n_nuclei"] == 0) & (table["contrast"] >= NOTHING_CONTRAST)
+    flags: Mapping[str, pd.Series] = {
+        "saturated": table["saturated"] >= SATURATED,
+        "nothing found": is_empty,
+        "bright unlabelled": table["unlabelled"] >= UNLABELLED,
+        "debris": table["oversized"] >= DEBRIS_PART,
+        "fragments": (table["fragments"] >= FRAGMENT_PART) & (table["n_nuclei"] >= LEAST_FRAGMENTS),
+        "few nuclei": is_few & ~is_empty,
+    }
+    said = [
+        ", ".join(name for name, of_all in flags.items() if of_all.iloc[row])
+        for row in range(len(table))
+    ]
+    return table.assign(flag=pd.Series(said, index=table.index, dtype=object))
+
+
+def describe_flags(table: pd.DataFrame) -> list[str]:
+    """Say for the end of a run how many fields are flagged, of what, and which first."""
+    flagged = table[table["flag"] != ""]
+    if not len(flagged):
+        return []
+    counts = flagged["flag"].str.split(", ").explode().value_counts()
+    listed = ", ".join(f"{number} {name}" for name, number in counts.items())
+    first = ", ".join(
+        f"{row.plate}/{row.well} field {row.field}" for row in flagged.head(EXAMPLES).itertuples()
+    )
+    more = ", ..." if len(flagged) > EXAMPLES else ""
+    return [
+        f"{len(flagged)} of {len(table)} fields look implausible ({listed}), for example {first}"
+        f"{more}: look at them, and leave bad ones out with 'exclude' of the stage 'quality'"
+    ]

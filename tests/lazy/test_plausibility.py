@@ -1,0 +1,99 @@
+"""Fields that are flagged: saturated, debris, nothing found where something is, too few."""
+
+from collections.abc import Callable
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import pandas as pd
+import pytest
+
+from i2r.kernels.plausibility import measure_evidence
+from i2r.kernels.segmentation import segment_nuclei
+from i2r.lazy.nuclei import Place
+from i2r.lazy.nuclei import measure_fields as measure_nuclei
+from i2r.lazy.plausibility import describe_flags, flag_fields, measure_fields
+from tests.kernels.test_uneven_fields import DISC, SIDE, draw_field
+
+Change = Callable[[Any], Any]
+NOISE = np.random.default_rng(3).normal(300, 20, (SIDE, SIDE))
+
+
+def flag(images: list[Any], labels: list[Any] | None = None) -> pd.DataFrame:
+    """Flag the fields of a well as the stage does."""
+    stack = np.stack([np.clip(image, 0, 65535).astype(np.uint16) for image in images])
+    found = np.stack(labels or [segment_nuclei(image) for image in stack])
+    planes, masks = da.from_array(stack[:, None]), da.from_array(found)
+    names = [str(number) for number in range(len(images))]
+    place = Place("P1", "A01")
+    nuclei = measure_nuclei(
+        planes, masks, place=place, fields=names, channels=["DNA"], pixel_size_um=1.0
+    ).compute()
+    fields = measure_fields(planes, None, masks, place=place, fields=names, channel=0).compute()
+    return flag_fields(fields, nuclei)
+
+
+@pytest.fixture(scope="module")
+def usual() -> list[Any]:
+    return [draw_field(40, seed=seed)[0] for seed in range(3)]
+
+
+def test_usual_fields_and_empty_ones_without_contrast_are_not_flagged(usual: list[Any]) -> None:
+    table = flag(usual)
+    assert list(table["flag"]) == ["", "", ""]
+    assert table["n_nuclei"].tolist() == [40, 40, 40]
+    # An empty field among others is few; among empty ones it is as expected.
+    assert list(flag([NOISE, NOISE + 5])["flag"]) == ["", ""]
+    assert describe_flags(table) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        (lambda image: np.where(DISC < 90**2, 65535, image), "saturated"),
+        (lambda image: np.where(DISC < 90**2, 40000, image), "debris"),
+        (lambda image: NOISE, "few nuclei"),
+        (lambda image: draw_field(4, seed=9)[0], "few nuclei"),
+    ],
+    ids=["saturated", "debris", "empty", "few"],
+)  # fmt: skip
+def test_implausible_fields_are_flagged_by_kind(
+    usual: list[Any], change: Change, word: str
+) -> None:
+    table = flag([*usual, change(usual[0])])
+    assert list(table["flag"][:3]) == ["", "", ""]
+    assert word in table["flag"][3].split(", ")
+    (said,) = describe_flags(table)
+    assert said.startswith("1 of 4 fields look implausible (1 ")
+    assert "P1/A01 field 3" in said
+
+
+def test_nothing_found_where_something_stands_out_is_said(usual: list[Any]) -> None:
+    labels = [segment_nuclei(np.clip(image, 0, 65535).astype(np.uint16)) for image in usual]
+    missed = flag(usual, [labels[0], labels[1], np.zeros_like(labels[2])])
+    assert list(missed["flag"]) == ["", "", "nothing found"]
+    half = np.where(labels[2] % 3 == 0, labels[2], 0)
+    assert list(flag(usual, [labels[0], labels[1], half])["flag"]) == ["", "", "bright unlabelled"]
+
+
+def test_a_field_in_pieces_is_said(usual: list[Any]) -> None:
+    labels = [segment_nuclei(np.clip(image, 0, 65535).astype(np.uint16)) for image in usual]
+    y, x = np.mgrid[:SIDE, :SIDE]
+    pieces = np.where(labels[2] > 0, (y // 4 * 200 + x // 4 + 1) % 30000, 0).astype(np.int32)
+    assert "fragments" in flag(usual, [labels[0], labels[1], pieces])["flag"][2]
+
+
+def test_saturation_is_seen_in_the_image_before_correction() -> None:
+    raw = np.full((40, 40), 300, np.uint16)
+    raw[:10] = 4095
+    corrected = raw * np.linspace(0.8, 1.2, 40, dtype=np.float32)
+    labels = np.zeros(raw.shape, np.int32)
+    assert measure_evidence(corrected, labels).saturated == 0
+    assert measure_evidence(corrected, labels, raw=raw).saturated == 0.25
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (2, 2), (3, 5)])
+def test_tiny_fields_have_evidence(shape: tuple[int, int]) -> None:
+    evidence = measure_evidence(np.ones(shape, np.uint8), np.zeros(shape, np.int32))
+    assert evidence.contrast == 0
+    assert np.isnan(evidence.unlabelled)
