@@ -201,8 +201,8 @@ def find_dask_problem() -> str:
     if not words:
         return ""
     return (
-        f"Dask's configuration can't be read: {words[:400]}. Correct it, or name another one "
-        "(DASK_CONFIG)."
+        f"Dask's configuration can't be read: {words[:400]}. Correct it (files in "
+        "~/.config/dask, DASK_ variables), or name another one (DASK_CONFIG)."
     )
 
 

@@ -12,8 +12,9 @@ def relocate(experiment: str, folder: str) -> None:
     r"""Take EXPERIMENT's source images from FOLDER, where they were moved, and redo nothing.
 
     Every file is looked for below FOLDER under its recorded path, or the end of it, and compared
-    with the one that was converted, by size and SHA-256. If one is missing or differs, nothing is
-    changed. Then set 'source' in the pipeline to the new place.
+    with the one that was converted, by size and SHA-256 (of OME-Zarr plates: of the planes). If
+    one is missing or differs, nothing is changed. Then set 'source' in the pipeline to the new
+    place.
 
     Example: i2r relocate screen/experiment /archive/2024/screen
     """

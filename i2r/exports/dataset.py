@@ -9,7 +9,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from i2r.errors import InputError
 from i2r.store.arrays import read_array
-from i2r.store.crops import OF_WELL, describe_nuclei
+from i2r.store.crops import OF_IMAGES, describe_nuclei
 from i2r.store.experiment import Experiment
 
 # Crops that wait to be drawn: with 64 x 64 px of 16 bit, 32 MiB per channel.
@@ -36,7 +36,7 @@ class CropDataset(IterableDataset[tuple[torch.Tensor, int]]):
         Names of the channels to take, in order; None takes all.
     target
         What the number beside a crop stands for: the perturbation, gene, condition, role, plate
-        or well; see `classes`.
+        or well, or any other column of the layout; see `classes`.
     wells
         Only these wells, ``PLATE/B03``; None takes all. Give training and test wells of their own.
     shuffle
@@ -73,7 +73,7 @@ class CropDataset(IterableDataset[tuple[torch.Tensor, int]]):
         super().__init__()
         if isinstance(experiment, str):
             experiment = Experiment(experiment)
-        kinds = (*OF_WELL, "plate", "well")
+        kinds = [name for name in experiment.layout_by_key.columns if name not in OF_IMAGES]
         if target not in kinds:
             raise InputError(
                 f"target {target!r}: unknown, expected one of {', '.join(kinds)}. Name one."

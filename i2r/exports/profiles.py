@@ -10,16 +10,11 @@ import pandas as pd
 
 from i2r.errors import InputError
 from i2r.store import files, tables
-from i2r.store.crops import OF_WELL
+from i2r.store.crops import describe_well
 from i2r.store.experiment import Experiment
 
 # Columns that say which nucleus a row is; the others are measured.
 IDENTITY = ("plate", "well", "field", "label", "crop")
-# Columns of the layout that i2r adds, of images and not of wells.
-_OF_IMAGES = (
-    "fields", "n_fields", "height_px", "width_px", "dtype", "pixel_size_um", "channels",
-)  # fmt: skip
-_OF_NUCLEI = ("field", "label", "crop", "x_um", "y_um")
 _CENTRE = ("centroid_x_px", "centroid_y_px")
 
 
@@ -120,22 +115,10 @@ class Profiles:
         except FileNotFoundError:
             return pd.DataFrame()
 
-    def _describe(self, rows: pd.DataFrame, key: str) -> pd.DataFrame:
-        """Add what the layout says of the well."""
-        well = self._experiment.layout_by_key.loc[key]
-        given = {column: str(well[column]) for column in (*OF_WELL, "replicate") if column in well}
-        dose = {"dose": float(well["dose"])} if "dose" in well else {}
-        taken = {*given, *dose, *IDENTITY, *_OF_IMAGES}
-        more = {
-            f"layout_{name}" if name in _OF_NUCLEI else str(name): str(value)
-            for name, value in well.items()
-            if name not in taken or name in _OF_NUCLEI
-        }
-        return rows.assign(**given, **dose, **more)
-
     def _make_block(self, rows: pd.DataFrame, key: str, values: npt.NDArray[np.float32]) -> Block:
         """Join what is known of the nuclei of a well to their values."""
-        return Block(self._describe(rows, key), values, self._locate(rows, key))
+        described = rows.assign(**describe_well(self._experiment, key))
+        return Block(described, values, self._locate(rows, key))
 
     def _locate(self, rows: pd.DataFrame, key: str) -> npt.NDArray[np.float64]:
         """Find the centres of nuclei in the table of the segmentation."""

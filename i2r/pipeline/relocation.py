@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from i2r.errors import InputError, join_problems
+from i2r.errors import FieldError, InputError, join_problems
 from i2r.readers.arrays import is_array
-from i2r.readers.images import GONE, hash_bytes, stat_source
+from i2r.readers.images import GONE, hash_source, stat_source
 from i2r.readers.moves import move_paths
 from i2r.store import files, tables
 from i2r.store.experiment import Experiment
@@ -29,13 +29,20 @@ class Move(NamedTuple):
     files, size_bytes
         How many, and how large together.
     hashed
-        How many of them were compared byte for byte; the others were never converted, and are
-        compared by size.
+        How many of them were compared byte for byte, and arrays plane by plane; the others were
+        never converted, and are compared by size.
     """
 
     files: int
     size_bytes: int
     hashed: int
+
+
+class Converted(NamedTuple):
+    """What was read of a file or of an array: its digest, and the planes in their order."""
+
+    sha256: str
+    pages: tuple[int, ...]
 
 
 def relocate_sources(
@@ -65,18 +72,13 @@ def relocate_sources(
     urls = [str(url) for url in known["url"]]
     if not urls:
         raise InputError(f"{experiment.url}: has no source images. There is nothing to relocate.")
-    if any(is_array(url) for url in urls[:1]):
-        raise InputError(
-            f"{experiment.url}: its source is an OME-Zarr plate, expected image files. Leave the "
-            "plate where it was, or link it there."
-        )
     moved = dict(zip(urls, move_paths({"": urls}, root)[""], strict=True))
-    digests = _read_digests(experiment)
+    converted = _read_converted(experiment)
     problems, rows, n_hashed = list[str](), list[tuple[str, str, int, int, int]](), 0
     for number, row in enumerate(known.itertuples(), start=1):
         url = moved[str(row.url)]
         found = stat_source(url)
-        digest = digests.get(str(row.recorded_url), "")
+        known_as = converted.get(str(row.recorded_url), Converted("", ()))
         if row.size_bytes == GONE.size_bytes and found == GONE:
             rows.append((url, str(row.recorded_url), *found, int(row.recorded_mtime_ns)))
             continue
@@ -86,12 +88,13 @@ def relocate_sources(
             problems.append(
                 f"{url}: {found.size_bytes} bytes, {row.url} had {row.size_bytes}. Copy it again."
             )
-        elif digest and hash_bytes(files.read_bytes(url)) != digest:
+        elif known_as.sha256 and not _is_same(url, known_as):
+            what = "pixels" if is_array(url) else "bytes"
             problems.append(
-                f"{url}: other bytes than the file that was converted ({row.url}), of the same "
+                f"{url}: other {what} than the file that was converted ({row.url}), of the same "
                 "size. Copy it again, or run the pipeline to convert what is there."
             )
-        n_hashed += bool(digest)
+        n_hashed += bool(known_as.sha256)
         rows.append((url, str(row.recorded_url), *found, int(row.recorded_mtime_ns)))
         say(number, len(known))
     if problems:
@@ -143,21 +146,31 @@ def _name_recorded(sources: pd.DataFrame) -> pd.DataFrame:
     return sources.assign(recorded_url=sources["url"], recorded_mtime_ns=sources["mtime_ns"])
 
 
-def _read_digests(experiment: Experiment) -> dict[str, str]:
-    """Read the digests of the files that were converted, by the URL that they had then."""
-    return {
-        str(url): str(digest)
-        for table in _read_conversions(experiment)
-        for url, digest in zip(table["url"], table["sha256"], strict=True)
-        if digest
-    }
+def _is_same(url: str, known_as: Converted) -> bool:
+    """Tell whether a file's bytes, or an array's planes, are those that were converted."""
+    try:
+        return hash_source(url, known_as.pages) == known_as.sha256
+    except FieldError:  # planes that can't be read
+        return False
 
 
-def _read_conversions(experiment: Experiment) -> Iterator[pd.DataFrame]:
+def _read_converted(experiment: Experiment) -> dict[str, Converted]:
+    """Read what was converted, by the URL that it had then."""
+    converted: dict[str, Converted] = {}
+    for key, table in _read_conversions(experiment):
+        used = table[table["channel"].isin(experiment.locate(key)[0].channels)]
+        for url, rows in used.groupby("url", sort=False):
+            if digest := str(rows["sha256"].iloc[0] or ""):
+                converted[str(url)] = Converted(digest, tuple(int(page) for page in rows["page"]))
+    return converted
+
+
+def _read_conversions(experiment: Experiment) -> Iterator[tuple[str, pd.DataFrame]]:
     entries = (experiment.last_pipeline() or {}).get("stages", [])
     names = [str(e.get("name") or e["stage"]) for e in entries if e["stage"] == "convert"]
     for name in names:
         for key in experiment.ledger.done_keys(name):
             if key in experiment.wells:
                 url = experiment.part_url(name, key)
-                yield tables.read_table(url, columns=["url", "sha256"])
+                columns = ["url", "page", "channel", "sha256"]
+                yield key, tables.read_table(url, columns=columns)

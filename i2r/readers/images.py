@@ -268,6 +268,22 @@ def _is_absent(error: OSError) -> bool:
     return isinstance(error, _NOT_THERE) or error.errno == errno.ENAMETOOLONG
 
 
+def hash_source(url: str, pages: Iterable[int]) -> str:
+    """Digest an image's file, or these planes of a Zarr array, as `read_field` does.
+
+    Raises
+    ------
+    FieldError
+        If a plane can't be read.
+    """
+    if not is_array(url):
+        return hash_bytes(files.read_bytes(url))
+    digest = ""
+    for page in pages:
+        digest = hash_bytes(digest.encode() + read_array_plane(url, page=page).tobytes())
+    return digest
+
+
 def hash_bytes(data: bytes) -> str:
     """Give the SHA-256 of some bytes, hexadecimal."""
     return hashlib.sha256(data).hexdigest()

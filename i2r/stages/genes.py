@@ -15,20 +15,17 @@ from i2r.stages.base import Stage
 from i2r.store import signatures, tables
 from i2r.store.experiment import Experiment
 from i2r.store.gene_inputs import (
+    Naming,
     read_edges,
     read_features,
+    read_naming,
     translate_labels,
     translate_sets,
     translate_vectors,
 )
-from i2r.store.gene_tables import (
-    digest_files,
-    read_gene_sets,
-    read_labels,
-    read_vectors,
-)
+from i2r.store.gene_tables import digest_files, read_gene_sets, read_labels, read_vectors
 from i2r.store.networks import read_network
-from i2r.store.vocabulary import Vocabulary, read_vocabulary, write_vocabulary
+from i2r.store.vocabulary import Vocabulary, read_symbols, write_vocabulary
 
 PATH: dict[str, Any] = {"path": True}
 Labels = Literal["none", "file", "clusters"]
@@ -101,7 +98,12 @@ class Genes(Stage):
         (), description="GMT files to look for in clusters", json_schema_extra=PATH
     )
     seed: int = Field(0, ge=0, description="First seed (default: the pipeline's)")
+    symbols: str = Field(
+        "", description="What genes of a 'network' or 'embeddings' of your own are called, a table "
+        "as for 'interactome'", json_schema_extra=PATH,
+    )  # fmt: skip
 
+    added_later: ClassVar[tuple[str, ...]] = ("symbols",)
     version: ClassVar[int] = 3
     reads: ClassVar[Mapping[str, bool]] = {"interactome": False}
     layout_columns: ClassVar[tuple[str, ...]] = ("gene", "role")
@@ -144,6 +146,10 @@ class Genes(Stage):
             problems.append(
                 f"{where}: no network. Add a stage 'interactome' before it, or set 'network'."
             )
+        if self.symbols and self.method != "import" and self.network_stage:
+            problems.append(
+                f"{where}: 'symbols' with the network of {self.network_stage!r}. Set them there."
+            )
         if self.labels != "none" and not self.label_source and not self.embed_stage:
             problems.append(
                 f"{where}: labels {self.labels!r} without a source. Set 'label_source'"
@@ -156,7 +162,7 @@ class Genes(Stage):
             )
         checks = [(read_network, self.network), (read_vectors, self.embeddings)]
         checks += [(read_vectors, self.features), (read_gene_sets, self.feature_sets)]
-        checks += [(read_gene_sets, url) for url in self.gene_sets]
+        checks += [(read_gene_sets, url) for url in self.gene_sets] + [(read_symbols, self.symbols)]
         reader = read_labels if self.labels == "file" else read_vectors
         checks.append((reader, self.label_source if self.labels != "none" else ""))
         for read, url in checks:
@@ -174,7 +180,8 @@ class Genes(Stage):
     def outside(self, experiment: Experiment) -> object:
         """Give the content of the files."""
         given = (self.network, self.embeddings, self.features, self.feature_sets)
-        return digest_files(*given, self.label_source, *self.gene_sets)
+        more = [self.symbols] if self.symbols else []
+        return digest_files(*given, self.label_source, *self.gene_sets, *more)
 
     def keys(self, experiment: Experiment) -> list[str]:
         """One unit per seed; one in all where nothing is random."""
@@ -189,25 +196,22 @@ class Genes(Stage):
 
     def build(self, experiment: Experiment, key: str) -> Delayed:
         """Train or compute the embeddings of one seed."""
-        wells = (
-            signatures.list_treated_wells(experiment, self.embed_stage)
-            if self.embed_stage
-            else None
-        )
+        stage, before = self.embed_stage, self.network_stage
+        wells = signatures.list_treated_wells(experiment, stage) if stage else None
         return delayed(embed_seed)(
             self.model_dump(exclude={"needs", "name", "stage"}),
-            network_url=self.network
-            or (experiment.network_url(self.network_stage) if self.network_stage else ""),
-            vocabulary_url=self._locate_vocabulary(experiment),
+            network_url=self.network or (experiment.network_url(before) if before else ""),
+            naming=self._find_names(experiment),
             wells=wells,
             seed=int(key.removeprefix("seed-")),
             urls={name: experiment.part_url(self.title + name, key) for name in PARTS},
         )
 
-    def _locate_vocabulary(self, experiment: Experiment) -> str:
-        """Give the table of what the network's genes are called; empty where a file is given."""
+    def _find_names(self, experiment: Experiment) -> Naming:
+        """Say where what the network's genes are called is from."""
         stage = self.network_stage
-        return experiment.table_url(f"{stage}-vocabulary") if stage else ""
+        vocabulary = experiment.table_url(f"{stage}-vocabulary") if stage else ""
+        return Naming(vocabulary, self.symbols, self.network, self.embeddings)
 
     def finish(self, experiment: Experiment, keys: Sequence[str]) -> Delayed:
         """Join the seeds, cluster the genes, look for gene sets, and compare the seeds."""
@@ -218,7 +222,7 @@ class Genes(Stage):
             seeds=[int(key.removeprefix("seed-")) for key in ordered],
             number=self.clusters,
             gene_sets=list(self.gene_sets),
-            vocabulary_url=self._locate_vocabulary(experiment),
+            naming=self._find_names(experiment),
             urls={name: experiment.table_url(self.title + name) for name in TABLES},
         )
 
@@ -245,22 +249,22 @@ def embed_seed(
     options: Mapping[str, Any],
     *,
     network_url: str,
-    vocabulary_url: str,
+    naming: Naming,
     wells: signatures.TreatedWells | None,
     seed: int,
     urls: Mapping[str, str],
 ) -> dict[str, Any]:
     """Compute and write the embeddings of one seed."""
     given = _Options(options)
-    symbols = read_vocabulary(vocabulary_url) if vocabulary_url else None
+    symbols = read_naming(naming)
     nothing = pd.DataFrame({"seed": pd.Series(dtype=int)})
     if given.method == "import":
-        vectors = read_vectors(given.embeddings)
+        vectors = translate_vectors(read_vectors(given.embeddings), symbols)
         made = embedding.tabulate_embeddings(vectors.genes, vectors.values).assign(held_out="")
         described = pd.DataFrame({"gene": vectors.genes, "degree": 0, "has_features": False})
         trained = embedding.TrainingTables(made, nothing, nothing)
     else:
-        network = embedding.Network(*read_edges(network_url))
+        network = embedding.Network(*read_edges(network_url, symbols))
         features, has_features = gather_features(network.genes, given, seed, symbols)
         if given.method == "autoencoder":
             trained = embedding.train_seed(
@@ -366,11 +370,11 @@ def write_genes(
     seeds: Sequence[int],
     number: int,
     gene_sets: Sequence[str],
-    vocabulary_url: str,
+    naming: Naming,
     urls: Mapping[str, str],
 ) -> dict[str, Any]:
     """Join the seeds and write all tables of the stage."""
-    symbols = read_vocabulary(vocabulary_url) if vocabulary_url else None
+    symbols = read_naming(naming)
     write_vocabulary(urls["-vocabulary"], symbols or Vocabulary({}))
     by_seed = [tables.read_table(url) for url in parts["-seeds"]]
     joined = embedding.join_seeds(by_seed)

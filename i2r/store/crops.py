@@ -18,6 +18,14 @@ if TYPE_CHECKING:
 
 # What is known of each nucleus from its well.
 OF_WELL = ("perturbation", "gene", "condition", "role")
+# Columns of the layout that i2r adds, of images and not of wells.
+OF_IMAGES = ("fields", "n_fields", "height_px", "width_px", "dtype", "pixel_size_um", "channels")
+# What a user's own column of the layout can't be called beside nuclei: their columns, and the
+# names of axes and variables.
+_TAKEN = {
+    *("field", "label", "crop", "x_um", "y_um"),
+    *("nucleus", "dim", "c", "y", "x", "image", "embedding"),
+}
 
 
 def open_crops(experiment: "Experiment", name: str) -> "xarray.Dataset":
@@ -35,7 +43,8 @@ def open_crops(experiment: "Experiment", name: str) -> "xarray.Dataset":
     xarray.Dataset
         The variable ``image``, (nucleus, c, y, x), raw values, one dask chunk per well, wells in
         the layout's order. Coordinates: the channels' names along ``c``; along nucleus plate,
-        well, field, label, crop (its index in the well), perturbation, gene, condition, role.
+        well, field, label, crop (its index in the well), and what the layout says of the well:
+        see `describe_well`.
 
     Raises
     ------
@@ -94,5 +103,25 @@ def describe_nuclei(experiment: "Experiment", stage: str, key: str) -> pd.DataFr
     columns = ["plate", "well", "field", "label", "crop"]
     table = tables.read_table(experiment.part_url(stage, key), columns=columns)
     table = table[table["crop"] >= 0].sort_values("crop", ignore_index=True)
-    row = experiment.layout_by_key.loc[key]
-    return table.assign(**{column: str(row[column]) for column in OF_WELL})
+    return table.assign(**describe_well(experiment, key))
+
+
+def describe_well(experiment: "Experiment", key: str) -> dict[str, str | float]:
+    """Say what the layout does of a well.
+
+    Returns
+    -------
+    dict
+        perturbation, gene, condition, role, replicate, dose (a number), and the user's own columns
+        as text. One of those that is called like a column of nuclei or an axis has ``layout_``
+        before its name.
+    """
+    well = experiment.layout_by_key.loc[key]
+    described: dict[str, str | float] = {}
+    described |= {name: str(well[name]) for name in (*OF_WELL, "replicate") if name in well}
+    if "dose" in well:
+        described["dose"] = float(well["dose"])
+    for name, value in well.items():
+        if name not in (*described, "plate", "well", *OF_IMAGES):
+            described[f"layout_{name}" if name in _TAKEN else str(name)] = str(value)
+    return described

@@ -41,7 +41,8 @@ def open_embeddings(experiment: "Experiment", name: str, *, encoder: str = "") -
     xarray.Dataset
         The variable ``embedding``, float32, (nucleus, dim), one dask chunk per well, wells in the
         layout's order and nuclei in the order of their crops. Coordinates along nucleus: plate,
-        well, field, label, crop (its index in the well), perturbation, gene, condition, role.
+        well, field, label, crop (its index in the well), and what the layout says of the well: see
+        `i2r.store.crops.describe_well`.
 
     Raises
     ------

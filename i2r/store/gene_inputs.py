@@ -1,6 +1,7 @@
 """What gene embeddings are made of: targets, the links of a network, features of its genes."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +12,7 @@ from i2r.store.contradictions import split_genes
 from i2r.store.experiment import Experiment
 from i2r.store.gene_tables import GeneVectors, read_gene_sets, read_vectors
 from i2r.store.networks import read_network
-from i2r.store.vocabulary import translate
+from i2r.store.vocabulary import Vocabulary, read_symbols, read_vocabulary, translate
 
 # A tenth of the links is kept for validation: one at least.
 _MIN_LINKS = 10
@@ -26,6 +27,37 @@ def list_impactful_genes(experiment: Experiment, screen: str) -> list[str]:
     called = ranking[ranking["impactful"].fillna(False).astype(bool)]
     cells = called["gene"].fillna("").astype(str)
     return sorted({gene.upper() for cell in cells for gene in split_genes(cell)})
+
+
+class Naming(NamedTuple):
+    """Where what genes are called is from; empty text for nowhere.
+
+    Attributes
+    ----------
+    vocabulary
+        Table of the stage that made the network.
+    symbols
+        The user's table, for a network or embeddings of theirs.
+    network, embeddings
+        Those: what has a name of its own there keeps it, see `Vocabulary.keep_apart`.
+    """
+
+    vocabulary: str
+    symbols: str = ""
+    network: str = ""
+    embeddings: str = ""
+
+
+def read_naming(naming: Naming) -> Vocabulary | None:
+    """Read what genes are called; None where nothing says so."""
+    if not naming.symbols:
+        return read_vocabulary(naming.vocabulary) if naming.vocabulary else None
+    names: Iterable[object] = ()
+    if naming.network:
+        names = read_network(naming.network)
+    elif naming.embeddings:
+        names = read_vectors(naming.embeddings).genes
+    return read_symbols(naming.symbols).keep_apart(str(name).upper() for name in names)
 
 
 def translate_vectors(vectors: GeneVectors, symbols: Mapping[str, str] | None) -> GeneVectors:
@@ -70,8 +102,17 @@ def translate_sets(
     }
 
 
-def read_edges(url: str) -> tuple[list[str], npt.NDArray[np.int64]]:
+def read_edges(
+    url: str, symbols: Mapping[str, str] | None = None
+) -> tuple[list[str], npt.NDArray[np.int64]]:
     """Read a network as arrays.
+
+    Parameters
+    ----------
+    url
+        GraphML.
+    symbols
+        What its names are translated by; genes without a symbol are left out.
 
     Returns
     -------
@@ -86,9 +127,11 @@ def read_edges(url: str) -> tuple[list[str], npt.NDArray[np.int64]]:
         If it can't be read, or has too few links to learn from.
     """
     graph = read_network(url)
-    genes = sorted({str(node).upper() for node in graph})
+    named = {node: translate(str(node), symbols) for node in graph}
+    genes = sorted({name for name in named.values() if name})
     place = {gene: row for row, gene in enumerate(genes)}
-    pairs = {tuple(sorted((place[str(a).upper()], place[str(b).upper()]))) for a, b in graph.edges}
+    linked = [(named[a], named[b]) for a, b in graph.edges]
+    pairs = {tuple(sorted((place[a], place[b]))) for a, b in linked if a and b}
     edges = np.array(sorted(p for p in pairs if p[0] != p[1]), dtype=np.int64).reshape(-1, 2)
     if len(edges) < _MIN_LINKS:
         raise InputError(

@@ -9,6 +9,7 @@ import pandas as pd
 from i2r.errors import InputError
 from i2r.kernels.normalisation import Normalisation, normalise_wells
 from i2r.store import files
+from i2r.store.crops import OF_IMAGES
 from i2r.store.features import read_features
 
 if TYPE_CHECKING:
@@ -21,8 +22,6 @@ DESCRIBED = (
     "plate", "well", "condition", "perturbation", "gene", "dose", "replicate", "role", "n_wells",
     "n_nuclei",
 )  # fmt: skip
-# Columns of a layout that say something of images.
-_OF_IMAGES = ("fields", "n_fields", "height_px", "width_px", "dtype", "pixel_size_um", "channels")
 
 
 def make_profiles(
@@ -98,7 +97,7 @@ def _average_nuclei(
 ) -> tuple[pd.DataFrame, list[str]]:
     """Read one well after another and average its nuclei."""
     layout = experiment.layout_by_key
-    kept = [name for name in layout.columns if name not in _OF_IMAGES]
+    kept = [name for name in layout.columns if name not in OF_IMAGES]
     rows, values, names = [], [], list[str]()
     done = set(experiment.ledger.done_keys(source))
     if keys is not None:

@@ -11,7 +11,7 @@ import i2r
 from i2r.errors import InputError
 from i2r.exports import dataset as module
 from i2r.exports.dataset import CropDataset
-from i2r.store.experiment import open_experiment
+from i2r.store.experiment import Experiment, open_experiment
 
 
 def fingerprint(crops: list[tuple[torch.Tensor, int]]) -> list[tuple[bytes, int]]:
@@ -79,3 +79,19 @@ def test_wells_and_channels_are_chosen(cropped_original: Path) -> None:
     ):
         with pytest.raises(InputError, match=message):
             CropDataset(str(cropped_original), **options)
+
+
+def test_the_layouts_own_columns_are_targets_and_coordinates(cropped_original: Path) -> None:
+    opened = open_experiment(str(cropped_original))
+    batches = ["even" if n % 2 == 0 else "odd" for n in range(len(opened.layout))]
+    layout = opened.layout.assign(batch=batches, label="mine", x="3")
+    experiment = Experiment(opened.url, layout=layout)
+    dataset = CropDataset(experiment, target="batch", shuffle=False)
+    assert dataset.classes == ["even", "odd"]
+    crops = experiment.crops()
+    assert [dataset.classes[place] for _, place in dataset] == crops["batch"].to_numpy().tolist()
+    assert crops["label"].dtype.kind == "i", "the nucleus's number"
+    assert set(crops["layout_label"].to_numpy()) == {"mine"}
+    assert set(crops["layout_x"].to_numpy()) == {"3"}
+    with pytest.raises(InputError, match=r"target 'fields': unknown, expected one of .*batch"):
+        CropDataset(experiment, target="fields")

@@ -14,7 +14,7 @@ from i2r.pipeline.run import run_pipeline
 from i2r.pipeline.spec import parse_pipeline
 from i2r.stages.genes import Genes
 from i2r.store.experiment import Experiment, open_experiment
-from i2r.store.networks import write_network
+from i2r.store.networks import read_network, write_network
 from i2r.testing import digest_experiment
 
 SIZES = [12, 12, 12]
@@ -271,3 +271,50 @@ def test_the_network_of_the_stage_before_is_taken(files: Path, tmp_path: Path) -
     pd.testing.assert_frame_equal(
         found, run(files, tmp_path / "f", method="spectral").table("genes")
     )
+
+
+def test_a_network_of_ones_own_is_translated_with_all_that_names_its_genes(
+    files: Path, tmp_path: Path
+) -> None:
+    """Identifiers in the network, symbols in the features, old symbols in sets and labels."""
+    genes = sorted(nx.read_graphml(files / "network.graphml"))
+    table = pd.DataFrame(
+        {
+            "symbol": genes,
+            "ensembl_gene_id": [f"ENSG{n:011d}" for n in range(len(genes))],
+            "prev_symbol": [f"OLD{n}" for n in range(len(genes))],
+        }
+    )
+    table.to_csv(tmp_path / "hgnc.csv", index=False)
+    graph = read_network(str(files / "network.graphml"))
+    identifiers = dict(zip(genes, table["ensembl_gene_id"], strict=True))
+    write_network(str(tmp_path / "network.graphml"), nx.relabel_nodes(graph, identifiers))
+    old = dict(zip(genes, table["prev_symbol"], strict=True))
+    labels = pd.read_csv(files / "labels.csv")
+    labels.assign(gene=labels["gene"].map(old)).to_csv(tmp_path / "labels.csv", index=False)
+    sets = (files / "modules.gmt").read_text()
+    for gene, name in old.items():
+        sets = sets.replace(f"\t{gene}", f"\t{name}")
+    (tmp_path / "modules.gmt").write_text(sets)
+    options = {"seeds": 1, "labels": "file", "features": str(files / "vectors.csv")}
+    expected = run(
+        files, tmp_path / "e", label_source=str(files / "labels.csv"),
+        gene_sets=[str(files / "modules.gmt")], **options,
+    )  # fmt: skip
+    found = run(
+        tmp_path, tmp_path / "f", label_source=str(tmp_path / "labels.csv"),
+        gene_sets=[str(tmp_path / "modules.gmt")], symbols=str(tmp_path / "hgnc.csv"), **options,
+    )  # fmt: skip
+    for name in ("genes", "genes-heldout", "genes-clusters", "genes-genes"):
+        pd.testing.assert_frame_equal(found.table(name), expected.table(name))
+    assert len(found.table("genes-enrichment")) == len(expected.table("genes-enrichment")) > 0
+    assert set(found.table("genes-vocabulary")["symbol"]) == set(genes), "for the map"
+
+
+def test_symbols_belong_to_the_stage_that_makes_the_network(files: Path, tmp_path: Path) -> None:
+    (tmp_path / "s.csv").write_text("name,symbol\nA,B\n")
+    stage = Genes(symbols=str(tmp_path / "s.csv"), needs=("interactome",))
+    (problem,) = stage.check(None)  # type: ignore[arg-type]
+    assert "'symbols' with the network of 'interactome'. Set them there." in problem
+    own = Genes(network=str(files / "network.graphml"), symbols=str(tmp_path / "nowhere.csv"))
+    assert "nowhere.csv" in own.check(None)[0]  # type: ignore[arg-type]
