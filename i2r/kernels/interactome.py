@@ -1,12 +1,14 @@
-"""Networks of proteins as arrays: parts that hang together, cuts and hubs, prizes and costs."""
+"""Networks of proteins as arrays: parts that hang together, cuts and hubs, prizes, cells."""
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from scipy import sparse
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
-from scipy.stats import false_discovery_control, rankdata, ttest_1samp
+from scipy.stats import false_discovery_control, ttest_1samp
 
 Edges = npt.NDArray[np.integer]
 
@@ -110,44 +112,26 @@ def compare_line(values: npt.NDArray[np.floating], line: int) -> LineComparison:
     return LineComparison(change, t, p_value, fdr)
 
 
-def correlate_edges(
-    values: npt.NDArray[np.floating], edges: Edges, *, ranked: bool, block: int = 20_000
-) -> npt.NDArray[np.float64]:
-    """Correlate the two genes of every edge over cells.
+class CellChoice(NamedTuple):
+    """Cells and genes that count.
 
-    Parameters
+    Attributes
     ----------
-    values : (cell, gene) float
-        Expression; no NaN.
-    edges : (m, 2) int
-        Genes, as columns.
-    ranked
-        Spearman's correlation (ties get mean ranks) instead of Pearson's.
-    block
-        Edges at a time: memory is two arrays of ``block`` by cells.
-
-    Returns
-    -------
-    (m,) float64
-        -1 to 1; 0 where a gene is constant, for it says nothing about the other.
+    cells, genes : bool
+        Which are kept.
+    totals : (kept cell,) float64
+        Counts of each cell in the kept genes.
     """
-    cells = np.asarray(values, dtype=np.float64)
-    if ranked:
-        cells = np.asarray(rankdata(cells, axis=0), dtype=np.float64)
-    cells = cells - cells.mean(axis=0)
-    norms = np.sqrt((cells**2).sum(axis=0))
-    scaled = np.divide(cells, norms, where=norms > 0, out=np.zeros_like(cells)).T.copy()
-    found = np.empty(len(edges))
-    for start in range(0, len(edges), block):
-        first, second = edges[start : start + block].T
-        found[start : start + block] = np.einsum("ij,ij->i", scaled[first], scaled[second])
-    return np.clip(found, -1.0, 1.0)
+
+    cells: npt.NDArray[np.bool_]
+    genes: npt.NDArray[np.bool_]
+    totals: npt.NDArray[np.float64]
 
 
-def filter_cells(
-    counts: npt.NDArray[np.number], *, min_genes: int = 8000, min_cells: int = 10
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-    """Choose cells, then genes, and scale: ln(1 + x) of a million counts per cell.
+def choose_cells(
+    counts: sparse.csc_array, *, min_genes: int = 8000, min_cells: int = 10
+) -> CellChoice:
+    """Choose cells, then genes.
 
     The published recipe for U2OS cells (Mahdessian et al. 2021, 10.1038/s41586-021-03232-9):
     cells with at least 8,000 genes, then genes in at least 10 of those.
@@ -157,26 +141,69 @@ def filter_cells(
     counts : (cell, gene)
         0 or more, finite.
 
-    Returns
-    -------
-    values : (kept cell, kept gene) float64
-        A cell whose kept genes have no count stays 0.
-    cells, genes : bool
-        Which are kept.
-
     Raises
     ------
     ValueError
         If a count is negative or not finite.
     """
-    if not np.all(np.isfinite(counts)) or (counts < 0).any():
+    if not np.all(np.isfinite(counts.data)) or (counts.data < 0).any():
         raise ValueError("counts: a value is negative or not finite, expected 0 or more")
-    cells = (counts > 0).sum(axis=1) >= min_genes
-    genes = (counts[cells] > 0).sum(axis=0) >= min_cells
-    kept = np.asarray(counts[cells][:, genes], dtype=np.float64)
-    totals = kept.sum(axis=1, keepdims=True)
-    return (
-        np.log1p(np.divide(kept * 1e6, totals, where=totals > 0, out=np.zeros_like(kept))),
-        cells,
-        genes,
+    n_cells, n_genes = counts.shape
+    cells = np.bincount(counts.indices[counts.data > 0], minlength=n_cells) >= min_genes
+    n_with, totals = np.zeros(n_genes, dtype=np.int64), np.zeros(n_cells)
+    for gene, (start, end) in enumerate(pairwise(counts.indptr)):
+        own, where = counts.data[start:end], counts.indices[start:end]
+        n_with[gene] = (cells[where] & (own > 0)).sum()
+        if n_with[gene] >= min_cells:
+            # A cell is once in a gene: the sum needs no care for repeats.
+            totals[where] += own
+    return CellChoice(cells, n_with >= min_cells, totals[cells])
+
+
+def scale_genes(
+    counts: sparse.csc_array, columns: npt.ArrayLike, choice: CellChoice
+) -> sparse.csc_array:
+    """Scale the counts of some genes in the chosen cells: ln(1 + x) of a million per cell.
+
+    Parameters
+    ----------
+    counts : (cell, gene)
+        0 or more.
+    columns : (k,) int
+        Genes.
+
+    Returns
+    -------
+    (kept cell, k) float64
+        A cell whose kept genes have no count stays 0.
+    """
+    scaled = take_cells(counts, columns, choice.cells)
+    shares = np.divide(
+        1e6, choice.totals, where=choice.totals > 0, out=np.zeros_like(choice.totals)
     )
+    # Gene by gene: totals of all values at once would take as much memory as the values.
+    for start, end in pairwise(scaled.indptr):
+        scaled.data[start:end] *= shares[scaled.indices[start:end]]
+    np.log1p(scaled.data, out=scaled.data)
+    return scaled
+
+
+def take_cells(
+    values: sparse.csc_array, columns: npt.ArrayLike, cells: npt.NDArray[np.bool_]
+) -> sparse.csc_array:
+    """Take some genes in some cells, as float64, without a copy of the rest: (cell, gene)."""
+    number = np.where(cells, np.cumsum(cells) - 1, -1).astype(np.int32)
+    chosen = np.asarray(columns, dtype=np.int64)
+    sizes = np.array(
+        [cells[values.indices[values.indptr[c] : values.indptr[c + 1]]].sum() for c in chosen],
+        dtype=np.int64,
+    )
+    indptr = np.concatenate([[0], np.cumsum(sizes)])
+    data, indices = np.empty(indptr[-1]), np.empty(indptr[-1], dtype=np.int32)
+    for at, column in enumerate(chosen):
+        source = slice(values.indptr[column], values.indptr[column + 1])
+        where = values.indices[source]
+        kept = cells[where]
+        data[indptr[at] : indptr[at + 1]] = values.data[source][kept]
+        indices[indptr[at] : indptr[at + 1]] = number[where[kept]]
+    return sparse.csc_array((data, indices, indptr), shape=(int(cells.sum()), len(chosen)))

@@ -1,24 +1,27 @@
 """Counts of single cells in HDF5 and Zarr: AnnData, and 10x's own files."""
 
 import io
-import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from i2r.errors import InputError
 from i2r.store import files
+from i2r.store.cell_matrices import (
+    Counts,
+    check_size,
+    compress,
+    read_compressed,
+    read_dense,
+    take_columns,
+)
 from i2r.store.vocabulary import is_identifier
 
-Counts = npt.NDArray[np.float64]
 # What 10x calls a feature that is a gene.
 GENE = "Gene Expression"
-# Counts are held whole. A small file may declare any size: what is larger is never allocated.
-MAX_BYTES = 2**35
 # Columns of ``var`` with symbols, where its index has identifiers.
 _SYMBOLS = (
     "feature_name", "gene_symbols", "gene_symbol", "symbol", "gene_name", "gene_names",
@@ -89,8 +92,6 @@ def read_10x_h5(url: str) -> CountsRead:
     InputError
         If it is none, or has several genomes.
     """
-    from scipy.sparse import csc_matrix
-
     where = f"counts {url}"
     try:
         with _open(url) as root:
@@ -101,18 +102,16 @@ def read_10x_h5(url: str) -> CountsRead:
                     "expected one of 10x's Cell Ranger. Give a matrix.mtx or AnnData."
                 )
             group = root[groups[0]]
-            shape = [int(n) for n in group["shape"][:]]
-            check_size(url, shape, *(group[n].shape for n in ("data", "indices", "indptr")))
+            shape = tuple(int(n) for n in group["shape"][:])
+            check_size(url, *(group[n].shape for n in ("data", "indices", "indptr")))
             if "features" in group:
                 names = _read_column(group["features"]["name"])
                 kinds = _read_column(group["features"]["feature_type"])
             else:
                 names = _read_column(group["gene_names"])
                 kinds = [GENE] * len(names)
-            stored = (group["data"][:], group["indices"][:], group["indptr"][:])
-            matrix = csc_matrix(stored, shape=shape)
-            matrix.check_format(full_check=True)
-            return keep_genes(names, kinds, np.asarray(matrix.T.toarray(), np.float64))
+            matrix = read_compressed(group, "csc", shape)
+            return keep_genes(names, kinds, compress(matrix.T))
     except FileNotFoundError as error:
         raise InputError(f"{where}: no such file. Give the path of one.") from error
     except InputError:
@@ -130,17 +129,7 @@ def keep_genes(names: list[str], kinds: list[str], counts: Counts) -> CountsRead
     genes = np.array([kind == GENE for kind in kinds])
     other = [(n, f"no gene: {k}") for n, k in zip(names, kinds, strict=True) if k != GENE]
     kept = [n for n, yes in zip(names, genes, strict=True) if yes]
-    return CountsRead(kept, counts[:, genes], other)
-
-
-def check_size(url: str, *shapes: Sequence[int]) -> None:
-    """Refuse arrays that take more memory than there is, before any of it is taken."""
-    n_bytes = sum(8 * math.prod(map(int, shape)) for shape in shapes)
-    if n_bytes > MAX_BYTES:
-        raise InputError(
-            f"counts {url}: take {n_bytes / 2**30:.3g} GiB as numbers, expected {MAX_BYTES >> 30} "
-            "at most. Give a sample of the cells, or only the genes of the interactome."
-        )
+    return CountsRead(kept, take_columns(counts, np.flatnonzero(genes).tolist()), other)
 
 
 @contextmanager
@@ -163,14 +152,17 @@ def _open(url: str) -> Iterator[Any]:
         raise InputError(
             f"counts {url}: reading it needs h5py. Install i2r with the extra 'omics'."
         ) from error
+    if files.is_local(url):
+        # Parts are read as they are needed. A stream, not a path: links to other files stay shut.
+        with files.open_file(url) as stream, h5py.File(stream, "r") as file:
+            yield file
+        return
     with h5py.File(io.BytesIO(files.read_bytes(url)), "r") as file:
         yield file
 
 
 def _read_matrix(x: Any, var: Any, names: str, where: str, elsewhere: str) -> CountsRead:
     """Read a dense or sparse matrix, and who its columns are."""
-    from scipy.sparse import csc_matrix, csr_matrix
-
     is_dense = hasattr(x, "dtype")
     if hasattr(var, "dtype"):  # before anndata 0.7: one table of records
         if not var.dtype.names:
@@ -179,10 +171,9 @@ def _read_matrix(x: Any, var: Any, names: str, where: str, elsewhere: str) -> Co
         genes, kinds = [_to_text(name) for name in index], list[str]()
     else:
         index = var[str(var.attrs["_index"])]
-        parts = [tuple(x.shape if is_dense else x.attrs["shape"])]
         if not is_dense:
-            parts += [x[part].shape for part in ("data", "indices", "indptr") if part in x]
-        check_size(where.removeprefix("counts "), *parts)
+            parts = [x[part].shape for part in ("data", "indices", "indptr") if part in x]
+            check_size(where.removeprefix("counts "), *parts)
         if names and names not in var:
             raise InputError(
                 f"{where}: 'var' has no column {names!r}, found {', '.join([*var][:8])}. Correct "
@@ -195,16 +186,12 @@ def _read_matrix(x: Any, var: Any, names: str, where: str, elsewhere: str) -> Co
             genes = _read_column(var[column]) if column else genes
         kinds = _read_column(var["feature_types"]) if "feature_types" in var else []
     if is_dense:
-        read = keep_genes(genes, kinds, np.asarray(x[:], dtype=np.float64))
+        read = keep_genes(genes, kinds, read_dense(x, where.removeprefix("counts ")))
         return read._replace(elsewhere=elsewhere)
     encoding = x.attrs.get("encoding-type") or f"{x.attrs.get('h5sparse_format', 'csr')}_matrix"
-    kind = csc_matrix if _to_text(encoding) == "csc_matrix" else csr_matrix
-    stored = (x["data"][:], x["indices"][:], x["indptr"][:])
-    matrix = kind(stored, shape=tuple(int(n) for n in x.attrs["shape"]))
-    # Compiled code would write beyond the array where an index is out of range.
-    matrix.check_format(full_check=True)
-    read = keep_genes(genes, kinds, np.asarray(matrix.toarray(), np.float64))
-    return read._replace(elsewhere=elsewhere)
+    kind: Literal["csr", "csc"] = "csc" if _to_text(encoding) == "csc_matrix" else "csr"
+    matrix = read_compressed(x, kind, tuple(int(n) for n in x.attrs["shape"]))
+    return keep_genes(genes, kinds, compress(matrix))._replace(elsewhere=elsewhere)
 
 
 def _find_counts(root: Any, others: list[str]) -> str:

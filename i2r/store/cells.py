@@ -1,6 +1,5 @@
 """Counts of single cells: tables, 10x folders (matrix market), 10x's HDF5 and AnnData."""
 
-import io
 import os
 from collections.abc import Collection, Mapping
 
@@ -11,14 +10,14 @@ from i2r.errors import InputError
 from i2r.store import files
 from i2r.store.cell_containers import (
     GENE,
-    Counts,
     CountsRead,
-    check_size,
     keep_genes,
     read_10x_h5,
     read_anndata,
 )
+from i2r.store.cell_matrices import Counts, compress, read_matrix_market, take_columns
 from i2r.store.frames import read_columns, read_text, to_numbers
+from i2r.store.gctx import read_measurements
 from i2r.store.panels import clean_symbols
 from i2r.store.scales import check_counts
 from i2r.store.vocabulary import is_identifier, tabulate_translations, translate
@@ -49,7 +48,8 @@ def read_counts(
         the genes in ``known`` say so; a 10x matrix (``matrix.mtx`` or ``.mtx.gz``, with
         ``features.tsv`` or ``genes.tsv`` beside it, all with one prefix as GEO has them), or the
         folder that it is in; 10x's ``.h5``; or AnnData (``.h5ad``, or a ``.zarr`` folder).
-        ``.h5`` and ``.h5ad`` need the extra ``omics``.
+        ``.h5`` and ``.h5ad`` need the extra ``omics``. Or signatures of the Connectivity Map
+        (``.gctx``), which stand for cells.
     symbols
         From `i2r.store.vocabulary.read_symbols`.
     layer
@@ -60,7 +60,8 @@ def read_counts(
     known
         Symbols of the network, to tell genes from cells in a table.
     scale
-        'counts' refuses what is no whole number, see `i2r.store.scales.check_counts`.
+        'counts' refuses what is no whole number, see `i2r.store.scales.check_counts`;
+        'signatures' takes values below 0.
     log
         Takes the table of names that were translated.
 
@@ -68,8 +69,8 @@ def read_counts(
     -------
     genes
         Symbols in upper case; of several of one symbol the first counts.
-    counts : (cell, gene) float64
-        The counts.
+    counts : (cell, gene) sparse array by columns, float32 or float64
+        The counts, in single precision where that holds them exactly.
     dropped
         What was left out: symbol, reason.
 
@@ -88,18 +89,22 @@ def read_counts(
         log.append(tabulate_translations(read.names, symbols, table="cells"))
     genes, kept, dropped = clean_symbols(read.names, symbols)
     dropped += read.other
-    counts = np.ascontiguousarray(read.counts[:, kept])
-    bad = ~(np.isfinite(counts) & (counts >= 0))
+    elsewhere = read.elsewhere
+    counts = take_columns(read.counts, kept)
+    del read
+    signed = scale == "signatures"
+    bad = ~np.isfinite(counts.data) | ((counts.data < 0) & (not signed))
     if bad.any():
-        row, column = (int(i[0]) for i in np.nonzero(bad))
-        value = counts[row, column]
+        at = int(np.argmax(bad))
+        row, value = int(counts.indices[at]), counts.data[at]
+        column = int(np.searchsorted(counts.indptr, at, side="right")) - 1
         found = "missing or no number" if np.isnan(value) else f"{value:g}"
         raise InputError(
             f"counts {url} cell {row + 1} gene {genes[column]}: {found}, expected 0 or more. "
-            f"{read.elsewhere or 'Give raw counts.'}"
+            f"{elsewhere or 'Give raw counts.'}"
         )
     if scale == "counts":
-        check_counts(counts, where=f"counts {url}", elsewhere=read.elsewhere)
+        check_counts(counts, where=f"counts {url}", elsewhere=elsewhere)
     return genes, counts, pd.DataFrame(dropped, columns=["symbol", "reason"], dtype=str)
 
 
@@ -110,6 +115,9 @@ def _read_any(
     name = url.lower().rstrip("/")
     if name.endswith((".h5ad", ".zarr")):
         return read_anndata(url, layer=layer, names=names)
+    if name.endswith(".gctx"):
+        measured, values = read_measurements(url)
+        return CountsRead(measured, compress(values), [])
     if layer or names:
         raise InputError(
             f"counts {url}: no AnnData, so 'cells_layer' and 'cells_names' mean nothing. Leave "
@@ -127,15 +135,21 @@ def _read_any(
                 "the file."
             )
         return _read_10x(files.join_url(url, found[0]))
+    return _read_table(url, symbols, known)
+
+
+def _read_table(url: str, symbols: Mapping[str, str] | None, known: frozenset[str]) -> CountsRead:
+    """Read cells by genes, or genes by cells where known genes are in the first column."""
     header, table = read_columns(url, keep_marks=True)
     columns = [str(name).strip() for name in header[1:]]
+    numbers = to_numbers(table.iloc[:, 1:])
     if known:
         rows = ["" if pd.isna(cell) else str(cell) for cell in table.iloc[:, 0]]
         across = sum(translate(column, symbols) in known for column in columns)
         down = sum(translate(row, symbols) in known for row in rows)
         if down > across:
-            return CountsRead(rows, to_numbers(table.iloc[:, 1:]).T, [])
-    return CountsRead(columns, to_numbers(table.iloc[:, 1:]), [])
+            return CountsRead(rows, compress(numbers.T), [])
+    return CountsRead(columns, compress(numbers), [])
 
 
 def _read_10x(url: str) -> CountsRead:
@@ -159,7 +173,9 @@ def _read_10x(url: str) -> CountsRead:
             f"counts {url}: no {prefix}features.tsv beside it. Keep the 10x folder together."
         )
     try:
-        matrix = _parse_matrix(_unpack(url), url)
+        matrix = read_matrix_market(url)
+    except InputError:
+        raise
     except FileNotFoundError as error:
         raise InputError(f"counts {url}: no such file. Give the path of one.") from error
     except (ValueError, OverflowError) as error:
@@ -169,52 +185,11 @@ def _read_10x(url: str) -> CountsRead:
     is_named = rows and {cell.strip().lower() for cell in rows[0]} <= _HEADER
     if len(rows) - 1 in matrix.shape and (is_named or len(rows) not in matrix.shape):
         rows = rows[1:]
-    if len(rows) == matrix.shape[1] != matrix.shape[0]:
-        matrix = matrix.T  # cells by genes
+    if not len(rows) == matrix.shape[1] != matrix.shape[0]:
+        matrix = matrix.T  # now cells by genes
     second = [row[min(1, len(row) - 1)] for row in rows]
     n_identifiers = sum(is_identifier(name.strip().upper()) for name in second)
     is_first = n_identifiers > len(rows) / 2 and not is_identifier(rows[0][0].strip().upper())
     names = [row[0] for row in rows] if is_first else second
     kinds = [row[2].strip() if len(row) > 2 else GENE for row in rows]
-    return keep_genes(names, kinds, matrix.T)
-
-
-def _parse_matrix(data: bytes, url: str) -> Counts:
-    """Parse a matrix of coordinates as 10x writes it; SciPy's parser can crash on a damaged one.
-
-    Raises
-    ------
-    ValueError, OverflowError
-        If it is none.
-    """
-    from scipy.sparse import coo_matrix
-
-    stream = io.BytesIO(data)
-    words = stream.readline().lower().split()
-    if words[:3] != [b"%%matrixmarket", b"matrix", b"coordinate"] or words[4:] != [b"general"]:
-        raise ValueError("it does not begin with '%%MatrixMarket matrix coordinate ... general'")
-    line = stream.readline()
-    while line.startswith(b"%"):
-        line = stream.readline()
-    n_rows, n_columns, n_entries = map(int, line.split())
-    if min(n_rows, n_columns, n_entries) < 0:
-        raise ValueError(f"a size below 0 in {line.decode().strip()!r}")
-    check_size(url, (n_rows, n_columns), (n_entries, 3))
-    if not n_entries:
-        return np.zeros((n_rows, n_columns))
-    table = pd.read_csv(stream, sep=r"\s+", header=None, usecols=[0, 1, 2], dtype=np.float64)
-    row, column, count = table.to_numpy().T
-    inside = (row >= 1) & (row <= n_rows) & (column >= 1) & (column <= n_columns)
-    inside &= (row == np.floor(row)) & (column == np.floor(column))
-    if len(table) != n_entries or not inside.all():
-        raise ValueError(
-            f"{len(table)} entries, {int((~inside).sum())} of them outside the matrix, expected "
-            f"{n_entries} in {n_rows} x {n_columns}"
-        )
-    places = (row.astype(np.int64) - 1, column.astype(np.int64) - 1)
-    dense: Counts = coo_matrix((count, places), shape=(n_rows, n_columns)).toarray()
-    return dense
-
-
-def _unpack(url: str) -> bytes:
-    return files.unpack(files.read_bytes(url), f"counts {url}")
+    return keep_genes(names, kinds, compress(matrix))

@@ -4,7 +4,8 @@ Subramanian et al. 2017 (10.1016/j.cell.2017.10.049): a matrix of signatures by 
 of which the 978 landmark genes are measured and the others inferred from them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy.typing as npt
 
 from i2r.errors import InputError
 from i2r.store import files
+from i2r.store.cell_matrices import check_size
 from i2r.store.frames import read_columns
 
 MATRIX, ROWS, COLUMNS = "0/DATA/0/matrix", "0/META/ROW", "0/META/COL"
@@ -54,23 +56,57 @@ def read_signatures(
         If it can't be read, names no perturbed genes, has treatments of several types, or values
         that are no numbers.
     """
+    with _open(url) as file:
+        matrix = file[MATRIX]
+        rows, columns = file[ROWS], file[COLUMNS]
+        measured = _read_texts(rows, "pr_gene_symbol") or _read_texts(rows, "id")
+        chosen = _choose_rows(rows, len(measured))
+        perturbed = _read_perturbed(columns, url, info)
+        _check_shape(matrix, len(perturbed), len(measured))
+        genes, means = _average(matrix, perturbed, chosen, block_bytes)
+    if not np.isfinite(means).all():
+        raise InputError(
+            f"{url}: {int((~np.isfinite(means)).sum())} means are no finite numbers, expected "
+            "none. Leave the signatures with missing values out."
+        )
+    return genes, means, [measured[row] for row in chosen]
+
+
+def read_measurements(url: str) -> tuple[list[str], npt.NDArray[np.float32]]:
+    """Read all signatures but controls, one by one: what was measured, and (signature, measured).
+
+    Raises
+    ------
+    InputError
+        If it can't be read, or is too large to hold.
+    """
+    with _open(url) as file:
+        matrix, columns = file[MATRIX], file[COLUMNS]
+        measured = _read_texts(file[ROWS], "pr_gene_symbol") or _read_texts(file[ROWS], "id")
+        types = _read_texts(columns, "pert_type") or [""] * int(matrix.shape[0])
+        _check_shape(matrix, len(types), len(measured))
+        check_size(url, matrix.shape)
+        kept = ~np.array([kind.startswith("ctl") for kind in types], dtype=bool)
+        return measured, np.asarray(matrix[:], dtype=np.float32)[kept]
+
+
+def _check_shape(matrix: Any, n_signatures: int, n_measured: int) -> None:
+    if matrix.shape != (n_signatures, n_measured):
+        raise ValueError(
+            f"a matrix of {matrix.shape} for {n_signatures} columns and {n_measured} rows"
+        )
+
+
+@contextmanager
+def _open(url: str) -> Iterator[Any]:
+    """Open a file, and say in a line what is wrong with one that is damaged."""
     try:
         import h5py
     except ImportError as error:
         raise InputError(f"{url}: GCTX needs h5py. Install i2r with the extra 'omics'.") from error
     try:
         with files.open_file(url) as stream, h5py.File(stream, "r") as file:
-            matrix = file[MATRIX]
-            rows, columns = file[ROWS], file[COLUMNS]
-            measured = _read_texts(rows, "pr_gene_symbol") or _read_texts(rows, "id")
-            chosen = _choose_rows(rows, len(measured))
-            perturbed = _read_perturbed(columns, url, info)
-            if matrix.shape != (len(perturbed), len(measured)):
-                raise ValueError(
-                    f"a matrix of {matrix.shape} for {len(perturbed)} columns and "
-                    f"{len(measured)} rows"
-                )
-            genes, means = _average(matrix, perturbed, chosen, block_bytes)
+            yield file
     except FileNotFoundError as error:
         raise InputError(f"{url}: no such file. Give the path of one.") from error
     except InputError:
@@ -78,12 +114,6 @@ def read_signatures(
     except Exception as error:  # a damaged file may end anywhere in HDF5's reader
         detail = (str(error) or type(error).__name__).splitlines()[0][:120]
         raise InputError(f"{url}: no readable GCTX file ({detail}). Export it again.") from error
-    if not np.isfinite(means).all():
-        raise InputError(
-            f"{url}: {int((~np.isfinite(means)).sum())} means are no finite numbers, expected "
-            "none. Leave the signatures with missing values out."
-        )
-    return genes, means, [measured[row] for row in chosen]
 
 
 def _read_texts(group: Any, name: str) -> list[str]:

@@ -6,20 +6,24 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy import sparse
 
 from i2r.errors import I2RError
+from i2r.kernels.edge_costs import correlate_edges, measure_information
 from i2r.kernels.interactome import (
+    CellChoice,
+    choose_cells,
     compare_line,
-    correlate_edges,
     count_degrees,
-    filter_cells,
     find_hubs,
     find_largest_part,
+    scale_genes,
+    take_cells,
 )
 from i2r.store.cells import read_counts
 from i2r.store.interactions import Interactions, read_interactions
 from i2r.store.networks import read_network
-from i2r.store.panels import choose_line, read_panel
+from i2r.store.panels import Panel, choose_line, read_line_names, read_panel
 from i2r.store.pruned_network import Pruned
 from i2r.store.scales import check_logarithms
 from i2r.store.vocabulary import (
@@ -101,7 +105,7 @@ def prepare_interactome(options: Mapping[str, Any]) -> Pruned:  # noqa: PLR0915
     if options["expression"]:
         panel = read_panel(options["expression"], symbols, known=found.genes, log=log)
         notes += panel.notes
-        line = choose_line(panel, options["line"], url=options["expression"])
+        line = find_line(panel, options)
         tables.append(panel.dropped)
         if options["logarithm"] and (panel.values < 0).any():
             raise I2RError(
@@ -121,11 +125,11 @@ def prepare_interactome(options: Mapping[str, Any]) -> Pruned:  # noqa: PLR0915
             expressed = {n for n, yes in zip(panel.genes, above, strict=True) if yes}
             _restrict(work, expressed, "expressed")
             usable_genes &= expressed
-    cells: tuple[list[str], npt.NDArray[np.float64]] | None = None
+    cells: _Cells | None = None
     if options["edge_cost"] != "mi_score":
         cells = _read_cells(options, tables, found, log)
-        _restrict(work, set(cells[0]), "in cells")
-        usable_genes &= set(cells[0])
+        _restrict(work, set(cells.columns), "in cells")
+        usable_genes &= set(cells.columns)
     curve = trace_cut(work)
     keep = work.costs < options["max_cost"]
     work.edges, work.costs = work.edges[keep], work.costs[keep]
@@ -148,11 +152,15 @@ def prepare_interactome(options: Mapping[str, Any]) -> Pruned:  # noqa: PLR0915
         )
     costs = work.costs
     if cells is not None:
-        number = {name: i for i, name in enumerate(cells[0])}
-        # Of the network's genes alone: ranks take as much memory as the counts.
-        values = cells[1][:, [number[name] for name in genes]]
-        ranked = options["edge_cost"] == "spearman"
-        costs = 1 - np.abs(correlate_edges(values, work.edges, ranked=ranked))
+        # Of the network's genes alone: values and ranks take more memory than the counts.
+        values = cells.take(genes)
+        del cells
+        if options["edge_cost"] == "mutual_information":
+            costs = 1 - measure_information(values, work.edges)
+        else:
+            ranked = options["edge_cost"] == "spearman"
+            costs = 1 - np.abs(correlate_edges(values, work.edges, ranked=ranked))
+        del values
     changes = expression.set_index("gene")["log_fold_change"].astype(float)
     # Prizes are on the scale of the genes that all tables have, as published; others have none.
     usable = changes[changes.index.isin(list(usable_genes))].abs()
@@ -183,6 +191,12 @@ def read_network_table(
         url, symbols, score_column=options["score_column"],
         unscored_cost=options["unscored_cost"], log=log,
     )  # fmt: skip
+
+
+def find_line(panel: Panel, options: Mapping[str, Any]) -> int:
+    """Find the line of the screen with the options of the stage `interactome`."""
+    known = read_line_names(options["line_names"]) if options["line_names"] else []
+    return choose_line(panel, options["line"], url=options["expression"], known_names=known)
 
 
 def translate_targets(
@@ -274,38 +288,72 @@ def _keep_largest(work: _Pruning) -> None:
     work.note("largest part")
 
 
+class _Cells(NamedTuple):
+    """Counts of cells, or signatures, and which of them count.
+
+    Attributes
+    ----------
+    columns : dict
+        By gene that counts, its column.
+    counts : (cell, gene) sparse array
+        All of them.
+    choice
+        The cells and genes that count.
+    is_scaled
+        Whether the values are logarithms already.
+    """
+
+    columns: dict[str, int]
+    counts: sparse.csc_array
+    choice: CellChoice
+    is_scaled: bool
+
+    def take(self, genes: Sequence[str]) -> sparse.csc_array:
+        """Give the logarithms of some genes in the cells that count."""
+        columns = [self.columns[name] for name in genes]
+        if self.is_scaled:
+            return take_cells(self.counts, columns, self.choice.cells)
+        return scale_genes(self.counts, columns, self.choice)
+
+
 def _read_cells(
     options: Mapping[str, Any],
     tables: list[pd.DataFrame],
     network: Interactions,
     log: list[pd.DataFrame],
-) -> tuple[list[str], npt.NDArray[np.float64]]:
-    """Read counts of cells, filtered and scaled; logarithms are taken as they are."""
+) -> _Cells:
+    """Read counts of cells and choose among them; signatures all count."""
     genes, counts, dropped = read_cells(options, network, log=log)
-    values, cells, kept = filter_cells(
-        counts, min_genes=options["min_genes"], min_cells=options["min_cells"]
-    )
-    if len(values) < 3 or not kept.any():
+    tables.append(dropped)
+    n_cells, n_genes = counts.shape
+    if options["cells_scale"] == "signatures":
+        choice = CellChoice(np.ones(n_cells, bool), np.ones(n_genes, bool), np.ones(n_cells))
+    else:
+        choice = choose_cells(
+            counts, min_genes=options["min_genes"], min_cells=options["min_cells"]
+        )
+    if len(choice.totals) < 3 or not choice.genes.any():
         raise I2RError(
-            f"counts {options['cells']}: {int(cells.sum())} of {len(counts)} cells have "
+            f"counts {options['cells']}: {len(choice.totals)} of {n_cells} cells have "
             f"{options['min_genes']} genes, expected 3 cells or more. Lower 'min_genes'."
         )
-    if options["cells_scale"] == "logarithms":
-        values = counts[cells][:, kept]
-    few = [(name, "in too few cells") for name, k in zip(genes, kept, strict=True) if not k]
-    tables += [dropped, pd.DataFrame(few, columns=["symbol", "reason"], dtype=str)]
-    return [name for name, k in zip(genes, kept, strict=True) if k], values
+    few = [(name, "in too few cells") for name, k in zip(genes, choice.genes, strict=True) if not k]
+    tables.append(pd.DataFrame(few, columns=["symbol", "reason"], dtype=str))
+    columns = {genes[at]: int(at) for at in np.flatnonzero(choice.genes)}
+    return _Cells(columns, counts, choice, options["cells_scale"] != "counts")
 
 
 def read_cells(
     options: Mapping[str, Any], network: Interactions, *, log: list[pd.DataFrame] | None = None
-) -> tuple[list[str], npt.NDArray[np.float64], pd.DataFrame]:
+) -> tuple[list[str], sparse.csc_array, pd.DataFrame]:
     """Read counts of cells with the options of the stage `interactome`."""
-    is_checked = options["check_scale"] and options["cells_scale"] == "counts"
+    scale = options["cells_scale"]
+    is_checked = options["check_scale"] and scale == "counts"
     return read_counts(
         options["cells"], network.symbols, layer=options["cells_layer"],
         names=options["cells_names"], known=network.genes,
-        scale="counts" if is_checked else "any", log=log,
+        scale="counts" if is_checked else "signatures" if scale == "signatures" else "any",
+        log=log,
     )  # fmt: skip
 
 

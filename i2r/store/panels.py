@@ -1,6 +1,7 @@
 """Expression of cell lines: DepMap's tables, GCT, the Human Protein Atlas, and plain tables."""
 
 import re
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
@@ -248,17 +249,49 @@ def clean_symbols(
     return list(seen), kept, dropped
 
 
-def choose_line(panel: Panel, line: str, *, url: str) -> int:
+def read_line_names(url: str) -> list[tuple[str, ...]]:
+    """Read what lines are called from a table such as DepMap's sample_info or Model.
+
+    Returns
+    -------
+    list of tuple of str
+        One per row: all of its cells but empty ones.
+
+    Raises
+    ------
+    InputError
+        If there is no such file, or it is no table.
+    """
+    _, table = read_columns(url, as_text=True)
+    rows = table.to_numpy(dtype=object).tolist()
+    return [tuple(name for cell in row if (name := str(cell).strip())) for row in rows]
+
+
+def choose_line(
+    panel: Panel, line: str, *, url: str, known_names: Sequence[tuple[str, ...]] = ()
+) -> int:
     """Find a line by any of its names; spaces, dashes and case do not matter.
+
+    Parameters
+    ----------
+    known_names
+        From `read_line_names`: a row that has the name has the others of that line too, such as
+        the identifier that the panel has.
 
     Raises
     ------
     InputError
         If there is none of that name, or several are.
     """
-    wanted = _plain(line)
+    wanted = {_plain(line)}
+    rows = [{_plain(name) for name in own} for own in known_names]
+    counts = Counter(name for row in rows for name in row)
+    for row in rows:
+        if _plain(line) in row:
+            # What other lines have too, such as a tumour's type, is not a name of this one.
+            wanted |= {name for name in row if counts[name] == 1}
     names = panel.other_names or [(name,) for name in panel.lines]
-    found = [row for row, own in enumerate(names) if wanted in map(_plain, own)]
+    found = [row for row, own in enumerate(names) if wanted & set(map(_plain, own)) - {""}]
     if len(found) > 1:
         raise InputError(
             f"expression {url}: {len(found)} lines are called {line!r}, expected one. Set 'line' "
@@ -268,7 +301,12 @@ def choose_line(panel: Panel, line: str, *, url: str) -> int:
         return found[0]
     raise InputError(
         f"expression {url}: no line {line!r}, found {', '.join(panel.lines[:4])} and "
-        f"{max(0, len(panel.lines) - 4)} others. Set 'line' to one of them."
+        f"{max(0, len(panel.lines) - 4)} others. Set 'line' to one of them"
+        + (
+            ", or 'line_names' to the table that says what they are called."
+            if not known_names
+            else f": 'line_names' has {'it' if len(wanted) > 1 else 'no such name'}."
+        )
     )
 
 

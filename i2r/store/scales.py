@@ -2,6 +2,7 @@
 
 import numpy as np
 import numpy.typing as npt
+from scipy import sparse
 
 from i2r.errors import InputError
 
@@ -14,13 +15,13 @@ _STANDARD = 0.05
 _TRUST = "If they are what they should be all the same, set 'check_scale' to false."
 
 
-def check_counts(counts: Floats, *, where: str, elsewhere: str = "") -> None:
+def check_counts(counts: sparse.csc_array, *, where: str, elsewhere: str = "") -> None:
     """Refuse values of cells that are no counts.
 
     Parameters
     ----------
     counts : (cell, gene)
-        Finite, 0 or more.
+        Sparse; finite, 0 or more.
     where
         What to call them in messages.
     elsewhere
@@ -31,11 +32,13 @@ def check_counts(counts: Floats, *, where: str, elsewhere: str = "") -> None:
     InputError
         If some are no whole numbers.
     """
-    broken = counts != np.floor(counts)
-    if not broken.any():
+    n_broken = int((counts.data != np.floor(counts.data)).sum())
+    if not n_broken:
         return
-    largest = float(counts.max())
-    sums = np.expm1(np.minimum(counts, 700)).sum(axis=1)
+    broken = n_broken / max(1, counts.shape[0] * counts.shape[1])
+    largest = float(counts.data.max())
+    raised = np.expm1(np.minimum(counts.data.astype(np.float64), 700))
+    sums = np.bincount(counts.indices, raised, minlength=counts.shape[0])
     sums = sums[sums > 0]
     even = len(sums) > 1 and largest <= LARGEST_LOGARITHM and sums.std() < 0.01 * sums.mean()
     kind = (
@@ -43,7 +46,7 @@ def check_counts(counts: Floats, *, where: str, elsewhere: str = "") -> None:
         else "probably logarithms" if largest <= LARGEST_LOGARITHM else "probably scaled"
     )  # fmt: skip
     raise InputError(
-        f"{where}: {broken.mean():.0%} of the values are no whole numbers (up to {largest:g}), "
+        f"{where}: {broken:.0%} of the values are no whole numbers (up to {largest:g}), "
         f"{kind}, expected counts. {elsewhere or 'Give raw counts.'} Or set 'cells_scale' to "
         f"'logarithms' where they are. {_TRUST}"
     )

@@ -1,15 +1,16 @@
-"""Parts, hubs, differences of lines and correlations against plain ways to compute them."""
+"""Parts, hubs, differences of lines and choice of cells against plain ways to compute them."""
 
 import numpy as np
 import pytest
-from scipy.stats import spearmanr
+from scipy.sparse import csc_array
 
 from i2r.kernels.interactome import (
+    choose_cells,
     compare_line,
-    correlate_edges,
-    filter_cells,
     find_hubs,
     find_largest_part,
+    scale_genes,
+    take_cells,
 )
 
 
@@ -38,27 +39,15 @@ def test_a_line_against_the_others() -> None:
     assert fdr[0] == pytest.approx(p_value[0] * 3 / 2)
 
 
-def test_correlations_of_edges_are_scipys_in_any_block() -> None:
-    random = np.random.default_rng(0)
-    values = random.integers(0, 4, (30, 8)) * 1.0
-    values[:, 7] = 2.0
-    edges = np.array([(i, j) for i in range(8) for j in range(i)])
-    expected = [
-        spearmanr(values[:, i], values[:, j]).statistic if 7 not in (i, j) else 0 for i, j in edges
-    ]
-    for block in (1, 5, 1000):
-        found = correlate_edges(values, edges, ranked=True, block=block)
-        assert found == pytest.approx(expected, abs=1e-12)
-    pearson = correlate_edges(values, edges, ranked=False)
-    assert pearson[0] == pytest.approx(np.corrcoef(values[:, 1], values[:, 0])[0, 1])
-
-
 def test_cells_are_filtered_before_genes_and_scaled_to_a_million() -> None:
-    counts = np.array([[1, 1, 2, 0], [0, 3, 1, 1], [5, 0, 0, 0], [1, 1, 1, 0]])
-    values, cells, genes = filter_cells(counts, min_genes=3, min_cells=2)
-    assert cells.tolist() == [True, True, False, True]
-    assert genes.tolist() == [True, True, True, False]
+    counts = csc_array(np.array([[1, 1, 2, 0], [0, 3, 1, 1], [5, 0, 0, 0], [1, 1, 1, 0]]))
+    choice = choose_cells(counts, min_genes=3, min_cells=2)
+    assert choice.cells.tolist() == [True, True, False, True]
+    assert choice.genes.tolist() == [True, True, True, False]
+    values = scale_genes(counts, [0, 1, 2], choice).toarray()
     assert np.expm1(values).sum(axis=1) == pytest.approx([1e6] * 3)
     assert values[0, 2] == pytest.approx(np.log1p(5e5))
+    assert scale_genes(counts, [2, 0], choice).toarray().tolist() == values[:, [2, 0]].tolist()
+    assert take_cells(counts, [1], choice.cells).toarray().tolist() == [[1], [3], [1]]
     with pytest.raises(ValueError, match="negative or not finite"):
-        filter_cells(np.array([[-1.0]]))
+        choose_cells(csc_array(np.array([[-1.0]])))

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy.io import mmwrite
-from scipy.sparse import coo_matrix, csc_matrix, csr_matrix
+from scipy.sparse import coo_matrix, csc_array, csc_matrix, csr_matrix
 
 from i2r.errors import InputError
 from i2r.store.cells import read_counts
 from i2r.store.interactions import Interactions, read_interactions
-from i2r.store.panels import choose_line, read_panel
+from i2r.store.panels import choose_line, read_line_names, read_panel
 from i2r.store.scales import check_counts, check_logarithms, check_signatures, find_counters
 
 
@@ -118,6 +118,21 @@ def test_expression_of_many_sites(tmp_path: Path, text: str, name: str, line: st
     assert len(panel.lines) == 2
 
 
+def test_identifiers_of_lines_are_joined_with_their_names(tmp_path: Path) -> None:
+    (tmp_path / "e.csv").write_text(",TP53 (7157),MDM2 (4193)\nACH-000001,3,4\nACH-000364,1,2\n")
+    (tmp_path / "n.csv").write_text(
+        "DepMap_ID,cell_line_name,stripped_cell_line_name,lineage\n"
+        "ACH-000001,NIH:OVCAR-3,NIHOVCAR3,ovary\nACH-000364,U-2 OS,U2OS,bone\n"
+    )
+    panel = read_panel(str(tmp_path / "e.csv"), known={"TP53", "MDM2"})
+    with pytest.raises(InputError, match="or 'line_names' to the table that says what they are"):
+        choose_line(panel, "U2OS", url="e.csv")
+    names = read_line_names(str(tmp_path / "n.csv"))
+    assert choose_line(panel, "u-2 os", url="e.csv", known_names=names) == 1
+    with pytest.raises(InputError, match="'line_names' has no such name"):
+        choose_line(panel, "HeLa", url="e.csv", known_names=names)
+
+
 @pytest.mark.parametrize(
     "text", ["", "#1.2\n", "#1.2\n9\t2\nName\tDescription\tA\tB\nx\ty\t1\t2\n"]
 )
@@ -136,7 +151,7 @@ FEATURES = "".join(f"ENSG0000000000{n}\t{name}\tGene Expression\n" for n, name i
 
 def check(url: Path, **options: object) -> None:
     genes, counts, _ = read_counts(str(url), **options)  # type: ignore[arg-type]
-    assert (genes, counts.tolist()) == (NAMES, COUNTS.tolist())
+    assert (genes, counts.toarray().tolist()) == (NAMES, COUNTS.tolist())
 
 
 def write_matrix(path: Path, matrix: np.ndarray) -> None:
@@ -243,13 +258,13 @@ def test_anndata_in_zarr(tmp_path: Path) -> None:
 
 
 def test_counts_are_whole_numbers() -> None:
-    check_counts(COUNTS.astype(float), where="x")
+    check_counts(csc_array(COUNTS.astype(float)), where="x")
     for values, found in (
         (COUNTS * 0.5, "probably logarithms"),
         (COUNTS * 99.5, "probably scaled"),
     ):
         with pytest.raises(InputError, match=found):
-            check_counts(values, where="x")
+            check_counts(csc_array(values), where="x")
 
 
 def test_expression_is_what_the_option_says() -> None:

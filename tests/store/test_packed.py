@@ -64,7 +64,11 @@ READERS: dict[str, tuple[str, bytes, Callable[[str], object]]] = {
     "sheet": ("load_data.csv.gz", b"P1,A01,1\n", read_sheet),
     "table of genes": ("genes.csv.gz", b"TP53,1\n", read_frame),
     "gene sets": ("sets.gmt.gz", b"SET\td\tTP53\n", read_gene_sets),
-    "matrix of cells": ("matrix.mtx.gz", b"%%MatrixMarket\n", read_counts),
+    "matrix of cells": (
+        "matrix.mtx.gz",
+        b"%%MatrixMarket matrix coordinate integer general\n",
+        read_counts,
+    ),
 }
 
 

@@ -1,45 +1,29 @@
 """Infer the network of genes that connects the targets: a prize-collecting Steiner tree."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-import numpy as np
-import pandas as pd
 from dask import delayed
 from dask.delayed import Delayed
 from pydantic import Field
 from pydantic.config import JsonDict
 
 from i2r.errors import I2RError
-from i2r.kernels.pcst import PCSTResult, solve_pcst
-from i2r.lazy.interactome_trees import (
-    Problem,
-    draw_near_trees,
-    mark_inside,
-    measure_frequencies,
-    sweep_betas,
-)
 from i2r.stages.base import Stage, seed_sequence
-from i2r.store import tables
+from i2r.stages.interactome.network import write_network_of, write_sweep
 from i2r.store.experiment import Experiment
 from i2r.store.gene_inputs import list_impactful_genes
 from i2r.store.gene_tables import digest_files
 from i2r.store.interactome_inputs import (
+    find_line,
     import_network,
-    prepare_interactome,
     read_cells,
     read_network_table,
     translate_targets,
 )
-from i2r.store.losses import note_losses, note_size, note_translations
-from i2r.store.networks import write_network
-from i2r.store.panels import choose_line, read_panel
-from i2r.store.pruned_network import PREPARED, Pruned
+from i2r.store.panels import read_panel
+from i2r.store.pruned_network import PREPARED
 from i2r.store.scales import check_logarithms
-from i2r.store.vocabulary import Vocabulary, write_vocabulary
-
-if TYPE_CHECKING:
-    import networkx as nx
 
 PATH: JsonDict = {"path": True}
 
@@ -80,6 +64,11 @@ class Interactome(Stage):
         json_schema_extra=PATH,
     )  # fmt: skip
     line: str = Field("U2OS", description="The line of the screen in 'expression'")
+    line_names: str = Field(
+        "", description="What the lines of 'expression' are called, where it has identifiers: "
+        "DepMap's sample_info or Model table",
+        json_schema_extra=PATH,
+    )  # fmt: skip
     logarithm: bool = Field(
         False, description="Take log2(1 + x) of 'expression', for values that are not logarithmic"
     )
@@ -87,15 +76,16 @@ class Interactome(Stage):
         None, description="Keep only genes that the line expresses above this, before logarithms"
     )
     cells: str = Field(
-        "", description="Counts of single cells, for 'spearman' and 'pearson': table, 10x folder, "
-        ".mtx, .h5, .h5ad, AnnData's .zarr",
+        "", description="Counts of single cells, for an 'edge_cost' other than the table's: table, "
+        "10x folder, .mtx, .h5, .h5ad, AnnData's .zarr; or signatures, also as .gctx",
         json_schema_extra=PATH,
     )  # fmt: skip
     cells_layer: str = Field("", description="Of AnnData, 'raw' or the layer that has the counts")
     cells_names: str = Field("", description="Of AnnData, the column of 'var' that has symbols")
-    cells_scale: Literal["counts", "logarithms"] = Field(
-        "counts", description="What 'cells' holds: counts, or logarithms of scaled counts"
-    )
+    cells_scale: Literal["counts", "logarithms", "signatures"] = Field(
+        "counts", description="What 'cells' holds: counts, logarithms of scaled counts, or "
+        "signatures (differences, such as the Connectivity Map's), which all count as they are"
+    )  # fmt: skip
     check_scale: bool = Field(
         True, description="Refuse counts and expression whose values are not what they should be"
     )
@@ -117,9 +107,10 @@ class Interactome(Stage):
     hub_quantile: float = Field(
         0.999, gt=0, le=1, description="Genes with a degree at this quantile or above are left out"
     )
-    edge_cost: Literal["mi_score", "spearman", "pearson"] = Field(
-        "mi_score", description="Cost of an edge: the table's, or 1 - |correlation| over cells"
-    )
+    edge_cost: Literal["mi_score", "spearman", "pearson", "mutual_information"] = Field(
+        "mi_score", description="Cost of an edge: the table's, or over cells 1 - |correlation|, or "
+        "1 - mutual information (normalised, of a histogram of 100 by 100 bins)"
+    )  # fmt: skip
     beta_step: float = Field(0.1, gt=0, description="First value of beta, and the step")
     beta_last: float = Field(9.9, gt=0, description="Last value of beta")
     search: Literal["best", "none"] = Field(
@@ -136,7 +127,7 @@ class Interactome(Stage):
     seed: int = Field(0, ge=0, description="Seed of noise and search (default: the pipeline's)")
 
     reads: ClassVar[Mapping[str, bool]] = {}
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
     uses_layout: ClassVar[bool] = False
 
     @property
@@ -169,7 +160,7 @@ class Interactome(Stage):
                 known, symbols = set(found.genes), found.symbols
                 if self.expression:
                     panel = read_panel(self.expression, symbols, known=known)
-                    choose_line(panel, self.line, url=self.expression)
+                    find_line(panel, self.model_dump())
                     if self.check_scale:
                         check_logarithms(
                             panel.values, logarithm=self.logarithm,
@@ -211,7 +202,12 @@ class Interactome(Stage):
     def outside(self, experiment: Experiment) -> object:
         """Give the content of the tables."""
         return digest_files(
-            self.network, self.interactions, self.expression, self.cells, self.symbols
+            self.network,
+            self.interactions,
+            self.expression,
+            self.line_names,
+            self.cells,
+            self.symbols,
         )
 
     def build(self, experiment: Experiment, key: str) -> Delayed:
@@ -250,140 +246,8 @@ class Interactome(Stage):
         return 2**30 if self.edge_cost == "mi_score" else 2**31
 
 
-def write_sweep(
-    options: Mapping[str, Any], betas: Sequence[float], urls: Mapping[str, str]
-) -> dict[str, Any]:
-    """Write the pruned network's tables, and a row for every beta."""
-    if not betas:
-        return {"bytes_out": 0}
-    pruned = prepare_interactome(options)
-    found = pruned.to_tables()
-    written = [tables.write_table(urls[name], table) for name, table in found.items()]
-    swept = sweep_betas(_pose(pruned), list(betas))
-    notes = {"notes": list(pruned.notes)}
-    written.append(tables.write_table(urls["-sweep"], swept, metadata=notes))
-    return {"bytes_out": sum(written)}
-
-
-def _pose(pruned: Pruned) -> Problem:
-    return Problem(pruned.edges, pruned.costs, pruned.prizes, pruned.terminal)
-
-
-def choose_beta(sweep: pd.DataFrame) -> float:
-    """Choose the smallest beta whose network covers the most targets."""
-    return float(sweep.loc[sweep["targets"] == sweep["targets"].max(), "beta"].min())
-
-
-def write_network_of(
-    options: Mapping[str, Any],
-    *,
-    parts: Mapping[str, str],
-    seed: np.random.SeedSequence,
-    network_url: str,
-    urls: Mapping[str, str],
-) -> dict[str, Any]:
-    """Write the network for the chosen beta, and the tables."""
-    if options["method"] == "import":
-        graph, dropped, translated, symbols = import_network(options)
-        write_network(network_url, graph)
-        _write_graph_tables(graph, urls)
-        tables.write_table(urls["-dropped"], dropped)
-        _write_symbols(translated, symbols, urls)
-        counts = {"genes": len(graph), "edges": graph.number_of_edges()}
-        notes = note_losses(dropped, len(set(options["targets"])))
-        return {**counts, "notes": [*notes, *note_translations(translated)]}
-    prepared = {name: tables.read_table(url) for name, url in parts.items()}
-    told = tables.read_table_with_metadata(parts["-sweep"])[1]["notes"]
-    pruned, sweep = Pruned.from_tables(prepared), prepared["-sweep"].sort_values("beta")
-    beta = choose_beta(sweep)
-    prizes = beta * pruned.prizes
-    problem = _pose(pruned)._replace(prizes=prizes)
-    plain = solve_pcst(pruned.edges, pruned.costs, prizes, improve=False, bound=True)
-    result = plain
-    if options["search"] == "best":
-        better = solve_pcst(pruned.edges, pruned.costs, prizes, seed=options["seed"])
-        # The search may save more than a target's prize is worth; the choice of beta was for
-        # targets.
-        if pruned.terminal[better.vertices].sum() >= pruned.terminal[plain.vertices].sum():
-            result = better
-        else:
-            result = plain._replace(lower_bound=min(better.lower_bound, plain.value))
-    graph = _induce(pruned, result, prizes)
-    is_searched = options["search"] == "best"
-    trees, stability = draw_near_trees(
-        problem, result, plain, runs=options["near_trees"], improve=is_searched,
-        seed=seed.spawn(1)[0],
-    )  # fmt: skip
-    frequencies = measure_frequencies(
-        problem, runs=options["noise_runs"], noise=options["noise"], improve=is_searched, seed=seed
-    )
-    columns = {**stability, **frequencies}
-    for name, values in columns.items():
-        for gene, value in zip(pruned.genes, values.tolist(), strict=True):
-            if gene in graph:
-                graph.nodes[gene][name] = value
-    write_network(network_url, graph)
-    _write_graph_tables(graph, urls)
-    sweep["chosen"] = sweep["beta"] == beta
-    solved = {"value": result.value, "lower_bound": result.lower_bound, "gap": result.gap}
-    tables.write_table(urls["-sweep"], sweep.reset_index(drop=True), metadata=solved)
-    tables.write_table(urls["-trees"], trees)
-    for name in set(PREPARED) - {"-sweep", "-dropped"}:
-        tables.write_table(urls[name], prepared[name])
-    ends = zip(pruned.genes, pruned.terminal, strict=True)
-    lost = [(g, "target: not in the tree") for g, yes in ends if yes and g not in graph]
-    left = pd.DataFrame(lost, columns=["symbol", "reason"], dtype=str)
-    dropped = tables.concatenate([pruned.dropped, left])
-    tables.write_table(urls["-dropped"], dropped)
-    notes = [
-        *told,
-        *note_losses(dropped, len(options["targets"])),
-        *note_translations(pruned.translated),
-        *note_size(len(graph), sweep, beta),
-    ]
-    counts = {"genes": len(graph), "edges": graph.number_of_edges()}
-    return {"beta": beta, **solved, **counts, "notes": notes}
-
-
-def _write_symbols(
-    translated: pd.DataFrame, symbols: Vocabulary | None, urls: Mapping[str, str]
-) -> None:
-    """Write what was translated, and the vocabulary for the stages that come after."""
-    tables.write_table(urls["-symbols"], translated)
-    write_vocabulary(urls["-vocabulary"], symbols or Vocabulary({}))
-
-
 def _find_no_symbol(url: str) -> str:
     return (
         f"no symbol of {url} is one of the network's. Give the same kind of names in both, or "
         "'symbols' that list them."
     )
-
-
-def _induce(pruned: Pruned, result: PCSTResult, prizes: np.ndarray) -> "nx.Graph":
-    """Make the network of all interactions among the genes of a tree."""
-    import networkx as nx
-
-    graph = nx.Graph()
-    inside, in_tree = mark_inside(_pose(pruned), result), np.zeros(len(pruned.edges), dtype=bool)
-    in_tree[result.edges] = True
-    for v in np.flatnonzero(inside):
-        values = {"prize": float(prizes[v]), "terminal": bool(pruned.terminal[v])}
-        if np.isfinite(pruned.change[v]):
-            values["change"] = float(pruned.change[v])
-        graph.add_node(pruned.genes[v], **values)
-    for e in np.flatnonzero(inside[pruned.edges].all(axis=1)):
-        first, second = (pruned.genes[v] for v in pruned.edges[e])
-        graph.add_edge(first, second, cost=float(pruned.costs[e]), in_tree=bool(in_tree[e]))
-    return graph
-
-
-def _write_graph_tables(graph: "nx.Graph", urls: Mapping[str, str]) -> None:
-    """Write the genes and the edges of a network."""
-    genes = [{"gene": g, "degree": graph.degree[g], **graph.nodes[g]} for g in sorted(graph)]
-    edges = [
-        {"gene1": u, "gene2": v, **graph.edges[u, v]}
-        for u, v in sorted(tuple(sorted(edge)) for edge in graph.edges)
-    ]
-    tables.write_table(urls[""], pd.DataFrame(genes))
-    tables.write_table(urls["-edges"], pd.DataFrame(edges))
