@@ -11,7 +11,7 @@ from i2r.surroundings import check_packages, load_dask, settle
 
 settle()
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _PUBLIC = {
     "CropDataset": "i2r.exports.dataset",

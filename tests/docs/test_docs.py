@@ -2,12 +2,10 @@
 
 import ast
 import re
-import tomllib
 from functools import cache
 from pathlib import Path
 
 import pytest
-import yaml
 
 import i2r
 from i2r.cli.group import COMMANDS
@@ -76,13 +74,3 @@ def test_commands_and_links_in_a_page_exist(page: str) -> None:
     prose = re.sub(r"^```.*?^```", "", text, flags=re.M | re.S)
     for target in re.findall(r"\]\(([^)#:]+)\)", prose):
         assert (DOCS / target).exists(), f"{page} links to {target}"
-
-
-def test_the_conda_environment_has_every_dependency() -> None:
-    root = PACKAGE.parent
-    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    conda = yaml.safe_load((root / "environment.yml").read_text(encoding="utf-8"))["dependencies"]
-    names = {"torch": "pytorch-cpu", "dask": "dask-core", "matplotlib": "matplotlib-base"}
-    for requirement in project["dependencies"]:
-        name, bounds = re.fullmatch(r"([\w-]+)(.*)", requirement).groups()
-        assert names.get(name, name) + bounds in conda
