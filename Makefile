@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test install lint bench docs clean
+.PHONY: demo test install lint bench docs docs-site clean
 
 demo: install
 	$(BIN)/i2r demo demo
@@ -35,6 +35,11 @@ bench: install
 
 docs: install
 	$(BIN)/python -m i2r.cli.reference
+
+# The documentation site in dist/site; the tutorials run. Nothing is fetched but the tools.
+docs-site: install
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	$(BIN)/python .github/site/assemble.py dist/site
 
 clean:
 	rm -rf $(VENV) demo dist build
