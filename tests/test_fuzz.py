@@ -25,7 +25,8 @@ from scipy.io import savemat
 from i2r.cluster import load_cluster
 from i2r.errors import I2RError
 from i2r.pipeline.spec import load_pipeline
-from i2r.readers import htd, illumination, images, labels, sheets
+from i2r.readers import htd, illumination, images, labels, sheets, yokogawa
+from i2r.readers.flatfield import name_profile
 from i2r.readers.loaddata import scan as scan_load_data
 from i2r.readers.omezarr import scan as scan_ome_zarr
 from i2r.readers.phenix import scan as scan_phenix
@@ -72,6 +73,14 @@ PHENIX = b"""<?xml version="1.0"?><EvaluationInputData xmlns="http://www.perkine
 <URL>a.tiff</URL><Row>1</Row><Col>1</Col><FieldID>1</FieldID><PlaneID>1</PlaneID><ChannelID>1</ChannelID>
 <ChannelName>DNA</ChannelName><ImageResolutionX Unit="m">1.9E-07</ImageResolutionX></Image></Images>
 </EvaluationInputData>"""
+CELLVOYAGER = (
+    b'<a><MeasurementRecord Type="IMG" Row="1" Column="2" FieldIndex="1" Ch="1">a.tif</MeasurementRecord>'
+    b'<MeasurementRecord Type="ERR" Row="1" Column="3" FieldIndex="1">AF</MeasurementRecord></a>'
+)
+PROFILE = (
+    b'<a><Entry ChannelID="1"><FlatfieldProfile>{Foreground: {Character: NonFlat, Profile: {Coefficients: '
+    b"[[1.0], [0.1, 0.2]], Dims: [9, 8], Origin: [4, 3.5], Scale: [0.1, 0.1]}}}</FlatfieldProfile></Entry></a>"
+)
 GRAPHML = b"""<?xml version="1.0"?><graphml xmlns="http://graphml.graphdrawing.org/xmlns">
 <key id="c" for="edge" attr.name="cost" attr.type="double"/><graph edgedefault="undirected">
 <node id="A"/><node id="B"/><edge source="A" target="B"><data key="c">0.5</data></edge></graph></graphml>"""
@@ -189,6 +198,10 @@ TARGETS = {
     "samplesheet": Target(lambda p: scan_samplesheet(p, OPTIONS), "s.csv", SHEET),
     "load_data": Target(lambda p: scan_load_data(p, OPTIONS), "load_data.csv", LOAD_DATA),
     "phenix": Target(lambda p: scan_phenix(p, OPTIONS), "Index.xml", PHENIX),
+    "cellvoyager": Target(lambda p: yokogawa.scan(p, OPTIONS), "MeasurementData.mlf", CELLVOYAGER),
+    "flat field": Target(
+        lambda p: illumination.read_function(name_profile(p, "1"), shape=(8, 9)), "p.xml", PROFILE
+    ),
     "network": Target(read_network, "n.graphml", GRAPHML),
     "image": Target(images.read_plane, "i.tif", make_tiff),
     "header": Target(images.read_shape, "i.tif", make_tiff),

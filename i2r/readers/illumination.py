@@ -1,4 +1,4 @@
-"""Illumination functions of others: .npy as JUMP ships them, .mat and TIFF of CellProfiler."""
+"""Illumination functions of others: JUMP's .npy, CellProfiler's .mat and TIFF, Harmony's."""
 
 import io
 import warnings
@@ -8,6 +8,7 @@ import numpy.typing as npt
 import tifffile
 
 from i2r.errors import InputError
+from i2r.readers.flatfield import is_profile, read_profile
 from i2r.readers.headers import MAX_DECODED_BYTES, check_directories
 from i2r.store import files
 
@@ -24,8 +25,9 @@ def read_function(url: str, *, shape: tuple[int, int]) -> npt.NDArray[np.float32
     Parameters
     ----------
     url
-        A ``.npy`` file, a TIFF of one plane, or a ``.mat`` file (MATLAB 5 to 7) with the array
-        ``Image`` or one array alone. Pickled objects are never loaded.
+        A profile of Harmony (`i2r.readers.flatfield`), a ``.npy`` file, a TIFF of one plane, or a
+        ``.mat`` file (MATLAB 5 to 7) with the array ``Image`` or one array alone. Pickled objects
+        are never loaded.
     shape
         Of the plate's fields.
 
@@ -40,23 +42,25 @@ def read_function(url: str, *, shape: tuple[int, int]) -> npt.NDArray[np.float32
         If it is no such file, too large, of another shape, or not positive and finite everywhere.
     """
     where = f"illumination function {files.without_secrets(url)}"
+    function: npt.NDArray[np.number]
     try:
-        data = files.read_bytes(url)
-    except FileNotFoundError as error:
-        raise InputError(f"{where}: no such file. Look at 'functions'.") from error
-    try:
+        data = b"" if is_profile(url) else files.read_bytes(url)
         name = url.lower()
-        if name.endswith(".mat"):
+        if is_profile(url):
+            function = read_profile(url, shape=shape)
+        elif name.endswith(".mat"):
             function = _decode_mat(data)
         elif name.endswith((".tif", ".tiff")):
             function = _decode_tiff(data, url)
         else:
             function = _decode_npy(data)
+    except FileNotFoundError as error:
+        raise InputError(f"{where}: no such file. Look at 'functions'.") from error
     except Exception as error:  # a damaged file may end anywhere in NumPy's and SciPy's readers
         detail = (str(error) or type(error).__name__).splitlines()[0][:80]
         raise InputError(
             f"{where}: unreadable ({detail}), expected .npy, .mat or TIFF with "
-            "one array of numbers. Save it again, without pickle."
+            "one array of numbers, or Harmony's profile. Save it again, without pickle."
         ) from error
     if function.shape != tuple(shape):
         raise InputError(

@@ -1,6 +1,7 @@
 """XML read piece by piece: bounded in size, depth and text, and without entities."""
 
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 from xml.parsers import expat
 
@@ -16,14 +17,18 @@ _PIECE = 2**20
 
 
 class Element(NamedTuple):
-    """An element: its name without namespace, its attributes, and the texts of its children."""
+    """An element: its name without namespace, its attributes, and the texts of its children.
+
+    ``text`` is its own, of an element without children.
+    """
 
     name: str
     attributes: dict[str, str]
     texts: dict[str, str]
+    text: str = ""
 
 
-def read_elements(url: str, names: frozenset[str]) -> Iterator[Element]:
+def read_elements(url: str, names: AbstractSet[str]) -> Iterator[Element]:
     """Read the elements of the given names, in the order in which they end.
 
     Parameters
@@ -57,7 +62,7 @@ def read_elements(url: str, names: frozenset[str]) -> Iterator[Element]:
 class _Reader:
     """Collects elements while expat reads."""
 
-    def __init__(self, names: frozenset[str], where: str) -> None:
+    def __init__(self, names: AbstractSet[str], where: str) -> None:
         self._names = names
         self._where = where
         self._open: list[Element] = []
@@ -107,9 +112,9 @@ class _Reader:
         self._text.append(text)
 
     def _end(self, _: str) -> None:
-        element = self._open.pop()
+        element, text = self._open.pop(), "".join(self._text).strip()
         if self._open and self._text:
-            self._open[-1].texts.setdefault(element.name, "".join(self._text).strip())
+            self._open[-1].texts.setdefault(element.name, text)
         self._text = []
         if element.name in self._names:
-            self._ready.append(element)
+            self._ready.append(element._replace(text=text))

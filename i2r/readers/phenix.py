@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from i2r.errors import InputError
 from i2r.readers import ReaderOptions, Sources, sheets
+from i2r.readers.flatfield import find_profiles, name_profile
 from i2r.readers.images import GONE
 from i2r.readers.markup import read_elements
 from i2r.readers.plate_names import tell_apart
@@ -43,7 +44,8 @@ def scan(source: str, options: ReaderOptions) -> Sources:
     -------
     Sources
         Every image that an index lists, by the index's names of plate and channels; images that
-        aren't there have size -1. The notes give the pixel size.
+        aren't there have size -1. The notes give the pixel size. Flat-field profiles, of the index
+        or of ``FFC_Profile``, are the illumination functions of their channels.
 
     Raises
     ------
@@ -61,15 +63,14 @@ def scan(source: str, options: ReaderOptions) -> Sources:
     by_index: dict[str, list[Found]] = {}
     notes: dict[str, None] = {}
     for index in indices:
-        images, note = _read_index(index, options)
-        by_index[index] = images
-        notes[note] = None
+        by_index[index], said = _read_index(index, options)
+        notes |= dict.fromkeys(said)
     # Several measurements may be of plates of one name.
     places = [(images[0].plate, index) for index, images in by_index.items()]
     names, told = tell_apart(places)
     for name, images in zip(names, by_index.values(), strict=True):
         found += [image._replace(plate=name) for image in images]
-    return build_sources(found, options, where=source, notes=[*told, *filter(None, notes)])
+    return build_sources(found, options, where=source, notes=[*told, *notes])
 
 
 def _find_indices(source: str) -> list[str]:
@@ -94,14 +95,15 @@ def _in_folder(folder: str) -> list[str]:
     return []
 
 
-def _read_index(index: str, options: ReaderOptions) -> tuple[list[Found], str]:
-    """Read one measurement; returns its images and a note on the size of their pixels."""
+def _read_index(index: str, options: ReaderOptions) -> tuple[list[Found], list[str]]:
+    """Read one measurement; returns its images, and notes on pixels and flat-field profiles."""
     where, folder = files.without_secrets(index), files.parent_url(index)
     # Images without a plate's name are of the measurement: the folder above 'Images'.
     plate = re.sub(r"(?i)/images$", "", folder).rpartition("/")[2]
     images: list[dict[str, str]] = []
     wells: dict[tuple[int, int], None] = {}
     channels: dict[str, str] = {}
+    profiles: dict[str, str] = {}
     for element in read_elements(index, _ELEMENTS):
         texts = {name.lower(): text for name, text in element.texts.items()}
         if element.name == "Plate":
@@ -110,8 +112,12 @@ def _read_index(index: str, options: ReaderOptions) -> tuple[list[Found], str]:
             number = element.attributes.get("id") or texts.get("id", "")
             if number.isdecimal() and len(number) == 4:  # row and column, two digits each
                 wells[int(number[:2]), int(number[2:])] = None
-        elif element.name == "Entry" and texts.get("channelname"):
-            channels[element.attributes.get("ChannelID", "")] = texts["channelname"]
+        elif element.name == "Entry":
+            number = element.attributes.get("ChannelID", "")
+            if texts.get("channelname"):
+                channels[number] = texts["channelname"]
+            if texts.get("flatfieldprofile"):
+                profiles[number] = name_profile(index, number)
         elif element.name == "Image" and texts.get("url"):
             images.append({name: texts.get(name, "") for name in _KEPT})
             if texts.get("channelname"):
@@ -120,6 +126,7 @@ def _read_index(index: str, options: ReaderOptions) -> tuple[list[Found], str]:
         raise InputError(f"{where}: lists no images. Export the measurement again.")
     time = choose_time(where, (image["timepointid"] for image in images), options)
     images = [image for image in images if image["timepointid"] == time]
+    profiles = profiles or find_profiles(folder)
     stats = {file.path: file.stat for file in files.find_files(folder, lambda path: True)}
     names = list(channels.values())
     found = []
@@ -138,9 +145,13 @@ def _read_index(index: str, options: ReaderOptions) -> tuple[list[Found], str]:
                 url=files.join_url(folder, *path.split("/")),
                 stat=stats.get(path, GONE),
                 pixel_size_um=size,
+                illumination=profiles.get(number, ""),
             )
         )
-    return found, "" if math.isnan(size) else f"the index says {size:.4g} um per pixel"
+    said = [] if math.isnan(size) else [f"the index says {size:.4g} um per pixel"]
+    if profiles:
+        said.append("flat-field profiles are listed: stage 'illuminate', method 'given'")
+    return found, said
 
 
 def _read_pixel_size(metres: str, where: str) -> float:

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from i2r.errors import InputError
 from i2r.lazy.illumination import Estimate, estimate_function
+from i2r.readers.flatfield import locate_profile
 from i2r.readers.illumination import normalise_function, read_function
 from i2r.stages.base import Stage
 from i2r.store import files, tables
@@ -28,9 +29,9 @@ class Illuminate(Stage):
     The method 'median' takes the median of all fields of the plate, each relative to its own
     median, and smooths it: what is at one place in most fields is the light, not the cells. It
     needs some dozens of fields. 'given' takes the functions that the source itself lists, as a
-    load_data.csv does in FileName_IllumDNA and the like; 'import' takes files by their names.
-    Stages after this one (segment, crop, features) see corrected images; converted images stay
-    as they were.
+    load_data.csv does in FileName_IllumDNA and the like, and Harmony in its flat-field profiles;
+    'import' takes files by their names. Stages after this one (segment, crop, features) see
+    corrected images; converted images stay as they were.
     """
 
     stage: Literal["illuminate"] = "illuminate"
@@ -67,7 +68,7 @@ class Illuminate(Stage):
         problems = [
             f"stage {self.title!r}: function {url}: no such file, for {key}. {_LOOK[self.method]}"
             for url, key in urls.items()
-            if not files.exists(url)
+            if not files.exists(locate_profile(url))
         ]
         if not problems:  # one tells whether they fit; a screen has hundreds
             url, key = next(iter(urls.items()))
@@ -106,8 +107,8 @@ class Illuminate(Stage):
         counts = {key: len(experiment.given_functions.get(self._split(key), ())) for key in keys}
         return [
             f"stage {self.title!r}: the source names {n} illumination functions of {key}, expected "
-            "one (a column FileName_IllumDNA beside FileName_OrigDNA). Set 'channels', or take the "
-            "method 'median'."
+            "one (a column FileName_IllumDNA beside FileName_OrigDNA, or Harmony's flat-field "
+            "profiles). Set 'channels', or take the method 'median'."
             for key, n in counts.items()
             if n != 1
         ]
@@ -150,7 +151,7 @@ class Illuminate(Stage):
         wells = [experiment.wells[f"{plate}/{well}"].fields for well in described.wells]
         given = ""
         if self.method != "median":
-            given = str(files.stat(self._function_url(experiment, key)))
+            given = str(files.stat(locate_profile(self._function_url(experiment, key))))
         return [wells, channel, described.shape, str(described.dtype), given]
 
     def outside(self, experiment: Experiment) -> object:
