@@ -17,11 +17,12 @@ if TYPE_CHECKING:
 @click.option(
     "--format",
     "kind",
-    type=click.Choice(["h5ad", "parquet", "profiles", "graphml", "csv"]),
+    type=click.Choice(["h5ad", "parquet", "profiles", "graphml", "csv", "ome-zarr"]),
     required=True,
     help="h5ad: AnnData of nuclei, as Zarr if OUTPUT ends in .zarr. parquet: profiles of "
     "nuclei for pycytominer. profiles: of wells, conditions or genes, for pycytominer and copairs. "
-    "graphml: a network of genes. csv: a table, or all of them.",
+    "graphml: a network of genes. csv: a table, or all of them. ome-zarr: plates with images, "
+    "labels and tables for viewers.",
 )
 @click.option("-o", "--output", type=click.Path(), required=True, help="File or folder to write.")
 @click.option(
@@ -43,9 +44,38 @@ if TYPE_CHECKING:
     show_default=True,
     help="Scale of 'profiles': that of the control wells of each plate.",
 )
+@click.option(
+    "--ngff",
+    type=click.Choice(["0.4", "0.5"]),
+    default="0.5",
+    show_default=True,
+    help="Version of 'ome-zarr': 0.4 is on Zarr 2, 0.5 on Zarr 3.",
+)
+@click.option(
+    "--well-images",
+    type=click.Choice(["fused", "fields"]),
+    default="fields",
+    show_default=True,
+    help="Images of 'ome-zarr': one per field, or one per well with all its fields.",
+)
+@click.option(
+    "--wells",
+    multiple=True,
+    help="Wells of 'ome-zarr', B03 or PLATE/B03, separated by commas or given several times. "
+    "Default: all.",
+)
 @yes_option("Replace OUTPUT without asking.")
 def export(
-    experiment: str, kind: str, output: str, name: str | None, by: str, normalise: str, yes: bool
+    experiment: str,
+    kind: str,
+    output: str,
+    name: str | None,
+    by: str,
+    normalise: str,
+    ngff: str,
+    well_images: str,
+    wells: tuple[str, ...],
+    yes: bool,
 ) -> None:
     r"""Write results of EXPERIMENT for other tools.
 
@@ -66,8 +96,15 @@ def export(
 
     csv: one table with --name, otherwise a folder with all tables and the layout.
 
-    Images and labels need no export: plates/PLATE.ome.zarr is OME-Zarr 0.5, which napari, QuPath,
-    ome-zarr-py and Fiji open. Crops for PyTorch: i2r.CropDataset.
+    ome-zarr: OUTPUT is a folder for all plates, or PLATE.zarr for the only one. Pixels and labels
+    as converted, every level half of the one before; channel colours and one contrast for all
+    wells; --well-images fused shows whole wells, fields at their positions or side by side. Tables
+    as ngio reads them: 'condition' of the plate and of each image, features of nuclei per image.
+    --ngff 0.4 is for programs that read no 0.5.
+
+    Images need no export for programs that read OME-Zarr 0.5: plates/PLATE.ome.zarr of EXPERIMENT
+    opens as it is in napari-ome-zarr, ome-zarr-py, ngio and zarr-python. Crops for PyTorch:
+    i2r.CropDataset.
     """
     from i2r.store.experiment import open_experiment
 
@@ -79,6 +116,9 @@ def export(
         written = _export_profiles(opened, kind, target, name, yes=yes)
     elif kind == "profiles":
         written = _export_averages(opened, target, name, by=by, normalise=normalise, yes=yes)
+    elif kind == "ome-zarr":
+        chosen = [well for text in wells for well in text.split(",") if well]
+        written = _export_plates(opened, target, ngff, well_images, chosen, yes=yes)
     elif kind == "graphml":
         written = _export_network(opened, target, name, yes=yes)
     else:
@@ -114,6 +154,32 @@ def _export_averages(
     confirm_overwriting(target, yes=yes)
     number = write_averages(experiment, target, source=name or "", by=by, normalise=normalise)
     return f"profiles of {count_words(number, by)}"
+
+
+def _export_plates(
+    experiment: "Experiment",
+    target: Path,
+    ngff: str,
+    well_images: str,
+    wells: list[str],
+    *,
+    yes: bool,
+) -> str:
+    from i2r.exports.omezarr import check_target, write_omezarr
+
+    check_target(target)
+    confirm_overwriting(target, yes=yes)
+    written = write_omezarr(
+        experiment,
+        target,
+        ngff_version=ngff,  # type: ignore[arg-type]
+        well_images=well_images,  # type: ignore[arg-type]
+        wells=wells,
+    )
+    for note in written.notes:
+        say(note)
+    plates, of_wells = count_words(written.plates, "plate"), count_words(written.wells, "well")
+    return f"{plates}, {of_wells}, {count_words(written.images, 'image')}, OME-Zarr {ngff}"
 
 
 def _export_network(experiment: "Experiment", target: Path, name: str | None, *, yes: bool) -> str:

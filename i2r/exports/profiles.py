@@ -136,26 +136,31 @@ class Profiles:
 
     @cached_property
     def _segmentation(self) -> str:
-        """The stage whose nuclei these are; empty where that can't be told."""
-        entries = (self._experiment.last_pipeline() or {}).get("stages", [])
-        by_name = {str(entry.get("name") or entry["stage"]): entry for entry in entries}
-        waiting, seen = [self.name], set[str]()
-        while waiting:
-            name = waiting.pop(0)
-            entry = by_name.get(name)
-            if entry is None or name in seen:
-                continue
-            seen.add(name)
-            if entry["stage"] == "segment":
-                return name
-            waiting += [str(need) for need in entry.get("needs") or ()]
-        known = [name for name in list_features(self._experiment) if self._has_centres(name)]
-        return known[0] if len(known) == 1 else ""
+        return find_segmentation(self._experiment, self.name)
 
-    def _has_centres(self, name: str) -> bool:
-        keys = [k for k in self._experiment.ledger.done_keys(name) if k in self._experiment.wells]
-        columns = tables.read_columns(self._experiment.part_url(name, keys[0]))
-        return set(_CENTRE) <= set(columns)
+
+def find_segmentation(experiment: Experiment, name: str) -> str:
+    """Name the stage that labelled the nuclei of a stage; empty where that can't be told."""
+    entries = (experiment.last_pipeline() or {}).get("stages", [])
+    by_name = {str(entry.get("name") or entry["stage"]): entry for entry in entries}
+    waiting, seen = [name], set[str]()
+    while waiting:
+        candidate = waiting.pop(0)
+        entry = by_name.get(candidate)
+        if entry is None or candidate in seen:
+            continue
+        seen.add(candidate)
+        if entry["stage"] == "segment":
+            return candidate
+        waiting += [str(need) for need in entry.get("needs") or ()]
+    known = [each for each in list_features(experiment) if _has_centres(experiment, each)]
+    return known[0] if len(known) == 1 else ""
+
+
+def _has_centres(experiment: Experiment, name: str) -> bool:
+    keys = [key for key in experiment.ledger.done_keys(name) if key in experiment.wells]
+    columns = tables.read_columns(experiment.part_url(name, keys[0]))
+    return set(_CENTRE) <= set(columns)
 
 
 def list_embeddings(experiment: Experiment) -> list[str]:

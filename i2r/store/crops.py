@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 # What is known of each nucleus from its well.
 OF_WELL = ("perturbation", "gene", "condition", "role")
 # Columns of the layout that i2r adds, of images and not of wells.
-OF_IMAGES = ("fields", "n_fields", "height_px", "width_px", "dtype", "pixel_size_um", "channels")
+OF_IMAGES = (
+    "fields", "n_fields", "height_px", "width_px", "dtype", "stored_dtype", "pixel_size_um",
+    "channels", "plate_format",
+)  # fmt: skip
 # What a user's own column of the layout can't be called beside nuclei: their columns, and the
 # names of axes and variables.
 _TAKEN = {

@@ -15,7 +15,7 @@ from i2r.store import files
 from i2r.store.arrays import read_array
 from i2r.store.crops import open_lazily
 from i2r.store.illumination import correct_image, find_functions, read_functions
-from i2r.types import parse_well, unit_key
+from i2r.types import PLATE_FORMATS, parse_well, unit_key
 
 if TYPE_CHECKING:
     from i2r.store.experiment import Experiment
@@ -106,6 +106,12 @@ class Plate:
                 "Name one of them."
             )
         return wanted
+
+    @property
+    def format_size(self) -> tuple[int, int] | None:
+        """Rows and columns of the physical plate; None where nobody said."""
+        number = self.rows["plate_format"].iloc[0] if "plate_format" in self.rows else 0
+        return PLATE_FORMATS.get(int(number))
 
     def field_bytes(self) -> int:
         """Give the size of one field's image, all channels, in memory."""
