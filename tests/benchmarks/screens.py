@@ -29,9 +29,10 @@ EFFECT = {"shuffled": 0.24, "sister": 0.40}
 
 
 class Screen(NamedTuple):
-    """Mean profiles of wells, and the truth."""
+    """Mean profiles of wells, the variance of a nucleus by feature, and the truth."""
 
     profiles: np.ndarray
+    nucleus: np.ndarray
     plates: np.ndarray
     positions: np.ndarray
     perturbations: np.ndarray
@@ -74,7 +75,8 @@ def simulate(seed: int, layout: Layout) -> Screen:
         values[treated, planted[which[treated]]] += effect[which[treated]]
         parts.append((values, np.full(n, plate), np.arange(n), which))
     joined = [np.concatenate(part) for part in zip(*parts, strict=True)]
-    return Screen(joined[0], joined[1], joined[2], joined[3], is_null, planted)
+    nucleus = (spread**2).sum(axis=0)
+    return Screen(joined[0], nucleus, joined[1], joined[2], joined[3], is_null, planted)
 
 
 def test_oracle(screen: Screen, layout: Layout) -> np.ndarray:
@@ -103,10 +105,10 @@ def test_oracle(screen: Screen, layout: Layout) -> np.ndarray:
 
 def test_screen(screen: Screen, seed: int) -> np.ndarray:
     """Test the genes as the fast screen does, given means alone; positions are on a grid."""
-    n, d = screen.profiles.shape
+    n = len(screen.profiles)
     return compare_conditions(
         Wells(
-            screen.profiles, np.ones((n, d)), np.full(n, float(NUCLEI)), screen.plates,
+            screen.profiles, np.tile(screen.nucleus, (n, 1)), np.full(n, float(NUCLEI)), screen.plates,
             screen.positions // 24, screen.positions % 24, screen.perturbations,
         ),
         seed=seed,

@@ -129,7 +129,7 @@ class Screen(Stage):
         0, ge=0, description="Seed of folds, draws and trainings (default: the pipeline's)"
     )
 
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
     added_later: ClassVar[tuple[str, ...]] = ("min_change",)
     reads: ClassVar[Mapping[str, bool]] = {"crop": True}
     group: ClassVar[Workers] = "gpu"
