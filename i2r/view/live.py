@@ -61,11 +61,24 @@ class LiveExperiment:
         return sorted(found)
 
     def _open(self) -> ReportSource:
-        experiment = open_experiment(self._url)
+        source = open_source(self._url)
+        ledger = source.experiment.ledger
         # Entries are read when a stage is first asked for, which two threads must not do at once.
-        for stage in experiment.ledger.stages:
-            experiment.ledger.done_keys(stage)
-        pipeline = experiment.last_pipeline() or {}
-        named = [s.get("name") or s["stage"] for s in pipeline.get("stages", [])]
-        titles = dict.fromkeys([*named, *experiment.ledger.stages])
-        return ReportSource(experiment, list(titles))
+        for stage in ledger.stages:
+            ledger.done_keys(stage)
+        return source
+
+
+def open_source(url: str) -> ReportSource:
+    """Open an experiment with all stages of its last pipeline, done or not.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
+    experiment = open_experiment(url)
+    pipeline = experiment.last_pipeline() or {}
+    named = [s.get("name") or s["stage"] for s in pipeline.get("stages", [])]
+    titles = dict.fromkeys([*named, *experiment.ledger.stages])
+    return ReportSource(experiment, list(titles))

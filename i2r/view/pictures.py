@@ -36,7 +36,13 @@ class Nucleus(NamedTuple):
 
 
 def list_nuclei(
-    source: ReportSource, stage: str, keys: Sequence[str], *, count: int, offset: int = 0
+    source: ReportSource,
+    stage: str,
+    keys: Sequence[str],
+    *,
+    count: int,
+    offset: int = 0,
+    everywhere: bool = False,
 ) -> tuple[list[Nucleus], int]:
     """List nuclei that have a crop: evenly over wells and nuclei, or one well's in their order.
 
@@ -48,6 +54,8 @@ def list_nuclei(
         The wells; of more than six, six evenly spread ones.
     count, offset
         How many, and, of one well, from which on.
+    everywhere
+        Spread them over the nuclei of a single well too.
 
     Returns
     -------
@@ -59,7 +67,7 @@ def list_nuclei(
     counts = {key: int((ledger.result(stage, key) or {}).get("nuclei", 0)) for key in keys}
     used = [key for key in keys if counts[key]]
     count = max(1, min(count, MOST_NUCLEI))
-    if len(keys) == 1:
+    if len(keys) == 1 and not everywhere:
         found = list_crops(source, stage, used[0]) if used else []
         return found[offset : offset + count], len(found)
     used = [used[i] for i in spread(len(used), MOST_WELLS)]
