@@ -19,8 +19,8 @@ ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).parent
 REPOSITORY = "https://github.com/i2r-project/i2r/blob/main/"
 
-# Where pages of the repository stand in the site. Notebooks stay where they are, beside a copy of the
-# pipelines that they run.
+# Where pages of the repository stand in the site. Notebooks stay where they are, beside a copy of
+# the pipelines that they run.
 PAGES = {
     ".github/site/index.md": "index.md",
     "README.md": "overview.md",
