@@ -5,7 +5,6 @@ turns links between them into links between pages and all other links into ones 
 and runs Sphinx with warnings as errors. Nothing is fetched.
 """
 
-import os
 import re
 import shutil
 import subprocess
@@ -19,8 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).parent
 REPOSITORY = "https://github.com/i2r-project/i2r/blob/main/"
 
-# Where pages of the repository stand in the site. Notebooks stay where they are, beside a copy of
-# the pipelines that they run.
+# Where pages of the repository stand in the site; notebooks go to tutorials/.
 PAGES = {
     ".github/site/index.md": "index.md",
     "README.md": "overview.md",
@@ -43,7 +41,7 @@ def list_pages() -> dict[str, str]:
     for path in sorted((ROOT / "i2r" / "docs").glob("*.md")):
         found[str(path.relative_to(ROOT))] = path.name
     for path in sorted((ROOT / "pipelines" / "notebooks").glob("*.ipynb")):
-        found[str(path.relative_to(ROOT))] = str(path.relative_to(ROOT))
+        found[str(path.relative_to(ROOT))] = f"tutorials/{path.name}"
     return found
 
 
@@ -63,7 +61,7 @@ def rewrite_links(text: str, path: str, pages: dict[str, str]) -> str:
             raise FileNotFoundError(f"{path} links to {target}, which does not exist")
         name = str(whole.relative_to(ROOT))
         if name in pages:
-            return os.path.relpath(pages[name], Path(pages[path]).parent) + anchor
+            return ("../" if "/" in pages[path] else "") + pages[name] + anchor
         if whole.suffix == ".png":
             return whole.name
         return REPOSITORY + name + anchor
@@ -90,7 +88,7 @@ def write_api() -> str:
 def assemble(folder: Path) -> None:
     """Put the site's sources together in an empty folder."""
     pages = list_pages()
-    shutil.copytree(ROOT / "pipelines", folder / "pipelines")
+    (folder / "tutorials").mkdir(parents=True)
     for path, name in pages.items():
         text = (ROOT / path).read_text(encoding="utf-8")
         if name.endswith(".md"):

@@ -21,6 +21,8 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 
+# Eigenvalues below this part of the largest are rounding.
+_DEPENDENT = 1e-8
 # A cosine this close to one is one: rounding would turn it into an angle of 1e-8.
 _COSINE_ROUNDING = 8 * np.finfo(float).eps
 
@@ -258,6 +260,45 @@ def intervention_weights(x: npt.ArrayLike, query: npt.ArrayLike) -> Floats:
     """
     weights: Floats = np.asarray(query, dtype=float) @ np.linalg.pinv(np.asarray(x, dtype=float))
     return weights
+
+
+def leave_one_out_interventions(x: npt.ArrayLike) -> Floats:
+    """Give for every row the weights with which `intervention_weights` makes it of the others.
+
+    In closed form where rows, or columns, are independent; otherwise row by row.
+
+    Parameters
+    ----------
+    x
+        Shape (n, d).
+
+    Returns
+    -------
+    ndarray of float64, shape (n, n)
+        Zero on the diagonal.
+    """
+    rows = np.asarray(x, dtype=float)
+    n, width = rows.shape
+    if n < width and _is_regular(gram := rows @ rows.T):
+        return leave_one_out_weights(invert_ridge(gram, 0.0))
+    if n > width + 1 and _is_regular(gram := rows.T @ rows):
+        hat = rows @ invert_ridge(gram, 0.0) @ rows.T
+        left = 1 - np.diagonal(hat)
+        # A row that alone spans a direction can't be made of the others.
+        if (left > _DEPENDENT).all():
+            weights: Floats = hat / left[:, None]
+            np.fill_diagonal(weights, 0)
+            return weights
+    weights = np.zeros((n, n))
+    for row in range(n):
+        rest = np.delete(np.arange(n), row)
+        weights[row, rest] = intervention_weights(rows[rest], rows[[row]])[0]
+    return weights
+
+
+def _is_regular(gram: Floats) -> bool:
+    values = np.linalg.eigvalsh(gram)
+    return bool(values[0] > _DEPENDENT * values[-1])
 
 
 def _as_rows(x: npt.ArrayLike, y: npt.ArrayLike) -> tuple[Floats, Floats]:

@@ -14,11 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from i2r.kernels import kernel_regression as regression
+from i2r.kernels.links import Floats, Ints, Link, Space, choose_others
 from i2r.kernels.ranking import TIE, rank_truth
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-
 
 Kernel = Literal["ntk", "rbf", "linear"]
 Scale = Literal["raw", "unit"]
@@ -66,61 +63,6 @@ GRID = tuple(
 """What nested selection chooses from. Every one has its left-out genes in closed form."""
 
 
-class Link(NamedTuple):
-    """Which candidate each training gene is, and the candidates' inner products.
-
-    Attributes
-    ----------
-    truth : (n,) int64
-        Position of each training gene among the candidates.
-    products : (s, n, c) float64
-        Inner products of training genes and candidates, in one space for all genes (s = 1) or in
-        the space made without the label of gene i (s = n).
-    squared : (s, c) float64
-        Squared lengths of the candidates.
-    """
-
-    truth: Ints
-    products: Floats
-    squared: Floats
-
-    @property
-    def n_candidates(self) -> int:
-        """How many candidates there are."""
-        return self.squared.shape[1]
-
-    def space(self, gene: int) -> tuple[Floats, Floats]:
-        """Give the products (n, c) and squared lengths (c,) to judge a gene by."""
-        at = gene if len(self.products) > 1 else 0
-        return self.products[at], self.squared[at]
-
-
-def link_genes(candidates: npt.ArrayLike, truth: npt.ArrayLike) -> Link:
-    """Prepare candidates for ranking.
-
-    Parameters
-    ----------
-    candidates
-        Shape (c, q) or (n, c, q): regulatory embeddings, one space or one per training gene.
-    truth
-        Shape (n,): position of each training gene among the candidates.
-
-    Raises
-    ------
-    ValueError
-        If an embedding is not finite, or there are spaces but not one per training gene.
-    """
-    spaces = np.asarray(candidates, dtype=float)
-    spaces = spaces[None] if spaces.ndim == 2 else spaces
-    truth = np.asarray(truth, dtype=np.int64)
-    if not np.isfinite(spaces).all():
-        raise ValueError("candidate embeddings have NaN or infinite values")
-    if len(spaces) not in (1, len(truth)):
-        raise ValueError(f"{len(spaces)} spaces for {len(truth)} training genes, expected as many")
-    products = spaces[:, truth] @ spaces.transpose(0, 2, 1)
-    return Link(truth, products, (spaces**2).sum(axis=2))
-
-
 def scale_rows(x: npt.ArrayLike, scale: str) -> Floats:
     """Divide rows by their length where ``scale`` is 'unit'; a row of zeros stays."""
     x = np.asarray(x, dtype=float)
@@ -141,24 +83,26 @@ def compute_kernel(configuration: Configuration, x: npt.ArrayLike, y: npt.ArrayL
     return regression.rbf_kernel(x, y, bandwidth=1.0)
 
 
-def score_candidates(weights: Floats, link: Link) -> Floats:
+def score_candidates(weights: Floats, link: Link, genes: Ints | None = None) -> Floats:
     """Score candidates by minus their squared distance to predictions, up to a constant.
 
     Parameters
     ----------
     weights
-        Shape (n, n): row i has the weights of training genes in the prediction of gene i.
+        Shape (q, n): rows have the weights of training genes in the prediction of a gene.
+    genes
+        Shape (q,): which genes; None for all, in order.
 
     Returns
     -------
-    ndarray of float64, shape (n, c)
+    ndarray of float64, shape (q, c)
     """
-    if len(link.products) == 1:
-        products = weights @ link.products[0]
-    else:
-        products = (weights[:, None, :] @ link.products)[:, 0]
-    scores: Floats = 2 * products - link.squared
-    return scores
+    if link.n_spaces == 1:
+        scores: Floats = 2 * link.project(0, weights) - link.squared
+        return scores
+    places = range(len(weights)) if genes is None else genes.tolist()
+    rows = zip(places, weights, strict=True)
+    return np.stack([2 * link.project(g, own[None])[0] - link.squared[g] for g, own in rows])
 
 
 def weigh_left_out(inverse: Floats, *, centre: bool = False) -> Floats:
@@ -187,7 +131,7 @@ def rank_left_out(inverse: Floats, link: Link, *, centre: bool = False) -> Float
 
 
 def rank_left_two_out(inverse: Floats, link: Link, *, centre: bool = False) -> Floats:
-    """Rank every training gene by regressions that saw neither it nor one other gene.
+    """Rank training genes by regressions that saw neither them nor one other gene.
 
     Parameters
     ----------
@@ -197,69 +141,88 @@ def rank_left_two_out(inverse: Floats, link: Link, *, centre: bool = False) -> F
     Returns
     -------
     ndarray of float64, shape (n, n)
-        At (i, j) the rank of gene j without genes i and j, in the space of i; the diagonal is
-        NaN. Row i is all that may be known when gene i is held out.
+        At (i, j) the rank of gene j without genes i and j, in the space of i; NaN on the diagonal
+        and where j is not one of `i2r.kernels.links.choose_others`. Row i is all that may be known
+        when gene i is held out.
     """
+    return rank_both_ways(inverse, link, (centre,))[0]
+
+
+def rank_both_ways(inverse: Floats, link: Link, centres: Sequence[bool]) -> list[Floats]:
+    """Give `rank_left_two_out` for one inverse, centred or not: they share all products."""
     n = len(inverse)
-    ranks = np.full((n, n), np.nan)
-    is_shared = inverse.ndim == 2 and len(link.products) == 1
-    projected = inverse @ link.products[0] if is_shared else None
+    ranks = [np.full((n, n), np.nan) for _ in centres]
+    is_shared = inverse.ndim == 2 and link.n_spaces == 1
+    all_projected = link.project(0, inverse) if is_shared else None
+    all_sums = inverse.sum(axis=1) if inverse.ndim == 2 else None
     for gene in range(n):
-        products, squared = link.space(gene)
-        own = inverse_for(inverse, gene)
-        predicted = own @ products if projected is None else projected
-        _rank_pairs(
-            gene, own, own.sum(axis=1), products, predicted, products.sum(axis=0), squared,
-            link.truth, centre, TIE, ranks[gene],
-        )  # fmt: skip
+        own, others = inverse_for(inverse, gene), choose_others(n, gene)
+        rows = np.concatenate([[gene], others])
+        if all_projected is None:
+            projected, projected_rows = link.project(gene, own[rows]), np.arange(len(rows))
+        else:
+            projected, projected_rows = all_projected, rows
+        products, product_rows = link.rows(gene, rows)
+        at = gene if link.n_spaces > 1 else 0
+        sums = own[rows].sum(axis=1) if all_sums is None else all_sums[rows]
+        for found, centre in zip(ranks, centres, strict=True):
+            found[gene, others] = _rank_pairs(
+                own[rows, rows], own[gene, rows], sums, n, products, product_rows, projected,
+                projected_rows, link.sums[at], link.squared[at], link.truth[others], centre, TIE,
+            )  # fmt: skip
     return ranks
 
 
 @numba.njit(cache=True, fastmath={"contract", "reassoc"})
 def _rank_pairs(
-    gene: int,
-    inverse: Floats,
+    diagonal: Floats,
+    beside: Floats,
     row_sums: Floats,
+    n: int,
     products: Floats,
+    product_rows: Ints,
     projected: Floats,
-    sums: Floats,
+    projected_rows: Ints,
+    all_sums: Floats,
     squared: Floats,
     truth: Ints,
     centre: bool,
     tie: float,
-    ranks: Floats,
-) -> None:
-    """Fill a row of `rank_left_two_out`: predictions are residuals of the two-by-two block.
+) -> Floats:
+    """Rank the others when a gene is held out: predictions are residuals of the two-by-two block.
 
-    This runs for every pair of genes, configuration and shuffled link, so the loop over candidates
-    is a plain sum of rows that the compiler can do several at a time.
+    The gene is the first of all rows, the others follow. This runs for every pair of genes,
+    configuration and shuffled link, so the loop over candidates is a plain sum of rows that the
+    compiler can do several at a time.
     """
-    n, n_candidates = products.shape
+    n_others, n_candidates = len(truth), products.shape[1]
+    ranks = np.empty(n_others)
     # The sum over all genes but the one held out; the other is subtracted in the loop.
-    remaining = sums - products[gene]
-    for other in range(n):
-        if other == gene:
-            continue
-        both = inverse[gene, other]
-        determinant = inverse[gene, gene] * inverse[other, other] - both * both
-        a, b = 2 * both / determinant, -2 * inverse[gene, gene] / determinant
+    remaining = all_sums - products[product_rows[0]]
+    first = projected[projected_rows[0]]
+    for other in range(n_others):
+        both = beside[1 + other]
+        determinant = diagonal[0] * diagonal[1 + other] - both * both
+        a, b = 2 * both / determinant, -2 * diagonal[0] / determinant
         rest = 0.0
         if centre:
             # Weights that are missing to one go to the mean of the remaining genes.
-            rest = -(a * row_sums[gene] + b * row_sums[other]) / (n - 2)
+            rest = -(a * row_sums[0] + b * row_sums[1 + other]) / (n - 2)
+        own_row = products[product_rows[1 + other]]
+        second = projected[projected_rows[1 + other]]
         c = truth[other]
-        own = (2 - rest) * products[other, c] - squared[c] + rest * remaining[c]
-        own += a * projected[gene, c] + b * projected[other, c]
+        own = (2 - rest) * own_row[c] - squared[c] + rest * remaining[c]
+        own += a * first[c] + b * second[c]
         margin = tie * max(abs(own), 1.0)
         low, high = own - margin, own + margin
         better, reached = 0, 0
-        own_row, first, second = products[other], projected[gene], projected[other]
         for c in range(n_candidates):
             score = (2 - rest) * own_row[c] - squared[c] + rest * remaining[c]
             score += a * first[c] + b * second[c]
             better += score > high
             reached += score >= low
         ranks[other] = 1 + better + (reached - better - 1) / 2
+    return ranks
 
 
 def inverse_for(inverse: Floats, gene: int) -> Floats:
@@ -286,8 +249,14 @@ def invert_kernels(configurations: Sequence[Configuration], x: npt.ArrayLike) ->
 
 def measure_cosines(weights: Floats, link: Link, gene: int) -> Floats:
     """Give the cosines between predictions and candidates, in the space of a gene: (q, c)."""
-    products, squared = link.space(gene)
-    length = np.einsum("qi,ij,qj->q", weights, products[:, link.truth], weights, optimize=True)
+    space = link.space(gene)
+    return measure_space_cosines(weights, space, link.truth)
+
+
+def measure_space_cosines(weights: Floats, space: Space, truth: Ints) -> Floats:
+    """Give the cosines between predictions and candidates in a space, (q, c)."""
+    products, squared = space
+    length = np.einsum("qi,ij,qj->q", weights, products[:, truth], weights, optimize=True)
     scale = np.sqrt(np.maximum(length, 0)[:, None] * squared)
     made = weights @ products
     cosines: Floats = np.divide(made, scale, out=np.zeros_like(made), where=scale > 0)

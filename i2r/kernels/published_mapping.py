@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from i2r.kernels.kernel_regression import Floats, ntk_of_products
-from i2r.kernels.mapping import Ints, Link
+from i2r.kernels.links import Ints, Link
 from i2r.kernels.ranking import published_auc, rank_truth, score_log_ranks
 from i2r.kernels.selection import Selection
 
@@ -199,8 +199,9 @@ class _Folds:
         self.available = np.ones((n_folds, n), dtype=bool)
         self.available[np.arange(n_folds)[:, None], left_out] = False
         self.products = x @ x.T
-        at = space if len(link.products) > 1 else np.zeros(n_folds, dtype=np.int64)
-        self.candidates, self.squared = link.products[at], link.squared[at]
+        spaces = [link.space(int(gene)) for gene in space]
+        self.candidates = np.stack([own.products for own in spaces])
+        self.squared = np.stack([own.squared for own in spaces])
         self.targets = self.candidates[:, :, link.truth]
         share = self.available / self.available.sum(axis=1, keepdims=True)
         self.mean_squared = np.einsum("fi,fij,fj->f", share, self.targets, share, optimize=True)

@@ -1,21 +1,20 @@
 """Choosing a map for every gene without it, and what the choice is worth with shuffled links."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import groupby
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from i2r.kernels import kernel_regression as regression
+from i2r.kernels.links import Floats, Ints, Link
 from i2r.kernels.mapping import (
     Configuration,
-    Floats,
-    Ints,
-    Link,
     inverse_for,
     measure_cosines,
+    rank_both_ways,
     rank_left_out,
-    rank_left_two_out,
     score_candidates,
     weigh_left_out,
 )
@@ -63,16 +62,39 @@ def select_nested(
             for c, inverse in zip(configurations, inverses, strict=True)
         ]
     )
+    inner = score_without(configurations, inverses, link)
+    return Selection(ranks, inner, choose_best(inner))
+
+
+def score_without(
+    configurations: Sequence[Configuration], inverses: Sequence[Floats], link: Link
+) -> Floats:
+    """Score configurations by the others' ranks when gene i is held out, shape (g, n).
+
+    NaN for a single one: the inner regressions would decide nothing.
+    """
+    inner = np.full((len(configurations), len(link.truth)), np.nan)
     if len(configurations) == 1:
-        # Nothing to choose from: the inner regressions would decide nothing.
-        return Selection(ranks, np.full_like(ranks, np.nan), np.zeros(len(link.truth), np.int64))
-    inner = np.stack(
-        [
-            score_log_ranks(rank_left_two_out(inverse, link, centre=c.centre), link.n_candidates)
-            for c, inverse in zip(configurations, inverses, strict=True)
-        ]
-    )
-    return Selection(ranks, inner, np.argmax(inner, axis=0).astype(np.int64))
+        return inner
+
+    # Centred or not, a kernel with a penalty has one inverse.
+    def share(at: int) -> tuple[object, ...]:
+        return configurations[at][:3]
+
+    for _, same in groupby(sorted(range(len(inner)), key=share), key=share):
+        places = list(same)
+        centres = [configurations[at].centre for at in places]
+        ranked = rank_both_ways(inverses[places[0]], link, centres)
+        for at, found in zip(places, ranked, strict=True):
+            inner[at] = score_log_ranks(found, link.n_candidates)
+    return inner
+
+
+def choose_best(inner: Floats) -> Ints:
+    """Choose for every gene the first configuration with the best inner score, shape (n,)."""
+    if len(inner) == 1:
+        return np.zeros(inner.shape[1], dtype=np.int64)
+    return np.argmax(inner, axis=0).astype(np.int64)
 
 
 def score_selected(
@@ -105,7 +127,7 @@ def score_selected(
         genes = np.nonzero(chosen == place)[0]
         weights = weigh_left_out(inverse, centre=centre)
         if not correct:
-            scores[genes] = score_candidates(weights, link)[genes]
+            scores[genes] = score_candidates(weights[genes], link, genes)
             continue
         for gene in genes:
             own_inverse = inverse_for(inverse, int(gene))
@@ -114,6 +136,29 @@ def score_selected(
             own = measure_cosines(weights[[gene]], link, int(gene))
             scores[gene] = correct_hubs(own, reference)[0]
     return scores
+
+
+def rank_selected(
+    configurations: Sequence[Configuration],
+    inverses: Sequence[Floats],
+    link: Link,
+    *,
+    correct: bool = False,
+    hidden: npt.NDArray[np.bool_] | None = None,
+) -> list[Floats]:
+    """Choose options for every gene without it and rank it by them; see `shuffle_links`.
+
+    Returns
+    -------
+    list of ndarray of float64, shape (n,)
+        Ranks among all candidates, and with ``hidden`` those among the ones that are left.
+    """
+    chosen = choose_best(score_without(configurations, inverses, link))
+    scores = score_selected(configurations, inverses, link, chosen, correct=correct)
+    ranks = [rank_truth(scores, link.truth)]
+    if hidden is not None:
+        ranks.append(rank_truth(np.where(hidden, -np.inf, scores), link.truth))
+    return ranks
 
 
 def shuffle_links(
@@ -125,7 +170,8 @@ def shuffle_links(
     draws: int,
     correct: bool = False,
     hidden: npt.NDArray[np.bool_] | None = None,
-) -> Floats:
+    is_enough: Callable[[list[Floats]], bool] | None = None,
+) -> list[Floats]:
     """Repeat everything with inputs dealt to the genes at random, choice of options included.
 
     Parameters
@@ -134,24 +180,29 @@ def shuffle_links(
         As in `score_selected`.
     hidden
         Shape (n, c): candidates that a gene is not ranked among; None for none.
+    is_enough
+        Asked after every draw with the ranks so far, whether that is enough of them; see
+        `i2r.kernels.ranking.sequential_pvalue`. The first are the same whether or not they are
+        the last.
 
     Returns
     -------
-    ndarray of float64, shape (draws, n)
-        Left-out ranks of each shuffled link.
+    list of ndarray of float64, shape (draws, n)
+        Left-out ranks of each shuffled link; with ``hidden`` also those among the candidates that
+        are left.
     """
     random = np.random.default_rng(seed)
-    shuffled = np.empty((draws, len(link.truth)))
-    for draw in range(draws):
+    drawn: list[Floats] = []
+    seen_drawn: list[Floats] = []
+    for _ in range(draws):
         order = random.permutation(len(link.truth))
         moved = [move_inputs(inverse, order) for inverse in inverses]
-        selection = select_nested(configurations, moved, link)
-        shuffled[draw] = selection.nested
-        if correct or hidden is not None:
-            scores = score_selected(configurations, moved, link, selection.chosen, correct=correct)
-            seen = scores if hidden is None else np.where(hidden, -np.inf, scores)
-            shuffled[draw] = rank_truth(seen, link.truth)
-    return shuffled
+        ranks, *seen = rank_selected(configurations, moved, link, correct=correct, hidden=hidden)
+        drawn.append(ranks)
+        seen_drawn += seen
+        if is_enough is not None and is_enough(drawn if hidden is None else seen_drawn):
+            break
+    return [np.stack(found) for found in (drawn, seen_drawn) if found]
 
 
 def move_inputs(inverse: Floats, order: npt.NDArray[np.int64]) -> Floats:

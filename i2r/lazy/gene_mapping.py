@@ -10,7 +10,8 @@ import pandas as pd
 from i2r.errors import InputError
 from i2r.kernels import mapping, ranking
 from i2r.kernels import selection as selecting
-from i2r.kernels.kernel_regression import intervention_weights, ridge_weights
+from i2r.kernels.kernel_regression import leave_one_out_interventions, ridge_weights
+from i2r.kernels.links import Link, link_genes
 from i2r.kernels.published_mapping import (
     choose_as_published,
     list_published_grid,
@@ -66,7 +67,7 @@ class Problem(NamedTuple):
     x: Floats
     names: list[str]
     candidates: list[str]
-    link: mapping.Link
+    link: Link
     embeddings: Floats
     mean_scores: Floats
     n_beyond: int = 0
@@ -145,7 +146,7 @@ def pose_problem(
     if further is not None:
         spaces, base = further.extend(spaces, place), further.extend(base[None], place)[0]
         candidates += further.new
-    link = mapping.link_genes(spaces, truth)
+    link = link_genes(spaces, truth)
     mean_scores = 2 * np.einsum("scq,sq->sc", spaces, spaces.mean(axis=1)) - link.squared
     columns_of_x = [str(i) for i in range(x.shape[-1])] if names is None else list(names)
     own = x[shared] if x.ndim == 2 else x[np.ix_(shared, shared)]
@@ -279,11 +280,10 @@ def leave_genes_out(
     )
     (plain,) = mapping.invert_kernels([mapping.PUBLISHED], x)
     others = (1 - np.eye(n)) / (n - 1)
-    interventions = np.zeros((n, n))
-    for gene in range(n):
-        rest = np.delete(np.arange(n), gene)
-        own = x if x.ndim == 2 else x[gene]
-        interventions[gene, rest] = intervention_weights(own[rest], own[[gene]])[0]
+    if x.ndim == 2:
+        interventions = leave_one_out_interventions(x)
+    else:
+        interventions = np.stack([leave_one_out_interventions(own)[i] for i, own in enumerate(x)])
     everything = np.broadcast_to(problem.mean_scores, (n, link.n_candidates))
     ranks = {
         "map": (ranking.rank_truth(scores, link.truth), NESTED),
@@ -309,12 +309,12 @@ def leave_genes_out(
     return LeftOut(ranks, chosen, scores, pd.concat(grids, ignore_index=True))
 
 
-def _rank(weights: Floats, link: mapping.Link) -> Floats:
+def _rank(weights: Floats, link: Link) -> Floats:
     return ranking.rank_truth(mapping.score_candidates(weights, link), link.truth)
 
 
 def _tabulate_grid(
-    titles: Sequence[str], ranks: Floats, link: mapping.Link, *, is_published: bool = False
+    titles: Sequence[str], ranks: Floats, link: Link, *, is_published: bool = False
 ) -> pd.DataFrame:
     return pd.DataFrame(
         {

@@ -11,6 +11,7 @@ from i2r.errors import InputError
 from i2r.kernels import kernel_regression as regression
 from i2r.kernels import mapping, ranking
 from i2r.kernels import selection as selecting
+from i2r.kernels.links import Space
 from i2r.lazy.gene_mapping import Problem
 from i2r.lazy.queries import Queries
 
@@ -211,20 +212,19 @@ def _weigh(
     return known
 
 
-def _space(problem: Problem, own: int | None) -> tuple[Floats, Floats]:
+def _space(problem: Problem, own: int | None) -> Space:
     """Give the products and squared lengths of the space that a query is judged in."""
     if own is not None:
         return problem.link.space(own)
     z = problem.embeddings
-    return z[problem.link.truth] @ z.T, (z * z).sum(axis=1)
+    return Space(z[problem.link.truth] @ z.T, (z * z).sum(axis=1))
 
 
 def _correct(
     problem: Problem, inverse: Floats, weights: Floats, own: int | None, *, centre: bool
 ) -> Floats:
     """Score candidates corrected for hubs, by predictions of training genes left out as well."""
-    products, squared = _space(problem, own)
-    link = mapping.Link(problem.link.truth, products[None], squared[None])
+    space, truth = _space(problem, own), problem.link.truth
     if own is None:
         others = mapping.weigh_left_out(inverse, centre=centre)
     else:
@@ -232,8 +232,10 @@ def _correct(
             mapping.inverse_for(inverse, own), own, centre=centre
         )
         others = np.delete(left_two, own, 0)
-    reference = mapping.measure_cosines(others, link, 0)
-    return ranking.correct_hubs(mapping.measure_cosines(weights[None], link, 0), reference)[0]
+    reference = mapping.measure_space_cosines(others, space, truth)
+    return ranking.correct_hubs(
+        mapping.measure_space_cosines(weights[None], space, truth), reference
+    )[0]
 
 
 def _answer(

@@ -1,6 +1,6 @@
 """What ranks of left-out genes are worth: curves, scores with intervals, and p-values."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -103,17 +103,28 @@ def tabulate_scores(
 
 def compare_with_null(ranks: Floats, null: Floats, n_candidates: int) -> Mapping[str, float]:
     """Compare ranks with those of shuffled links: three p-values, see `tabulate_scores`."""
-    decile = int(np.ceil(n_candidates / 10))
-    observed, expected = (
-        (
-            ranking.score_log_ranks(r, n_candidates),
-            ranking.published_auc(r, 50),
-            (r <= decile).mean(axis=-1),
-        )
-        for r in (ranks, null)
-    )
     names = ("p_permutation", "p_auc_50", "p_top_decile")
+    observed, expected = _sum_up(ranks, n_candidates), _sum_up(null, n_candidates)
     return {
-        name: ranking.permutation_pvalue(float(o), e)
+        name: ranking.sequential_pvalue(float(o), e)
         for name, o, e in zip(names, observed, expected, strict=True)
     }
+
+
+def is_told(ranks: Floats, null: Sequence[Floats], n_candidates: int) -> bool:
+    """Say whether further shuffled links would change no p-value of `compare_with_null`."""
+    if len(null) < ranking.ENOUGH:
+        return False
+    observed, expected = _sum_up(ranks, n_candidates), _sum_up(np.stack(null), n_candidates)
+    reached = [int((e >= o - ranking.TIE).sum()) for o, e in zip(observed, expected, strict=True)]
+    return min(reached) >= ranking.ENOUGH
+
+
+def _sum_up(ranks: Floats, n_candidates: int) -> tuple[Floats, Floats, Floats]:
+    """Give the statistics that are compared with shuffled links."""
+    decile = int(np.ceil(n_candidates / 10))
+    return (
+        ranking.score_log_ranks(ranks, n_candidates),
+        ranking.published_auc(ranks, 50),
+        (ranks <= decile).mean(axis=-1),
+    )

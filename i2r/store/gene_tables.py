@@ -18,6 +18,8 @@ from i2r.store.scales import find_counters
 
 # What others call the column of genes, in lower case.
 _GENE_COLUMNS = ("gene", "symbol", "gene_symbol", "gene symbol", "genesymbol", "hgnc_symbol")
+# What labels are called, here and in published files.
+_LABEL_COLUMNS = ("label", "labels", "cluster")
 # Columns of our own tables that are no numbers of a vector.
 NOT_VALUES = ("gene", "held_out", "perturbation", "condition", "n_nuclei", "n_wells", "role")
 
@@ -69,6 +71,46 @@ def read_vectors(url: str, *, info: str = "") -> GeneVectors:
     return gather_vectors(read_frame(url), where=url)
 
 
+def read_spaces(url: str, *, info: str = "") -> dict[str, GeneVectors]:
+    """Read vectors of genes, also as encoders that never saw a gene make them.
+
+    Parameters
+    ----------
+    url, info
+        As in `read_vectors`; a column ``held_out`` names the gene that an encoder never saw,
+        empty for one that saw all.
+
+    Returns
+    -------
+    dict of str to GeneVectors
+        By held-out gene, upper case; '' first where there is one. All have the same genes.
+
+    Raises
+    ------
+    InputError
+        If it can't be read, or one encoder lacks a gene that another has.
+    """
+    if url.lower().endswith(".gctx"):
+        return {"": read_vectors(url, info=info)}
+    table = name_genes(read_frame(url))
+    if "held_out" not in table:
+        return {"": gather_vectors(table, where=url)}
+    held_out = table["held_out"].astype("string").fillna("").str.strip().str.upper()
+    spaces = {
+        str(name): gather_vectors(rows, where=f"{url} held_out {str(name)!r}")
+        for name, rows in table.groupby(held_out.to_numpy(dtype=object), sort=True)
+    }
+    first_name, first = next(iter(spaces.items()))
+    for name, own in spaces.items():
+        lacking = sorted(set(first.genes) ^ set(own.genes))
+        if lacking:
+            raise InputError(
+                f"{url}: gene {lacking[0]!r} has a row for only one of held_out {first_name!r} and "
+                f"{name!r}, expected one from every encoder. Embed all genes with each."
+            )
+    return spaces
+
+
 def gather_vectors(table: pd.DataFrame, *, where: str) -> GeneVectors:
     """Make vectors of a table; see `read_vectors`."""
     table = name_genes(table)
@@ -81,7 +123,7 @@ def gather_vectors(table: pd.DataFrame, *, where: str) -> GeneVectors:
     if spaces > 1:
         raise InputError(
             f"{where}: column 'held_out' has {spaces} values, each from an encoder of its own, "
-            "expected one: embeddings of different encoders can't be averaged. Keep the rows of "
+            "expected one here: embeddings of different encoders can't be averaged. Keep rows of "
             "one value, such as those where 'held_out' is empty."
         )
     columns = [name for name in table.columns if str(name) not in NOT_VALUES]
@@ -134,6 +176,8 @@ def name_genes(table: pd.DataFrame) -> pd.DataFrame:
 def read_labels(url: str) -> dict[str, str]:
     """Read the label of genes from a table with the columns ``gene`` and ``label``.
 
+    Also as published: the column ``labels`` or ``cluster``, genes as in `name_genes`.
+
     Rows without a gene or a label say nothing: such a gene is one whose label is not known.
 
     Raises
@@ -141,14 +185,15 @@ def read_labels(url: str) -> dict[str, str]:
     InputError
         If there is no such file, a column is missing, or a gene has two labels.
     """
-    table = read_frame(url)
-    missing = [name for name in ("gene", "label") if name not in table]
+    table = name_genes(read_frame(url))
+    column = next((name for name in _LABEL_COLUMNS if name in table), "label")
+    missing = [name for name in ("gene", column) if name not in table]
     if missing:
         raise InputError(
             f"{url}: no column {missing[0]!r}, expected 'gene' and 'label'. Name them."
         )
     found: dict[str, str] = {}
-    genes, labels = (["" if pd.isna(v) else str(v) for v in table[n]] for n in ("gene", "label"))
+    genes, labels = (["" if pd.isna(v) else str(v) for v in table[n]] for n in ("gene", column))
     for gene, label in zip(genes, labels, strict=True):
         symbol = gene.strip().upper()
         if not symbol or not label.strip():

@@ -13,7 +13,8 @@ import pandas as pd
 from i2r.errors import InputError
 from i2r.store import tables
 from i2r.store.experiment import Experiment
-from i2r.store.gene_tables import GeneVectors
+from i2r.store.gene_inputs import translate_vectors
+from i2r.store.gene_tables import GeneVectors, read_spaces
 from i2r.store.vocabulary import translate
 from i2r.types import unit_key
 
@@ -59,6 +60,29 @@ class SeenVectors(NamedTuple):
 
     vectors: GeneVectors
     without: npt.NDArray[np.float64] | None = None
+
+
+def read_seen(url: str, symbols: Mapping[str, str] | None = None, *, info: str = "") -> SeenVectors:
+    """Read vectors from a table, with a space per gene where its column 'held_out' has several.
+
+    A gene that no encoder left out is seen by the first one.
+
+    Parameters
+    ----------
+    url, info
+        See `i2r.store.gene_tables.read_spaces`.
+    symbols
+        What genes are called, see `i2r.store.vocabulary`.
+    """
+    spaces = {
+        translate(name, symbols) or name: translate_vectors(own, symbols)
+        for name, own in read_spaces(url, info=info).items()
+    }
+    first = next(iter(spaces.values()))
+    if len(spaces) == 1:
+        return SeenVectors(first)
+    without = [spaces.get(gene, first).values for gene in first.genes]
+    return SeenVectors(first, np.stack(without))
 
 
 def name_treated_wells(experiment: Experiment) -> dict[str, str]:

@@ -10,7 +10,8 @@ import time
 import numpy as np
 
 from i2r.kernels.kernel_regression import ntk_kernel
-from i2r.kernels.mapping import GRID, invert_kernels, link_genes
+from i2r.kernels.links import link_genes
+from i2r.kernels.mapping import GRID, invert_kernels
 from i2r.kernels.published_mapping import list_published_grid, rank_published, select_published
 from i2r.kernels.selection import select_nested, shuffle_links
 from tests.kernels.test_published_mapping import rank_by_loop

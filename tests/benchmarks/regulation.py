@@ -19,6 +19,7 @@ from scipy import stats
 
 from i2r.cluster import ClusterSpec
 from i2r.kernels import mapping, ranking, selection
+from i2r.kernels.links import link_genes
 from i2r.kernels.network_embedding import embed_spectrally
 from i2r.pipeline.run import run_pipeline
 from i2r.pipeline.spec import load_pipeline
@@ -71,10 +72,10 @@ def draw_pvalue(seed: int) -> float:
     truth = draw_regulation(design)
     embedded = embed_spectrally(truth.edges, design.genes, dimensions=16)
     perturbed = np.flatnonzero(truth.genes["perturbed"])
-    link = mapping.link_genes(mapping.scale_rows(embedded, "unit"), perturbed)
+    link = link_genes(mapping.scale_rows(embedded, "unit"), perturbed)
     inverses = mapping.invert_kernels(FEW, truth.signatures[perturbed])
     observed = selection.select_nested(FEW, inverses, link).nested
-    null = selection.shuffle_links(
+    (null,) = selection.shuffle_links(
         FEW, inverses, link, seed=np.random.SeedSequence([seed, 7]), draws=NULL_DRAWS
     )
     score = float(ranking.score_log_ranks(observed, design.genes))

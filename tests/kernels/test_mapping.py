@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from i2r.kernels import mapping
 from i2r.kernels import selection as selecting
 from i2r.kernels.kernel_regression import invert_ridge, ridge_weights
+from i2r.kernels.links import link_genes
 from i2r.kernels.ranking import rank_truth
 
 
@@ -43,7 +44,7 @@ def test_left_out_ranks_are_those_of_refitting(
     configuration: mapping.Configuration, spaces: bool, seed: int
 ) -> None:
     x, candidates, truth = draw_problem(spaces=spaces, seed=seed)
-    link = mapping.link_genes(candidates, truth)
+    link = link_genes(candidates, truth)
     (inverse,) = mapping.invert_kernels([configuration], x)
     one = mapping.rank_left_out(inverse, link, centre=configuration.centre)
     two = mapping.rank_left_two_out(inverse, link, centre=configuration.centre)
@@ -62,7 +63,7 @@ def test_left_out_ranks_are_those_of_refitting(
 def test_scores_order_candidates_by_distance() -> None:
     _, candidates, truth = draw_problem()
     weights = np.random.default_rng(0).standard_normal((8, 8))
-    scores = mapping.score_candidates(weights, mapping.link_genes(candidates, truth))
+    scores = mapping.score_candidates(weights, link_genes(candidates, truth))
     predictions = weights @ candidates[truth]
     distance = ((predictions[:, None] - candidates) ** 2).sum(axis=2)
     np.testing.assert_array_equal(np.argsort(-scores, axis=1), np.argsort(distance, axis=1))
@@ -80,15 +81,15 @@ def test_rows_are_scaled_to_unit_length_and_zero_rows_stay() -> None:
 
 def test_links_that_fit_nothing_are_refused() -> None:
     with pytest.raises(ValueError, match="NaN"):
-        mapping.link_genes([[np.nan]], [0])
+        link_genes([[np.nan]], [0])
     with pytest.raises(ValueError, match="expected as many"):
-        mapping.link_genes(np.ones((3, 4, 2)), [0, 1])
+        link_genes(np.ones((3, 4, 2)), [0, 1])
 
 
 def test_inputs_made_without_each_gene_are_used_for_that_gene() -> None:
     x, candidates, truth = draw_problem(n=7, c=18, seed=3)
     spaces = x + 0.3 * np.random.default_rng(0).standard_normal((7, *x.shape))
-    link = mapping.link_genes(candidates, truth)
+    link = link_genes(candidates, truth)
     for configuration in mapping.GRID[::7]:
         (inverse,) = mapping.invert_kernels([configuration], spaces)
         one = mapping.rank_left_out(inverse, link, centre=configuration.centre)

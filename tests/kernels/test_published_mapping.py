@@ -5,7 +5,8 @@ import pytest
 
 from i2r.kernels import published_mapping as published
 from i2r.kernels.kernel_regression import ntk_kernel
-from i2r.kernels.mapping import Configuration, invert_kernels, link_genes, rank_left_out
+from i2r.kernels.links import link_genes
+from i2r.kernels.mapping import Configuration, invert_kernels, rank_left_out
 from i2r.kernels.ranking import score_log_ranks
 
 

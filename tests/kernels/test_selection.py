@@ -4,7 +4,13 @@ import numpy as np
 
 from i2r.kernels import mapping
 from i2r.kernels import selection as selecting
-from i2r.kernels.ranking import permutation_pvalue, rank_truth, score_log_ranks
+from i2r.kernels.links import choose_others, link_genes
+from i2r.kernels.ranking import (
+    permutation_pvalue,
+    rank_truth,
+    score_log_ranks,
+    sequential_pvalue,
+)
 from tests.kernels.test_mapping import draw_problem, predict_plainly, rank_plainly
 
 
@@ -14,9 +20,7 @@ def test_nested_selection_never_looks_at_the_gene_that_is_ranked() -> None:
 
     def choose(x, candidates):
         inverses = mapping.invert_kernels(configurations, x)
-        return selecting.select_nested(
-            configurations, inverses, mapping.link_genes(candidates, truth)
-        )
+        return selecting.select_nested(configurations, inverses, link_genes(candidates, truth))
 
     before = choose(x, candidates)
     changed = x.copy()
@@ -31,7 +35,7 @@ def test_nested_selection_never_looks_at_the_gene_that_is_ranked() -> None:
 def test_nested_selection_chooses_what_a_loop_over_refits_chooses() -> None:
     x, candidates, truth = draw_problem(n=7, c=15, seed=4)
     configurations = mapping.GRID[::5]
-    link = mapping.link_genes(candidates, truth)
+    link = link_genes(candidates, truth)
     selection = selecting.select_nested(
         configurations, mapping.invert_kernels(configurations, x), link
     )
@@ -57,14 +61,14 @@ def test_a_planted_link_is_found_and_a_shuffled_one_is_not() -> None:
     truth = np.arange(30)
     planted = candidates[:30] @ random.standard_normal((6, 40)) + random.standard_normal((30, 40))
     configurations = mapping.GRID[:4]
-    link = mapping.link_genes(candidates, truth)
+    link = link_genes(candidates, truth)
     found = {}
     for name, x in {"planted": planted, "shuffled": random.permutation(planted)}.items():
         inverses = mapping.invert_kernels(configurations, x)
         ranks = selecting.select_nested(configurations, inverses, link).nested
         null = selecting.shuffle_links(
             configurations, inverses, link, seed=np.random.SeedSequence(0), draws=99
-        )
+        )[0]
         assert null.shape == (99, 30)
         found[name] = permutation_pvalue(
             float(score_log_ranks(ranks, 80)), score_log_ranks(null, 80)
@@ -75,18 +79,18 @@ def test_a_planted_link_is_found_and_a_shuffled_one_is_not() -> None:
 
 def test_shuffling_moves_inputs_and_spaces_stay_with_their_genes() -> None:
     x, candidates, truth = draw_problem(n=9, spaces=True)
-    link = mapping.link_genes(candidates, truth)
+    link = link_genes(candidates, truth)
     inverses = mapping.invert_kernels([mapping.PUBLISHED], x)
     seed = np.random.SeedSequence(5)
     order = np.random.default_rng(seed).permutation(9)
     expected = mapping.rank_left_out(mapping.invert_kernels([mapping.PUBLISHED], x[order])[0], link)
     found = selecting.shuffle_links([mapping.PUBLISHED], inverses, link, seed=seed, draws=1)
-    np.testing.assert_array_equal(found[0], expected)
+    np.testing.assert_array_equal(found[0][0], expected)
 
 
 def test_selected_scores_rank_as_the_selection_and_hubs_are_corrected_without_the_gene() -> None:
     x, candidates, truth = draw_problem(n=7, c=18, seed=2)
-    link = mapping.link_genes(candidates, truth)
+    link = link_genes(candidates, truth)
     configurations = mapping.GRID[::9]
     inverses = mapping.invert_kernels(configurations, x)
     selection = selecting.select_nested(configurations, inverses, link)
@@ -110,4 +114,50 @@ def test_selected_scores_rank_as_the_selection_and_hubs_are_corrected_without_th
     shuffled = selecting.shuffle_links(
         configurations, inverses, link, seed=seed, draws=2, correct=True
     )
-    assert shuffled.shape == (2, 7)
+    assert shuffled[0].shape == (2, 7)
+
+
+def test_products_made_gene_by_gene_are_those_that_are_kept() -> None:
+    x, candidates, truth = draw_problem(n=9, c=20, spaces=True, seed=6)
+    configurations = mapping.GRID[:12]
+    inverses = mapping.invert_kernels(configurations, x)
+    found = []
+    for kept_bytes in (2**28, 0):
+        link = link_genes(candidates, truth, kept_bytes=kept_bytes)
+        selection = selecting.select_nested(configurations, inverses, link)
+        (null,) = selecting.shuffle_links(
+            configurations, inverses, link, seed=np.random.SeedSequence(0), draws=3
+        )
+        found.append((selection.ranks, selection.chosen, null))
+    for kept, made in zip(*found, strict=True):
+        np.testing.assert_array_equal(kept, made)
+
+
+def test_of_many_genes_some_others_choose_the_options() -> None:
+    few, many = choose_others(20, 3), choose_others(500, 3)
+    assert few.tolist() == [i for i in range(20) if i != 3]
+    assert (len(many), 3 in many) == (48, False)
+    x, candidates, truth = draw_problem(n=60, c=90, seed=1)
+    link = link_genes(candidates, truth)
+    (inverse,) = mapping.invert_kernels([mapping.PUBLISHED], x)
+    ranks = mapping.rank_left_two_out(inverse, link)
+    assert (~np.isnan(ranks)).sum(axis=1).tolist() == [48] * 60
+    rest = np.delete(np.arange(60), [5, other := int(choose_others(60, 5)[7])])
+    made = predict_plainly(mapping.PUBLISHED, x[rest], candidates[truth[rest]], x[[other]])
+    assert ranks[5, other] == rank_plainly(made, candidates, truth[other])
+
+
+def test_draws_end_when_enough_reach_the_observed() -> None:
+    x, candidates, truth = draw_problem(n=12, c=30)
+    link, configurations = link_genes(candidates, truth), mapping.GRID[:2]
+    arguments = configurations, mapping.invert_kernels(configurations, x), link
+    seed = np.random.SeedSequence(2)
+    (whole,) = selecting.shuffle_links(*arguments, seed=seed, draws=40)
+    (some,) = selecting.shuffle_links(
+        *arguments, seed=seed, draws=40, is_enough=lambda drawn: len(drawn) == 7
+    )
+    np.testing.assert_array_equal(some, whole[:7])
+    null = np.array([3, 1, 3, 0] * 10)
+    assert sequential_pvalue(2.0, null) == 10 / 19
+    assert sequential_pvalue(2.0, null[:18]) == 10 / 19
+    assert sequential_pvalue(4.0, null) == 1 / 41

@@ -110,6 +110,45 @@ def test_labels_make_an_embedding_without_each_of_them(
     assert not np.allclose(one.drop(columns="gene"), genes.drop(columns="gene"), atol=1e-3)
 
 
+def test_labels_that_stay_as_published_leak_and_give_no_p_values(
+    files: Path, tmp_path: Path
+) -> None:
+    labels = pd.read_csv(files / "labels.csv").rename(columns={"label": "labels"})
+    labels.set_index("gene").rename_axis(None).to_csv(tmp_path / "published.csv")
+    common = {"network": str(files / "network.graphml"), "seeds": 1}
+    stages = [
+        {"stage": "genes", **common, "labels": "file", "held_out_labels": "published",
+         "label_source": str(tmp_path / "published.csv")},
+        {"stage": "map", "signatures": str(files / "vectors.csv"), "permutations": 19},
+    ]  # fmt: skip
+    summary = run_pipeline(
+        parse_pipeline({"stages": stages}, where="test"), str(tmp_path / "e"),
+        cluster=ClusterSpec(type="none"), style="none",
+    )  # fmt: skip
+    assert summary.exit_code == 0
+    experiment = open_experiment(str(tmp_path / "e"))
+    assert not len(experiment.table("genes-heldout"))
+    assert (experiment.table("genes-genes")["label"] >= 0).sum() == 12
+    scores = experiment.table("map-scores")
+    assert set(scores["labels_of_genes"]) == {
+        "seen by the embeddings that a gene is ranked in (as published)"
+    }
+    assert scores[["p_permutation", "p_chance"]].isna().all(axis=None)
+
+
+def test_embeddings_made_without_genes_are_imported_as_they_are(
+    files: Path, tmp_path: Path
+) -> None:
+    vectors = pd.read_csv(files / "vectors.csv")
+    parts = [vectors.assign(held_out=name) for name in ("", "G00", "G05")]
+    pd.concat(parts).to_csv(tmp_path / "h.csv", index=False)
+    experiment = run(files, tmp_path / "e", method="import", embeddings=str(tmp_path / "h.csv"))
+    assert len(experiment.table("genes")) == 36
+    assert experiment.table("genes-heldout")["held_out"].value_counts().to_dict() == {
+        "G00": 36, "G05": 36,
+    }  # fmt: skip
+
+
 def test_what_features_and_gene_sets_lack_is_said(files: Path, tmp_path: Path) -> None:
     """Two collections of one name are both tested; one whose sets are too small is named."""
     few, other = tmp_path / "few.gmt", tmp_path / "modules.gmt"

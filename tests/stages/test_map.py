@@ -93,13 +93,39 @@ def test_a_planted_link_is_found_and_every_table_says_how_options_were_chosen(
     assert (true == genes.set_index("gene")["rank"][true.index]).all()
 
 
-def test_a_shuffled_link_is_not_found(tmp_path: Path) -> None:
-    found = [
+def test_a_shuffled_link_is_not_found_and_takes_few_draws(tmp_path: Path) -> None:
+    experiments = [
         run(write_sides(tmp_path / str(s), link=False, seed=s), tmp_path / f"e{s}", grid="plain")
-        .table("map-scores")["p_permutation"].iloc[0]
         for s in range(5)
-    ]  # fmt: skip
+    ]
+    found = [e.table("map-scores")["p_permutation"].iloc[0] for e in experiments]
     assert sum(p > 0.05 for p in found) >= 4
+    assert min(e.table("map-null")["draw"].nunique() for e in experiments) < 60
+
+
+def test_embeddings_of_encoders_that_never_saw_a_gene_are_spaces_of_their_own(
+    tmp_path: Path,
+) -> None:
+    sides = write_sides(tmp_path)
+    images = pd.read_csv(sides["images"])
+    random, columns = np.random.default_rng(0), list(images.columns[1:])
+    parts = [images.assign(held_out="")]
+    for gene in images["gene"][:-1]:
+        # Every encoder turns its space another way: averages over them would mean nothing.
+        turn, _ = np.linalg.qr(random.standard_normal((len(columns), len(columns))))
+        turned = pd.DataFrame(images[columns].to_numpy() @ turn, columns=columns)
+        parts.append(turned.assign(gene=images["gene"], held_out=gene.lower()))
+    pd.concat(parts).to_csv(tmp_path / "spaces.csv", index=False)
+    spaces = run({**sides, "images": str(tmp_path / "spaces.csv")}, tmp_path / "s", permutations=20)
+    plain = run(sides, tmp_path / "p", permutations=20)
+    for name in ("map", "map-null"):
+        pd.testing.assert_frame_equal(spaces.table(name), plain.table(name))
+    table = pd.concat(parts)
+    table[(table["held_out"] == "") | (table["gene"] != images["gene"][1])].to_csv(
+        tmp_path / "spaces.csv", index=False
+    )
+    with pytest.raises(InputError, match="expected one from every encoder"):
+        run({**sides, "images": str(tmp_path / "spaces.csv")}, tmp_path / "l")
 
 
 def test_same_seed_same_tables_and_hubs_can_be_corrected(tmp_path: Path) -> None:

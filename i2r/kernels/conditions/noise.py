@@ -282,15 +282,13 @@ def average_replicates(
     return means, shares
 
 
-def shrink_correlation(rows: Floats, target: Floats | None = None) -> Floats:
-    """Estimate a correlation matrix, shrunk towards another one by the rows' own scatter.
+def shrink_correlation(rows: Floats) -> Floats:
+    """Estimate a correlation matrix, shrunk towards none by the rows' own scatter.
 
     Parameters
     ----------
     rows : (row, feature)
         Centred at 0.
-    target : (feature, feature), optional
-        Correlation matrix; default: none.
 
     Returns
     -------
@@ -301,15 +299,13 @@ def shrink_correlation(rows: Floats, target: Floats | None = None) -> Floats:
     Schafer and Strimmer, Stat. Appl. Genet. Mol. Biol. 4:32 (2005), doi:10.2202/1544-6115.1175.
     """
     n, d = rows.shape
-    aim = np.eye(d) if target is None else target
     if n < 3 or d < 2:
-        return aim
+        return np.eye(d)
     z = rows / np.maximum(np.sqrt((rows**2).mean(axis=0)), 1e-12)
     correlation = z.T @ z / n
     variance = ((z**2).T @ (z**2) / n - correlation**2) / (n - 1)
     off = ~np.eye(d, dtype=bool)
-    apart = ((correlation - aim)[off] ** 2).sum()
-    much = float(np.clip(variance[off].sum() / max(apart, 1e-12), 0, 1))
-    correlation = (1 - much) * correlation + much * aim
+    much = variance[off].sum() / max((correlation[off] ** 2).sum(), 1e-12)
+    correlation *= 1 - float(np.clip(much, 0, 1))
     np.fill_diagonal(correlation, 1.0)
     return np.asarray(correlation)

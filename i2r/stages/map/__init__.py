@@ -1,58 +1,32 @@
 """Map perturbation embeddings to regulatory embeddings, and judge that by genes left out."""
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal
 
-import numpy as np
-import pandas as pd
 from dask import delayed
 from dask.delayed import Delayed
 from pydantic import Field
 
 from i2r.errors import I2RError
 from i2r.kernels import mapping
-from i2r.kernels import selection as selecting
-from i2r.lazy import gene_mapping as judging
-from i2r.lazy import map_scores as scoring
 from i2r.stages.base import Stage, seed_sequence
-from i2r.store import signatures, tables
+from i2r.stages.map.judgement import (
+    Inputs,
+    read_problem,
+    write_left_out,
+    write_map,
+    write_null,
+)
+from i2r.store import signatures
 from i2r.store.experiment import Experiment
-from i2r.store.feature_profiles import FeatureWells, average_features, list_feature_wells
-from i2r.store.gene_inputs import translate_vectors
-from i2r.store.gene_tables import digest_files, read_vectors
+from i2r.store.feature_profiles import list_feature_wells
+from i2r.store.gene_tables import digest_files
 from i2r.store.scales import check_signatures
-from i2r.store.vocabulary import read_vocabulary, translate
 
 LEFT_OUT = "left-out"
 # Shuffled links of one unit: more units than that would spend their time on starting.
 _DRAWS_PER_UNIT = 50
 TABLES = ("", "-curves", "-scores", "-grid", "-nearest", "-hubs", "-null", "-inputs", "-dropped")
-
-
-class Inputs(NamedTuple):
-    """Where the embeddings of both sides are.
-
-    Attributes
-    ----------
-    regulatory, held_out
-        Tables of regulatory embeddings.
-    signatures
-        The user's table of perturbation embeddings; empty for none.
-    wells
-        Wells with embeddings or features; None for the user's table.
-    vocabulary
-        Table of what genes are called, see `i2r.store.vocabulary`.
-    signature_info
-        The table of the signatures of a GCTX file; empty for none.
-    """
-
-    regulatory: str
-    held_out: str
-    signatures: str
-    wells: signatures.TreatedWells | FeatureWells | None
-    vocabulary: str
-    signature_info: str
 
 
 class Map(Stage):
@@ -71,7 +45,8 @@ class Map(Stage):
     signatures: str = Field(
         "",
         description="Table of perturbation embeddings, gene and numbers, such as expression "
-        "signatures, or a .gctx file of the Connectivity Map (default: the embed stage's)",
+        "signatures, or a .gctx file of the Connectivity Map (default: the embed stage's). A "
+        "column 'held_out' names the gene that the encoder of a row never saw",
         json_schema_extra={"path": True},
     )
     signature_info: str = Field(
@@ -109,13 +84,16 @@ class Map(Stage):
     hubs: Literal["keep", "correct"] = Field(
         "keep", description="Lower the scores of candidates that are near to every prediction"
     )
-    permutations: int = Field(199, ge=0, description="Shuffled links for the null")
+    permutations: int = Field(
+        199, ge=0, description="Shuffled links for the null, at most: fewer where ten of them have "
+        "reached what was found"
+    )  # fmt: skip
     k_max: int = Field(50, ge=1, description="Largest k of the top-k curves")
     seed: int = Field(0, ge=0, description="Seed of shuffled links (default: the pipeline's)")
 
     # The table's content is looked at instead; a check changes no result.
     execution_only: ClassVar[frozenset[str]] = frozenset({"signature_info", "check_scale"})
-    version: ClassVar[int] = 6
+    version: ClassVar[int] = 7
     reads: ClassVar[Mapping[str, bool]] = {"genes": True, "embed": False}
     layout_columns: ClassVar[tuple[str, ...]] = ("gene", "role")
 
@@ -143,9 +121,9 @@ class Map(Stage):
         if not self.signatures:
             return []
         try:
-            vectors = read_vectors(self.signatures, info=self.signature_info)
+            seen = signatures.read_seen(self.signatures, info=self.signature_info)
             if self.check_scale:
-                check_signatures(vectors.values, where=self.signatures)
+                check_signatures(seen.vectors.values, where=self.signatures)
         except I2RError as error:
             return [f"stage {self.title!r}: {error}"]
         return []
@@ -210,6 +188,7 @@ class Map(Stage):
             nulls=[experiment.part_url(f"{self.title}-null", key) for key in shuffled],
             k_max=self.k_max,
             seed=self.seed,
+            regulatory=experiment.table_url(self.needed("genes")),
             urls={name: experiment.table_url(self.title + name) for name in TABLES},
             complete=LEFT_OUT in keys,
         )
@@ -233,151 +212,3 @@ def locate_inputs(experiment: Experiment, stage: Map) -> Inputs:
         return Inputs(*urls, signatures.list_treated_wells(experiment, profiles), *more)
     named = signatures.name_treated_wells(experiment)
     return Inputs(*urls, list_feature_wells(experiment, profiles, named), *more)
-
-
-def read_problem(inputs: Inputs) -> judging.Problem:
-    """Read both sides and match them by gene."""
-    symbols = read_vocabulary(inputs.vocabulary)
-    if inputs.wells is None:
-        vectors = read_vectors(inputs.signatures, info=inputs.signature_info)
-        seen = signatures.SeenVectors(translate_vectors(vectors, symbols))
-    elif isinstance(inputs.wells, FeatureWells):
-        names = tuple(translate(name, symbols) or name for name in inputs.wells.names)
-        seen = signatures.SeenVectors(average_features(inputs.wells._replace(names=names)))
-    else:
-        seen = signatures.average_genes(signatures.translate_wells(inputs.wells, symbols))
-    return judging.pose_problem(
-        seen.vectors.genes,
-        seen.vectors.values if seen.without is None else seen.without,
-        tables.read_table(inputs.regulatory),
-        tables.read_table(inputs.held_out),
-        names=seen.vectors.names,
-    )
-
-
-def write_left_out(
-    problem: judging.Problem,
-    *,
-    configurations: Sequence[mapping.Configuration],
-    correct: bool,
-    published_grid: judging.PublishedGrid,
-    neighbours: Sequence[int],
-    seed: int,
-    urls: Mapping[str, str],
-    made_by: Mapping[str, Any],
-) -> dict[str, Any]:
-    """Leave every gene out and write what became of it."""
-    left_out = judging.leave_genes_out(
-        problem, configurations, correct=correct, published_grid=published_grid,
-        neighbours=neighbours, seed=seed,
-    )  # fmt: skip
-    methods = pd.DataFrame(
-        [(name, selection) for name, (_, selection) in left_out.ranks.items()],
-        columns=["method", "selection"],
-    )
-    hubs, found = judging.tabulate_hubs(problem, left_out.scores)
-    tables.write_table(urls[""], judging.tabulate_genes(problem, left_out))
-    tables.write_table(
-        urls["-methods"],
-        methods.assign(hub_skewness=found.skewness, hub_top_share=found.top_share),
-    )
-    tables.write_table(urls["-grid"], left_out.grid)
-    tables.write_table(urls["-nearest"], judging.tabulate_nearest(problem, left_out.scores))
-    tables.write_table(urls["-hubs"], hubs)
-    dropped = pd.DataFrame(problem.dropped, columns=["gene", "reason"], dtype=str)
-    tables.write_table(urls["-dropped"], dropped)
-    rows = problem.x.reshape(-1, len(problem.names))
-    inputs = pd.DataFrame(rows, columns=problem.names)
-    # With an encoder for every gene, the inputs by each of them under each other.
-    inputs.insert(0, "gene", problem.genes * (len(rows) // len(problem.genes)))
-    # All that a prediction needs besides the regulatory embeddings.
-    metadata = {"configurations": configurations, "correct": correct, **made_by}
-    tables.write_table(urls["-inputs"], inputs, metadata=metadata)
-    return {"genes": len(problem.genes)}
-
-
-def write_null(
-    problem: judging.Problem,
-    *,
-    configurations: Sequence[mapping.Configuration],
-    correct: bool,
-    draws: int,
-    seed: np.random.SeedSequence,
-    url: str,
-) -> dict[str, Any]:
-    """Write the ranks under shuffled links: draw, gene, rank."""
-    arguments = configurations, mapping.invert_kernels(configurations, problem.x), problem.link
-    options: dict[str, Any] = {"seed": seed, "draws": draws, "correct": correct}
-    ranks = selecting.shuffle_links(*arguments, **options)
-    draw, gene = (index.ravel() for index in np.indices(ranks.shape))
-    table = pd.DataFrame(
-        {"draw": draw, "gene": np.array(problem.genes)[gene], "rank": ranks.ravel()}
-    )
-    if problem.hidden is not None:
-        fair = selecting.shuffle_links(*arguments, **options, hidden=problem.hidden)
-        table["rank_unlabelled"] = fair.ravel()
-    tables.write_table(url, table)
-    return {"draws": draws}
-
-
-def write_map(
-    parts: Mapping[str, str],
-    *,
-    nulls: Sequence[str],
-    k_max: int,
-    seed: int,
-    urls: Mapping[str, str],
-    complete: bool,
-) -> dict[str, Any]:
-    """Write the tables of the stage."""
-    if not complete:
-        raise I2RError("map: the genes left out are not done. See 'i2r errors'.")
-    genes, methods = tables.read_table(parts[""]), tables.read_table(parts["-methods"])
-    drawn = [tables.read_table(url) for url in nulls]
-    for before, block in pairwise(drawn):
-        block["draw"] += int(before["draw"].max()) + 1
-    null = tables.concatenate(drawn) if drawn else pd.DataFrame({"draw": [], "rank": []})
-    shuffled = null["rank"].to_numpy(dtype=float).reshape(-1, len(genes))
-    columns = ["rank", *(f"rank_{m.replace(' ', '_')}" for m in methods["method"][1:])]
-    ranks = {
-        str(method): (genes[column].to_numpy(dtype=float), str(selection))
-        for column, method, selection in zip(
-            columns, methods["method"], methods["selection"], strict=True
-        )
-    }
-    n_candidates = int(genes["candidates"].iloc[0])
-    unlabelled = None
-    if "rank_unlabelled" in genes and drawn:
-        unlabelled = scoring.Unlabelled(
-            genes["rank_unlabelled"].to_numpy(dtype=float),
-            null["rank_unlabelled"].to_numpy(dtype=float).reshape(-1, len(genes)),
-            int(genes["candidates_unlabelled"].iloc[0]),
-        )
-    scores = scoring.tabulate_scores(
-        ranks, shuffled, n_candidates, seed=seed, unlabelled=unlabelled
-    )
-    scores["hub_skewness"] = methods["hub_skewness"].where(methods["method"] == "map")
-    tables.write_table(urls[""], genes)
-    tables.write_table(
-        urls["-curves"], scoring.tabulate_curves(ranks, shuffled, n_candidates, k_max)
-    )
-    tables.write_table(urls["-scores"], scores)
-    tables.write_table(urls["-null"], null)
-    for name in ("-grid", "-nearest", "-hubs", "-dropped"):
-        tables.write_table(urls[name], tables.read_table(parts[name]))
-    inputs, metadata = tables.read_table_with_metadata(parts["-inputs"])
-    tables.write_table(urls["-inputs"], inputs, metadata=metadata)
-    return {
-        "genes": len(genes),
-        "p": float(scores["p_permutation"].iloc[0]),
-        "notes": note_losses(tables.read_table(parts["-dropped"])),
-    }
-
-
-def note_losses(dropped: pd.DataFrame) -> list[str]:
-    """Say in a line for each reason which genes (gene, reason) have no part in the map."""
-    return [
-        f"genes left out, {reason} ({len(rows)}): {', '.join(rows['gene'].head(5))}"
-        + (f" and {len(rows) - 5} others" if len(rows) > 5 else "")
-        for reason, rows in dropped.groupby("reason", sort=False)
-    ]

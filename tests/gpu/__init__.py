@@ -1,1 +1,0 @@
-"""Every path of the code that uses a card, rehearsed (see `tests.gpu.rehearsal`)."""
