@@ -9,7 +9,7 @@ from rich.table import Table
 from i2r.cli.options import count_words, print_json, say
 from i2r.cluster import AnyCluster, ClusterSpec, planned_workers
 from i2r.cluster.settings import needed_bytes
-from i2r.pipeline.changes import find_other_plates, list_changes
+from i2r.pipeline.changes import find_other_plates, list_changed_rows, list_changes
 from i2r.pipeline.preview import preview_units
 from i2r.pipeline.run import prepare
 from i2r.pipeline.spec import Pipeline
@@ -84,6 +84,7 @@ def describe_plan(pipeline: Pipeline, url: str, cluster: AnyCluster) -> dict[str
         "changes": [
             *([others] if others else []),
             *(f"changed since the last run: {title}: {how}" for title, how in options.items()),
+            *(f"changed since the last run: {line}" for line in list_changed_rows(experiment)),
         ],
         "plates": len(experiment.plates),
         "wells": len(experiment.layout),

@@ -127,7 +127,7 @@ def prepare_array(
     pending = {f"{stage}:{key}" for stage, keys in preview.items() for key in keys}
     if not pending:
         return None
-    ask_before_replacing(pipeline, experiment, preview, confirm)
+    ask_before_replacing(pipeline, experiment, preview, confirm, say=say)
     check_access(url)
     places = place_units(UnitGraph(pipeline, experiment), n_slices)
     waves = sorted({place.wave for name, place in places.items() if name in pending})

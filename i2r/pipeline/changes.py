@@ -1,7 +1,10 @@
 """What differs between a pipeline and an experiment's last run, said before a run replaces it."""
 
 import json
+import math
 from typing import Any
+
+import pandas as pd
 
 from i2r.pipeline.spec import Pipeline
 from i2r.stages.base import Stage
@@ -12,6 +15,8 @@ from i2r.store.experiment import Experiment, has_experiment
 _NO_OPTIONS = ("stage", "name", "needs")
 # Longer values, such as lists of wells, are not written out.
 _LONGEST = 40
+# Changed rows of the layout, and changed files, that are named; of the others only the number.
+_NAMED = 5
 
 
 def list_changes(pipeline: Pipeline, experiment: Experiment) -> dict[str, str]:
@@ -74,6 +79,87 @@ def find_other_plates(experiment: Experiment) -> str:
     )
 
 
+def list_changed_rows(experiment: Experiment) -> list[str]:
+    """Name what changed in the layout and in the files since the experiment was last run.
+
+    Parameters
+    ----------
+    experiment
+        As it would be: with the layout and the sources that the pipeline's survey found.
+
+    Returns
+    -------
+    list of str
+        A line each for the layout and for the files where something changed: plate, well and
+        column with its value before and after; the first five and how many there are.
+    """
+    if not files.exists(experiment.path("layout.parquet")):
+        return []
+    stored = Experiment(experiment.url)
+    lines = []
+    rows = [
+        f"plate {plate!r} well {well!r}: {column} was {_write(before)}, is {_write(after)}"
+        for (plate, well), column, before, after in _compare(
+            stored.layout, experiment.layout, ["plate", "well"], skip=()
+        )
+    ]
+    lines += _first(rows, "layout", "changes")
+    keys = ["plate", "well", "field", "channel"]
+    found = [
+        f"plate {key[0]!r} well {key[1]!r} field {key[2]!r} {key[3]}: "
+        + _describe_file(column, before, after)
+        for key, column, before, after in _compare(
+            stored.sources, experiment.sources, keys, skip=("url",)
+        )
+    ]
+    return lines + _first(found, "files", "changes")
+
+
+def _compare(
+    before: pd.DataFrame, after: pd.DataFrame, keys: list[str], *, skip: tuple[str, ...]
+) -> list[tuple[tuple[Any, ...], str, Any, Any]]:
+    """List cells that differ: key, column, value before and after; rows of both tables alone."""
+    if not set(keys) <= set(before) or not set(keys) <= set(after):
+        return []
+    one, two = (t.drop_duplicates(keys).set_index(keys) for t in (before, after))
+    both = one.index.intersection(two.index, sort=False)
+    one, two = one.loc[both], two.loc[both]
+    changed = []
+    for column in (c for c in two if c in one and c not in skip):
+        pairs = enumerate(zip(one[column].tolist(), two[column].tolist(), strict=True))
+        changed += [
+            (number, column, a, b) for number, (a, b) in pairs if a != b and not _are_missing(a, b)
+        ]
+    changed.sort(key=lambda item: item[0])
+    named: list[tuple[tuple[Any, ...], str, Any, Any]] = []
+    for number, column, a, b in changed:
+        named.append((tuple(map(str, both[number])), str(column), a, b))
+    return named
+
+
+def _are_missing(*values: Any) -> bool:
+    """Tell whether all values are NaN or None."""
+    return all(v is None or (isinstance(v, float) and math.isnan(v)) for v in values)
+
+
+def _describe_file(column: str, before: Any, after: Any) -> str:
+    """Say what is different of a file."""
+    if column == "mtime_ns":
+        times = (
+            pd.Timestamp(int(value)).strftime("%Y-%m-%d %H:%M:%S") for value in (before, after)
+        )
+        return "written {} before, {} now".format(*times)
+    return f"{column} was {_write(before)}, is {_write(after)}"
+
+
+def _first(found: list[str], what: str, words: str) -> list[str]:
+    """Name the first few changes in a line, and count them all."""
+    if not found:
+        return []
+    more = f"; and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+    return [f"{what}, {len(found)} {words}: {'; '.join(found[:_NAMED])}{more}"]
+
+
 def _list_defaults(stage: Stage) -> dict[str, Any]:
     """List the stage's options that have a default, with it, as plain values."""
     fields = type(stage).model_fields.items()
@@ -90,6 +176,8 @@ def _write(value: Any) -> str:
     """Write an option's value as in YAML's short form."""
     if isinstance(value, str):
         text = value or "empty"
+    elif isinstance(value, float) and math.isnan(value):
+        text = "empty"
     else:
-        text = "not set" if value is None else json.dumps(value, ensure_ascii=False)
+        text = "not set" if value is None else json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 
 from i2r.cluster import AnyCluster, ClusterSpec
 from i2r.errors import DiskFullError, I2RError, InputError, join_problems
-from i2r.pipeline.changes import find_other_plates, list_changes
+from i2r.pipeline.changes import find_other_plates, list_changed_rows, list_changes
 from i2r.pipeline.executors import Executor, open_executor
 from i2r.pipeline.loop import RunLoop, Summary, collect_excluded, find_blocked
 from i2r.pipeline.memory import check_memory
@@ -158,7 +158,7 @@ def run_pipeline(
     if not pending:
         return _nothing_to_do(pipeline, experiment, only)
     if not retry:
-        ask_before_replacing(pipeline, experiment, preview, confirm)
+        ask_before_replacing(pipeline, experiment, preview, confirm, say=say)
     check_access(url)
     try:
         with RunLock(url, command=command) as lock:
@@ -231,6 +231,8 @@ def ask_before_replacing(
     experiment: Experiment,
     preview: Mapping[str, Collection[str]],
     confirm: Callable[[str], bool],
+    *,
+    say: Say = lambda line: None,
 ) -> None:
     """Ask whether results that other options or inputs gave, or other plates, may be replaced.
 
@@ -248,11 +250,16 @@ def ask_before_replacing(
         if (number := sum(experiment.ledger.result(stage, k) is not None for k in keys
                           if k != FINISH))
     }  # fmt: skip
-    changes = list_changes(pipeline, experiment) if replaced else {}
+    verbs = {stage.title: stage.stage for stage in pipeline.stages}
+    if all(verbs.get(title) == "report" for title in replaced):
+        return  # a report is made of results, and none of these is replaced
+    changes = list_changes(pipeline, experiment)
+    for line in list_changed_rows(experiment):
+        say(f"changed since the last run: {line}")
     named = "; ".join(
         f"{stage}: {changes[stage]}" if stage in changes else stage for stage in sorted(replaced)
     )
-    if replaced and not confirm(
+    if not confirm(
         f"{sum(replaced.values())} results were made with other options or inputs and will be "
         f"replaced ({named})."
     ):

@@ -281,6 +281,10 @@ class Stage(BaseModel):
         """Give the version of what makes a unit; a method that did not change keeps its own."""
         return type(self).version
 
+    def settings_of(self, key: str, settings: dict[str, Any]) -> dict[str, Any]:
+        """Give the settings that decide one unit's result; default: all of them."""
+        return settings
+
     def fingerprint(self, experiment: Experiment, key: str, upstream: Mapping[str, str]) -> str:
         """Identify a unit's inputs: what differs gives another result.
 
@@ -299,6 +303,7 @@ class Stage(BaseModel):
         settings = self.model_dump(
             mode="json", exclude=set(self.execution_only) | {"name", "needs"} | defaults
         )
+        settings = self.settings_of(key, settings)
         last = key == FINISH
         inputs = self.whole_layout(experiment) if last else self.inputs(experiment, key)
         content = [self.version_of(key), settings, inputs, sorted(upstream.items())]

@@ -59,6 +59,12 @@ class Quality(Stage):
                 )
         return problems
 
+    def settings_of(self, key: str, settings: dict[str, Any]) -> dict[str, Any]:
+        """Keep of the list what is of one well, so that another field redoes its own well only."""
+        plate = key.rpartition("/")[0]
+        own = [x for x in self.exclude if x in (plate, key) or x.startswith(f"{key}/")]
+        return {**settings, "exclude": own}
+
     def build(self, experiment: Experiment, key: str) -> Delayed:
         """Measure the fields of one well and note which are excluded."""
         plate, well = experiment.locate(key)

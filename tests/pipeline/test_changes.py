@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from i2r.errors import InputError
-from i2r.pipeline.changes import find_other_plates, list_changes
+from i2r.pipeline.changes import find_other_plates, list_changed_rows, list_changes
 from i2r.pipeline.run import prepare
 from i2r.stages.crop import Crop
 from i2r.store.experiment import Experiment
@@ -79,3 +79,54 @@ def test_an_update_of_i2r_is_named_as_the_cause(plate: PlateFiles, cropped: Path
     del content["stage_versions"]
     record.write_text(json.dumps(content))
     assert list_changes(short_pipeline(plate), experiment) == {}
+
+
+def test_changed_rows_and_files_are_named(plate: PlateFiles, cropped: Path, tmp_path: Path) -> None:
+    stored = Experiment(str(cropped))
+    assert list_changed_rows(stored) == []
+    layout = stored.layout.copy()
+    layout.loc[:6, "perturbation"] = "other"
+    sources = stored.sources.copy()
+    sources.loc[2, "size_bytes"] += 1
+    lines = list_changed_rows(Experiment(str(cropped), layout=layout, sources=sources))
+    assert len(lines) == 2
+    first = stored.layout.iloc[0]
+    assert lines[0].startswith(
+        f"layout, 7 changes: plate 'P1' well {first['well']!r}: perturbation was "
+        f"{first['perturbation']}, is other; "
+    )
+    assert lines[0].endswith("; and 2 more")
+    row = stored.sources.iloc[2]
+    assert f"well {row['well']!r} field {row['field']!r} DNA: size_bytes was" in lines[1]
+    # A value that was missing and is missing is no change; one that is filled in is.
+    filled = stored.layout.assign(dose=stored.layout["dose"].mask(stored.layout.index == 3, 2.5))
+    (line,) = list_changed_rows(Experiment(str(cropped), layout=filled, sources=stored.sources))
+    assert line.endswith("dose was empty, is 2.5")
+
+
+def test_a_field_more_to_exclude_redoes_its_well_only(plate: PlateFiles, cropped: Path) -> None:
+    before = sorted(Experiment(str(cropped)).well_keys)[0]
+    said: list[str] = []
+    pipeline = short_pipeline(plate, quality={"exclude": [f"{before}/1"]})
+    done = run_here(pipeline, cropped, say=said.append)
+    assert done.ran["quality"] == 2  # the well, and the merged table
+    assert done.ran["segment"] == 2
+    assert done.ran["crop"] == 2
+
+
+def test_a_report_alone_never_asks(plate: PlateFiles, cropped: Path) -> None:
+    from i2r.pipeline.spec import parse_pipeline
+    from i2r.testing import describe_pipeline
+
+    questions: list[str] = []
+
+    def refuse(question: str) -> bool:
+        questions.append(question)
+        return False
+
+    for heading in ("one", "two"):
+        content = describe_pipeline(plate, screen=False)
+        content["stages"].append({"stage": "report", "heading": heading})
+        run_here(parse_pipeline(content, where="test"), cropped, confirm=refuse)
+    assert questions == []
+    assert "two" in (cropped / "report.html").read_text()
