@@ -24,6 +24,9 @@ THREAD_VARIABLES = (
     "BLOSC_NTHREADS",
     "NUMBA_NUM_THREADS",
 )
+# Set in worker processes that a run starts on its own machine. They are told their configuration;
+# the user's files are not for them.
+OWN_WORKER = "I2R_OWN_WORKER"
 # OMP_NUM_THREADS may give a number for each level of nested regions: 4,2.
 _NUMBERS = re.compile(r"\s*0*[1-9]\d{0,4}\s*(,\s*0*[1-9]\d{0,4}\s*)*")
 _SEARCHED = (
@@ -37,6 +40,8 @@ def settle() -> None:
     for name in THREAD_VARIABLES:
         if name in os.environ and not _NUMBERS.fullmatch(os.environ[name]):
             del os.environ[name]
+    if os.environ.get(OWN_WORKER) and "dask" not in sys.modules:
+        _import_dask_bare()
     package = Path(__file__).parent
     if not can_write(package / "kernels" / "__pycache__") and not _has_cache():
         folder = find_cache_folder()
@@ -176,18 +181,17 @@ def load_dask() -> None:
     if "dask" in sys.modules:
         return
     try:
-        import dask
+        import dask  # noqa: F401
     except ImportError:
         raise
     except Exception as error:
         for name in [n for n in sys.modules if n == "dask" or n.startswith("dask.")]:
             del sys.modules[name]
-        with _hide_configuration():
-            try:
-                import dask  # noqa: F401
-            except Exception:
-                _dask_problem = str(error)
-                check_dask_configuration()
+        try:
+            _import_dask_bare()
+        except Exception:
+            _dask_problem = str(error)
+            check_dask_configuration()
         _dask_problem = str(error)
 
 
@@ -214,12 +218,19 @@ def check_dask_configuration() -> None:
         raise InputError(problem)
 
 
+def _import_dask_bare() -> None:
+    """Import Dask without the user's configuration, which is read at this moment only."""
+    with _hide_configuration():
+        import dask  # noqa: F401
+
+
 @contextmanager
 def _hide_configuration() -> Iterator[None]:
     """Keep the user's files and variables from Dask for a moment."""
     before = dict(os.environ)
     for name in [n for n in os.environ if n.startswith("DASK_")]:
-        del os.environ[name]
+        if name != "DASK_LOGGING__DISTRIBUTED":  # ours, in a worker
+            del os.environ[name]
     nowhere = os.devnull + "/nowhere"
     os.environ |= {"HOME": nowhere, "DASK_ROOT_CONFIG": nowhere}
     prefix, sys.prefix = sys.prefix, nowhere

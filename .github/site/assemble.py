@@ -5,6 +5,7 @@ turns links between them into links between pages and all other links into ones 
 and runs Sphinx with warnings as errors. Nothing is fetched.
 """
 
+import os
 import re
 import shutil
 import subprocess
@@ -18,7 +19,8 @@ ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).parent
 REPOSITORY = "https://github.com/i2r-project/i2r/blob/main/"
 
-# Where pages of the repository stand in the site; notebooks go to tutorials/.
+# Where pages of the repository stand in the site. Notebooks stay where they are, beside a copy of
+# the pipelines that they run.
 PAGES = {
     ".github/site/index.md": "index.md",
     "README.md": "overview.md",
@@ -41,7 +43,7 @@ def list_pages() -> dict[str, str]:
     for path in sorted((ROOT / "i2r" / "docs").glob("*.md")):
         found[str(path.relative_to(ROOT))] = path.name
     for path in sorted((ROOT / "pipelines" / "notebooks").glob("*.ipynb")):
-        found[str(path.relative_to(ROOT))] = f"tutorials/{path.name}"
+        found[str(path.relative_to(ROOT))] = str(path.relative_to(ROOT))
     return found
 
 
@@ -61,7 +63,7 @@ def rewrite_links(text: str, path: str, pages: dict[str, str]) -> str:
             raise FileNotFoundError(f"{path} links to {target}, which does not exist")
         name = str(whole.relative_to(ROOT))
         if name in pages:
-            return ("../" if "/" in pages[path] else "") + pages[name] + anchor
+            return os.path.relpath(pages[name], Path(pages[path]).parent) + anchor
         if whole.suffix == ".png":
             return whole.name
         return REPOSITORY + name + anchor
@@ -88,7 +90,7 @@ def write_api() -> str:
 def assemble(folder: Path) -> None:
     """Put the site's sources together in an empty folder."""
     pages = list_pages()
-    (folder / "tutorials").mkdir(parents=True)
+    shutil.copytree(ROOT / "pipelines", folder / "pipelines")
     for path, name in pages.items():
         text = (ROOT / path).read_text(encoding="utf-8")
         if name.endswith(".md"):

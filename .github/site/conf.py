@@ -10,7 +10,8 @@ copyright = author
 version = release = i2r.__version__
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
-exclude_patterns = ["_build"]
+# Beside the notebooks lie the files that they use.
+exclude_patterns = ["pipelines/**/*.md", "pipelines/*.md", "smoke", "demo"]
 
 # Pages are written for GitHub too, where headings may skip levels and files lie beside the text.
 myst_heading_anchors = 4
@@ -20,7 +21,7 @@ suppress_warnings = ["myst.header", "mystnb.unknown_mime_type"]
 # Tutorials run as they stand; 'off' shows them without results.
 nb_execution_mode = os.environ.get("I2R_SITE_NOTEBOOKS", "force")
 nb_execution_timeout = 900
-nb_execution_in_temp = True
+nb_execution_in_temp = False
 nb_execution_raise_on_error = True
 
 autodoc_typehints = "none"  # numpydoc's own words say more

@@ -45,6 +45,8 @@ COMMANDS = {
     "score-segmentation": ("i2r.cli.segmenting", "Score label images against true ones."),
     "train-segmenter": ("i2r.cli.training", "Train the segmentation network on labelled images."),
     "table": ("i2r.cli.tables", "Print any result table, or write it as CSV or JSON."),
+    "show": ("i2r.cli.viewing", "Put a well, condition or gene on one page."),
+    "view": ("i2r.cli.viewing", "Look at plates, hits and nuclei in a browser."),
     "audit": ("i2r.cli.auditing", "Audit anybody's profiles: leaks, calibration, power."),
     "relocate": ("i2r.cli.relocating", "Take source images from where they were moved."),
     "export": ("i2r.cli.exporting", "Write results for AnnData, pycytominer, Cytoscape or as CSV."),

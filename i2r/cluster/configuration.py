@@ -7,7 +7,9 @@ settings, without those that would end them early. A scheduler that is there alr
 """
 
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from copy import deepcopy
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -38,15 +40,78 @@ OWNED_SETTINGS: dict[str, Any] = {
 }
 
 
+@contextmanager
+def use_settings(spec: AnyCluster) -> Iterator[None]:
+    """Import Dask's scheduler, and hold the settings that a cluster needs while it is used.
+
+    For workers of this machine the user's whole configuration is put aside, so also names of
+    older versions and values of wrong types in it. It is back at the end.
+
+    Raises
+    ------
+    InputError
+        If Dask does not like the user's configuration, where that one is used.
+    """
+    import dask
+
+    if spec.type != "local":
+        import_distributed()
+        with dask.config.set(choose_settings(spec)):
+            yield
+        return
+    settings, own = choose_settings(spec), make_own_configuration()
+    with _put_in_place(own):
+        import_distributed()
+        with dask.config.set(settings):
+            yield
+
+
 def choose_settings(spec: AnyCluster) -> dict[str, Any]:
     """Give the settings of Dask that hold while a cluster is used, by their dotted names."""
     if isinstance(spec, JobClusterSpec):
         return {**RESULT_SETTINGS, **OWNED_SETTINGS, **DASK_SETTINGS, **JOB_SETTINGS}
     if spec.type != "local":
         return {**RESULT_SETTINGS, **DASK_SETTINGS}
-    # The whole section is replaced, so also what is no mapping at all in the user's files.
-    return {**RESULT_SETTINGS, "distributed": read_defaults(), **DASK_SETTINGS,
-            "distributed.dashboard.link": find_link_template()}  # fmt: skip
+    return {**RESULT_SETTINGS, **DASK_SETTINGS, "distributed.dashboard.link": find_link_template()}
+
+
+def make_own_configuration() -> dict[str, Any]:
+    """Put together what Dask ships, with the user's folder for temporary files."""
+    import dask
+
+    own: dict[str, Any] = {}
+    for shipped in dask.config.defaults:
+        dask.config.update(own, deepcopy(shipped))
+    own["distributed"] = read_defaults()
+    folder = dask.config.get("temporary-directory", None)
+    if isinstance(folder, str):
+        own["temporary-directory"] = folder
+    return own
+
+
+@contextmanager
+def _put_in_place(own: dict[str, Any]) -> Iterator[None]:
+    """Hold a configuration in place of the user's, without a moment in which there is none."""
+    import dask
+
+    current: dict[str, Any] = dask.config.config
+    users = dict(current)
+    _replace(current, own)
+    try:
+        yield
+    finally:
+        # What Dask does when it is imported; its threads may still ask when a cluster is closed.
+        with suppress(Exception):  # whatever stands there
+            merged = deepcopy(users)
+            dask.config.rename(dask.config.deprecations, config=merged)
+            users = dask.config.update({"distributed": read_defaults()}, merged)
+        _replace(current, users)
+
+
+def _replace(current: dict[str, Any], new: dict[str, Any]) -> None:
+    current.update(new)
+    for name in set(current) - set(new):
+        del current[name]
 
 
 def read_defaults() -> dict[str, Any]:

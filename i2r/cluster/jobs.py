@@ -9,7 +9,7 @@ from typing import Any
 
 from i2r.cluster.configuration import make_security, speaks_tls
 from i2r.cluster.local import free_address
-from i2r.cluster.settings import WORKER_SETUP, worker_environment
+from i2r.cluster.settings import WORKER_SETUP, memory_environment, worker_environment
 from i2r.cluster.site import LISTS
 from i2r.cluster.spec import Group, JobClusterSpec, JobGroup
 from i2r.errors import InputError
@@ -37,6 +37,7 @@ def make_job_options(spec: JobClusterSpec, group: Group) -> dict[str, Any]:
     variables = worker_environment(jobs.nthreads) | {
         "DASK_DISTRIBUTED__WORKER__LIFETIME__DURATION": f"{int(jobs.walltime_s * LIFETIME)}s",
         "DASK_DISTRIBUTED__WORKER__LIFETIME__STAGGER": f"{int(jobs.walltime_s * STAGGER)}s",
+        **memory_environment(),
     }
     exports = [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
     options["job_script_prologue"] = [*exports, *jobs.job_script_prologue]

@@ -7,6 +7,8 @@ from i2r.surroundings import THREAD_VARIABLES
 WORKER_BYTES, IN_ESTIMATES_BYTES = 320 * 2**20, 2**27
 # Dask pauses a worker whose memory is used up to this part: it would take no unit at all.
 PAUSED_AT = 0.8
+# And ends one whose memory is used up to this part.
+ENDED_AT = 0.95
 # Imported by every worker that is started here, which calls its dask_setup.
 WORKER_SETUP = "i2r.pipeline.executors"
 DASK_SETTINGS = {
@@ -31,6 +33,19 @@ def worker_environment(nthreads: int) -> dict[str, str]:
     variables = dict.fromkeys(THREAD_VARIABLES, str(nthreads))
     # Workers that come and go as they should are no news on the user's terminal.
     return {**variables, "DASK_LOGGING__DISTRIBUTED": "error"}
+
+
+def memory_environment() -> dict[str, str]:
+    """Give the limits of memory that a job's worker holds to, whatever is configured on its node.
+
+    Dask's older names are among them: from a file they would win over the present ones.
+    """
+    limits = {"PAUSE": str(PAUSED_AT), "TERMINATE": str(ENDED_AT)}
+    return {
+        f"DASK_{prefix}_{name}": value
+        for prefix in ("DISTRIBUTED__WORKER__MEMORY_", "WORKER_MEMORY")
+        for name, value in limits.items()
+    }
 
 
 def needed_bytes(peak_bytes: int) -> int:

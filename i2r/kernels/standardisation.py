@@ -6,9 +6,14 @@ treated well without effect would, whether it is in training, in test, or stands
 perturbation.
 """
 
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 
+Floats = npt.NDArray[np.float64]
 Singles = npt.NDArray[np.float32]
 
 LIMIT = 6.0
@@ -30,13 +35,79 @@ def invert_spread(
     return np.divide(1.0, spread, out=np.zeros_like(spread), where=usable)
 
 
+class ControlSums(NamedTuple):
+    """What the control wells of one plate add up to.
+
+    Attributes
+    ----------
+    origin : (feature,) float64
+        Mean of their nuclei. Sums are of what is left: far from 0 the sums of squares would lose
+        what they are for.
+    nuclei : (control well,) float64
+        Nuclei.
+    total, square : (control well, feature) float64
+        Sums, and sums of squares.
+    """
+
+    origin: Floats
+    nuclei: Floats
+    total: Floats
+    square: Floats
+
+
+def sum_controls(wells: Sequence[npt.NDArray[np.floating]], n_features: int) -> ControlSums:
+    """Add up the nuclei of the control wells of one plate, each (nucleus, feature) and finite."""
+    sums = [values.sum(axis=0, dtype=np.float64) for values in wells]
+    nuclei = np.array([len(values) for values in wells], dtype=np.float64)
+    origin = sum(sums, np.zeros(n_features)) / max(nuclei.sum(), 1)
+    total, square = np.zeros((len(wells), n_features)), np.zeros((len(wells), n_features))
+    for number, values in enumerate(wells):
+        rows = values - origin
+        total[number], square[number] = rows.sum(axis=0), (rows**2).sum(axis=0)
+    return ControlSums(origin, nuclei, total, square)
+
+
+def standardise_well(
+    values: npt.NDArray[np.floating], controls: ControlSums, *, own: int | None = None
+) -> Singles:
+    """Subtract the mean and divide by the standard deviation of a plate's other control wells.
+
+    Parameters
+    ----------
+    values
+        Shape (nucleus, feature): finite.
+    controls
+        Of the plate.
+    own
+        Which of the controls the well is; None for a treated well.
+
+    Returns
+    -------
+    ndarray of float32, shape (nucleus, feature)
+        From -`LIMIT` to `LIMIT`. A feature that is constant in the controls is 0. All are, where
+        the other controls have fewer than two nuclei.
+    """
+    n, total = float(controls.nuclei.sum()), controls.total.sum(axis=0)
+    square = controls.square.sum(axis=0)
+    if own is not None:
+        n -= float(controls.nuclei[own])
+        total, square = total - controls.total[own], square - controls.square[own]
+    if n < 2:
+        return np.zeros(values.shape, dtype=np.float32)
+    mean = total / n
+    scale = np.sqrt(np.maximum(square / n - mean**2, 0))
+    factor = invert_spread(mean + controls.origin, scale)
+    rows = values - (controls.origin + mean)
+    return np.clip(rows * factor, -LIMIT, LIMIT).astype(np.float32)
+
+
 def standardise_wells(
     features: npt.NDArray[np.floating],
     start: npt.NDArray[np.intp],
     plates: npt.NDArray[np.intp],
     is_control: npt.NDArray[np.bool_],
 ) -> Singles:
-    """Subtract the mean and divide by the standard deviation of the plate's other control wells.
+    """Standardise the wells of several plates, each to its own plate (`standardise_well`).
 
     Parameters
     ----------
@@ -50,67 +121,40 @@ def standardise_wells(
     Returns
     -------
     ndarray of float32, shape (nucleus, feature)
-        From -`LIMIT` to `LIMIT`. A feature that is constant in the controls of a plate is 0
-        there. Wells of plates without another control well with nuclei are 0 throughout.
     """
     values = np.asarray(features)
-    n_wells, d = len(plates), values.shape[1]
-    count = np.zeros(n_wells)
-    total, square = np.zeros((n_wells, d)), np.zeros((n_wells, d))
-    # Far from 0 the sums of squares would lose what they are for.
-    control_rows = [np.arange(start[w], start[w + 1]) for w in np.flatnonzero(is_control)]
-    chosen = np.concatenate([np.empty(0, np.intp), *control_rows])
-    origin = values[chosen].mean(axis=0, dtype=np.float64) if chosen.size else np.zeros(d)
-    for well in np.flatnonzero(is_control):
-        rows = values[start[well] : start[well + 1]] - origin
-        count[well], total[well], square[well] = len(rows), rows.sum(axis=0), (rows**2).sum(axis=0)
     out = np.zeros(values.shape, dtype=np.float32)
+    rows = [slice(first, last) for first, last in pairwise(start.tolist())]
     for plate in np.unique(plates):
-        here = plates == plate
-        whole = count[here].sum(), total[here].sum(axis=0), square[here].sum(axis=0)
-        for well in np.flatnonzero(here):
-            n = whole[0] - count[well]
-            if n < 2:
-                continue
-            mean = (whole[1] - total[well]) / n
-            variance = (whole[2] - square[well]) / n - mean**2
-            scale = np.sqrt(np.maximum(variance, 0))
-            factor = invert_spread(mean + origin, scale)
-            rows = values[start[well] : start[well + 1]] - (origin + mean)
-            out[start[well] : start[well + 1]] = np.clip(rows * factor, -LIMIT, LIMIT)
+        here = np.flatnonzero(plates == plate).tolist()
+        of_control = [well for well in here if is_control[well]]
+        controls = sum_controls([values[rows[well]] for well in of_control], values.shape[1])
+        for well in here:
+            own = of_control.index(well) if is_control[well] else None
+            out[rows[well]] = standardise_well(values[rows[well]], controls, own=own)
     return out
 
 
-def reduce_features(
-    features: Singles, chosen: npt.NDArray[np.bool_], *, n_features: int
-) -> Singles:
-    """Project features on their principal components among chosen nuclei.
+def find_axes(covariance: Floats, *, n_axes: int) -> Singles:
+    """Find the axes of largest variance, each scaled so that what lies along it has variance 1.
 
     Parameters
     ----------
-    features
-        Shape (nucleus, feature).
-    chosen
-        Shape (nucleus,): nuclei that decide, the controls, so that no effect does.
-    n_features
-        Components kept, at most as many as there are features.
+    covariance
+        Shape (feature, feature): of the nuclei that decide; the controls, so that no effect does.
+    n_axes
+        Axes kept.
 
     Returns
     -------
-    ndarray of float32
-        Shape (nucleus, n_features), as it is where there are no more features than that. Every
-        component has variance 1 among the chosen nuclei, or 0 where there is none.
+    ndarray of float32, shape (feature, n_axes)
+        0 along axes without variance.
     """
-    if features.shape[1] <= n_features:
-        return features
-    nuclei = features[chosen]
-    covariance = nuclei.T @ nuclei / max(len(nuclei), 1)
-    values, vectors = np.linalg.eigh(covariance.astype(np.float64))
-    largest = slice(-1, -n_features - 1, -1)
+    values, vectors = np.linalg.eigh(covariance)
+    largest = slice(-1, -n_axes - 1, -1)
     variance, axes = values[largest], vectors[:, largest]
-    scale = np.zeros(n_features)
+    scale = np.zeros(len(variance))
     np.divide(1, np.sqrt(np.maximum(variance, 0)), out=scale, where=variance > 1e-9)
     # The sign of a component is arbitrary: its largest loading is positive.
-    sign = np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(n_features)])
-    reduced: Singles = features @ (axes * scale * sign).astype(np.float32)
-    return reduced
+    sign = np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(len(variance))])
+    return np.asarray(axes * scale * sign, dtype=np.float32)

@@ -1,36 +1,36 @@
-"""The fast screen: features of all nuclei in, scores, calls and tests of all perturbations out."""
+"""The fast screen: heads from the sums of plates; scores, calls and tests from their calls."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from dask import delayed
-from dask.delayed import Delayed
+from scipy import sparse
 
 from i2r.errors import I2RError
-from i2r.kernels.heads import Blocks, HeldOutCalls, score_heads
-from i2r.kernels.standardisation import reduce_features, standardise_wells
-from i2r.lazy.condition_tests import ConditionTests, TestedWells, run_condition_tests
-from i2r.lazy.contrasts import UNCONTROLLED, Contrast
+from i2r.kernels.heads import HeadSums, fit_heads
+from i2r.kernels.standardisation import find_axes
+from i2r.lazy.condition_tests import TestedWells, run_condition_tests
+from i2r.lazy.contrasts import Contrast
+from i2r.lazy.plate_passes import (
+    MAX_FEATURES,
+    MAX_MISSING,
+    MAX_TESTED,
+    PlateCalls,
+    PlateHeads,
+    PlatePlan,
+    PlateSums,
+    Reader,
+    call_controls,
+    call_treated,
+    differ,
+    has_standard,
+    sum_plate,
+)
 from i2r.lazy.ranking import sum_calls
 
-# Heads see at most this many principal components of the controls: more gave no power on simulated
-# screens. Tests see the features themselves, by name, up to the second number; of more (embeddings)
-# so many principal components of all nuclei, because few controls would decide them otherwise.
-MAX_FEATURES = 96
-MAX_TESTED = 384
-# A feature that is missing in more nuclei than this is left out, otherwise those nuclei are.
-MAX_MISSING = 0.01
-
-
-class WellFeatures(NamedTuple):
-    """Features of the nuclei of one well: names, values (nucleus, feature), and their fields."""
-
-    names: tuple[str, ...]
-    values: npt.NDArray[np.float32]
-    fields: npt.NDArray[np.str_]
+Flags = npt.NDArray[np.bool_]
 
 
 class FastPlan(NamedTuple):
@@ -42,12 +42,12 @@ class FastPlan(NamedTuple):
         Of every well that takes part, in a fixed order; fields are those that were used.
     conditions
         Of every well; "" for negative controls.
-    doses, compounds
-        Of every well: dose and perturbation; NaN where there is none.
     contrasts
         All comparisons.
     by_field
         Whether fields are held out in place of whole wells.
+    doses, compounds
+        Of every well: dose and perturbation; NaN where there is none.
     """
 
     keys: tuple[str, ...]
@@ -87,157 +87,424 @@ class FastScores(NamedTuple):
     layout: pd.DataFrame
 
 
-def score_screen(
-    wells: Sequence[Delayed], plan: FastPlan, *, n_draws: int, seed: np.random.SeedSequence
-) -> Delayed:
-    """Score and test every perturbation on precomputed features.
+class Fitted(NamedTuple):
+    """What a screen's heads say beside their directions.
+
+    Attributes
+    ----------
+    tested : (feature,) str
+        Names of what is tested.
+    left_out : (row, 3) str
+        What, where, reason.
+    has_nuclei : (1,) bool
+        Whether any well has several nuclei: heads need them.
+    """
+
+    tested: npt.NDArray[np.str_]
+    left_out: npt.NDArray[np.str_]
+    has_nuclei: Flags
+
+
+def plan_plates(
+    keys: Sequence[str],
+    is_control: Sequence[bool],
+    contrasts: Sequence[Contrast],
+    *,
+    by_field: bool,
+) -> dict[str, PlatePlan]:
+    """Cut a screen's comparisons into plates.
 
     Parameters
     ----------
-    wells
-        Delayed `WellFeatures`, or tuples of the same, of every well of the plan.
-    plan
-        Wells and comparisons.
-    n_draws
-        Of the null of the tests, for each kind of condition.
-    seed
-        Of the draws.
+    keys, is_control
+        Of every well that takes part, in the screen's order.
+    contrasts
+        All comparisons; a piece is in the same fold in all of them.
+    by_field
+        Whether fields are held out in place of whole wells.
 
     Returns
     -------
-    Delayed
-        Of `FastScores`. It raises `I2RError` if wells have different features, or the controls
-        no nuclei.
+    dict
+        By plate, in the order of their first wells.
     """
-    return delayed(_score_screen)(delayed(list)(wells), plan, n_draws, seed)
+    n_folds = 1 + max((fold for contrast in contrasts for fold in contrast.folds), default=0)
+    own: dict[str, list[int]] = {}
+    for number, key in enumerate(keys):
+        own.setdefault(key.rpartition("/")[0], []).append(number)
+    plans = {
+        plate: PlatePlan(
+            tuple(keys[n] for n in numbers), tuple(is_control[n] for n in numbers),
+            by_field, {}, {}, n_folds,
+        )
+        for plate, numbers in own.items()
+    }  # fmt: skip
+    known = {key: plans[key.rpartition("/")[0]] for key in keys}
+    for number, contrast in enumerate(contrasts):
+        pieces = zip(
+            contrast.keys, contrast.fields, contrast.is_treated, contrast.folds, strict=True
+        )
+        for key, field, is_treated, fold in pieces:
+            if key not in known:
+                continue
+            plan, piece = known[key], (key, field)
+            plan.folds[piece] = fold  # type: ignore[index]
+            if is_treated:
+                before = plan.comparisons.get(piece, ())
+                plan.comparisons[piece] = (*before, number)  # type: ignore[index]
+    return plans
 
 
-class _Nuclei(NamedTuple):
-    """All nuclei, standardised, well by well; `reduced` is what heads see."""
-
-    names: list[str]
-    values: npt.NDArray[np.float32]
-    reduced: npt.NDArray[np.float32]
-    start: npt.NDArray[np.intp]
-    fields: npt.NDArray[np.str_]
-
-
-def _score_screen(
-    wells: list[WellFeatures], plan: FastPlan, n_draws: int, seed: np.random.SeedSequence
+def score_plates(
+    plan: FastPlan, readers: Sequence[Reader], *, n_draws: int, seed: np.random.SeedSequence
 ) -> FastScores:
-    """Compute what `score_screen` describes."""
-    wells = [WellFeatures(*well) for well in wells]
-    is_control = np.array([condition == "" for condition in plan.conditions])
-    nuclei, left_out = _gather(wells, plan, is_control)
-    has_nuclei = any(len(well.values) > 1 for well in wells)
-    scores, calls = (_score_heads if has_nuclei else _list_profiles)(nuclei, plan, is_control)
-    found = _test_wells(nuclei, plan, is_control, n_draws=n_draws, seed=seed)
-    return FastScores(
-        scores, calls, found.tests, left_out, found.features, found.wells, found.layout
+    """Score and test a screen of a few plates, one after another.
+
+    Parameters
+    ----------
+    plan, readers
+        What is compared, and what reads the features of each of its wells.
+    n_draws, seed
+        Of the null of the tests.
+
+    Raises
+    ------
+    I2RError
+        If wells have different features, or the controls no nuclei.
+    """
+    is_control = [condition == "" for condition in plan.conditions]
+    plans = plan_plates(plan.keys, is_control, plan.contrasts, by_field=plan.by_field)
+    of_well = dict(zip(plan.keys, readers, strict=True))
+    of_plate = {name: [of_well[key] for key in own.keys] for name, own in plans.items()}
+    sums = {name: sum_plate(own, of_plate[name]) for name, own in plans.items()}
+    fitted, found = fit_screen(
+        plans,
+        lambda name: sums[name],
+        lambda name, usable: sum_plate(plans[name], of_plate[name], usable=usable),
+        n_comparisons=len(plan.contrasts),
+    )
+    heads = dict(found)
+    treated = {name: call_treated(own, of_plate[name], heads[name]) for name, own in plans.items()}
+    controls = {
+        name: call_controls(own, of_plate[name], heads[name], lambda other: treated[other])
+        for name, own in plans.items()
+    }
+    calls = (part for name in plans for part in (treated[name], controls[name]))
+    names = [name for name in plans for _ in range(2)]
+    return finish_screen(
+        plan, plans, fitted, zip(names, calls, strict=True), n_draws=n_draws, seed=seed
     )
 
 
-def _gather(
-    wells: list[WellFeatures], plan: FastPlan, is_control: npt.NDArray[np.bool_]
-) -> tuple[_Nuclei, pd.DataFrame]:
-    """Put the wells together, leave out what is missing, standardise."""
-    names = wells[0].names
-    for key, well in zip(plan.keys, wells, strict=True):
-        if well.names != names:
-            raise I2RError(
-                f"{key}: {len(well.names)} features, {plan.keys[0]} has {len(names)}, or others. "
-                "Compute the features of all wells with the same options."
-            )
-    missing = [~np.isfinite(well.values) for well in wells]
-    n_nuclei = sum(map(len, missing))
-    if not any(len(well.values) for well, c in zip(wells, is_control, strict=True) if c):
+# --------------------------------------------------------------------------- heads
+
+
+def fit_screen(
+    plans: Mapping[str, PlatePlan],
+    load: Callable[[str], PlateSums],
+    again: Callable[[str, Flags], PlateSums],
+    *,
+    n_comparisons: int,
+) -> tuple[Fitted, Iterator[tuple[str, PlateHeads]]]:
+    """Fit all heads from the sums of plates.
+
+    Parameters
+    ----------
+    plans
+        By plate.
+    load
+        Gives the sums of a plate by name.
+    again
+        Adds a plate up anew with the features that the screen uses; asked only for plates where
+        nuclei lack features, and others than in the whole screen.
+    n_comparisons
+        Of the screen.
+
+    Returns
+    -------
+    fitted : Fitted
+    heads : iterator of (str, PlateHeads)
+        Plate by plate.
+
+    Raises
+    ------
+    I2RError
+        If plates have different features, or the controls no nuclei.
+    """
+    usable, left_out, has_nuclei = _choose_features(plans, load)
+    d = int(usable.sum())
+    n_folds = next(iter(plans.values())).n_folds
+    total = _Total(n_comparisons, len(plans), n_folds, d)
+    standards: dict[str, PlateSums] = {}
+    for number, (name, plan) in enumerate(plans.items()):
+        sums = load(name)
+        if not np.array_equal(sums.usable, usable):
+            sums = again(name, usable) if sums.missing.any() else sums.keep(usable)
+        total.add(number, plan, sums)
+        bare = np.zeros((0, 0))
+        standards[name] = sums._replace(means=bare, gram=bare, everyone=bare)
+    axes, tested = np.zeros((0, 0), np.float32), np.zeros((0, 0), np.float32)
+    names = next(iter(standards.values())).names[usable]
+    if d > MAX_FEATURES:
+        n_controls = max(float(total.n_control.sum()), 1.0)
+        axes = find_axes(total.gram.sum(axis=0) / n_controls, n_axes=MAX_FEATURES)
+    if d > MAX_TESTED:
+        tested = find_axes(total.everyone / max(total.n_everyone, 1), n_axes=MAX_TESTED)
+        names = np.array([f"component {number}" for number in range(1, MAX_TESTED + 1)])
+    sums_of_heads = total.sum_heads()
+    heads = fit_heads(sums_of_heads.project(axes) if axes.size else sums_of_heads)
+    plates = np.array(list(plans), dtype=np.str_)
+    on_plate = sums_of_heads.on_plate
+
+    def cut() -> Iterator[tuple[str, PlateHeads]]:
+        by_plate = on_plate.tocsc()
+        for number, name in enumerate(plans):
+            own = np.sort(by_plate.indices[by_plate.indptr[number] : by_plate.indptr[number + 1]])
+            standard = standards[name]
+            sets: dict[tuple[int, ...], int] = {}
+            lies = [
+                sets.setdefault(tuple(on_plate.indices[first:last].tolist()), len(sets))
+                for first, last in zip(on_plate.indptr[own], on_plate.indptr[own + 1], strict=True)
+            ]
+            yield (
+                name,
+                PlateHeads(
+                    own.astype(np.intp), heads.directions[own], heads.middle[own],
+                    np.array(["/".join(plates[list(lie)].tolist()) for lie in sets], dtype=np.str_),
+                    np.array(lies, dtype=np.intp), usable, axes, tested,
+                    standard.origin, standard.nuclei, standard.total, standard.square,
+                ),
+            )  # fmt: skip
+
+    rows = [left_out, *(own.left_out for own in standards.values())]
+    return Fitted(names, np.concatenate(rows), np.array([has_nuclei])), cut()
+
+
+def _choose_features(
+    plans: Mapping[str, PlatePlan], load: Callable[[str], PlateSums]
+) -> tuple[Flags, npt.NDArray[np.str_], bool]:
+    """Choose the features that hardly any nucleus lacks; say which are left out."""
+    first, names = "", np.zeros(0, dtype=np.str_)
+    missing, n_nuclei = np.zeros(0, dtype=np.intp), 0
+    has_nuclei = has_controls = is_controlled = False
+    for name, plan in plans.items():
+        sums = load(name)
+        if not first:
+            first, names, missing = name, sums.names, np.zeros(len(sums.names), dtype=np.intp)
+        if not np.array_equal(sums.names, names):
+            raise differ(plan.keys[0], len(sums.names), plans[first].keys[0], len(names))
+        missing = missing + sums.missing
+        n_nuclei += int(sums.n_rows.sum())
+        has_nuclei |= bool((sums.n_rows > 1).any())
+        has_controls |= bool(sums.n_rows[np.array(plan.is_control, dtype=bool)].any())
+        is_controlled |= has_standard(sums.nuclei)
+    if not has_controls:
         raise I2RError(
             "all control wells are without nuclei: nothing to compare with. Look at their images "
             "and at the table 'crop'."
         )
-    share = sum((m.sum(axis=0) for m in missing), np.zeros(len(names))) / max(n_nuclei, 1)
+    share = missing / max(n_nuclei, 1)
     usable = share <= MAX_MISSING
     if not usable.any():
         raise I2RError(
             f"every feature is missing (NaN) in more than {MAX_MISSING:.0%} of the nuclei, "
             "expected numbers. Look at the stage that made them."
         )
-    rows = [
-        ("feature", name, f"missing in {value:.1%} of the nuclei")
-        for name, value, good in zip(names, share, usable, strict=True)
-        if not good
-    ]
-    of_well = [(~gaps[:, usable]).all(axis=1) for gaps in missing]
-    filled = np.array([whole.any() for whole in of_well])
-    per_plate = pd.Series(filled & is_control).groupby(np.array(plan.plates)).transform("sum")
-    if per_plate.max() < 2:
+    if not is_controlled:
         raise I2RError(
             "no plate has two control wells with nuclei: nothing to compare with. Look at their "
             "images and at the table 'crop'."
         )
-    values, fields = [], []
-    for key, well, whole, n_controls in zip(plan.keys, wells, of_well, per_plate, strict=True):
-        if not whole.all():
-            rows.append(("nuclei", key, f"{int((~whole).sum())} with missing features"))
-        if not whole.any():
-            rows.append(("well", key, "no nuclei"))
-        elif n_controls < 2:
-            # What its nuclei are on the scale of the controls can't be said.
-            rows.append(("well", key, UNCONTROLLED))
-            whole.fill(False)
-        order = np.argsort(well.fields[whole], kind="stable")
-        values.append(well.values[whole][:, usable][order])
-        fields.append(well.fields[whole][order])
-    start = np.cumsum([0, *map(len, values)]).astype(np.intp)
-    plates = np.unique(plan.plates, return_inverse=True)[1]
-    standard = standardise_wells(np.concatenate(values), start, plates, is_control)
-    of_control = np.repeat(is_control, np.diff(start))
-    kept = [name for name, good in zip(names, usable, strict=True) if good]
-    reduced = reduce_features(standard, of_control, n_features=MAX_FEATURES)
-    if len(kept) > MAX_TESTED:
-        everyone = np.ones(len(standard), dtype=bool)
-        standard = reduce_features(standard, everyone, n_features=MAX_TESTED)
-        kept = [f"component {number}" for number in range(1, MAX_TESTED + 1)]
-    table = pd.DataFrame(rows, columns=["what", "where", "reason"])
-    return _Nuclei(kept, standard, reduced, start, np.concatenate(fields)), table
+    rows = [
+        ("feature", str(name), f"missing in {value:.1%} of the nuclei")
+        for name, value, good in zip(names, share, usable, strict=True)
+        if not good
+    ]
+    return usable, np.array(rows, dtype=np.str_).reshape(-1, 3), has_nuclei
 
 
-def _score_heads(
-    nuclei: _Nuclei, plan: FastPlan, is_control: npt.NDArray[np.bool_]
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Score all comparisons with linear heads."""
-    of_well = {key: number for number, key in enumerate(plan.keys)}
-    pieces, start = _cut_pieces(nuclei, plan)
-    well_of = np.array([of_well[key] for key, _ in pieces], dtype=np.intp)
-    number_of = {piece: number for number, piece in enumerate(pieces)}
-    fold = np.full(len(pieces), -1, dtype=np.intp)
-    treated = []
-    for contrast in plan.contrasts:
-        own = []
-        for piece, is_treated, number in zip(
-            zip(contrast.keys, contrast.fields, strict=True), contrast.is_treated, contrast.folds,
-            strict=True,
-        ):  # fmt: skip
-            if piece in number_of:
-                fold[number_of[piece]] = number
-                if is_treated:
-                    own.append(number_of[piece])
-        treated.append(np.array(own, dtype=np.intp))
-    plates = np.unique(plan.plates, return_inverse=True)[1]
-    blocks = Blocks(start, plates[well_of], fold, is_control[well_of])
-    found = score_heads(nuclei.reduced, blocks, treated)
-    counts = np.diff(start)
-    return (
-        _list_scores(found, plan, blocks, treated, counts),
-        _list_calls(found, plan, well_of, treated, counts),
+class _Total:
+    """Adds up plates."""
+
+    def __init__(self, n_comparisons: int, n_plates: int, n_folds: int, d: int) -> None:
+        shape = (n_comparisons, n_folds)
+        self.treated, self.n_treated = np.zeros((*shape, d)), np.zeros(shape)
+        self.copied: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        self.controls = np.zeros((n_plates, n_folds, d))
+        self.n_controls = np.zeros((n_plates, n_folds))
+        self.gram, self.n_control = np.zeros((n_folds + 1, d, d)), np.zeros(n_folds + 1)
+        self.everyone, self.n_everyone = np.zeros((d, d) if d > MAX_TESTED else (0, 0)), 0
+        self.on_plate: set[tuple[int, int]] = set()
+
+    def add(self, number: int, plan: PlatePlan, sums: PlateSums) -> None:
+        """Add a plate."""
+        self.gram += sums.gram
+        self.n_control += sums.n_control
+        if self.everyone.size and sums.everyone.size:
+            self.everyone += sums.everyone
+            self.n_everyone += int(sums.n_everyone[0])
+        pieces = zip(sums.pieces.tolist(), sums.fields.tolist(), sums.counts.tolist(), strict=True)
+        for row, (well, field, count) in enumerate(pieces):
+            piece = (plan.keys[well], field)
+            if piece not in plan.folds:
+                continue
+            fold, comparisons = plan.folds[piece], plan.comparisons.get(piece, ())
+            self.on_plate |= {(comparison, number) for comparison in comparisons}
+            if not count:
+                continue
+            for comparison in comparisons:
+                self.treated[comparison, fold] += sums.means[row]
+                self.n_treated[comparison, fold] += 1
+            if plan.is_control[well]:
+                self.controls[number, fold] += sums.means[row]
+                self.n_controls[number, fold] += 1
+                for comparison in comparisons:
+                    self._copy(comparison, fold, sums.means[row])
+
+    def _copy(self, comparison: int, fold: int, mean: npt.NDArray[np.float64]) -> None:
+        """Note a control that counts as treated."""
+        n_folds, d = self.treated.shape[1:]
+        total, count = self.copied.setdefault(
+            comparison, (np.zeros((n_folds, d)), np.zeros(n_folds))
+        )
+        total[fold] += mean
+        count[fold] += 1
+
+    def sum_heads(self) -> HeadSums:
+        """Give what heads need."""
+        copied, n_copied = np.zeros_like(self.treated), np.zeros_like(self.n_treated)
+        for comparison, (total, count) in self.copied.items():
+            copied[comparison], n_copied[comparison] = total, count
+        rows, columns = np.array(sorted(self.on_plate), dtype=np.intp).reshape(-1, 2).T
+        on_plate = sparse.csr_array(
+            (np.ones(len(rows)), (rows, columns)),
+            shape=(len(self.treated), len(self.controls)),
+        )
+        return HeadSums(
+            self.treated, self.n_treated, copied, n_copied, self.controls, self.n_controls,
+            on_plate, self.gram[:-1], self.n_control[:-1],
+        )  # fmt: skip
+
+
+# --------------------------------------------------------------------------- the end
+
+
+def finish_screen(
+    plan: FastPlan,
+    plans: Mapping[str, PlatePlan],
+    fitted: Fitted,
+    calls: Iterator[tuple[str, PlateCalls]],
+    *,
+    n_draws: int,
+    seed: np.random.SeedSequence,
+) -> FastScores:
+    """Put the plates' calls together, and test the wells' profiles.
+
+    Parameters
+    ----------
+    plan, plans, fitted
+        The screen.
+    calls
+        Of every plate: of its treated wells, and of its controls.
+    n_draws, seed
+        Of the null of the tests.
+    """
+    number_of = {key: number for number, key in enumerate(plan.keys)}
+    n_tested = len(fitted.tested)
+    counts = np.zeros(len(plan.keys), dtype=np.intp)
+    means, variances = np.zeros((len(counts), n_tested)), np.zeros((len(counts), n_tested))
+    n_folds = max(own.n_folds for own in plans.values())
+    tally = np.zeros((len(plan.contrasts), n_folds, 5), dtype=np.int64)
+    rows: list[npt.NDArray[np.intp]] = []
+    for name, part in calls:
+        of_plate = np.array([number_of[key] for key in plans[name].keys], dtype=np.intp)
+        profiled = of_plate[part.profiled]
+        counts[profiled] = part.counts
+        if len(profiled):
+            means[profiled], variances[profiled] = part.means, part.variances
+        # Treated wells leave their margins, control wells count them.
+        is_treated = len(part.above) > 0
+        at, first = (part.comparison, part.fold), 0 if is_treated else 2
+        np.add.at(tally[..., first], at, part.n_nuclei)
+        np.add.at(tally[..., first + 1], at, part.n_called)
+        np.add.at(tally[..., 4], (part.ranked, part.ranked_fold), part.n_below)
+        if len(part.comparison):
+            rows.append(
+                np.stack(
+                    [
+                        part.comparison,
+                        of_plate[part.well],
+                        np.full(len(part.well), is_treated),
+                        part.n_nuclei,
+                        part.n_called,
+                    ]
+                )
+            )
+    if fitted.has_nuclei[0]:
+        scores, called = _list_scores(plan, tally), _list_calls(plan, rows)
+    else:
+        scores, called = _list_profiles(plan, counts)
+    tested = TestedWells(
+        plan.keys, plan.plates, plan.positions, plan.conditions,
+        plan.doses or (np.nan,) * len(counts), plan.compounds or ("",) * len(counts),
+        plan.n_fields, fitted.tested.tolist(), means, variances, counts,
+    )  # fmt: skip
+    found = run_condition_tests(tested, n_draws=n_draws, seed=seed)
+    table = pd.DataFrame(fitted.left_out.tolist(), columns=["what", "where", "reason"])
+    return FastScores(scores, called, found.tests, table, found.features, found.wells, found.layout)
+
+
+def _list_scores(plan: FastPlan, tally: npt.NDArray[np.int64]) -> pd.DataFrame:
+    """Give the scores of all comparisons and folds.
+
+    `tally`, (comparison, fold, 5): treated nuclei, those called, control nuclei, those called, and
+    twice the pairs with the treated nucleus above.
+    """
+    rows = []
+    for number, contrast in enumerate(plan.contrasts):
+        own = zip(contrast.folds, contrast.is_treated, strict=True)
+        for fold in sorted({number for number, treats in own if treats}):
+            treated, above, control, wrong, pairs = tally[number, fold].tolist()
+            accuracy = area = np.nan
+            if treated and control:
+                accuracy = (above / treated + (control - wrong) / control) / 2
+                area = pairs / (2 * treated * control)
+            rows.append(
+                {
+                    "condition": contrast.condition, "kind": contrast.kind, "fold": fold,
+                    "balanced_accuracy": accuracy, "auc": area, "n_test_treated": treated,
+                    "n_test_control": control,
+                    "note": "a fold has no nuclei of one kind" if np.isnan(accuracy) else "",
+                }
+            )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _list_calls(plan: FastPlan, rows: Sequence[npt.NDArray[np.intp]]) -> pd.DataFrame:
+    """Give the calls of all comparisons and wells, in their order."""
+    none = np.zeros((5, 0), dtype=np.intp)
+    comparison, well, is_treated, n_nuclei, n_called = np.concatenate([none, *rows], axis=1)
+    order = np.lexsort((well, comparison))
+    names = np.array([key.rpartition("/")[2] for key in plan.keys], dtype=object)
+    conditions = np.array([contrast.condition for contrast in plan.contrasts], dtype=object)
+    table = pd.DataFrame(
+        {
+            "condition": conditions[comparison[order]],
+            "plate": np.array(plan.plates, dtype=object)[well[order]],
+            "well": names[well[order]],
+            "is_treated": is_treated[order].astype(bool),
+            "n_nuclei": n_nuclei[order],
+            "n_called": n_called[order].astype(np.int64),
+        }
     )
+    return sum_calls(table) if plan.by_field else table
 
 
 def _list_profiles(
-    nuclei: _Nuclei, plan: FastPlan, is_control: npt.NDArray[np.bool_]
+    plan: FastPlan, counts: npt.NDArray[np.intp]
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """List comparisons of wells that have one row each: heads need nuclei, so none has a score."""
-    filled = dict(zip(plan.keys, (np.diff(nuclei.start) > 0).tolist(), strict=True))
+    filled = dict(zip(plan.keys, (counts > 0).tolist(), strict=True))
     scores, calls = [], []
     for contrast in plan.contrasts:
         treated = [key for key in contrast.treated_keys if filled.get(key, False)]
@@ -251,115 +518,3 @@ def _list_profiles(
         calls += [(contrast.condition, *key.rsplit("/", 1), True, 1, 0) for key in treated]
     columns = ["condition", "plate", "well", "is_treated", "n_nuclei", "n_called"]
     return pd.DataFrame(scores), pd.DataFrame(calls, columns=columns)
-
-
-def _cut_pieces(
-    nuclei: _Nuclei, plan: FastPlan
-) -> tuple[list[tuple[str, str]], npt.NDArray[np.intp]]:
-    """List the pieces that are held out, and where their nuclei start."""
-    if not plan.by_field:
-        return [(key, "") for key in plan.keys], nuclei.start
-    pieces, ends = [], [0]
-    for number, key in enumerate(plan.keys):
-        first, last = nuclei.start[number], nuclei.start[number + 1]
-        names, counts = np.unique(nuclei.fields[first:last], return_counts=True)
-        pieces += [(key, str(name)) for name in names]
-        ends += (first + np.cumsum(counts)).tolist()
-    return pieces, np.array(ends, dtype=np.intp)
-
-
-def _list_scores(
-    found: HeldOutCalls,
-    plan: FastPlan,
-    blocks: Blocks,
-    treated: list[npt.NDArray[np.intp]],
-    counts: npt.NDArray[np.intp],
-) -> pd.DataFrame:
-    rows = []
-    for number, contrast in enumerate(plan.contrasts):
-        called = np.isfinite(found.n_called[number])
-        is_treated = np.zeros(len(counts), dtype=bool)
-        is_treated[treated[number]] = True
-        own = zip(contrast.folds, contrast.is_treated, strict=True)
-        for fold in sorted({number for number, treats in own if treats}):
-            here = called & (blocks.fold == fold)
-            accuracy = float(found.balanced_accuracy[number, fold])
-            rows.append(
-                {
-                    "condition": contrast.condition, "kind": contrast.kind, "fold": fold,
-                    "balanced_accuracy": accuracy,
-                    "auc": float(found.area_under_curve[number, fold]),
-                    "n_test_treated": int(counts[here & is_treated].sum()),
-                    "n_test_control": int(counts[here & ~is_treated].sum()),
-                    "note": "a fold has no nuclei of one kind" if np.isnan(accuracy) else "",
-                }
-            )  # fmt: skip
-    return pd.DataFrame(rows)
-
-
-def _list_calls(
-    found: HeldOutCalls,
-    plan: FastPlan,
-    well_of: npt.NDArray[np.intp],
-    treated: list[npt.NDArray[np.intp]],
-    counts: npt.NDArray[np.intp],
-) -> pd.DataFrame:
-    names = [key.rpartition("/")[2] for key in plan.keys]
-    tables = []
-    for number, contrast in enumerate(plan.contrasts):
-        chosen = np.flatnonzero(np.isfinite(found.n_called[number]))
-        own = well_of[chosen]
-        tables.append(
-            pd.DataFrame(
-                {
-                    "condition": contrast.condition,
-                    "plate": np.array(plan.plates)[own],
-                    "well": np.array(names)[own],
-                    "is_treated": np.isin(chosen, treated[number]),
-                    "n_nuclei": counts[chosen],
-                    "n_called": found.n_called[number, chosen].astype(np.int64),
-                }
-            )
-        )
-    return sum_calls(pd.concat(tables, ignore_index=True))
-
-
-def _test_wells(
-    nuclei: _Nuclei,
-    plan: FastPlan,
-    is_control: npt.NDArray[np.bool_],
-    *,
-    n_draws: int,
-    seed: np.random.SeedSequence,
-) -> ConditionTests:
-    """Test the wells' mean profiles."""
-    counts = np.diff(nuclei.start)
-    means, variances = _summarise_wells(nuclei, plan, is_control)
-    n = len(plan.keys)
-    return run_condition_tests(
-        TestedWells(
-            plan.keys, plan.plates, plan.positions, plan.conditions, plan.doses or (np.nan,) * n,
-            plan.compounds or ("",) * n, plan.n_fields, nuclei.names, means, variances, counts,
-        ),
-        n_draws=n_draws, seed=seed,
-    )  # fmt: skip
-
-
-def _summarise_wells(
-    nuclei: _Nuclei, plan: FastPlan, is_control: npt.NDArray[np.bool_]
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Give the mean and the variance of each well's nuclei, (well, feature)."""
-    d = nuclei.values.shape[1]
-    means, variances = np.zeros((len(plan.keys), d)), np.zeros((len(plan.keys), d))
-    counts = np.where(is_control, np.diff(nuclei.start), 0)
-    of_plate = pd.Series(counts).groupby(np.array(plan.plates)).transform("sum").to_numpy()
-    for well, (first, last) in enumerate(zip(nuclei.start[:-1], nuclei.start[1:], strict=True)):
-        rows = nuclei.values[first:last]
-        if len(rows):
-            means[well] = rows.mean(axis=0, dtype=np.float64)
-            variances[well] = rows.var(axis=0, dtype=np.float64)
-        if is_control[well]:
-            # Back to the distance from all controls of the plate: its own standard leaves it out,
-            # and is further away by all nuclei over the others.
-            means[well] *= 1 - counts[well] / max(of_plate[well], 1)
-    return means, variances

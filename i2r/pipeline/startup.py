@@ -21,15 +21,14 @@ from i2r.cluster import (
 from i2r.cluster.configuration import (
     check_scratch,
     check_security,
-    choose_settings,
     find_cause,
-    import_distributed,
     make_security,
+    use_settings,
 )
 from i2r.cluster.jobs import start_jobs
 from i2r.cluster.keeper import JobKeeper
 from i2r.errors import InputError
-from i2r.surroundings import check_dask_configuration
+from i2r.surroundings import OWN_WORKER, check_dask_configuration
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -67,14 +66,8 @@ def start_cluster(
     InputError
         If no scheduler answers or no worker comes.
     """
-    import dask
-
     check_dask_configuration()
-    settings = choose_settings(spec)
-    stack.enter_context(dask.config.set(settings))
-    import_distributed()
-    # Once more: names of older versions in the user's files get their present ones on import.
-    stack.enter_context(dask.config.set(settings))
+    stack.enter_context(use_settings(spec))
     from distributed import Client
 
     cluster, keeper, security = None, None, make_security(spec)
@@ -119,14 +112,16 @@ def _start_here(spec: ClusterSpec, stack: ExitStack) -> Any:
     import dask
 
     check_scratch(str(dask.config.get("temporary-directory", None) or ""))
-    variables = worker_environment(spec.cpu.nthreads)
+    variables = worker_environment(spec.cpu.nthreads) | {OWN_WORKER: "1"}
     stack.enter_context(dask.config.set({"distributed.nanny.pre-spawn-environ": variables}))
     # A Nanny sets its worker's variables in this process, and those set here win.
     before = {n: os.environ.pop(n, None) for n in variables}
     # A process of Python's own clears away what a worker leaves that had to be killed, such as a
-    # library's locks. That is no news for a user who pressed Ctrl-C.
+    # library's locks. That is no news for a user who pressed Ctrl-C, nor are older names in a
+    # configuration that is not used.
     before["PYTHONWARNINGS"] = filters = os.environ.get("PYTHONWARNINGS")
-    os.environ["PYTHONWARNINGS"] = ",".join(filter(None, (filters, "ignore:resource_tracker")))
+    ignored = ("ignore:resource_tracker", "ignore:Dask configuration key")
+    os.environ["PYTHONWARNINGS"] = ",".join(filter(None, (filters, *ignored)))
     stack.callback(_restore_environment, before)
     with hold_interrupt():
         try:

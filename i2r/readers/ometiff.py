@@ -1,6 +1,7 @@
 """OME-XML of TIFF files: which plane of which image each directory of a file holds."""
 
 import math
+from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 from xml.parsers import expat
@@ -47,17 +48,52 @@ class _Block(NamedTuple):
     file_name: str
 
 
+class OmeField(NamedTuple):
+    """An image by its place in a set of files, and in the plate that an OME-XML describes.
+
+    Attributes
+    ----------
+    file_name
+        Relative to the file with the OME-XML; empty for that file itself.
+    series
+        Which of the file's images it is, from 0.
+    name
+        The image's, as written; may be empty.
+    plate, row, column, field
+        ``row`` and ``column`` are numbers from 1; empty where no plate holds the image.
+    """
+
+    file_name: str
+    series: int
+    name: str
+    plate: str = ""
+    row: str = ""
+    column: str = ""
+    field: str = ""
+
+
 class _Described(NamedTuple):
     name: str
+    number: str
     pixels: dict[str, str]
     channels: list[dict[str, str]]
     blocks: list[_Block]
+
+
+class _Sample(NamedTuple):
+    """Where a plate has an image: plate, row, column (from 1) and field, by the image's ID."""
+
+    plate: str
+    row: str
+    column: str
+    field: str
 
 
 class _Document(NamedTuple):
     uuid: str
     metadata_file: str
     images: list[_Described]
+    samples: dict[str, _Sample]
 
 
 def find_companion(text: str) -> str:
@@ -128,6 +164,29 @@ def find_images(text: str, *, uuid: str = "", file_name: str, n_directories: int
     return found
 
 
+def list_fields(text: str) -> list[OmeField]:
+    """List all images of an OME-XML by file, with their wells where it describes a plate.
+
+    Raises
+    ------
+    ValueError
+        If the text is no OME-XML, or names its files but for one.
+    """
+    document = _parse(text)
+    names = {b.file_name for image in document.images for b in image.blocks if b.file_name}
+    counts: Counter[str] = Counter()
+    found = []
+    for image in document.images:
+        own = {block.file_name for block in image.blocks} or {""}
+        if len(names) <= 1:  # one file, whatever it is called by now
+            own = {""}
+        for name in sorted(own):
+            place = document.samples.get(image.number, _Sample("", "", "", ""))
+            found.append(OmeField(name, counts[name], image.name, *place))
+            counts[name] += 1
+    return found
+
+
 def _list_planes(image: _Described, block: _Block, n_directories: int) -> Iterator[OmePlane]:
     """List the planes of a block: so many from the first, in the order of the dimensions."""
     order = image.pixels.get("DimensionOrder", "XYCZT")[2:]
@@ -159,55 +218,86 @@ def _parse(text: str) -> _Document:
     """Read what is needed of an OME-XML; annotations of any length are passed over."""
     parser = expat.ParserCreate("utf-8", namespace_separator=" ")
     parser.buffer_text = True
-    images: list[_Described] = []
-    root: dict[str, str] = {}
-    binary_only: dict[str, str] = {}
-    current = {"uuid": "", "name": "", "is_uuid": ""}
-
-    def start(tag: str, attributes: dict[str, str]) -> None:
-        name = tag.rpartition(" ")[2]
-        if name == "OME":
-            root.update(attributes)
-        elif name == "BinaryOnly":
-            binary_only.update(attributes)
-        elif name == "Image":
-            current["name"] = attributes.get("Name", "")
-        elif name == "Pixels":
-            images.append(_Described(current["name"], attributes, [], []))
-        elif name == "Channel" and images:
-            images[-1].channels.append(attributes)
-        elif name == "TiffData" and images:
-            images[-1].blocks.append(_Block(attributes, "", ""))
-        elif name == "UUID" and images and images[-1].blocks:
-            block = images[-1].blocks[-1]
-            images[-1].blocks[-1] = block._replace(file_name=attributes.get("FileName", ""))
-            current["uuid"], current["is_uuid"] = "", "yes"
-
-    def add_text(piece: str) -> None:
-        if current["is_uuid"]:
-            current["uuid"] = (current["uuid"] + piece)[:200]
-
-    def end(tag: str) -> None:
-        if current["is_uuid"] and tag.rpartition(" ")[2] == "UUID":
-            block = images[-1].blocks[-1]
-            images[-1].blocks[-1] = block._replace(uuid=current["uuid"].strip())
-            current["is_uuid"] = ""
-
-    def refuse_doctype(*_: object) -> None:
-        raise ValueError("its OME-XML has a document type")
-
-    parser.StartElementHandler = start
-    parser.EndElementHandler = end
-    parser.CharacterDataHandler = add_text
-    parser.StartDoctypeDeclHandler = refuse_doctype
+    reader = _Reader()
+    parser.StartElementHandler = reader.start
+    parser.EndElementHandler = reader.end
+    parser.CharacterDataHandler = reader.add_text
+    parser.StartDoctypeDeclHandler = reader.refuse_doctype
     try:
         parser.Parse(text.encode(), True)
     except expat.ExpatError as error:
         raise ValueError(f"its OME-XML is damaged ({error})") from error
-    if not root:
+    if not reader.root:
         raise ValueError("its OME-XML has no element OME")
-    uuid = binary_only.get("UUID", "") or root.get("UUID", "")
-    return _Document(uuid, binary_only.get("MetadataFile", ""), images)
+    uuid = reader.binary_only.get("UUID", "") or reader.root.get("UUID", "")
+    companion = reader.binary_only.get("MetadataFile", "")
+    return _Document(uuid, companion, reader.images, reader.samples)
+
+
+class _Reader:
+    """Collects images, their blocks of planes and their wells while expat reads."""
+
+    def __init__(self) -> None:
+        self.images: list[_Described] = []
+        self.samples: dict[str, _Sample] = {}
+        self.root: dict[str, str] = {}
+        self.binary_only: dict[str, str] = {}
+        self._image: dict[str, str] = {}
+        self._plate: dict[str, str] = {}
+        self._well: dict[str, str] | None = None
+        self._n_fields = 0
+        # The text of an element UUID, while one is open.
+        self._uuid: str | None = None
+
+    def start(self, tag: str, attributes: dict[str, str]) -> None:
+        name = tag.rpartition(" ")[2]
+        if name == "OME":
+            self.root.update(attributes)
+        elif name == "BinaryOnly":
+            self.binary_only.update(attributes)
+        elif name == "Image":
+            self._image = attributes
+        elif name == "Plate":
+            self._plate = attributes
+        elif name == "Well":
+            self._well, self._n_fields = attributes, 0
+        elif name == "ImageRef" and self._well is not None:
+            self._n_fields += 1
+            row, column = (str(int(self._well.get(axis, "0")) + 1) for axis in ("Row", "Column"))
+            plate = self._plate.get("Name") or self._plate.get("ExternalIdentifier", "")
+            place = _Sample(plate, row, column, str(self._n_fields))
+            self.samples[attributes.get("ID", "")] = place
+        else:
+            self._start_pixels(name, attributes)
+
+    def _start_pixels(self, name: str, attributes: dict[str, str]) -> None:
+        if name == "Pixels":
+            about = self._image.get("Name", ""), self._image.get("ID", "")
+            self.images.append(_Described(*about, attributes, [], []))
+        elif name == "Channel" and self.images:
+            self.images[-1].channels.append(attributes)
+        elif name == "TiffData" and self.images:
+            self.images[-1].blocks.append(_Block(attributes, "", ""))
+        elif name == "UUID" and self.images and self.images[-1].blocks:
+            block = self.images[-1].blocks[-1]
+            self.images[-1].blocks[-1] = block._replace(file_name=attributes.get("FileName", ""))
+            self._uuid = ""
+
+    def add_text(self, piece: str) -> None:
+        if self._uuid is not None:
+            self._uuid = (self._uuid + piece)[:200]
+
+    def end(self, tag: str) -> None:
+        name = tag.rpartition(" ")[2]
+        if name == "Well":
+            self._well = None
+        elif name == "UUID" and self._uuid is not None:
+            block = self.images[-1].blocks[-1]
+            self.images[-1].blocks[-1] = block._replace(uuid=self._uuid.strip())
+            self._uuid = None
+
+    def refuse_doctype(self, *_: object) -> None:
+        raise ValueError("its OME-XML has a document type")
 
 
 def find_uuid(text: str) -> str:

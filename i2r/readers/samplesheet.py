@@ -1,11 +1,17 @@
 """A tall sample sheet as nf-core/cellpainting takes it: one row per image file."""
 
+import re
+
 from i2r.errors import InputError
 from i2r.readers import ReaderOptions, Sources, sheets
 from i2r.readers.images import stat_source
+from i2r.readers.moves import move_paths
 from i2r.readers.sources import Found, build_sources
+from i2r.readers.stains import locate_recorded
 from i2r.store import files
 
+# Files looked for before paths are moved.
+_SAMPLES = 20
 # What tells such a sheet from a load_data.csv.
 _REQUIRED = ("channel", "path")
 
@@ -30,6 +36,7 @@ def scan(source: str, options: ReaderOptions) -> Sources:
         and ``col``), and optionally ``plate``, ``site``, ``z``, ``batch`` and ``source``.
     options
         `files_root` is the folder that relative paths are relative to; default: the sheet's own.
+        It takes the place of the folder that absolute paths have in common, where none is there.
 
     Returns
     -------
@@ -53,14 +60,20 @@ def scan(source: str, options: ReaderOptions) -> Sources:
             )
     columns = sheets.find_columns(table, where)
     root = files.normalise_url(options.files_root or files.parent_url(source))
+    paths = [str(path).strip() for path in table["path"]]
+    if "" in paths:
+        line = paths.index("") + 2
+        raise InputError(f"{where} line {line}: found no path. Fill it in, or drop it.")
+    urls = [locate_recorded(path, root) for path in paths]
+    samples = urls[:: max(1, len(urls) // _SAMPLES)]
+    is_absolute = all(re.match(r"[A-Za-z]:[\\/]|[\\/]", path) for path in paths)
+    if options.files_root and is_absolute and not any(map(files.exists, samples)):
+        urls = move_paths({"path": urls}, root)["path"]
     plates = _name_plates(table.to_dict("list"), columns.get("plate"))
     found = []
     for number, row in enumerate(table.to_dict("records")):
         values = {meaning: str(row[name]).strip() for meaning, name in columns.items()}
-        path = str(row["path"]).strip()
-        if not path:
-            raise InputError(f"{where} line {number + 2}: found no path. Fill it in, or drop it.")
-        url = files.resolve_url(path, root)
+        url = urls[number]
         found.append(
             Found(
                 plate=plates[number],

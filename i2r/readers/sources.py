@@ -13,6 +13,7 @@ from i2r.errors import InputError, SeveralPlanesError, join_problems
 from i2r.readers import ReaderOptions, Sources, did_you_mean
 from i2r.readers.images import GONE
 from i2r.readers.planes import Plane, expand_planes
+from i2r.readers.plate_names import tell_apart
 from i2r.store import files
 from i2r.types import Well, parse_well
 
@@ -76,8 +77,17 @@ def build_sources(
     planes, paged = expand_planes(planes, options, where)
     planes, ignored = _choose_channels(planes, options, where)
     planes = _choose_z(planes, options, where)
+    planes, told = _tell_plates_apart(planes)
     _refuse_duplicates(planes, where)
-    said = [*notes, *_list_missing(planes), *renamed, *paged, *ignored, *_find_thin_stacks(planes)]
+    said = [
+        *notes,
+        *told,
+        *_list_missing(planes),
+        *renamed,
+        *paged,
+        *ignored,
+        *_find_thin_stacks(planes),
+    ]
     planes.sort(key=lambda p: (p.plate, p.well, natural_key(p.field), p.channel, p.z))
     table = {
         "plate": [p.plate for p in planes],
@@ -348,6 +358,46 @@ def _find_thin_stacks(planes: list[Plane]) -> list[str]:
     ]
     more = [f"{len(thin) - _EXAMPLES} more fields have fewer focal planes than most"]
     return [*thin[:_EXAMPLES], *(more if len(thin) > _EXAMPLES else [])]
+
+
+def _tell_plates_apart(planes: list[Plane]) -> tuple[list[Plane], list[str]]:
+    """Tell plates of one name apart by the folders they lie in, where their images collide.
+
+    A plate may well lie in several folders, one for each well or batch of wells. But two images
+    of one plane are of two plates, if the same folder of their paths tells all of them apart.
+    """
+    counts = Counter(plane[:5] for plane in planes)
+    if len(counts) == len(planes):
+        return planes, []
+    urls: dict[tuple[object, ...], list[list[str]]] = defaultdict(list)
+    for plane in planes:
+        if counts[plane[:5]] > 1:
+            urls[plane[:5]].append(plane.url.split("/"))
+    depths: dict[str, set[int | None]] = defaultdict(set)
+    for (plate, *_), paths in urls.items():
+        depths[str(plate)].add(_find_difference(paths))
+    known = {plate: found.copy().pop() for plate, found in depths.items() if len(found) == 1}
+    apart = {plate: depth for plate, depth in known.items() if depth is not None}
+    places = [
+        "/".join(plane.url.split("/")[: apart[plane.plate] + 1]) if plane.plate in apart else ""
+        for plane in planes
+    ]
+    names, notes = tell_apart([(p.plate, place) for p, place in zip(planes, places, strict=True)])
+    told = [plane._replace(plate=name) for plane, name in zip(planes, names, strict=True)]
+    return told, notes
+
+
+def _find_difference(paths: list[list[str]]) -> int | None:
+    """Find the one folder in which paths differ; None where they differ in more, or in names."""
+    if len({len(path) for path in paths}) > 1:
+        return None
+    differing = [
+        depth for depth, names in enumerate(zip(*paths, strict=True)) if len(set(names)) > 1
+    ]
+    is_folder = len(differing) == 1 and differing[0] < len(paths[0]) - 1
+    return (
+        differing[0] if is_folder and len({p[differing[0]] for p in paths}) == len(paths) else None
+    )
 
 
 def _refuse_duplicates(planes: list[Plane], where: str) -> None:

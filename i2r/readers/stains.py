@@ -62,11 +62,31 @@ def locate_file(channel: Channel, row: Mapping[Hashable, str], folder: str) -> s
         return ""
     if channel.is_url:
         # CellProfiler writes file:/folder/name, percent-encoded.
-        return unquote(urlsplit(name).path) if name.startswith("file:") else name
+        if not name.startswith("file:"):
+            return name
+        path = unquote(urlsplit(name).path)
+        return path.lstrip("/") if re.match(r"/[A-Za-z]:/", path) else path
     path = row[channel.folder].strip() if channel.folder else ""
     full = f"{path}/{name}" if path else name
-    if re.match(r"[A-Za-z]:|\\\\", full):
-        full = full.replace("\\", "/")
-    if re.match(r"[A-Za-z]:|//", full):  # recorded on Windows: a path as it is, found nowhere here
-        return re.sub("/+", "/", full)
-    return files.resolve_url(full, folder)
+    return locate_recorded(full, folder)
+
+
+def locate_recorded(path: str, folder: str) -> str:
+    """Name a file that a table records, perhaps one written on Windows.
+
+    Parameters
+    ----------
+    path
+        Absolute, or relative to the table's folder. A path of a drive or a share stays as it is,
+        with slashes; it is found nowhere here unless it is moved (`i2r.readers.moves`).
+    folder
+        The table's.
+    """
+    # On this machine a backslash may be part of a name.
+    if "\\" in path and not (
+        files.is_local(path) and files.exists(files.resolve_url(path, folder))
+    ):
+        path = path.replace("\\", "/")
+    if re.match(r"[A-Za-z]:/|//", path):
+        return re.sub("/+", "/", path)
+    return files.resolve_url(path, folder)

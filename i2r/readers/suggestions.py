@@ -21,6 +21,8 @@ _WELLS = (
 # What may stand before a well: one that is spelled out first, as a plate "P7" may precede it.
 _BEFORE = ("[ _-]", ".*[ _-]", "")
 _FIELD = re.compile(r"(?i)(?:^|(?<=[\d _.-]))(?:site|field|fov|pos|xy|s|f)[_-]?(?=\d)")
+# The last part of a name that is a field's number, and no channel's name.
+_ONLY_FIELD = re.compile(r"(?i)(?:site|field|fov|pos|xy|s|f)[_-]?\d+")
 _CHANNEL = re.compile(r"(?i)(?:^|(?<=[\d _.-]))(?:channel|chan|ch|c|w)[_-]?(?=\d)")
 _ANY_WELL = re.compile(rf"{_EDGE}(?:A[A-F]|[A-P])\d{{1,2}}{_END}")
 # ScanR and CV1000 count wells from 1, and only the plate's format says in which row that is.
@@ -134,6 +136,8 @@ def _list_forms(name: str) -> Iterator[str]:
     fields = [(m.start(), f"{m[0]}(?P<field>\\d+)") for m in _FIELD.finditer(stem)]
     channels = [(m.start(), f"{m[0]}(?P<channel>\\d+)") for m in _CHANNEL.finditer(stem)]
     for m in re.finditer(r"[ _-](?=[A-Za-z0-9]+$)", stem):
+        if _ONLY_FIELD.fullmatch(stem[m.end() :]):
+            continue
         ending = f"{m[0]}(?P<channel>[A-Za-z0-9]+)\\.{re.escape(suffix)}$"
         channels.append((m.start(), ending))
     # What reads less is tried last: a form without a channel fits wherever one with it does.

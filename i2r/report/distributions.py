@@ -125,7 +125,9 @@ def rank_moved(profiles: pd.DataFrame, names: Sequence[str], count: int = N_MOVE
     return [Moved(str(name), float(means[name])) for name in order]
 
 
-def draw_distributions(found: RelativeNuclei, moved: Sequence[Moved], *, what: str) -> Markup:
+def draw_distributions(
+    found: RelativeNuclei, moved: Sequence[Moved], *, what: str, unit: str = "wells"
+) -> Markup:
     """Draw a small chart per feature: the nuclei's distribution over that of the controls.
 
     Parameters
@@ -134,6 +136,8 @@ def draw_distributions(found: RelativeNuclei, moved: Sequence[Moved], *, what: s
         Nuclei, and the features to draw, in their order.
     what
         What the nuclei are of, for captions.
+    unit
+        Changes are in standard deviations of control "wells" or "nuclei".
     """
     charts = [
         _place(found, found.names.index(item.feature), item)
@@ -142,8 +146,9 @@ def draw_distributions(found: RelativeNuclei, moved: Sequence[Moved], *, what: s
     ]
     x = place_on((-REACH, REACH), (LEFT, RIGHT))
     return html.render(
-        "distributions.html", charts=charts, what=what, width=WIDTH, height=HEIGHT, bottom=BOTTOM,
-        left=LEFT, right=RIGHT, ticks=[(x(tick), tick) for tick in find_ticks(-4, 4, count=4)],
+        "distributions.html", charts=charts, what=what, unit=unit, width=WIDTH, height=HEIGHT,
+        bottom=BOTTOM, left=LEFT, right=RIGHT,
+        ticks=[(x(tick), tick) for tick in find_ticks(-4, 4, count=4)],
         n_nuclei=len(found.nuclei), n_controls=len(found.controls), n_wells=found.n_wells,
         n_control_wells=found.n_control_wells, reach=REACH,
     )  # fmt: skip

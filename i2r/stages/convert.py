@@ -77,8 +77,8 @@ class Convert(Stage):
     )
     reader: str = Field(
         "auto",
-        description="Reader: auto, imagexpress, loaddata, omezarr, pattern, phenix, samplesheet, "
-        "yokogawa",
+        description="Reader: auto, imagexpress, loaddata, omefile, omezarr, pattern, phenix, "
+        "samplesheet, yokogawa",
     )
     pattern: str | None = Field(
         None,

@@ -19,7 +19,7 @@ from i2r.store.scales import find_counters
 # What others call the column of genes, in lower case.
 _GENE_COLUMNS = ("gene", "symbol", "gene_symbol", "gene symbol", "genesymbol", "hgnc_symbol")
 # What labels are called, here and in published files.
-_LABEL_COLUMNS = ("label", "labels", "cluster")
+_LABEL_COLUMNS = ("label", "labels")
 # Columns of our own tables that are no numbers of a vector.
 NOT_VALUES = ("gene", "held_out", "perturbation", "condition", "n_nuclei", "n_wells", "role")
 
@@ -176,7 +176,7 @@ def name_genes(table: pd.DataFrame) -> pd.DataFrame:
 def read_labels(url: str) -> dict[str, str]:
     """Read the label of genes from a table with the columns ``gene`` and ``label``.
 
-    Also as published: the column ``labels`` or ``cluster``, genes as in `name_genes`.
+    Also as published: the column ``labels``, genes as in `name_genes`.
 
     Rows without a gene or a label say nothing: such a gene is one whose label is not known.
 

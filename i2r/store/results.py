@@ -89,3 +89,25 @@ def open_result(
     first = next((t for t in map(tables.read_table, urls) if len(t)), tables.read_table(urls[0]))
     meta = first.iloc[:0] if columns is None else first.iloc[:0][list(columns)]
     return dd.from_map(tables.read_table, urls, columns=columns, meta=meta)
+
+
+def read_plate_rows(
+    experiment: "Experiment", name: str, plate: str, *, columns: Sequence[str] | None = None
+) -> pd.DataFrame:
+    """Read the rows of one plate of a table that stages make well by well; see `find_table`.
+
+    Raises
+    ------
+    InputError
+        If there is no such table, or nothing of the plate in it.
+    """
+    parts = {
+        experiment.part_url(name, key)
+        for key, well in experiment.wells.items()
+        if well.plate == plate
+    }
+    wanted = {experiment.table_url(name, plate), *parts}
+    urls = [url for url in find_table(experiment, name) if url in wanted]
+    if not urls:
+        raise InputError(f"{experiment.url}: nothing of plate {plate!r} in {name!r} yet.")
+    return tables.concatenate([tables.read_table(url, columns=columns) for url in urls])

@@ -18,7 +18,6 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-from dask import delayed
 from scipy import ndimage, stats
 from torch.nn import functional
 
@@ -27,7 +26,8 @@ from i2r.kernels.statistics import adjust_pvalues
 from i2r.lazy.contrasts import plan_contrasts
 from i2r.lazy.features import measure_block as measure_features
 from i2r.lazy.nuclei import Place, crop_block, measure_block
-from i2r.lazy.screening import FastPlan, WellFeatures, score_screen
+from i2r.lazy.plate_passes import WellFeatures
+from i2r.lazy.screening import FastPlan, score_plates
 from i2r.models.batches import Scaling, load_crops, measure_scaling, scale_crops
 from i2r.models.cnn import choose_precision, mix_precision
 from i2r.models.embedding import embed_pool
@@ -189,12 +189,12 @@ def judge(
         tuple(c if role == "treated" else "" for c, role in zip(layout["condition"], layout["role"], strict=True)),
         tuple(contrasts.values()), by_field=False,
     )  # fmt: skip
-    wells = [
-        delayed(WellFeatures)(*embeddings[key], np.full(len(embeddings[key][1]), "1"))
+    readers = [
+        partial(WellFeatures, *embeddings[key], np.full(len(embeddings[key][1]), "1"))
         for key in keys
     ]
-    found = score_screen(wells, plan, n_draws=400, seed=np.random.SeedSequence(2))
-    tests = found.compute(scheduler="sync").tests.set_index("condition")["p_value"]
+    found = score_plates(plan, readers, n_draws=400, seed=np.random.SeedSequence(2))
+    tests = found.tests.set_index("condition")["p_value"]
     called = adjust_pvalues(tests.to_numpy()) < 0.05
     return pd.DataFrame(
         {"kind": [screen.kinds[g] for g in tests.index], "p": tests.to_numpy(), "called": called}

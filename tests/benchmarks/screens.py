@@ -10,6 +10,7 @@ import json
 import resource
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -18,8 +19,10 @@ import pandas as pd
 from scipy import stats
 
 from i2r.kernels.conditions import Wells, compare_conditions
-from i2r.kernels.heads import Blocks, score_heads
 from i2r.kernels.statistics import adjust_pvalues, predict_tail
+from i2r.lazy.contrasts import plan_contrasts
+from i2r.lazy.plate_passes import WellFeatures, call_controls, call_treated, sum_plate
+from i2r.lazy.screening import FastPlan, fit_screen, plan_plates
 from i2r.simulation import PRESETS, write_screen
 
 Layout = Literal["shuffled", "sister"]
@@ -29,9 +32,10 @@ EFFECT = {"shuffled": 0.24, "sister": 0.40}
 
 
 class Screen(NamedTuple):
-    """Mean profiles of wells, and the truth."""
+    """Mean profiles of wells, the variance of a nucleus by feature, and the truth."""
 
     profiles: np.ndarray
+    nucleus: np.ndarray
     plates: np.ndarray
     positions: np.ndarray
     perturbations: np.ndarray
@@ -74,7 +78,8 @@ def simulate(seed: int, layout: Layout) -> Screen:
         values[treated, planted[which[treated]]] += effect[which[treated]]
         parts.append((values, np.full(n, plate), np.arange(n), which))
     joined = [np.concatenate(part) for part in zip(*parts, strict=True)]
-    return Screen(joined[0], joined[1], joined[2], joined[3], is_null, planted)
+    nucleus = (spread**2).sum(axis=0)
+    return Screen(joined[0], nucleus, joined[1], joined[2], joined[3], is_null, planted)
 
 
 def test_oracle(screen: Screen, layout: Layout) -> np.ndarray:
@@ -103,10 +108,10 @@ def test_oracle(screen: Screen, layout: Layout) -> np.ndarray:
 
 def test_screen(screen: Screen, seed: int) -> np.ndarray:
     """Test the genes as the fast screen does, given means alone; positions are on a grid."""
-    n, d = screen.profiles.shape
+    n = len(screen.profiles)
     return compare_conditions(
         Wells(
-            screen.profiles, np.ones((n, d)), np.full(n, float(NUCLEI)), screen.plates,
+            screen.profiles, np.tile(screen.nucleus, (n, 1)), np.full(n, float(NUCLEI)), screen.plates,
             screen.positions // 24, screen.positions % 24, screen.perturbations,
         ),
         seed=seed,
@@ -148,6 +153,37 @@ def measure_calibration(layout: Layout, n_screens: int) -> None:
     print(f"                     {shares}")
 
 
+def _plan_heads(
+    which: np.ndarray, plates: np.ndarray, nuclei: np.ndarray
+) -> tuple[FastPlan, dict[str, partial[WellFeatures]]]:
+    """Plan heads for wells of genes, and of controls (-1)."""
+    number = pd.Series(plates).groupby(plates).cumcount()
+    layout = pd.DataFrame(
+        {
+            "plate": [f"P{plate}" for plate in plates], "well": [f"W{n:03d}" for n in number],
+            "role": np.where(which < 0, "negative_control", "treated"),
+            "condition": [f"G{gene:03d}" if gene >= 0 else "" for gene in which],
+            "fields": [["1"]] * len(which),
+        }
+    )  # fmt: skip
+    layout.index = pd.Index(layout["plate"] + "/" + layout["well"])
+    contrasts = plan_contrasts(
+        layout, group="well", n_folds=4, n_draws=0, seed=np.random.SeedSequence(0),
+        shared_controls=True,
+    ).contrasts  # fmt: skip
+    keys = tuple(layout.index)
+    names = tuple(f"f{n}" for n in range(nuclei.shape[2]))
+    readers = {
+        key: partial(WellFeatures, names, values, np.full(len(values), "1"))
+        for key, values in zip(keys, nuclei, strict=True)
+    }
+    plan = FastPlan(
+        keys, tuple(layout["plate"]), tuple(layout["well"]), (1,) * len(keys),
+        tuple(layout["condition"]), tuple(contrasts.values()), by_field=False,
+    )  # fmt: skip
+    return plan, readers
+
+
 def measure_speed() -> None:
     """Print the time of heads and tests on 100,000 embeddings, beside heads one by one."""
     from sklearn.linear_model import LogisticRegression
@@ -157,12 +193,19 @@ def measure_speed() -> None:
     which = np.tile(np.concatenate([np.arange(GENES), np.full(60, -1)]), PLATES)
     plates = np.repeat(np.arange(PLATES), n_wells // PLATES)
     features = random.standard_normal((n_wells * per_well, d)).astype(np.float32)
-    start = np.arange(0, n_wells * per_well + 1, per_well)
-    fold = np.where(which < 0, np.arange(n_wells) % PLATES, plates)
-    blocks = Blocks(start, plates, fold, which < 0)
-    treated = [np.flatnonzero(which == gene) for gene in range(GENES)]
+    plan, readers = _plan_heads(which, plates, features.reshape(n_wells, per_well, d))
     began = time.perf_counter()
-    score_heads(features, blocks, treated)
+    plans = plan_plates(plan.keys, [not c for c in plan.conditions], plan.contrasts, by_field=False)
+    own = {name: [readers[key] for key in of.keys] for name, of in plans.items()}
+    sums = {name: sum_plate(of, own[name]) for name, of in plans.items()}
+    found = fit_screen(
+        plans, sums.__getitem__, lambda name, usable: sums[name],
+        n_comparisons=len(plan.contrasts),
+    )[1]  # fmt: skip
+    heads = dict(found)
+    treated = {name: call_treated(of, own[name], heads[name]) for name, of in plans.items()}
+    for name, of in plans.items():
+        call_controls(of, own[name], heads[name], treated.__getitem__)
     heads_s = time.perf_counter() - began
     began = time.perf_counter()
     nuclei = features.reshape(n_wells, per_well, d)
@@ -174,10 +217,11 @@ def measure_speed() -> None:
         )
     )  # fmt: skip
     tests_s = time.perf_counter() - began
-    rows = np.concatenate([np.arange(start[b], start[b + 1]) for b in [*treated[0], *np.flatnonzero(which < 0)]])  # fmt: skip
-    labels = np.repeat(which[np.r_[treated[0], np.flatnonzero(which < 0)]] >= 0, per_well)
+    chosen = np.flatnonzero(which <= 0)
+    labels = np.repeat(which[chosen] == 0, per_well)
     began = time.perf_counter()
-    LogisticRegression(max_iter=200, class_weight="balanced").fit(features[rows], labels)
+    head = LogisticRegression(max_iter=200, class_weight="balanced")
+    head.fit(nuclei[chosen].reshape(-1, d), labels)
     one_s = time.perf_counter() - began
     print(f"\n{GENES} genes x {PLATES} folds, {len(features):,} embeddings of {d} (bar 15 s)")
     print(f"heads {heads_s:.2f} s, tests with {d} features {tests_s:.2f} s")

@@ -5,9 +5,10 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from i2r.kernels import heads
 from i2r.kernels.classification import score_probabilities
-from i2r.kernels.heads import RIDGE, Blocks, score_heads
+from i2r.kernels.heads import RIDGE
+from tests.kernels import whole_heads as heads
+from tests.kernels.whole_heads import Blocks, score_heads
 
 
 def make_nuclei(seed: int = 0, effect: float = 1.0) -> tuple[np.ndarray, Blocks, list[np.ndarray]]:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from i2r.kernels.standardisation import reduce_features, standardise_wells
+from i2r.kernels.standardisation import find_axes, standardise_wells
 
 SIZES = [30, 20, 25, 15, 40, 35]
 START = np.concatenate([[0], np.cumsum(SIZES)]).astype(np.intp)
@@ -70,15 +70,12 @@ def test_edges_are_zero() -> None:
 def test_components_are_white_among_the_chosen_and_keep_distances() -> None:
     random = np.random.default_rng(1)
     values = (random.standard_normal((400, 6)) @ random.standard_normal((6, 6))).astype(np.float32)
-    chosen = np.arange(400) < 300
-    assert reduce_features(values, chosen, n_features=6) is values
-    found = reduce_features(values, chosen, n_features=4)
-    np.testing.assert_allclose(found[chosen].T @ found[chosen] / 300, np.eye(4), atol=1e-3)
-    moved = values.copy()
-    moved[~chosen] += 5
-    np.testing.assert_array_equal(
-        reduce_features(moved, chosen, n_features=4)[chosen], found[chosen]
-    )
-    flat = reduce_features(np.outer(values[:, 0], np.ones(6)).astype(np.float32), chosen, n_features=3)  # fmt: skip
+    chosen = values[:300].astype(np.float64)
+    axes = find_axes(chosen.T @ chosen / 300, n_axes=4)
+    assert axes.shape == (6, 4)
+    found = values @ axes
+    np.testing.assert_allclose(found[:300].T @ found[:300] / 300, np.eye(4), atol=1e-3)
+    line = np.outer(chosen[:, 0], np.ones(6))
+    flat = line @ find_axes(line.T @ line / 300, n_axes=3)
     assert flat[:, 0].std() == pytest.approx(1, rel=0.1)
     assert np.abs(flat[:, 1:]).max() < 1e-2

@@ -167,14 +167,66 @@ def build_omezarr(folder: Path, planes: Planes) -> Built:
     return Built(str(folder), ReaderOptions())
 
 
+def build_omefile(folder: Path, planes: Planes) -> Built:
+    """A set of OME-TIFF files, one per field, with their companion."""
+    images = []
+    for number, place in enumerate(dict.fromkeys(key[:3] for key in planes)):
+        pages = np.stack([planes[(*place, channel)] for channel in ("DNA", "GFP")])
+        text = f'<OME UUID="urn:{number}"><BinaryOnly MetadataFile="all.companion.ome" UUID="urn:c"/></OME>'
+        tifffile.imwrite(folder / f"f{number}.ome.tif", pages, description=text, metadata=None)
+        blocks = "".join(
+            f'<TiffData IFD="{c}" FirstC="{c}" PlaneCount="1"><UUID FileName="f{number}.ome.tif">'
+            f"urn:{number}</UUID></TiffData>"
+            for c in (0, 1)
+        )
+        images.append(
+            f'<Image ID="Image:{number}" Name="{" ".join(place)}"><Pixels DimensionOrder="XYCZT" '
+            f'SizeC="2" SizeZ="1" SizeT="1" Type="uint16"><Channel Name="DNA"/><Channel Name="GFP"/>'
+            f"{blocks}</Pixels></Image>"
+        )
+    (folder / "all.companion.ome").write_text(f'<OME UUID="urn:c">{"".join(images)}</OME>')
+    pattern = r"/(?P<plate>\w+) (?P<well>\w+) (?P<field>\d+)$"
+    return Built(str(folder / "all.companion.ome"), ReaderOptions(pattern=pattern))
+
+
+def build_yokogawa(folder: Path, planes: Planes) -> Built:
+    """A measurement per plate, with its list, details and settings."""
+    space = 'xmlns:bts="http://www.yokogawa.co.jp/BTS/BTSSchema/1.0"'
+    for plate in sorted({key[0] for key in planes}):
+        place = folder / f"{plate}_20230918_135839"
+        place.mkdir()
+        records = []
+        for (owner, well, field, channel), plane in planes.items():
+            if owner != plate:
+                continue
+            row, column = "ABCDEFGH".index(well[0]) + 1, int(well[1:])
+            number = {"DNA": 1, "GFP": 2}[channel]
+            name = f"{plate}_{well}_T0001F{int(field):03d}L01A01Z01C{number:02d}.tif"
+            tifffile.imwrite(place / name, plane)
+            records.append(
+                f'<bts:MeasurementRecord bts:Type="IMG" bts:Row="{row}" bts:Column="{column}" '
+                f'bts:FieldIndex="{field}" bts:TimePoint="1" bts:ZIndex="1" bts:Ch="{number}">'
+                f"{name}</bts:MeasurementRecord>"
+            )
+        body = "".join(records)
+        (place / "MeasurementData.mlf").write_text(f"<bts:Data {space}>{body}</bts:Data>")
+        named = f'<bts:MeasurementSamplePlate bts:Name="{plate}"/>'
+        (place / "MeasurementDetail.mrf").write_text(f"<bts:Detail {space}>{named}</bts:Detail>")
+        dyes = '<bts:Channel bts:Ch="1" bts:Fluorophore="DNA"/><bts:Channel bts:Ch="2" bts:Fluorophore="GFP"/>'
+        (place / "Settings.mes").write_text(f"<bts:Setting {space}>{dyes}</bts:Setting>")
+    return Built(str(folder), ReaderOptions())
+
+
 # Every reader has one, or the test of all readers fails.
 BUILDERS: dict[str, Callable[[Path, Planes], Built]] = {
     "imagexpress": build_imagexpress,
     "loaddata": build_loaddata,
+    "omefile": build_omefile,
     "omezarr": build_omezarr,
     "pattern": build_pattern,
     "phenix": build_phenix,
     "samplesheet": build_samplesheet,
+    "yokogawa": build_yokogawa,
 }
 
 

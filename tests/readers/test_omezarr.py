@@ -151,3 +151,16 @@ def test_no_plate(tmp_path: Path) -> None:
     (tmp_path / "zarr.json").write_text("[]")
     with pytest.raises(InputError, match="found no OME-Zarr plate"):
         scan(str(tmp_path), ReaderOptions())
+
+
+def test_one_of_several_acquisitions(tmp_path: Path) -> None:
+    both = ({"path": "0", "acquisition": 1}, {"path": "1", "acquisition": 2})
+    url = write_plate(tmp_path / "p.zarr", draw(2, 8, 9), axes="cyx", images=both)
+    for number, path in ((1, "0"), (2, "1")):
+        images = scan(url, ReaderOptions(acquisition=number)).images
+        assert set(images["field"]) == {path}
+        assert images["url"].str.contains(f"/B/3/{path}/").all()
+    with pytest.raises(InputError, match=r"several acquisitions \(1, 2\).*Set 'acquisition'"):
+        scan(url, ReaderOptions())
+    with pytest.raises(InputError, match="no well has the acquisition 3"):
+        scan(url, ReaderOptions(acquisition=3))

@@ -19,7 +19,8 @@ READERS = sorted(list_readers())
 
 def test_readers_are_found_by_path() -> None:
     modules = {module.name for module in pkgutil.iter_modules(i2r.readers.__path__)}
-    known = {"imagexpress", "loaddata", "omezarr", "pattern", "phenix", "samplesheet"}
+    known = {"imagexpress", "loaddata", "omefile", "omezarr", "pattern", "phenix", "samplesheet",
+             "yokogawa"}  # fmt: skip
     assert known <= set(READERS) <= modules
     assert "images" not in READERS
     assert all(line.endswith(".") for line in list_readers().values())

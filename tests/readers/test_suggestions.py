@@ -65,3 +65,10 @@ def test_numbers_that_count_up_are_no_channels() -> None:
     pattern = re.compile(suggest_pattern(paths))
     assert list(pattern.groupindex) == ["well"]
     assert [m["well"] for path in paths if (m := pattern.search(path))] == [p[:3] for p in paths]
+
+
+def test_a_field_at_the_end_of_a_name_is_no_channel() -> None:
+    names = [f"A0{well}_s{site}.tif" for well in (1, 2) for site in (1, 2)]
+    pattern = suggest_pattern(names)
+    assert "(?P<field>" in pattern
+    assert "(?P<channel>" not in pattern

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from i2r.stages.screen import ALL, Screen
+from i2r.stages.screen import Screen
 from i2r.store import tables
 from i2r.store.experiment import Experiment
 from i2r.store.ledger import LedgerWriter
@@ -66,10 +66,17 @@ def write_features(
 def screen_features(
     experiment: Experiment, upstream: tuple[str, ...] = ("features",), **options: object
 ) -> dict[str, pd.DataFrame]:
-    """Run the fast screen in this process; give its tables."""
+    """Run the fast screen in this process, whatever its units; give its tables."""
     screen = Screen(method="fast", needs=upstream, **options)  # type: ignore[arg-type]
-    screen.build(experiment, ALL).compute(scheduler="sync")
-    screen.finish(experiment, [ALL]).compute(scheduler="sync")
+    keys = screen.keys(experiment)
+    writer = LedgerWriter(experiment.ledger, 2)
+    for key in keys:
+        result = screen.build(experiment, key).compute(scheduler="sync")
+        if len(keys) > 1:
+            writer.write("screen", key, "done", "x", result=result)
+    if len(keys) > 1:
+        writer.close()
+    screen.finish(experiment, keys).compute(scheduler="sync")
     return {
         name: tables.read_table(experiment.table_url(f"screen{name}"))
         for name in (

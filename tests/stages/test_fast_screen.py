@@ -8,11 +8,12 @@ import pandas as pd
 import pytest
 
 from i2r.errors import I2RError
-from i2r.lazy import screening
+from i2r.lazy.screening import FastPlan
 from i2r.stages.screen import Screen
 from i2r.store import tables
 from i2r.store.experiment import Experiment
 from i2r.store.ledger import LedgerWriter
+from tests.lazy import whole_screen
 from tests.stages.profiled import lay_out, screen_features, write_features
 
 GENES = [f"G{number:02d}" for number in range(10)]
@@ -366,10 +367,10 @@ def test_control_wells_lie_as_far_from_all_controls_as_they_are() -> None:
         others = is_control[of_well] & (of_well != well)
         centred[of_well == well] = values[of_well == well] - values[others].mean(axis=0)
     standard = centred.astype(np.float32)
-    nuclei = screening._Nuclei(["a", "b", "c"], standard, standard, start, np.array([]))
+    nuclei = whole_screen._Nuclei(["a", "b", "c"], standard, standard, start, np.array([]))
     keys = tuple(f"P1/A0{n}" for n in range(1, 6))
-    plan = screening.FastPlan(keys, plates, (), (1,) * 5, ("", "", "", "", "G"), (), False)
-    found, variances = screening._summarise_wells(nuclei, plan, is_control)
+    plan = FastPlan(keys, plates, (), (1,) * 5, ("", "", "", "", "G"), (), False)
+    found, variances = whole_screen._summarise_wells(nuclei, plan, is_control)
     centre = values[is_control[of_well]].mean(axis=0)
     for well in (0, 1, 3, 4):
         expected = values[of_well == well].mean(axis=0) - centre

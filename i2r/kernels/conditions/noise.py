@@ -282,13 +282,15 @@ def average_replicates(
     return means, shares
 
 
-def shrink_correlation(rows: Floats) -> Floats:
-    """Estimate a correlation matrix, shrunk towards none by the rows' own scatter.
+def shrink_correlation(rows: Floats, target: Floats | None = None) -> Floats:
+    """Estimate a correlation matrix, shrunk towards another one by the rows' own scatter.
 
     Parameters
     ----------
     rows : (row, feature)
         Centred at 0.
+    target : (feature, feature), optional
+        Correlation matrix; default: none.
 
     Returns
     -------
@@ -299,13 +301,15 @@ def shrink_correlation(rows: Floats) -> Floats:
     Schafer and Strimmer, Stat. Appl. Genet. Mol. Biol. 4:32 (2005), doi:10.2202/1544-6115.1175.
     """
     n, d = rows.shape
+    aim = np.eye(d) if target is None else target
     if n < 3 or d < 2:
-        return np.eye(d)
+        return aim
     z = rows / np.maximum(np.sqrt((rows**2).mean(axis=0)), 1e-12)
     correlation = z.T @ z / n
     variance = ((z**2).T @ (z**2) / n - correlation**2) / (n - 1)
     off = ~np.eye(d, dtype=bool)
-    much = variance[off].sum() / max((correlation[off] ** 2).sum(), 1e-12)
-    correlation *= 1 - float(np.clip(much, 0, 1))
+    apart = ((correlation - aim)[off] ** 2).sum()
+    much = float(np.clip(variance[off].sum() / max(apart, 1e-12), 0, 1))
+    correlation = (1 - much) * correlation + much * aim
     np.fill_diagonal(correlation, 1.0)
     return np.asarray(correlation)

@@ -22,6 +22,18 @@ from i2r.kernels.conditions.noise import (
 PRIOR = 15.0
 """Control positions that the common ratio of position noise to well noise counts as."""
 
+FAR_OUT = 2.5
+"""Standard deviations beyond which a mean's coordinate is put down to its condition."""
+
+KEPT = 0.912
+"""Mean square of a standard normal value that is brought back to 1 where it is beyond `FAR_OUT`."""
+
+LONG = 1.5
+"""Times the median square length that means of positions have at most."""
+
+CLEANING = 4
+"""Rounds in which means of conditions are cleaned of their effects."""
+
 
 class PositionNoise(NamedTuple):
     """What positions do that plates share.
@@ -119,49 +131,98 @@ def estimate_positions(
     if wells.n_plates < 2 or not repeated:
         return none
     unit = np.median(noise.variances, axis=0)
-    means, excess, vectors = [], [], []
+    of_wells = shrink_correlation(noise.residuals[noise.has_residual])
     controls = np.flatnonzero(wells.is_control)
-    for place in np.unique(places[controls]):
-        rows = controls[places[controls] == place]
-        if rows.size > 1:
-            share = noise.trusted[rows] / noise.trusted[rows].sum()
-            means.append(share @ centred[rows])
-            excess.append(means[-1] ** 2 - share**2 @ noise.variances[rows])
-    n_own = len(excess)
-    of_controls = np.mean(excess, axis=0) * n_own / max(n_own - 1, 1) if n_own > 1 else np.zeros(d)
-    vectors += [m / np.sqrt(unit) for m in means]
-    n_others, of_others = 0.0, np.zeros(d)
-    if borrows and len(repeated) >= 8:
-        found, within = [], []
-        for number in repeated:
-            rows = np.flatnonzero(wells.which == number)
-            mean, share = average_replicates(
-                centred[rows][None], noise.variances[rows], noise.weights[rows], noise.usual
-            )
-            found.append(mean[0])
-            within.append(share[0] ** 2 @ noise.variances[rows])
-        changes = np.array(found) - np.median(found, axis=0)
-        spread = np.median(changes**2, axis=0) / MEDIAN_OF_SQUARES
-        of_others = spread - np.median(within, axis=0)
-        n_others = len(repeated) / 2
-        z = changes / np.sqrt(unit)
-        size = np.sqrt((z**2).mean(axis=1))
-        vectors += list(z * np.minimum(1, np.median(size) / np.maximum(size, 1e-9))[:, None])
-    if n_own < 2 and not n_others:
+    sets = [controls[places[controls] == place] for place in np.unique(places[controls])]
+    own, own_part = _average_sets([s for s in sets if s.size > 1], centred, noise)
+    n_own = float(len(own)) if len(own) > 1 else 0.0
+    n_others = len(repeated) / 2 if borrows and len(repeated) >= 8 else 0.0
+    if not n_own and not n_others:
         return none
-    n_own_counted = float(n_own if n_own > 1 else 0)
-    if n_others and not uses_controls:
-        n_own_counted = 0.0
-    pooled = (n_own_counted * of_controls + n_others * of_others) / (n_own_counted + n_others)
-    ratio = max(float((pooled / unit).mean()), 0.0)
-    known = n_own_counted + n_others
-    variance = np.maximum(
-        (known * pooled + PRIOR * ratio * unit) / (known + PRIOR), 0.25 * ratio * unit
-    )
-    reference = variance / max(n_own, 1) if n_own else np.zeros(d)
-    correlation = shrink_correlation(np.array(vectors))
+    of_controls = np.zeros(d)
+    if n_own:
+        of_controls = (own**2).mean(axis=0) / unit * n_own / (n_own - 1) - own_part
+    counted, pooled, part, means = n_own, of_controls, own_part, own / np.sqrt(unit)
+    if n_others:
+        rows = [np.flatnonzero(wells.which == number) for number in repeated]
+        others, part = _average_sets(rows, centred, noise)
+        others = (others - np.median(others, axis=0)) / np.sqrt(unit)
+        both = _take_out_effects(np.concatenate([own / np.sqrt(unit), others]), of_wells)
+        means, of_others = both, (both[len(own) :] ** 2).mean(axis=0) - part
+        counted = n_own if uses_controls else 0.0
+        pooled = (counted * of_controls + n_others * of_others) / (counted + n_others)
+    ratio, known = max(float(pooled.mean()), 0.0), counted + n_others
+    variance = np.maximum((known * pooled + PRIOR * ratio) / (known + PRIOR), 0.25 * ratio)
+    correlation = _separate(means, of_wells, part, variance)
+    variance = variance * unit
+    reference = variance / max(len(own), 1) if len(own) else np.zeros(d)
     root = root_of(correlation) * np.sqrt(variance)
     return PositionNoise(True, variance, correlation, root, reference, places)
+
+
+def _average_sets(sets: list[Indices], centred: Floats, noise: Noise) -> tuple[Floats, float]:
+    """Average sets of wells; give the means, and the variance of one if that of a well is 1."""
+    means, parts = np.zeros((len(sets), centred.shape[1])), []
+    for number, rows in enumerate(sets):
+        found, share = average_replicates(
+            centred[rows][None], noise.variances[rows], noise.weights[rows], noise.usual
+        )
+        means[number] = found[0]
+        relative = np.median(noise.variances[rows] / np.median(noise.variances, axis=0), axis=1)
+        parts.append(float(share[0] ** 2 @ relative))
+    return means, float(np.median(parts)) if parts else 0.0
+
+
+def _take_out_effects(means: Floats, aim: Floats) -> Floats:
+    """Bring means of conditions that do something back to the size that means usually have.
+
+    In coordinates that do not hang together a value far out is brought back to the usual one, so
+    that neither many conditions that move a few features nor a few that move many count as what
+    positions do.
+    """
+    scale = np.sqrt(np.maximum(np.median(means**2, axis=0) / MEDIAN_OF_SQUARES, 1e-12))
+    z = means / scale
+    cleaned = z
+    for _ in range(CLEANING):
+        values, vectors = np.linalg.eigh(shrink_correlation(cleaned, aim))
+        values = np.maximum(values, 1e-6)
+        white = z @ (vectors / np.sqrt(values)) @ vectors.T
+        size = np.sqrt(np.maximum(np.median(white**2, axis=0) / MEDIAN_OF_SQUARES, 1e-12))
+        white = white / size
+        white = np.where(np.abs(white) > FAR_OUT, np.sign(white), white) / np.sqrt(KEPT)
+        length = (white**2).mean(axis=1)
+        longest = LONG * max(float(np.median(length)), 1e-12)
+        white = white * np.sqrt(np.minimum(1, longest / np.maximum(length, 1e-12)))[:, None]
+        cleaned = (white * size) @ (vectors * np.sqrt(values)) @ vectors.T
+    return np.asarray(cleaned * scale)
+
+
+def _separate(means: Floats, of_wells: Floats, part: float, variance: Floats) -> Floats:
+    """Estimate the correlation of what positions do from means, which also hold wells' noise.
+
+    Parameters
+    ----------
+    means : (position, feature)
+        In standard deviations of a well.
+    of_wells : (feature, feature)
+        Correlation of the noise of wells.
+    part
+        Variance of the mean over a position's wells, where that of a well is 1.
+    variance : (feature,)
+        Of what positions do.
+    """
+    deviation = np.sqrt(variance + part)
+    values, vectors = np.linalg.eigh(shrink_correlation(means, of_wells))
+    # Shrinking takes from the directions in which positions do most: they keep what they have.
+    z = means / np.sqrt(np.maximum((means**2).mean(axis=0), 1e-12))
+    values = np.maximum(values, ((z @ vectors) ** 2).mean(axis=0))
+    total = (vectors * values) @ vectors.T * np.outer(deviation, deviation)
+    values, vectors = np.linalg.eigh(total - part * of_wells)
+    alone = (vectors * np.maximum(values, 0)) @ vectors.T
+    scale = np.sqrt(np.maximum(np.diag(alone), 1e-12))
+    alone = alone / np.outer(scale, scale)
+    np.fill_diagonal(alone, 1.0)
+    return np.asarray(alone)
 
 
 def root_of(correlation: Floats) -> Floats:

@@ -109,7 +109,7 @@ def _draw_measure(
     }
 
 
-def _plate_format(wells: pd.DataFrame) -> tuple[int, int]:
+def find_plate_format(wells: pd.DataFrame) -> tuple[int, int]:
     """Find the smallest plate, rows and columns, on which all wells have a place."""
     places = [parse_well(well) for well in wells["well"]]
     n_rows, n_columns = max(p.row for p in places), max(p.column for p in places)
@@ -120,7 +120,7 @@ def _plate_format(wells: pd.DataFrame) -> tuple[int, int]:
 
 def _draw_plate(name: str, wells: pd.DataFrame, scale: ColourScale) -> dict[str, Any]:
     """Place and colour every well of one plate; a unit of the drawing is a well."""
-    n_rows, n_columns = _plate_format(wells)
+    n_rows, n_columns = find_plate_format(wells)
     drawn = []
     for row in wells.itertuples():
         place = parse_well(row.well)
@@ -149,7 +149,7 @@ def _draw_plate(name: str, wells: pd.DataFrame, scale: ColourScale) -> dict[str,
 
 def _draw_small(name: str, wells: pd.DataFrame, scale: ColourScale) -> dict[str, Any]:
     """Draw a plate with one pixel per well, enlarged by the browser."""
-    n_rows, n_columns = _plate_format(wells)
+    n_rows, n_columns = find_plate_format(wells)
     grid = np.full((n_rows, n_columns), np.nan)
     for well, value in zip(wells["well"], wells["value"], strict=True):
         place = parse_well(well)

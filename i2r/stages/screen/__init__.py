@@ -23,8 +23,23 @@ from i2r.lazy.ranking import Rule
 from i2r.lazy.training import FoldPlan, score_fold
 from i2r.stages.base import FINISH, Stage, seed_sequence
 from i2r.stages.base import Group as Workers
-from i2r.stages.screen.fast import ALL, build_fast, find_teacher
-from i2r.stages.screen.plan import choose_wells, list_unused, plan_screen, write_ranking
+from i2r.stages.screen.fast import (
+    ALL,
+    build_fast,
+    estimate_bytes,
+    find_teacher,
+    list_followed,
+    list_read,
+    list_units,
+)
+from i2r.stages.screen.plan import (
+    PassPlan,
+    choose_wells,
+    list_unused,
+    plan_passes,
+    plan_screen,
+    write_ranking,
+)
 from i2r.stages.screen.published import build_published, count_beside_crops
 from i2r.stages.starts import explain_start, find_weights
 from i2r.store import files
@@ -129,7 +144,7 @@ class Screen(Stage):
         0, ge=0, description="Seed of folds, draws and trainings (default: the pipeline's)"
     )
 
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
     added_later: ClassVar[tuple[str, ...]] = ("min_change",)
     reads: ClassVar[Mapping[str, bool]] = {"crop": True}
     group: ClassVar[Workers] = "gpu"
@@ -217,9 +232,9 @@ class Screen(Stage):
         return self.plan(experiment).contrasts
 
     def keys(self, experiment: Experiment) -> list[str]:
-        """One unit per condition and fold, or one for all of the fast screen."""
+        """One unit per condition and fold; passes over plates for the fast screen."""
         if self.method == "fast":
-            return [ALL]
+            return list_units(self.plan_passes(experiment))
         return [
             f"{contrast.condition}/{fold}"
             for contrast in self.contrasts(experiment).values()
@@ -229,15 +244,23 @@ class Screen(Stage):
     def used_keys(self, experiment: Experiment, key: str, upstream: Stage) -> Sequence[str]:
         """The wells of the perturbation and its controls; for draws those that they copy too."""
         if self.method == "fast":
-            return self.list_compared(experiment)
+            return list_read(self.plan_passes(experiment), key)
         contrast = self.contrasts(experiment)[key.rpartition("/")[0]]
         copied = list_copied(self.contrasts(experiment).values(), contrast)
         return tuple(dict.fromkeys([*contrast.keys, *copied]))
 
+    def follows(self, experiment: Experiment, key: str) -> Sequence[str]:
+        """The earlier passes of the fast screen over plates."""
+        if self.method != "fast":
+            return ()
+        return list_followed(self.plan_passes(experiment), key)
+
     def inputs(self, experiment: Experiment, key: str) -> object:
         """Describe which wells are compared and how they are folded."""
         if self.method == "fast":
-            return self.whole_layout(experiment)
+            passes = self.plan_passes(experiment)
+            few = len(list_units(passes)) == 1
+            return self.whole_layout(experiment) if few else passes.digest
         contrast = self.contrasts(experiment)[key.rpartition("/")[0]]
         compared = [contrast.keys, contrast.fields, contrast.is_treated, contrast.folds]
         return [*compared, self.outside(experiment)]
@@ -249,14 +272,16 @@ class Screen(Stage):
         weights = find_weights(self.weights, imagenet=self.imagenet)
         return [weights, *files.stat(weights)] if weights else []
 
-    def list_compared(self, experiment: Experiment) -> list[str]:
-        """List the wells of all comparisons."""
-        return sorted({key for c in self.contrasts(experiment).values() for key in c.keys})
+    def plan_passes(self, experiment: Experiment) -> PassPlan:
+        """Cut the comparisons of the fast screen into plates."""
+        return plan_passes(
+            experiment.layout_by_key, self.split_by, self.n_folds, self.control_draws, self.seed
+        )
 
     def build(self, experiment: Experiment, key: str) -> Delayed:
-        """Train on all folds but one and score that one; 'fast' does so for all."""
+        """Train on all folds but one and score that one; 'fast' does a pass over a plate."""
         if self.method == "fast":
-            return build_fast(self, experiment, self.list_compared(experiment))
+            return build_fast(self, experiment, key)
         condition, _, fold = key.rpartition("/")
         contrast = self.contrasts(experiment)[condition]
         if self.method == "published":
@@ -327,6 +352,7 @@ class Screen(Stage):
     def finish(self, experiment: Experiment, keys: Sequence[str]) -> Delayed:
         """Rank the perturbations; write folds, scores of every fold and how p-values are made."""
         plan = self.plan(experiment)
+        keys = [ALL] if self.method == "fast" else sorted(keys)
         source = self.needed(*self.wanted) if self.method == "fast" else self.needed("crop")
         folds = pd.DataFrame(
             [
@@ -340,7 +366,7 @@ class Screen(Stage):
         )
         return delayed(write_ranking)(
             {
-                name: [experiment.part_url(f"{self.title}{name}", key) for key in sorted(keys)]
+                name: [experiment.part_url(f"{self.title}{name}", key) for key in keys]
                 for name in (
                     "-scores",
                     "-calls",
@@ -361,10 +387,9 @@ class Screen(Stage):
         )
 
     def peak_bytes(self, experiment: Experiment, key: str) -> int:
-        """Crops of the wells compared, at most 2,000 each, fields, and torch; or features."""
+        """Crops of the wells compared, at most 2,000 each, fields, and torch; or a plate's."""
         if self.method == "fast":
-            nuclei = 150 * sum(map(experiment.n_fields, self.list_compared(experiment)))
-            return nuclei * 512 * 4 * 3 + 2**28
+            return estimate_bytes(self, experiment, key)
         contrast = self.contrasts(experiment)[key.rpartition("/")[0]]
         wells = set(contrast.keys)
         crops = len(wells) * 2000 * len(self.channels) * 64 * 64 * 4
@@ -375,7 +400,8 @@ class Screen(Stage):
     def bytes_in(self, experiment: Experiment, key: str) -> int:
         """About 150 nuclei in every field."""
         if self.method == "fast":
-            return 150 * 85 * 4 * sum(map(experiment.n_fields, self.list_compared(experiment)))
+            read = list_read(self.plan_passes(experiment), key)
+            return 150 * 85 * 4 * sum(map(experiment.n_fields, read))
         contrast = self.contrasts(experiment)[key.rpartition("/")[0]]
         fields = sum(experiment.n_fields(well) for well in set(contrast.keys))
         return fields * 150 * len(self.channels) * 64 * 64

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
 from i2r.errors import I2RError
 from i2r.lazy.contrasts import (
+    COMPARED,
     UNCONTROLLED,
     Contrast,
     Group,
@@ -16,7 +18,9 @@ from i2r.lazy.contrasts import (
     plan_contrasts,
 )
 from i2r.lazy.gene_tests import rank_genes
+from i2r.lazy.plate_passes import PlatePlan
 from i2r.lazy.ranking import CallRule, describe_statistics, rank_conditions, sum_calls
+from i2r.lazy.screening import plan_plates
 from i2r.stages.base import seed_sequence
 from i2r.store import files, tables
 from i2r.store.experiment import Experiment
@@ -64,6 +68,48 @@ def _plan(
         seed=seed_sequence(seed, "screen", "folds"),
         shared_controls=shared,
     )
+
+
+class PassPlan(NamedTuple):
+    """Comparisons of the fast screen, cut into plates.
+
+    Attributes
+    ----------
+    compared
+        Keys of all wells of all comparisons, sorted.
+    plates
+        By plate, in the order of these wells.
+    digest
+        Of all that, and of the layout behind it.
+    """
+
+    compared: tuple[str, ...]
+    plates: dict[str, PlatePlan]
+    digest: str
+
+
+def plan_passes(
+    layout: pd.DataFrame, split_by: Group, n_folds: int, n_draws: int, seed: int
+) -> PassPlan:
+    """Plan a fast screen. Asked for again, it is there."""
+    return _plan_passes(_Layout(layout), split_by, n_folds, n_draws, seed)
+
+
+@lru_cache(maxsize=8)
+def _plan_passes(
+    layout: _Layout, split_by: Group, n_folds: int, n_draws: int, seed: int
+) -> PassPlan:
+    plan = _plan(layout, split_by, n_folds, n_draws, seed, True)
+    contrasts = tuple(plan.contrasts.values())
+    compared = sorted({key for contrast in contrasts for key in contrast.keys})
+    roles = layout.table["role"].reindex(compared)
+    is_control = [not compares for compares in roles.isin(COMPARED)]
+    plates = plan_plates(compared, is_control, contrasts, by_field=split_by == "field")
+    names = [column for column in ("condition", "role", "gene", "batch") if column in layout.table]
+    content = sha256(repr(layout.table[names].astype(str).to_numpy().tolist()).encode())
+    for plan_of_plate in plates.values():
+        content.update(repr(plan_of_plate).encode())
+    return PassPlan(tuple(compared), plates, content.hexdigest()[:32])
 
 
 def choose_wells(experiment: Experiment, crop: str, contrast: Contrast) -> set[str]:

@@ -1,0 +1,147 @@
+"""One OME-TIFF, or the companion of a set of them: every image of its OME-XML."""
+
+import re
+from collections.abc import Iterator, Mapping
+
+import tifffile
+
+from i2r.errors import FieldError, InputError
+from i2r.readers import ReaderOptions, Sources, sheets
+from i2r.readers.headers import check_directories, unreadable
+from i2r.readers.images import open_image, stat_source
+from i2r.readers.ometiff import OmeField, find_companion, list_fields
+from i2r.readers.sources import Found, build_sources
+from i2r.readers.suggestions import suggest_naming
+from i2r.store import files
+
+_COMPANION = ".companion.ome"
+_TIFF = (".tif", ".tiff", ".tf8", ".btf", ".ome")
+# A companion of a plate of millions of planes; more is none.
+_MAX_BYTES = 2**28
+
+
+def recognises(source: str) -> bool:
+    """Tell whether a source is one file with an OME-XML."""
+    if not source.lower().endswith((*_TIFF, _COMPANION)):
+        return False
+    try:
+        return bool(_read_text(files.normalise_url(source)))
+    except (FieldError, InputError, OSError):
+        return False
+
+
+def takes_pattern(source: str) -> bool:
+    """Tell whether a source is one file with an OME-XML: its images have names."""
+    return recognises(source)
+
+
+def scan(source: str, options: ReaderOptions) -> Sources:
+    """List the images of an OME-TIFF.
+
+    Parameters
+    ----------
+    source
+        An OME-TIFF, or a ``.companion.ome`` whose files lie beside it.
+    options
+        Where the OME-XML describes no plate, `pattern` is searched for in the names of the file
+        and of the image: ``file.ome.tif/Well A1, field 2``. Without one, a usual form of names.
+
+    Returns
+    -------
+    Sources
+        The plate, wells and fields that the OME-XML describes, or those of the names.
+
+    Raises
+    ------
+    InputError
+        If there is no OME-XML, or an image's well is told neither by it nor by names, and for all
+        that `build_sources` refuses.
+    """
+    base = files.normalise_url(source)
+    where, folder = files.without_secrets(base), files.parent_url(base)
+    try:
+        text = _read_text(base)
+        listed = list_fields(text) if text else []
+    except (FieldError, ValueError, OSError) as error:
+        raise InputError(f"{where}: {error}") from error
+    if not listed:
+        raise InputError(f"{where}: has no OME-XML. Give the folder with the images.")
+    own = base.rpartition("/")[2]
+    urls = {
+        image.file_name: files.join_url(folder, *image.file_name.replace("\\", "/").split("/"))
+        if image.file_name
+        else base
+        for image in listed
+    }
+    stats = {name: stat_source(url) for name, url in urls.items()}
+    found = []
+    for image, place in zip(listed, _find_places(listed, own, options, where), strict=True):
+        plate, well, field, channel = place
+        found.append(
+            Found(
+                plate=plate,
+                well=well,
+                field=field,
+                channel=channel,
+                z="",
+                url=urls[image.file_name],
+                stat=stats[image.file_name],
+                series=str(image.series),
+            )
+        )
+    title = re.sub(r"(?i)(\.companion)?(\.ome)?(\.[a-z0-9]+)?$", "", own)
+    return build_sources(found, options, where=f"{folder}/{title or own}")
+
+
+def _find_places(
+    listed: list[OmeField], own: str, options: ReaderOptions, where: str
+) -> Iterator[tuple[str, str, str, str]]:
+    """Give plate, well, field and channel of every image: by the OME-XML, or else by names."""
+    if all(image.row for image in listed) and not options.pattern:
+        for image in listed:
+            well = sheets.join_well(image.row, image.column)
+            yield image.plate, well, image.field, ""
+        return
+    names = [f"{image.file_name or own}/{image.name}".rstrip("/") for image in listed]
+    pattern = options.pattern
+    if not pattern:  # forms of names end as files' do
+        endless = [f"{name.removesuffix('.tif')}.tif" for name in names]
+        naming = suggest_naming(endless)
+        if naming and not naming.others:
+            pattern, names = naming.pattern, endless
+    matches = [re.search(pattern, name) if pattern else None for name in names]
+    if None in matches:
+        raise InputError(
+            f"{where}: its OME-XML describes no plate, and "
+            f"{'the pattern does not read' if pattern else 'no well is known of'} "
+            f"{names[matches.index(None)]!r}. Set 'pattern' (init: --pattern) to one that reads "
+            "the file's and the image's name."
+        )
+    for match in matches:
+        values = {key: text or "" for key, text in (match.groupdict() if match else {}).items()}
+        plate, field, channel = (values.get(name, "") for name in ("plate", "field", "channel"))
+        yield plate, _join_well(values), field, channel
+
+
+def _join_well(values: Mapping[str, str]) -> str:
+    return values.get("well") or sheets.join_well(values.get("row", ""), values.get("column", ""))
+
+
+def _read_text(url: str) -> str:
+    """Read the OME-XML of a file or of its companion; empty where it has none."""
+    if url.lower().endswith(_COMPANION):
+        if files.stat(url).size_bytes > _MAX_BYTES:
+            raise InputError(f"{files.without_secrets(url)}: over {_MAX_BYTES} bytes of XML.")
+        return files.read_bytes(url).decode("utf-8", errors="replace")
+    with open_image(url) as (file, n_bytes):
+        check_directories(file, n_bytes, url)
+        try:
+            with tifffile.TiffFile(file) as tiff:
+                text = str(tiff.pages[0].aspage().description) if tiff.is_ome else ""
+        except Exception as error:  # tags of any kind, as for a header
+            raise unreadable(url, str(error) or type(error).__name__) from error
+    companion = find_companion(text) if text else ""
+    if companion:
+        place = files.join_url(files.parent_url(url), *companion.replace("\\", "/").split("/"))
+        return _read_text(place)
+    return text
