@@ -1,7 +1,7 @@
 """The reference of commands and stages, written from the code: ``python -m i2r.cli.reference``."""
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, get_args, get_origin
@@ -11,6 +11,7 @@ from pydantic.fields import FieldInfo
 
 from i2r.cli.group import COMMANDS
 from i2r.stages.base import Stage, find_stage, list_own_verbs
+from i2r.stages.methods import list_options
 
 TARGET = Path(__file__).parents[1] / "docs" / "reference.md"
 _HEAD = """\
@@ -46,22 +47,24 @@ def _describe_stage(kind: type[Stage]) -> str:
     reads = ["everything before it" if name.startswith("*") else name for name in reads]
     facts = [f"Reads: {', '.join(reads) or 'nothing of other stages'}.", f"Workers: {kind.group}."]
     rows = [
-        _row(name, field)
-        for name, field in kind.model_fields.items()
+        _row(name, field, methods)
+        for name, (field, methods) in list_options(kind).items()
         if name not in (*_COMMON, "stage")
     ]
     text = inspect.cleandoc(kind.__doc__ or "")
     return f"\n### {verb}\n\n{text}\n\n{' '.join(facts)}\n\n{_table(rows)}"
 
 
-def _row(name: str, field: FieldInfo) -> tuple[str, str, str, str]:
+def _row(name: str, field: FieldInfo, methods: Sequence[str] = ()) -> tuple[str, str, str, str]:
     default = field.get_default(call_default_factory=True)
     shown = "needed" if field.is_required() else _write_value(default)
     return (
         f"`{name}`",
         _write_type(field.annotation),
         shown,
-        _escape(field.description or "") + (_write_bounds(field)),
+        _escape(field.description or "")
+        + _write_bounds(field)
+        + (f"; for {' and '.join(methods)}" if methods else ""),
     )
 
 

@@ -2,6 +2,7 @@
 
 import inspect
 import types
+from collections.abc import Sequence
 from typing import Any, Literal, Union, get_args, get_origin
 
 import rich_click as click
@@ -10,6 +11,7 @@ from pydantic.fields import FieldInfo
 from i2r.cli.options import running_options, say
 from i2r.errors import InputError
 from i2r.stages.base import Stage, find_stage
+from i2r.stages.methods import keep_own, list_options
 
 # What the verb itself says, and names that only a pipeline file needs.
 _HIDDEN = ("stage",)
@@ -24,9 +26,11 @@ def make_stage_command(verb: str) -> click.Command:
     ) -> None:
         run_stage(kind, experiment, given, cluster=cluster, style=style, yes=yes, strict=strict)
 
-    command = click.command(verb, help=_describe(kind))(running_options(callback))
+    command = click.command(verb, cls=_by_method(kind), help=_describe(kind))(
+        running_options(callback)
+    )
     options: list[click.Parameter] = [click.Argument(["experiment"], type=click.Path())]
-    options += [_make_option(n, f) for n, f in kind.model_fields.items() if n not in _HIDDEN]
+    options += [_make_option(n, *f) for n, f in list_options(kind).items() if n not in _HIDDEN]
     if kind.survey is not Stage.survey:
         help_text = "Only show what the source holds: plate map, channels, gaps, duplicates."
         options.append(click.Option(["--dry-run"], is_flag=True, help=help_text))
@@ -36,6 +40,22 @@ def make_stage_command(verb: str) -> click.Command:
         options.append(click.Option(["--pyramids"], is_flag=True, help=help_text))
     command.params = options + command.params
     return command
+
+
+def _by_method(kind: type[Stage]) -> type[click.RichCommand]:
+    """Make a kind of command whose help shows, where a method is given, its options alone."""
+
+    class StageCommand(click.RichCommand):
+        def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+            text = " ".join(args).replace("--method=", "--method ")
+            _, found, rest = text.partition("--method ")
+            if found and {"-h", "--help"} & set(args):
+                own = keep_own(kind, {**dict.fromkeys(names), "method": rest.split(" ")[0]})
+                self.params = [p for p in self.params if p.name in own or p.name not in names]
+            return super().parse_args(ctx, args)
+
+    names = list_options(kind)
+    return StageCommand
 
 
 def run_stage(
@@ -60,7 +80,7 @@ def run_stage(
     dry_run = given.pop("dry_run", False)
     values = {name: value for name, value in given.items() if value not in (None, ())}
     for name, value in values.items():
-        if isinstance(value, tuple) and _is_mapping(kind.model_fields[name]):
+        if isinstance(value, tuple) and _is_mapping(list_options(kind)[name][0]):
             values[name] = dict(_split_pair(name, pair) for pair in value)
     nothing_there: InputError | None = None
     try:
@@ -72,7 +92,9 @@ def run_stage(
     title = values.get("name") or kind.model_fields["stage"].default
     before = [s for s in pipeline.stages if s.title == title] if pipeline else []
     if before:
-        values = {**before[0].model_dump(mode="json", exclude_none=True), **values}
+        kept = before[0].model_dump(mode="json", exclude_none=True)
+        kept |= {"method": values["method"]} if "method" in values else {}
+        values = {**keep_own(kind, kept), **values}
     values["stage"] = kind.model_fields["stage"].default
     stage = parse_stage(values, where=f"i2r {values['stage']}", folder=".")
     # Whether a stage can begin may depend on its options: an import can, a measurement can't.
@@ -124,12 +146,13 @@ def _describe(kind: type[Stage]) -> str:
     )
 
 
-def _make_option(name: str, field: FieldInfo) -> click.Option:
-    """Make the option of a field."""
+def _make_option(name: str, field: FieldInfo, methods: Sequence[str]) -> click.Option:
+    """Make the option of a field, which some methods have, or all."""
     kind, multiple = _option_type(field)
     default = field.get_default(call_default_factory=True)
     bare = field.is_required() or default in (None, (), {}, "")
     required = " Needed the first time." if field.is_required() else ""
+    required += f" For {' and '.join(methods)}." if methods else ""
     flag = f"--{name.replace('_', '-')}"
     declaration = f"{flag}/--no-{flag[2:]}" if kind is bool else flag
     return click.Option(

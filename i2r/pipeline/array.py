@@ -204,7 +204,7 @@ def finish_array(url: str) -> dict[str, int]:
         if record.get("array", {}).get("token") == token:
             record["finished_s"] = time.time()
             files.write_bytes(record_url, json.dumps(record, indent=1).encode())
-            pipeline = parse_pipeline(record["pipeline"], where=record_url)
+            pipeline = parse_pipeline(record["pipeline"], where=record_url, recorded=True)
     if pipeline is not None:
         words: dict[str | None, str] = {
             "start": "interrupted",
@@ -232,7 +232,7 @@ def _read_record(experiment: Experiment, run: int) -> tuple[Pipeline, dict[str, 
         raise InputError(
             f"{experiment.url}: run {run} is no job array. Start one: i2r run ... --array N."
         )
-    return parse_pipeline(record["pipeline"], where=url), record["array"]
+    return parse_pipeline(record["pipeline"], where=url, recorded=True), record["array"]
 
 
 def task_command(url: str, run: int, number: str) -> list[str]:

@@ -332,4 +332,4 @@ def load_last_pipeline(experiment: Experiment) -> Pipeline | None:
     content = experiment.last_pipeline()
     if content is None:
         return None
-    return parse_pipeline(content, where=f"{experiment.url}, its last run")
+    return parse_pipeline(content, where=f"{experiment.url}, its last run", recorded=True)

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from i2r.errors import InputError, join_problems
 from i2r.stages.base import Stage, find_stage
+from i2r.stages.methods import keep_own, list_options
 from i2r.store import files
 from i2r.store.documents import read_yaml
 
@@ -52,7 +53,9 @@ def load_pipeline(url: str) -> Pipeline:
     return parse_pipeline(content, where=f"pipeline {url}", folder=files.parent_url(url))
 
 
-def parse_pipeline(content: object, *, where: str, folder: str | None = None) -> Pipeline:
+def parse_pipeline(
+    content: object, *, where: str, folder: str | None = None, recorded: bool = False
+) -> Pipeline:
     """Check a pipeline given as plain values; see `load_pipeline`.
 
     Parameters
@@ -63,6 +66,8 @@ def parse_pipeline(content: object, *, where: str, folder: str | None = None) ->
         How to name the source in messages.
     folder
         What relative paths are relative to; None leaves them alone.
+    recorded
+        Whether a run wrote it down: earlier versions recorded the options of all methods.
     """
     if not isinstance(content, Mapping):
         raise InputError(
@@ -88,6 +93,7 @@ def parse_pipeline(content: object, *, where: str, folder: str | None = None) ->
                     where=f"{where} stage {number}",
                     folder=folder,
                     seed=content.get("seed", 0),
+                    recorded=recorded,
                 )
             )
         except InputError as error:
@@ -102,7 +108,12 @@ def parse_pipeline(content: object, *, where: str, folder: str | None = None) ->
 
 
 def parse_stage(
-    entry: object, *, where: str, folder: str | None = None, seed: int | None = None
+    entry: object,
+    *,
+    where: str,
+    folder: str | None = None,
+    seed: int | None = None,
+    recorded: bool = False,
 ) -> Stage:
     """Check one stage given as plain values and make it.
 
@@ -116,6 +127,8 @@ def parse_stage(
         What relative paths are relative to; None leaves them alone.
     seed
         For stages that draw random numbers and name no seed of their own.
+    recorded
+        See `parse_pipeline`.
 
     Raises
     ------
@@ -128,8 +141,10 @@ def parse_stage(
         raise InputError(
             f"{where}: found {entry!r}, expected a mapping with the field 'stage'. Name its verb."
         )
-    kind = find_stage(str(entry["stage"]))
+    family = find_stage(str(entry["stage"]))
     values = {str(name): value for name, value in entry.items()}
+    values = keep_own(family, values) if recorded else values
+    kind = family.choose(values)
     if seed is not None and "seed" in kind.model_fields:
         values.setdefault("seed", seed)
     for name, field in kind.model_fields.items():
@@ -144,7 +159,7 @@ def parse_stage(
     except ValidationError as error:
         name = f"{where} ({entry['stage']})"
         raise InputError(
-            join_problems([_explain(e, name, kind) for e in error.errors()])
+            join_problems([_explain(e, name, kind, values) for e in error.errors()])
         ) from error
 
 
@@ -220,9 +235,17 @@ def with_stage(pipeline: Pipeline | None, stage: Stage, *, where: str) -> Pipeli
     )
 
 
-def _explain(error: Any, where: str, kind: type[Stage]) -> str:
+def _explain(error: Any, where: str, kind: type[Stage], values: Mapping[str, Any]) -> str:
     """Turn one of pydantic's errors into a line for people."""
     name = ".".join(str(part) for part in error["loc"]) or "the stage"
+    _, methods = list_options(kind).get(name, (None, ()))
+    if error["type"] == "extra_forbidden" and methods:
+        method = values.get("method", kind.model_fields["method"].default)
+        of_others = " and ".join(map(repr, methods))
+        return (
+            f"{where}: {name!r} is an option of the method {of_others}, the method here is "
+            f"{method!r}. Leave it out, or take another 'method'."
+        )
     if error["type"] == "extra_forbidden":
         return f"{where}: unknown field {name!r}{_suggest(name, kind.model_fields)}"
     if error["type"] == "missing":

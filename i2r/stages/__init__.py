@@ -5,15 +5,16 @@ from pathlib import Path
 
 
 def list_stage_files() -> dict[str, Path]:
-    """Find the source file of every stage that ships with i2r, by its verb; imports none.
+    """Find the module, or the package's first file, of every stage of i2r by its verb.
 
     A module or package here is a stage if it says ``stage: Literal["<its own name>"]``; whatever
-    else lies beside the stages serves several of them.
+    else lies beside the stages serves several of them. Nothing is imported.
     """
     found = {}
     for module in pkgutil.iter_modules(__path__):
         path = Path(__path__[0]) / module.name
-        path = path / "__init__.py" if module.ispkg else path.with_suffix(".py")
-        if f'stage: Literal["{module.name}"]' in path.read_text(encoding="utf-8"):
-            found[module.name] = path
+        sources = sorted(path.glob("*.py")) if module.ispkg else [path.with_suffix(".py")]
+        says = f'stage: Literal["{module.name}"]'
+        if any(says in source.read_text(encoding="utf-8") for source in sources):
+            found[module.name] = sources[0]
     return found

@@ -64,6 +64,8 @@ class Stage(BaseModel):
     execution_only: ClassVar[frozenset[str]] = frozenset()
     # Fields that came later: at their default they leave earlier results current.
     added_later: ClassVar[tuple[str, ...]] = ()
+    # Settings as fingerprints hold them, in order: what this stage has no option for counts so.
+    settled: ClassVar[dict[str, object]] = {}
     # Columns of the layout that its results depend on, besides which wells and fields there are.
     layout_columns: ClassVar[tuple[str, ...]] = ()
     # False where its results don't depend on wells at all: networks, genes, maps between spaces.
@@ -83,6 +85,11 @@ class Stage(BaseModel):
         if "/" in value or "*" in value:
             raise ValueError("a stage's name can't hold '/' or '*'")
         return value
+
+    @classmethod
+    def choose(cls, values: Mapping[str, Any]) -> "type[Stage]":
+        """Give the class that has these options; see `i2r.stages.methods`."""
+        return cls
 
     @property
     def title(self) -> str:
@@ -300,7 +307,7 @@ class Stage(BaseModel):
             for name in self.added_later
             if getattr(self, name) == type(self).model_fields[name].default
         }
-        settings = self.model_dump(
+        settings = self.settled | self.model_dump(
             mode="json", exclude=set(self.execution_only) | {"name", "needs"} | defaults
         )
         settings = self.settings_of(key, settings)
@@ -346,16 +353,17 @@ def find_stage(verb: str) -> type[Stage]:
         hint = f"; did you mean {close[0]!r}?" if close else "."
         raise InputError(f"stage {verb!r}: unknown{hint} There are: {', '.join(list_verbs())}.")
     module = importlib.import_module(f"i2r.stages.{verb}")
-    classes: list[Any] = [
+    classes: list[type[Stage]] = [
         value
         for value in vars(module).values()
         if isinstance(value, type)
         and issubclass(value, Stage)
-        and value.__module__ == module.__name__
+        and value.__module__.startswith(module.__name__)
+        and value.model_fields["stage"].default == verb
     ]
-    for candidate in classes:
-        if candidate.model_fields["stage"].default == verb:
-            return candidate
+    if classes:
+        # Of a class for all methods and those of each of them the first.
+        return min(classes, key=lambda kind: len(kind.__mro__))
     raise InputError(
         f"stage {verb!r}: {module.__name__} defines no class with stage={verb!r}. Add it."
     )

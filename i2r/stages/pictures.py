@@ -17,11 +17,11 @@ from i2r.lazy.pictures import CropRules, Picture, embed_pictures, measure_pictur
 from i2r.readers.images import read_plane, read_shape
 from i2r.readers.labels import read_mask
 from i2r.readers.masks import find_mask
-from i2r.stages.base import find_stage
 from i2r.stages.crop import Crop
 from i2r.stages.embed import Embed, digest_file, open_encoder
 from i2r.stages.features import Features
 from i2r.stages.map import Map
+from i2r.stages.methods import restore_stage
 from i2r.stages.segment import Segment
 from i2r.store import files, tables
 from i2r.store.arrays import read_array
@@ -57,7 +57,7 @@ def open_chain(experiment: Experiment, map_stage: str, *, has_masks: bool) -> Ch
         If the map learned from a table, or its nuclei came with masks and there are none now.
     """
     entries = (experiment.last_pipeline() or {}).get("stages", [])
-    listed = [find_stage(entry["stage"]).model_validate(entry) for entry in entries]
+    listed = [restore_stage(entry) for entry in entries]
     verbs = {stage.title: stage.stage for stage in listed}
     stages = {stage.title: stage.with_needs(stage.needs, verbs) for stage in listed}
     learned = stages[map_stage]

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import i2r.stages.screen as stages_screen
+import i2r.stages.screen.cnn as stages_screen
 import i2r.stages.screen.published as stages_published
 from i2r.lazy.contrasts import DRAW, UNCONTROLLED
 from i2r.lazy.ensembles import EnsemblePlan
@@ -194,7 +194,7 @@ def test_scores_of_every_fold_are_kept(screened_original: Path) -> None:
 def test_the_wells_of_a_condition_are_read_once_for_all_its_folds(
     cropped: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import i2r.stages.screen as module
+    import i2r.stages.screen.cnn as module
 
     read, seen = module.read_channels, []
 

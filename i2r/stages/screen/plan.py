@@ -1,13 +1,12 @@
-"""What a screen compares, planned once per run, and what its last unit writes."""
+"""What a screen compares, planned once per run."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from functools import lru_cache
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 
-from i2r.errors import I2RError
 from i2r.lazy.contrasts import (
     COMPARED,
     UNCONTROLLED,
@@ -17,17 +16,11 @@ from i2r.lazy.contrasts import (
     find_uncontrolled,
     plan_contrasts,
 )
-from i2r.lazy.gene_tests import rank_genes
 from i2r.lazy.plate_passes import PlatePlan
-from i2r.lazy.ranking import CallRule, describe_statistics, rank_conditions, sum_calls
 from i2r.lazy.screening import plan_plates
 from i2r.stages.base import seed_sequence
-from i2r.store import files, tables
 from i2r.store.experiment import Experiment
 from i2r.store.pools import count_crops
-
-if TYPE_CHECKING:
-    from i2r.stages.screen import Screen
 
 
 class _Layout:
@@ -149,74 +142,3 @@ def list_unused(
             if contrast.kind != "control_draw":
                 reasons.setdefault(key, UNCONTROLLED)
     return [("well", key, reasons[key]) for key in sorted(reasons)]
-
-
-def write_ranking(
-    parts: Mapping[str, Sequence[str]],
-    *,
-    described: pd.DataFrame,
-    folds: pd.DataFrame,
-    plan: ScreenPlan,
-    unused: Sequence[tuple[str, str, str]],
-    teacher: str,
-    options: "Screen",
-    urls: Mapping[str, str],
-) -> dict[str, Any]:
-    """Write the ranking, and all it came from."""
-    read = {
-        name: tables.concatenate([tables.read_table(url) for url in given if files.exists(url)])
-        for name, given in parts.items()
-    }
-    scores, tests = read["-scores"], read["-tests"]
-    is_tested = len(tests) > 0 and tests["p_value"].notna().any()
-    if not scores["balanced_accuracy"].notna().any() and not is_tested:
-        raise I2RError(
-            "no perturbation could be scored: there are too few nuclei everywhere. Look at the "
-            "table 'crop'."
-        )
-    calls = sum_calls(read["-calls"])
-    rule = CallRule(options.impactful, options.level, options.top, options.min_change)
-    ranking = rank_conditions(
-        scores, described, calls, tests,
-        rule=rule, n_independent=plan.n_independent,
-    )  # fmt: skip
-    statistics = describe_statistics(
-        ranking, read["-layout"], rule=rule, method=options.method, group=options.split_by,
-        repeats=plan.repeats, n_independent=plan.n_independent, teacher=teacher,
-    )  # fmt: skip
-    lacking = pd.DataFrame(columns=["what", "where", "reason"], dtype=str)
-    left_out = read["-left-out"] if len(read["-left-out"]) else lacking
-    unscored = ranking[
-        ranking["score"].isna() & ranking["p_value"].isna() & (ranking["kind"] != "control_draw")
-    ]
-    unscored = unscored[~unscored["condition"].isin(plan.notes)]
-    notes = [
-        *unused,
-        *(
-            ("condition", name, note)
-            for name, note in [*plan.notes.items(), *unscored[["condition", "note"]].to_numpy()]
-        ),
-    ]
-    noted = pd.DataFrame(notes, columns=["what", "where", "reason"], dtype=str)
-    made = {
-        "": ranking, "-folds": folds, "-scores": scores, "-calls": calls,
-        "-statistics": statistics,
-        **{name: read[name] for name in ("-features", "-wells") if len(read[name])},
-        "-genes": rank_genes(ranking, read["-features"]),
-        "-left-out": tables.concatenate([left_out, noted]).drop_duplicates(ignore_index=True),
-    }  # fmt: skip
-    for name, table in made.items():
-        tables.write_table(urls[name], table)
-    said = []
-    if not scores["balanced_accuracy"].notna().any():
-        said.append(
-            f"stage {options.title!r}: wells have one row each, so their profiles are tested, and "
-            "no nuclei are held out: there are p-values and no scores."
-        )
-    if teacher:
-        said.append(
-            f"stage {options.title!r}: {teacher!r} trained the encoder on wells of this screen and "
-            "what is in them, so scores are too high and p-values too small. Screen features, or "
-            "embed with an encoder from elsewhere."
-        )
-    return {"notes": said} if said else {}

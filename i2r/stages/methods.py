@@ -1,0 +1,65 @@
+"""Stages whose options depend on their method: a class per method, and one that stands for all."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self, cast
+
+from pydantic.fields import FieldInfo
+
+from i2r.stages.base import Stage, find_stage
+
+
+class ByMethod(Stage):
+    """A stage with the field ``method``. Each method's class has that method's options alone.
+
+    The class of the verb stands for all of them: ``Screen(method="fast")`` makes a `FastScreen`.
+    It lists them in `methods`.
+    """
+
+    # The class of each method, the default first; set where all of them are known.
+    methods: ClassVar[Mapping[str, type[Stage]]] = {}
+
+    def __new__(cls, *args: object, **options: object) -> Self:
+        """Make a stage of the method's class."""
+        return super().__new__(cast(type[Self], cls.choose(options)))
+
+    @classmethod
+    def choose(cls, values: Mapping[str, Any]) -> type[Stage]:
+        """Give the class of the method that options name; of none that there is, this one."""
+        if cls in cls.methods.values() or not cls.methods:
+            return cls
+        return cls.methods.get(str(values.get("method", next(iter(cls.methods)))), cls)
+
+    @classmethod
+    def list_options(cls) -> dict[str, tuple[FieldInfo, tuple[str, ...]]]:
+        """Give the options of all methods, and which methods have them; none for all."""
+        found = {name: (field, tuple[str, ...]()) for name, field in cls.model_fields.items()}
+        for method, kind in cls.methods.items():
+            for name, field in kind.model_fields.items():
+                if name not in cls.model_fields:
+                    _, methods = found.get(name, (field, ()))
+                    found[name] = (field, (*methods, method))
+        return found
+
+    @classmethod
+    def drop_foreign(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Drop options of other methods than the one that options name."""
+        own, known = cls.choose(values).model_fields, cls.list_options()
+        return {name: v for name, v in values.items() if name in own or name not in known}
+
+
+def list_options(kind: type[Stage]) -> dict[str, tuple[FieldInfo, tuple[str, ...]]]:
+    """Give a stage's options, and which of its methods have each; none where all have it."""
+    if issubclass(kind, ByMethod):
+        return kind.list_options()
+    return {name: (field, ()) for name, field in kind.model_fields.items()}
+
+
+def keep_own(kind: type[Stage], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Drop options that the method has not: earlier versions recorded those of all methods."""
+    return kind.drop_foreign(values) if issubclass(kind, ByMethod) else dict(values)
+
+
+def restore_stage(entry: Mapping[str, Any]) -> Stage:
+    """Make a stage of what a run recorded."""
+    kind = find_stage(str(entry["stage"]))
+    return kind.choose(entry).model_validate(keep_own(kind, entry))

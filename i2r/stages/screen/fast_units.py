@@ -1,0 +1,112 @@
+"""What units of the fast screen do on a worker, and where they leave arrays for each other."""
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any
+
+from i2r.lazy.plate_passes import (
+    PlateCalls,
+    PlateHeads,
+    PlatePlan,
+    PlateSums,
+    Reader,
+    call_controls,
+    call_treated,
+    sum_plate,
+)
+from i2r.lazy.screening import FastPlan, Fitted, finish_screen, fit_screen, score_plates
+from i2r.store.bundles import read_arrays, write_arrays
+from i2r.store.experiment import Experiment
+from i2r.store.scores import write_fast
+
+HEADS = "heads"
+SUMS, TREATED, CONTROLS = "sums/", "treated/", "controls/"
+
+
+class PassStore:
+    """Where the units of one fast screen leave arrays for each other."""
+
+    def __init__(self, experiment: Experiment, title: str, plates: Sequence[str]) -> None:
+        words = (SUMS, f"{HEADS}/", TREATED, CONTROLS)
+        names = [f"{word}{plate}" for word in words for plate in plates]
+        self._urls = {
+            name: experiment.model_url(title, name).removesuffix(".pt") + ".npz"
+            for name in [HEADS, *names]
+        }
+
+    def write(self, name: str, arrays: Any) -> int:
+        """Write a named tuple of arrays."""
+        return write_arrays(self._urls[name], arrays._asdict())
+
+    def read(self, kind: Callable[..., Any], name: str) -> Any:
+        """Read a named tuple of arrays."""
+        return kind(**read_arrays(self._urls[name]))
+
+
+def run_few(
+    plan: FastPlan, readers: Sequence[Reader], null: dict[str, Any], urls: dict[str, str]
+) -> dict[str, Any]:
+    """Screen a few plates, one after another."""
+    return write_fast(score_plates(plan, readers, **null), urls=urls)
+
+
+def run_sums(
+    store: PassStore, plate: str, plan: PlatePlan, readers: Sequence[Reader]
+) -> dict[str, Any]:
+    """Sum what a plate's wells hold."""
+    sums = sum_plate(plan, readers)
+    return {"nuclei": int(sums.n_rows.sum()), "bytes_out": store.write(SUMS + plate, sums)}
+
+
+def run_heads(
+    store: PassStore, plans: dict[str, PlatePlan], readers: dict[str, list[Reader]], n: int
+) -> dict[str, Any]:
+    """Fit the heads of all comparisons from the sums of all plates."""
+    fitted, heads = fit_screen(
+        plans,
+        lambda plate: store.read(PlateSums, SUMS + plate),
+        lambda plate, usable: sum_plate(plans[plate], readers[plate], usable=usable),
+        n_comparisons=n,
+    )
+    written = store.write(HEADS, fitted)
+    written += sum(store.write(f"{HEADS}/{plate}", own) for plate, own in heads)
+    return {"bytes_out": written}
+
+
+def run_treated(
+    store: PassStore, plate: str, plan: PlatePlan, readers: Sequence[Reader]
+) -> dict[str, Any]:
+    """Call the nuclei of a plate's treated wells."""
+    heads = store.read(PlateHeads, f"{HEADS}/{plate}")
+    calls = call_treated(plan, readers, heads)
+    return {"nuclei": int(calls.counts.sum()), "bytes_out": store.write(TREATED + plate, calls)}
+
+
+def run_controls(
+    store: PassStore, plate: str, plan: PlatePlan, readers: Sequence[Reader]
+) -> dict[str, Any]:
+    """Call the nuclei of a plate's controls, beside what they are compared with."""
+    heads = store.read(PlateHeads, f"{HEADS}/{plate}")
+
+    @lru_cache(maxsize=8)
+    def read_treated(other: str) -> PlateCalls:
+        found: PlateCalls = store.read(PlateCalls, TREATED + other)
+        return found._replace(means=found.means[:0], variances=found.variances[:0])
+
+    calls = call_controls(plan, readers, heads, read_treated)
+    return {"nuclei": int(calls.counts.sum()), "bytes_out": store.write(CONTROLS + plate, calls)}
+
+
+def run_end(
+    store: PassStore, plan: FastPlan, plans: dict[str, PlatePlan], done: dict[str, list[str]],
+    null: dict[str, Any], urls: dict[str, str],
+) -> dict[str, Any]:  # fmt: skip
+    """Score and test all comparisons from the calls of all plates."""
+    calls = (
+        (plate, store.read(PlateCalls, word + plate))
+        for plate in plans
+        for word in (TREATED, CONTROLS)
+        if plate in done[word]
+    )
+    fitted = store.read(Fitted, HEADS)
+    return write_fast(finish_screen(plan, plans, fitted, calls, **null), urls=urls)
