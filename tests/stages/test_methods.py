@@ -57,7 +57,7 @@ def test_help_of_a_method_shows_its_options_alone(verb: str) -> None:
 def test_a_run_of_an_earlier_version_recorded_the_options_of_all_methods() -> None:
     recorded = {"stage": "screen", "method": "fast", "needs": [], "max_epochs": 7, "level": 0.1}
     stages = [
-        {"stage": "convert", "source": "images"},
+        {"stage": "convert", "source": "images", "layout": "layout.csv"},
         {"stage": "crop", "needs": ["convert"]},
         recorded,
     ]
