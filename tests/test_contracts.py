@@ -15,6 +15,7 @@ from i2r.stages.base import Stage, find_stage, list_own_verbs, list_verbs
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "i2r"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
+SET_OF_SOURCES = set(SOURCES)
 
 
 def relative(path: Path) -> str:
@@ -93,6 +94,38 @@ def test_stages_import_heavy_packages_only_when_they_run(path: Path) -> None:
 def test_files_are_addressed_by_the_store_and_the_readers_alone() -> None:
     found = {relative(p) for p in SOURCES if "fsspec" in packages(p)}
     assert all(name.startswith("store/") for name in found), found
+
+
+def list_imported_files(path: Path) -> set[Path]:
+    """List the package's files that a file imports: anywhere in it, for types alone too."""
+    found = set()
+    package = list(path.relative_to(ROOT).parts[:-1])
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            names = [base, *(f"{base}.{alias.name}" for alias in node.names)]
+        for name in names:
+            place = ROOT / name.replace(".", "/")
+            found |= {
+                f for f in (place.with_suffix(".py"), place / "__init__.py") if f in SET_OF_SOURCES
+            }
+    return found - {path}
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    """No circle, not even of imports for types: who reads one file may need all of a circle's.
+
+    Files that import nothing that is left are taken away until none is left.
+    """
+    left = {path: list_imported_files(path) for path in SOURCES}
+    while free := [path for path, needed in left.items() if not needed & set(left)]:
+        for path in free:
+            del left[path]
+    assert not left, sorted(map(relative, left))
 
 
 def test_import_contracts_hold() -> None:

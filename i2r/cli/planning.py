@@ -9,6 +9,7 @@ from rich.table import Table
 from i2r.cli.options import count_words, print_json, say
 from i2r.cluster import AnyCluster, ClusterSpec, planned_workers
 from i2r.cluster.settings import needed_bytes
+from i2r.pipeline.capacity import find_largest_unit
 from i2r.pipeline.changes import find_other_plates, list_changed_rows, list_changes
 from i2r.pipeline.preview import preview_units
 from i2r.pipeline.run import prepare
@@ -66,7 +67,7 @@ def describe_plan(pipeline: Pipeline, url: str, cluster: AnyCluster) -> dict[str
     for stage in pipeline.stages:
         keys = list(stage.keys(experiment))
         pending = [key for key in preview[stage.title] if key != FINISH]
-        peak = max((stage.peak_bytes(experiment, key) for key in pending or keys), default=0)
+        _, peak = find_largest_unit(stage, experiment, pending or keys)
         stages.append(
             {
                 "stage": stage.title,

@@ -10,7 +10,7 @@ PAUSED_AT = 0.8
 # And ends one whose memory is used up to this part.
 ENDED_AT = 0.95
 # Imported by every worker that is started here, which calls its dask_setup.
-WORKER_SETUP = "i2r.pipeline.executors"
+WORKER_SETUP = "i2r.cluster.worker_setup"
 DASK_SETTINGS = {
     # A task that no worker may run would wait for ever.
     "distributed.scheduler.no-workers-timeout": "2 minutes",

@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 from i2r.errors import InputError
 from i2r.store import files
-from i2r.store.experiment import Experiment, quote_name
+from i2r.store.catalog import quote_name
+from i2r.store.experiment import Experiment
 from i2r.store.ledger import LedgerWriter
 from i2r.store.lock import RunLock
 

@@ -1,8 +1,6 @@
 """Places where units run: this process, or the workers of a Dask cluster."""
 
-import logging
 import queue
-import signal
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,7 +19,7 @@ from i2r.stages.rehearsal import deal_rehearsals, rehearse
 from i2r.store import files
 
 if TYPE_CHECKING:
-    from distributed import Future, Worker
+    from distributed import Future
 
 _RESOURCE: dict[Group, str] = {"cpu": "CPU", "gpu": "GPU"}
 
@@ -313,26 +311,6 @@ class OnCluster:
 
 
 Executor = InProcess | OnCluster
-
-
-def dask_setup(worker: "Worker") -> None:
-    """Leave Ctrl-C to the client: a terminal sends it to the workers too, and all complain."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    hush_heartbeat(worker)
-
-
-def hush_heartbeat(worker: "Worker") -> None:
-    """Keep a worker that is ending from printing that its heartbeat no longer gets through.
-
-    It closes its connections before it stops its heartbeat; one under way then prints the
-    traceback of an error that there was not, at the end of a complete run too.
-    """
-
-    def is_news(record: logging.LogRecord) -> bool:
-        ending = worker.status.name in ("closing", "closed")
-        return not ending or "heartbeat" not in record.getMessage()
-
-    logging.getLogger("distributed.worker").addFilter(is_news)
 
 
 def _on_worker(function: Callable[..., Any], argument: object) -> Any:

@@ -4,15 +4,10 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from i2r.cluster.settings import needed_bytes
-from i2r.errors import I2RError, InputError, join_problems
-from i2r.pipeline.units import UnitGraph
-from i2r.stages.base import FINISH
+from i2r.errors import I2RError
 
 if TYPE_CHECKING:
     from distributed import Client
-
-    from i2r.pipeline.executors import Executor
 
 # What Dask's nannies report when they end a worker that is about to exceed its memory.
 TOPIC = "worker-restart-memory"
@@ -84,36 +79,6 @@ class MemoryWatch:
                 f"begin: {full['name']} uses {format_memory(full['metrics']['memory'])} of "
                 f"{format_memory(full['memory_limit'])}. {ADVICE}"
             )
-
-
-def check_memory(graph: UnitGraph, executor: "Executor") -> None:
-    """Refuse units that can't fit into any worker's memory, before anything runs.
-
-    Raises
-    ------
-    InputError
-        If there are any, or a stage asks for more threads than a worker has.
-    """
-    problems = []
-    for stage in graph.stages:
-        keys = [key for key in graph.units[stage.title] if key != FINISH]
-        group = stage.worker_group if executor.slots(stage.worker_group) else "cpu"
-        limit = executor.memory_bytes(group)
-        worst = max(keys, key=lambda key: stage.peak_bytes(graph.experiment, key), default=None)
-        peak = stage.peak_bytes(graph.experiment, worst) if worst is not None else 0
-        if worst is not None and (needed := needed_bytes(peak)) > limit:
-            problems.append(
-                f"stage {stage.title!r} unit {worst}: needs up to {format_memory(needed)} with "
-                f"its worker's process, the smallest {group} worker has {format_memory(limit)}. "
-                f"{ADVICE}"
-            )
-        if group == "cpu" and stage.threads > executor.threads("cpu"):
-            problems.append(
-                f"stage {stage.title!r}: asks for {stage.threads} threads, the largest CPU worker "
-                f"has {executor.threads('cpu')}. Lower 'threads', or raise 'nthreads'."
-            )
-    if problems:
-        raise InputError(join_problems(problems))
 
 
 def is_stuck(worker: Mapping[str, Any]) -> bool:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from i2r.errors import InputError
+from i2r.pipeline.capacity import find_largest_unit
 from i2r.pipeline.preview import preview_units
 from i2r.pipeline.run import load_last_pipeline, prepare
 from i2r.pipeline.spec import load_pipeline
@@ -40,14 +41,9 @@ def find_needs(url: str, pipeline_url: str | None) -> dict[str, Any]:
     needed, largest = 0, ("", 0)
     for title, keys in preview_units(pipeline, experiment).items():
         stage = pipeline.stage(title)
-        for key in keys:
-            if key != FINISH:
-                needed += stage.bytes_out(experiment, key)
-                largest = max(
-                    largest,
-                    (f"{title} {key}", stage.peak_bytes(experiment, key)),
-                    key=lambda unit: unit[1],
-                )
+        needed += sum(stage.bytes_out(experiment, key) for key in keys if key != FINISH)
+        key, peak = find_largest_unit(stage, experiment, keys)
+        largest = max(largest, (f"{title} {key}", peak), key=lambda unit: unit[1])
     entries = existing.ledger.entries() if existing is not None else ()
     longest = max(
         ((f"{e.stage} {e.key}", e.seconds) for e in entries),

@@ -9,10 +9,10 @@ from importlib.util import find_spec
 
 from i2r.cluster import AnyCluster, ClusterSpec
 from i2r.errors import DiskFullError, I2RError, InputError, join_problems
+from i2r.pipeline.capacity import check_capacity
 from i2r.pipeline.changes import find_other_plates, list_changed_rows, list_changes
 from i2r.pipeline.executors import Executor, open_executor
 from i2r.pipeline.loop import RunLoop, Summary, collect_excluded, find_blocked
-from i2r.pipeline.memory import check_memory
 from i2r.pipeline.preview import find_damaged_units, find_failed, list_units
 from i2r.pipeline.progress import Progress, Style
 from i2r.pipeline.records import describe_run
@@ -166,7 +166,7 @@ def run_pipeline(
             experiment = experiment.reopen()
             with open_executor(cluster or ClusterSpec(), say=say) as executor:
                 graph = UnitGraph(pipeline, experiment, only=only, damaged=damaged)
-                check_memory(graph, executor)
+                check_capacity(graph, executor)
                 if executor.link:
                     say(f"dashboard: {executor.link}")
                 wants_gpu = any(s.worker_group == "gpu" for s in pipeline.stages)

@@ -25,9 +25,9 @@ from i2r.readers.plates import (
 )
 from i2r.stages.base import FINISH, Stage, Survey
 from i2r.store import files, tables
-from i2r.store.experiment import Experiment, quote_name
+from i2r.store.catalog import quote_name, well_path
+from i2r.store.experiment import Experiment
 from i2r.store.layout import join_images
-from i2r.store.plate import Plate
 from i2r.store.platemaps import choose_plates, read_platemap
 from i2r.store.write import write_image, write_plate, write_well
 from i2r.types import parse_well
@@ -247,7 +247,7 @@ class Convert(Stage):
         return delayed(convert_well)(
             experiment.sources_by_key[key],
             experiment_url=experiment.url,
-            well_url=files.join_url(experiment.plate_url(plate.name), *Plate.path_of(well)),
+            well_url=files.join_url(experiment.plate_url(plate.name), *well_path(well)),
             part_url=experiment.part_url(self.title, key),
             channels=plate.channels,
             shape=plate.shape[1:],

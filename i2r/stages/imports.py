@@ -10,7 +10,8 @@ from i2r.errors import I2RError
 from i2r.kernels.matching import match_points
 from i2r.stages.base import Survey
 from i2r.store import files, tables
-from i2r.store.experiment import Experiment, quote_name
+from i2r.store.catalog import quote_name
+from i2r.store.experiment import Experiment
 from i2r.store.features import PLACE
 from i2r.store.layout import empty_sources
 from i2r.store.platemaps import read_platemap

@@ -10,11 +10,11 @@ import pandas as pd
 from i2r.errors import InputError
 from i2r.store import files, tables
 from i2r.store.arrays import read_array
+from i2r.store.catalog import Catalog
 
 if TYPE_CHECKING:
     import xarray
 
-    from i2r.store.experiment import Experiment
 
 # What is known of each nucleus from its well.
 OF_WELL = ("perturbation", "gene", "condition", "role")
@@ -31,7 +31,7 @@ _TAKEN = {
 }
 
 
-def open_crops(experiment: "Experiment", name: str) -> "xarray.Dataset":
+def open_crops(experiment: Catalog, name: str) -> "xarray.Dataset":
     """Open the crops that a stage cut; no pixel is read before it is used.
 
     Parameters
@@ -91,7 +91,7 @@ def open_lazily(url: str, shape: tuple[int, ...], dtype: Any) -> da.Array:
     return da.from_delayed(delayed(read_array)(url), shape=shape, dtype=np.dtype(dtype))
 
 
-def describe_nuclei(experiment: "Experiment", stage: str, key: str) -> pd.DataFrame:
+def describe_nuclei(experiment: Catalog, stage: str, key: str) -> pd.DataFrame:
     """Make one row per crop of a well, in the order of the crops, with its well's perturbation.
 
     Parameters
@@ -109,7 +109,7 @@ def describe_nuclei(experiment: "Experiment", stage: str, key: str) -> pd.DataFr
     return table.assign(**describe_well(experiment, key))
 
 
-def describe_well(experiment: "Experiment", key: str) -> dict[str, str | float]:
+def describe_well(experiment: Catalog, key: str) -> dict[str, str | float]:
     """Say what the layout does of a well.
 
     Returns

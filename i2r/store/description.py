@@ -1,18 +1,15 @@
 """An experiment in a few lines, for people: what is in it, without reading any of it."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from i2r.errors import InputError
 from i2r.store import files
-
-if TYPE_CHECKING:
-    from i2r.store.experiment import Experiment
+from i2r.store.catalog import Catalog
 
 _SHOWN = 8
 
 
-def describe_experiment(experiment: "Experiment") -> str:
+def describe_experiment(experiment: Catalog) -> str:
     """Say what an experiment holds: only its layout is read, folders are listed."""
     lines = [f"Experiment {files.without_secrets(experiment.url)}"]
     for name, value in _find_contents(experiment):
@@ -20,14 +17,14 @@ def describe_experiment(experiment: "Experiment") -> str:
     return "\n".join(lines)
 
 
-def _find_contents(experiment: "Experiment") -> Iterator[tuple[str, str]]:
+def _find_contents(experiment: Catalog) -> Iterator[tuple[str, str]]:
     try:
         layout = experiment.layout
     except InputError:
         yield "layout", "none yet"
         return
     if len(layout):
-        plates = list(experiment.plates)
+        plates = list(experiment.channels)
         fields = int(layout["n_fields"].sum()) if "n_fields" in layout else 0
         yield "plates", _shorten(plates)
         yield (
@@ -37,7 +34,7 @@ def _find_contents(experiment: "Experiment") -> Iterator[tuple[str, str]]:
                 f"{number} {role}" for role, number in layout["role"].value_counts().items()
             ),
         )
-        channels = [c for plate in experiment.plates.values() for c in plate.channels]
+        channels = [c for names in experiment.channels.values() for c in names]
         yield "channels", _shorten(list(dict.fromkeys(channels)))
     for name, found in (
         ("tables", experiment.tables()),

@@ -1,7 +1,7 @@
 """Embeddings of an experiment as one labelled array, opened lazily."""
 
 import json
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import dask.array as da
 import numpy as np
@@ -10,10 +10,8 @@ import xarray
 
 from i2r.errors import InputError
 from i2r.store import files, tables
+from i2r.store.catalog import Catalog
 from i2r.store.crops import describe_nuclei, open_lazily
-
-if TYPE_CHECKING:
-    from i2r.store.experiment import Experiment
 
 
 class _Well(NamedTuple):
@@ -24,7 +22,7 @@ class _Well(NamedTuple):
     crops: str
 
 
-def open_embeddings(experiment: "Experiment", name: str, *, encoder: str = "") -> xarray.Dataset:
+def open_embeddings(experiment: Catalog, name: str, *, encoder: str = "") -> xarray.Dataset:
     """Open the nucleus embeddings that a stage made; no value is read before it is used.
 
     Parameters
@@ -65,7 +63,7 @@ def open_embeddings(experiment: "Experiment", name: str, *, encoder: str = "") -
     )
 
 
-def _list_wells(experiment: "Experiment", name: str, encoder: str) -> list[_Well]:
+def _list_wells(experiment: Catalog, name: str, encoder: str) -> list[_Well]:
     """List the wells that have embeddings, as the ledger knows them."""
     wells = []
     for key in experiment.well_keys:
@@ -84,7 +82,7 @@ def _list_wells(experiment: "Experiment", name: str, encoder: str) -> list[_Well
     return wells
 
 
-def _describe_nuclei(experiment: "Experiment", well: _Well) -> pd.DataFrame:
+def _describe_nuclei(experiment: Catalog, well: _Well) -> pd.DataFrame:
     """Make one row per nucleus of a well, in the order of its crops."""
     table = describe_nuclei(experiment, well.crops, well.key)
     if len(table) != well.n_nuclei:

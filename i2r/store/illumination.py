@@ -1,7 +1,7 @@
 """Illumination functions on disk: one stage writes them, reading images divides by them."""
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -9,10 +9,8 @@ import numpy.typing as npt
 from i2r.errors import I2RError
 from i2r.store import ngff
 from i2r.store.arrays import read_array, write_array, write_document
+from i2r.store.catalog import Catalog
 from i2r.types import unit_key
-
-if TYPE_CHECKING:
-    from i2r.store.experiment import Experiment
 
 
 def write_illumination(
@@ -40,7 +38,7 @@ def write_illumination(
     return written
 
 
-def find_functions(experiment: "Experiment", plate: str, stages: Iterable[str]) -> dict[int, str]:
+def find_functions(experiment: Catalog, plate: str, stages: Iterable[str]) -> dict[int, str]:
     """Find the functions that images of a plate are divided by after some stages.
 
     Parameters
@@ -65,7 +63,7 @@ def find_functions(experiment: "Experiment", plate: str, stages: Iterable[str]) 
     """
     found: dict[int, str] = {}
     for stage in stages:
-        for index, channel in enumerate(experiment.plates[plate].channels):
+        for index, channel in enumerate(experiment.channels[plate]):
             key = unit_key(plate, channel)
             entry = experiment.ledger.entry(stage, key)
             if entry is None or key in experiment.wells:
@@ -80,7 +78,7 @@ def find_functions(experiment: "Experiment", plate: str, stages: Iterable[str]) 
     return found
 
 
-def find_functions_of_crops(experiment: "Experiment", crops: str, key: str) -> dict[int, str]:
+def find_functions_of_crops(experiment: Catalog, crops: str, key: str) -> dict[int, str]:
     """Find the functions behind a well's crops, for whoever cuts more out of the same fields.
 
     Parameters

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dask.array as da
 import numpy as np
@@ -13,12 +13,10 @@ import pandas as pd
 from i2r.errors import InputError
 from i2r.store import files
 from i2r.store.arrays import read_array
+from i2r.store.catalog import Catalog
 from i2r.store.crops import open_lazily
 from i2r.store.illumination import correct_image, find_functions, read_functions
 from i2r.types import PLATE_FORMATS, parse_well, unit_key
-
-if TYPE_CHECKING:
-    from i2r.store.experiment import Experiment
 
 # Above this a well's images are split along the fields, in as few equal chunks as possible.
 CHUNK_BYTES = 512 * 2**20
@@ -48,7 +46,7 @@ class Plate:
         The expected pixel type, uint8 or uint16.
     """
 
-    def __init__(self, name: str, rows: pd.DataFrame, experiment: "Experiment") -> None:
+    def __init__(self, name: str, rows: pd.DataFrame, experiment: Catalog) -> None:
         self.name = name
         self.rows = rows
         self._experiment = experiment
@@ -66,12 +64,6 @@ class Plate:
             f"{self.dtype}, {self.pixel_size_um:g} um per pixel, channels "
             + ", ".join(self.channels)
         )
-
-    @staticmethod
-    def path_of(well: str) -> tuple[str, str]:
-        """Give a well's path inside the plate: ``("B", "3")``."""
-        parsed = parse_well(well)
-        return parsed.row_name, str(parsed.column)
 
     @property
     def wells(self) -> list[str]:

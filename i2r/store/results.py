@@ -7,14 +7,13 @@ import pandas as pd
 
 from i2r.errors import InputError
 from i2r.store import files, tables
+from i2r.store.catalog import Catalog
 
 if TYPE_CHECKING:
     import dask.dataframe as dd
 
-    from i2r.store.experiment import Experiment
 
-
-def find_table(experiment: "Experiment", name: str) -> list[str]:
+def find_table(experiment: Catalog, name: str) -> list[str]:
     """List the files that hold a table, never one that is half-written.
 
     Parameters
@@ -38,7 +37,7 @@ def find_table(experiment: "Experiment", name: str) -> list[str]:
     ledger = experiment.ledger
     folder = experiment.path("tables", name)
     found = [n for n in files.list_folder(folder) if n.endswith(".parquet")]
-    listed = {experiment.table_url(name, plate) for plate in ("", *experiment.plates)}
+    listed = {experiment.table_url(name, plate) for plate in ("", *experiment.channels)}
     merged = sorted(url for n in found if (url := files.join_url(folder, n)) in listed)
     done = ledger.done_keys(name)
     is_own = bool(done)
@@ -64,7 +63,7 @@ def find_table(experiment: "Experiment", name: str) -> list[str]:
 
 
 def read_result(
-    experiment: "Experiment", name: str, *, columns: Sequence[str] | None = None
+    experiment: Catalog, name: str, *, columns: Sequence[str] | None = None
 ) -> pd.DataFrame:
     """Read a table whole; see `find_table`."""
     try:
@@ -77,7 +76,7 @@ def read_result(
 
 
 def open_result(
-    experiment: "Experiment", name: str, *, columns: Sequence[str] | None = None
+    experiment: Catalog, name: str, *, columns: Sequence[str] | None = None
 ) -> "dd.DataFrame":
     """Open a table without reading it, a partition per file; see `find_table`.
 

@@ -6,8 +6,9 @@ from typing import Any
 
 from i2r.errors import I2RError
 from i2r.store import files
+from i2r.store.catalog import quote_name, well_path
 from i2r.store.damage import find_damage, list_outputs
-from i2r.store.experiment import Experiment, quote_name
+from i2r.store.experiment import Experiment
 from i2r.store.plate import Plate
 from i2r.store.shards import is_own_shard, read_index
 
@@ -77,7 +78,7 @@ def _check_plates(experiment: Experiment) -> Iterator[str]:
             if not done:
                 continue
             fields = experiment.fields(key, done)
-            group = files.join_url(url, *Plate.path_of(well))
+            group = files.join_url(url, *well_path(well))
             document = _read_document(group)
             listed = [i["path"] for i in _ome(document).get("well", {}).get("images", [])]
             if document is None or listed != [quote_name(field) for field in fields]:
@@ -94,7 +95,7 @@ def _check_plates(experiment: Experiment) -> Iterator[str]:
 def _check_plate_document(url: str, plate: Plate) -> Iterator[str]:
     """Check the plate's own group: its wells are the layout's."""
     wells = [w["path"] for w in _ome(_read_document(url)).get("plate", {}).get("wells", [])]
-    expected = sorted("/".join(Plate.path_of(well)) for well in plate.wells)
+    expected = sorted("/".join(well_path(well)) for well in plate.wells)
     if sorted(wells) != expected:
         missing = sorted(set(expected) - set(wells))
         yield (

@@ -1,7 +1,7 @@
 """Profiles of wells, conditions and genes: features or embeddings averaged, beside the layout."""
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -9,11 +9,9 @@ import pandas as pd
 from i2r.errors import InputError
 from i2r.kernels.normalisation import Normalisation, normalise_wells
 from i2r.store import files
+from i2r.store.catalog import Catalog
 from i2r.store.crops import OF_IMAGES
 from i2r.store.features import read_features
-
-if TYPE_CHECKING:
-    from i2r.store.experiment import Experiment
 
 Level = Literal["well", "condition", "gene"]
 Aggregate = Literal["mean", "median"]
@@ -25,7 +23,7 @@ DESCRIBED = (
 
 
 def make_profiles(
-    experiment: "Experiment",
+    experiment: Catalog,
     *,
     by: Level = "well",
     source: str = "",
@@ -80,7 +78,7 @@ def make_profiles(
     return table if by == "well" else _average_wells(table, names, by)
 
 
-def _find_source(experiment: "Experiment") -> str:
+def _find_source(experiment: Catalog) -> str:
     """Name the stage whose numbers are taken where nobody says which."""
     found = [n for n in experiment.tables() if n.startswith("features") and "-" not in n]
     found += files.list_folder(experiment.path("embeddings"))
@@ -93,7 +91,7 @@ def _find_source(experiment: "Experiment") -> str:
 
 
 def _average_nuclei(
-    experiment: "Experiment", source: str, aggregate: Aggregate, keys: Collection[str] | None
+    experiment: Catalog, source: str, aggregate: Aggregate, keys: Collection[str] | None
 ) -> tuple[pd.DataFrame, list[str]]:
     """Read one well after another and average its nuclei."""
     layout = experiment.layout_by_key

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from i2r.errors import InputError
-from i2r.store.experiment import Experiment, check_target, open_experiment, quote_name
+from i2r.store.catalog import quote_name
+from i2r.store.experiment import Experiment, check_target, open_experiment
 from i2r.store.ledger import Entry, Ledger, LedgerWriter
 from i2r.store.tables import read_table
 from i2r.testing import PlateFiles
