@@ -101,7 +101,7 @@ def test_stages_are_found_by_their_modules() -> None:
     assert {"convert", "quality", "segment", "crop", "screen"} <= set(list_verbs())
     assert "base" not in list_verbs()
     for verb in list_verbs():
-        assert find_stage(verb).__module__ == f"i2r.stages.{verb}"
+        assert find_stage(verb).__module__.split(".")[:3] == ["i2r", "stages", verb]
 
 
 def test_an_unknown_stage_is_guessed() -> None:
