@@ -91,7 +91,7 @@ def open_result(
 
 
 def read_plate_rows(
-    experiment: "Experiment", name: str, plate: str, *, columns: Sequence[str] | None = None
+    experiment: Catalog, name: str, plate: str, *, columns: Sequence[str] | None = None
 ) -> pd.DataFrame:
     """Read the rows of one plate of a table that stages make well by well; see `find_table`.
 
