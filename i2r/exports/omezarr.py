@@ -31,8 +31,9 @@ from i2r.exports.well_images import (
 )
 from i2r.exports.zarr_writers import Zarr2Writer, Zarr3Writer, ZarrWriter
 from i2r.store import files, ngff, tables
+from i2r.store.catalog import quote_name, well_path
 from i2r.store.crops import OF_IMAGES
-from i2r.store.experiment import Experiment, quote_name
+from i2r.store.experiment import Experiment
 from i2r.store.plate import Plate
 from i2r.store.pyramids import halve, shrink_image, shrink_labels
 from i2r.types import parse_well
@@ -216,7 +217,7 @@ def _write_plate(
         for (key, field), info in infos.items():
             by_well[key][field] = info
         counts = list(pool.map(partial(_write_well, export), keys, by_well.values()))
-    rows = sorted({Plate.path_of(experiment.wells[key].well)[0] for key in keys})
+    rows = sorted({well_path(experiment.wells[key].well)[0] for key in keys})
     for row in rows:
         writer.write_group(files.join_url(url, row))
     write_tables(writer, url, {"condition": describe_conditions(list_conditions(experiment, keys))})
@@ -265,7 +266,7 @@ def _write_well(export: _PlateExport, key: str, fields: dict[str, FieldInfo]) ->
     """Write the images of one well; returns how many."""
     experiment = export.experiment
     plate, well = experiment.locate(key)
-    url = files.join_url(export.url, *Plate.path_of(well))
+    url = files.join_url(export.url, *well_path(well))
     labels = [name for name in export.labels if _has_labels(experiment, key, name, fields)]
     if export.slots is None:
         images = read_fields(experiment, key, fields, labels)
