@@ -1,7 +1,10 @@
 """Names shared by every layer: wells and the roles of perturbations."""
 
 import re
+from collections.abc import Iterable
 from typing import Literal, NamedTuple
+
+from i2r.errors import InputError
 
 Role = Literal["treated", "negative_control", "positive_control", "empty"]
 ROLES: tuple[Role, ...] = ("treated", "negative_control", "positive_control", "empty")
@@ -16,6 +19,16 @@ PLATE_FORMATS: dict[int, tuple[int, int]] = {
     384: (16, 24),
     1536: (32, 48),
 }
+
+
+def find_format(rows: object, columns: object) -> int:
+    """Give the number of wells of a usual plate with so many rows and columns; 0 for others."""
+    sizes = {size: number for number, size in PLATE_FORMATS.items()}
+    try:
+        return sizes.get((int(str(rows)), int(str(columns))), 0)
+    except ValueError:
+        return 0
+
 
 # Three digits at most: "W00001" is the first well that a microscope counts, not row W.
 _LETTERED = re.compile(r"^\s*([A-Za-z]{1,2})[-_ ]?0{0,2}([1-9]\d?)\s*$")
@@ -45,6 +58,19 @@ class Well(NamedTuple):
     def path(self) -> str:
         """The path inside an OME-Zarr plate: ``B/3``."""
         return f"{self.row_name}/{self.column}"
+
+
+def smallest_format(wells: Iterable[Well]) -> tuple[int, int]:
+    """Give rows and columns of the smallest usual plate that holds the wells."""
+    wells = list(wells)
+    last_row, last_column = max(w.row for w in wells), max(w.column for w in wells)
+    for rows, columns in PLATE_FORMATS.values():
+        if last_row <= rows and last_column <= columns:
+            return rows, columns
+    raise InputError(
+        f"wells: found row {last_row} and column {last_column}, expected at most 32 rows and 48 "
+        "columns (1,536 wells). Correct the wells' names."
+    )
 
 
 def parse_well(text: str) -> Well:

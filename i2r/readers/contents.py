@@ -22,6 +22,7 @@ from i2r.readers.headers import (
 )
 from i2r.readers.images import open_image
 from i2r.readers.ometiff import OmeImage, find_companion, find_images, find_uuid
+from i2r.readers.positions import NOWHERE, Position, read_position
 from i2r.readers.units import to_microns
 from i2r.store import files
 
@@ -58,12 +59,15 @@ class Series(NamedTuple):
         The sizes by axis, for messages.
     pixel_size_um
         NaN where the file doesn't say.
+    position_um
+        Centre in the stage's coordinates.
     """
 
     planes: tuple[PlaneAt, ...]
     unknown: bool = False
     axes: str = ""
     pixel_size_um: float = math.nan
+    position_um: Position = NOWHERE
 
 
 class Contents(NamedTuple):
@@ -134,14 +138,14 @@ def read_series(file: IO[bytes], url: str) -> tuple[Series, ...]:
             if tiff.is_ome:
                 return _read_ome(tiff, url)
             n_pages = len(tiff.pages)
-            size = _read_pixel_size(tiff)
+            size, at = _read_pixel_size(tiff), _read_stage(tiff)
             if n_pages == 1 and not has_own_axes(tiff):
-                return (Series((PlaneAt(0),), pixel_size_um=size),)
+                return (Series((PlaneAt(0),), pixel_size_um=size, position_um=at),)
             found = _read_pages(tiff, url)
             stated = _count_stated(tiff)
             if (held := sum(len(series.planes) for series in found)) < stated:
                 raise unreadable(url, f"its description lists {stated} planes, it holds {held}")
-            return tuple(series._replace(pixel_size_um=size) for series in found)
+            return tuple(s._replace(pixel_size_um=size, position_um=at) for s in found)
     except FieldError:
         raise
     except Exception as error:  # a later page's tags, texts of any kind: as for a header
@@ -184,7 +188,12 @@ def _take_image(image: OmeImage) -> Series:
     planes = tuple(PlaneAt(p.directory, names[p.channel], p.z, p.time) for p in image.planes)
     if len(names) == 1 and image.channels[:1] != names:
         planes = tuple(plane._replace(channel="") for plane in planes)
-    return Series(planes, axes=describe_planes(planes), pixel_size_um=image.pixel_size_um)
+    return Series(
+        planes,
+        axes=describe_planes(planes),
+        pixel_size_um=image.pixel_size_um,
+        position_um=image.position_um,
+    )
 
 
 def name_channels(given: list[str], number: int) -> list[str]:
@@ -276,6 +285,14 @@ def _find_names(tiff: tifffile.TiffFile) -> list[str]:
     if isinstance(names, str) and names.startswith("["):
         names = json.loads(names)
     return [str(name) for name in names] if isinstance(names, list | tuple) else []
+
+
+def _read_stage(tiff: tifffile.TiffFile) -> Position:
+    """Give the stage's position that MetaMorph and MetaXpress write, in microns."""
+    if not tiff.is_metaseries:
+        return NOWHERE
+    plane = (tiff.metaseries_metadata or {}).get("PlaneInfo", {})
+    return read_position(plane.get("stage-position-x"), plane.get("stage-position-y"), "um", "um")
 
 
 def _read_pixel_size(tiff: tifffile.TiffFile) -> float:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from i2r.errors import InputError
 from i2r.store import files
-from i2r.types import Well
+from i2r.types import Well, find_format
 
 
 class Settings(NamedTuple):
@@ -21,11 +21,14 @@ class Settings(NamedTuple):
         Sites that were imaged in each well; they are numbered from 1.
     wells
         The wells that were imaged.
+    plate_format
+        Wells of the plate; 0 for a plate of another kind.
     """
 
     waves: dict[str, str]
     n_sites: int
     wells: frozenset[Well]
+    plate_format: int = 0
 
 
 def read_settings(url: str) -> Settings:
@@ -71,4 +74,4 @@ def read_settings(url: str) -> Settings:
         str(number): f"{name} ({number})" if names.count(name) > 1 else name
         for number, name in zip(numbers, names, strict=True)
     }
-    return Settings(waves, n_sites, frozenset(wells))
+    return Settings(waves, n_sites, frozenset(wells), find_format(n_rows, n_columns))

@@ -66,7 +66,8 @@ def scan(source: str, options: ReaderOptions) -> Sources:
         waves = settings[image.folder].waves if image.folder in settings else {}
         channel = waves.get(image.wave, f"w{image.wave}")
         place = (plate, image.well, image.site, channel, image.z)
-        found.append(Found(*place, image.url, image.stat))
+        number = settings[image.folder].plate_format if image.folder in settings else 0
+        found.append(Found(*place, image.url, image.stat, plate_format=number))
     notes = [*told, *([f"{n_thumbs} thumbnails passed over"] if n_thumbs else [])]
     return build_sources(found, options, where=source, notes=notes)
 

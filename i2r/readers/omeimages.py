@@ -8,6 +8,7 @@ import numpy as np
 
 from i2r.errors import InputError
 from i2r.readers.arrays import find_array
+from i2r.readers.positions import NOWHERE, Position, read_position
 from i2r.readers.units import to_microns
 from i2r.store import files
 
@@ -38,11 +39,14 @@ class ZarrImage(NamedTuple):
         Of the array at full resolution.
     pixel_size_um
         NaN where it isn't stated with a unit of length.
+    position_um
+        Centre in the coordinates of the image's own translation (x, y); nowhere without.
     """
 
     planes: list[ZarrPlane]
     document: str
     pixel_size_um: float
+    position_um: Position = NOWHERE
 
 
 def read_ome(group: str) -> dict[str, Any]:
@@ -111,7 +115,8 @@ def read_image(group: str, *, time: Literal["refuse"] | int = "refuse") -> ZarrI
         at = dict(zip(axes, place, strict=False))
         if at.get("t", 0) == wanted:
             planes.append(ZarrPlane(names[at.get("c", 0)], at.get("z", 0), page))
-    return ZarrImage(planes, document, _read_pixel_size(multiscale, dataset, axes))
+    size = _read_pixel_size(multiscale, dataset, axes)
+    return ZarrImage(planes, document, size, _read_position(multiscale, dataset, axes, shape))
 
 
 def _read_axes(multiscale: dict[str, Any], shape: tuple[int, ...], where: str) -> list[str]:
@@ -143,6 +148,25 @@ def _read_names(ome: dict[str, Any], number: int) -> list[str]:
     if len(names) != number or len(set(names)) != number or "" in names:
         return [str(n) for n in range(number)]
     return names
+
+
+def _read_position(
+    multiscale: dict[str, Any], dataset: dict[str, Any], axes: list[str], shape: tuple[int, ...]
+) -> Position:
+    """Read where the middle of an image lies: its translation is that of the first pixel."""
+    if multiscale.get("coordinateTransformations"):  # of the whole: rare, and seldom a place
+        return NOWHERE
+    steps = dataset.get("coordinateTransformations") or []
+    scale = next((s["scale"] for s in steps if isinstance(s.get("scale"), list)), None)
+    shift = next((s["translation"] for s in steps if isinstance(s.get("translation"), list)), None)
+    if scale is None or shift is None or not len(scale) == len(shift) == len(axes):
+        return NOWHERE
+    units = {a["name"]: a.get("unit") for a in multiscale["axes"] if isinstance(a, dict)}
+    x, y = (
+        float(shift[n]) + (shape[n] - 1) / 2 * float(scale[n])
+        for n in (axes.index("x"), axes.index("y"))
+    )
+    return read_position(x, y, units.get("x"), units.get("y"))
 
 
 def _read_pixel_size(multiscale: dict[str, Any], dataset: dict[str, Any], axes: list[str]) -> float:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 from xml.parsers import expat
 
+from i2r.readers.positions import NOWHERE, Position, read_position
 from i2r.readers.units import to_microns
 
 # A file names its planes in a few hundred bytes each.
@@ -34,12 +35,15 @@ class OmeImage(NamedTuple):
         NaN where it isn't stated, or in no unit of length.
     planes
         Those in this file, by directory.
+    position_um
+        Where the stage was (x, y); nowhere where it isn't stated, or in no unit of length.
     """
 
     name: str
     channels: list[str]
     pixel_size_um: float
     planes: list[OmePlane]
+    position_um: Position = NOWHERE
 
 
 class _Block(NamedTuple):
@@ -78,6 +82,7 @@ class _Described(NamedTuple):
     pixels: dict[str, str]
     channels: list[dict[str, str]]
     blocks: list[_Block]
+    stage: dict[str, str]
 
 
 class _Sample(NamedTuple):
@@ -160,7 +165,10 @@ def find_images(text: str, *, uuid: str = "", file_name: str, n_directories: int
         size = image.pixels.get("PhysicalSizeX", "")
         unit = image.pixels.get("PhysicalSizeXUnit", "um")
         names_of_channels = [channel.get("Name", "").strip() for channel in image.channels]
-        found.append(OmeImage(image.name, names_of_channels, to_microns(size, unit), planes))
+        stage = [image.stage.get(f"Position{axis}") for axis in "XY"]
+        units = [image.stage.get(f"Position{axis}Unit") for axis in "XY"]
+        at = read_position(*stage, *units)
+        found.append(OmeImage(image.name, names_of_channels, to_microns(size, unit), planes, at))
     return found
 
 
@@ -273,7 +281,9 @@ class _Reader:
     def _start_pixels(self, name: str, attributes: dict[str, str]) -> None:
         if name == "Pixels":
             about = self._image.get("Name", ""), self._image.get("ID", "")
-            self.images.append(_Described(*about, attributes, [], []))
+            self.images.append(_Described(*about, attributes, [], [], {}))
+        elif name == "Plane" and self.images and not self.images[-1].stage:
+            self.images[-1].stage.update(attributes)
         elif name == "Channel" and self.images:
             self.images[-1].channels.append(attributes)
         elif name == "TiffData" and self.images:

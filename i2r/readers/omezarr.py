@@ -13,6 +13,7 @@ from i2r.readers.omeimages import ZarrImage, read_image, read_ome
 from i2r.readers.plate_names import tell_apart
 from i2r.readers.sources import Found, build_sources, list_places
 from i2r.store import files
+from i2r.types import find_format
 
 # What bioformats2raw writes into a group of several images.
 _COLLECTION = "bioformats2raw.layout"
@@ -184,9 +185,10 @@ def _list_plate(
         for path in fields.most_common(1)[0][0]:
             listed.append(((name, at, path), files.join_url(group, path), None))
     usual = next((image for _, _, image in listed if image), None)
+    wells_of_plate = find_format(len(plate.get("rows", [])), len(plate.get("columns", [])))
     for place, field, image in listed:
         if image is not None:
-            yield from _list_planes(place, image)
+            yield from _list_planes(place, image, plate_format=wells_of_plate)
         elif usual is not None:
             document = f"{field}/{usual.document.rpartition('/')[2]}"
             for plane in usual.planes:
@@ -194,7 +196,7 @@ def _list_plate(
 
 
 def _list_planes(
-    place: tuple[str, str, str], image: ZarrImage, *, channel: str = ""
+    place: tuple[str, str, str], image: ZarrImage, *, channel: str = "", plate_format: int = 0
 ) -> Iterator[Found]:
     """List an image's planes; a channel that the name gives counts where it has one alone."""
     names = {plane.channel for plane in image.planes}
@@ -214,4 +216,6 @@ def _list_planes(
             stat,
             plane.page,
             pixel_size_um=image.pixel_size_um,
+            plate_format=plate_format,
+            position_um=image.position_um,
         )

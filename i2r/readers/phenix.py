@@ -10,8 +10,10 @@ from i2r.readers.flatfield import find_profiles, name_profile
 from i2r.readers.images import GONE
 from i2r.readers.markup import read_elements
 from i2r.readers.plate_names import tell_apart
+from i2r.readers.positions import Position, read_position
 from i2r.readers.sources import Found, build_sources, choose_time, list_places
 from i2r.store import files
+from i2r.types import find_format
 
 # Harmony 1 to 5 write the first, Harmony 6 and 7 the second; copies may have other capitals.
 INDEX_NAMES = ("Index.idx.xml", "Index.xml")
@@ -20,7 +22,7 @@ _ELEMENTS = frozenset({"Image", "Plate", "Entry", "Well"})
 # What is kept of an image's entry, in lower case; the rest is three quarters of an index.
 _KEPT = (
     "url", "row", "col", "fieldid", "planeid", "timepointid", "channelid", "channelname",
-    "imageresolutionx",
+    "imageresolutionx", "positionx", "positiony",
 )  # fmt: skip
 
 
@@ -104,10 +106,12 @@ def _read_index(index: str, options: ReaderOptions) -> tuple[list[Found], list[s
     wells: dict[tuple[int, int], None] = {}
     channels: dict[str, str] = {}
     profiles: dict[str, str] = {}
+    wells_of_plate = 0
     for element in read_elements(index, _ELEMENTS):
         texts = {name.lower(): text for name, text in element.texts.items()}
         if element.name == "Plate":
             plate = texts.get("name") or plate
+            wells_of_plate = find_format(texts.get("platerows"), texts.get("platecolumns"))
         elif element.name == "Well":
             number = element.attributes.get("id") or texts.get("id", "")
             if number.isdecimal() and len(number) == 4:  # row and column, two digits each
@@ -146,12 +150,20 @@ def _read_index(index: str, options: ReaderOptions) -> tuple[list[Found], list[s
                 stat=stats.get(path, GONE),
                 pixel_size_um=size,
                 illumination=profiles.get(number, ""),
+                plate_format=wells_of_plate,
+                position_um=_read_position(image["positionx"], image["positiony"]),
             )
         )
     said = [] if math.isnan(size) else [f"the index says {size:.4g} um per pixel"]
     if profiles:
         said.append("flat-field profiles are listed: stage 'illuminate', method 'given'")
     return found, said
+
+
+def _read_position(x_metres: str, y_metres: str) -> Position:
+    """Read the centre of a field, from the middle of the well; Harmony's y points up."""
+    x_um, y_um = read_position(x_metres, y_metres, "m", "m")
+    return x_um, -y_um
 
 
 def _read_pixel_size(metres: str, where: str) -> float:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from i2r.errors import FieldError, InputError, join_problems
 from i2r.readers import ReaderOptions
 from i2r.readers.contents import Contents, PlaneAt, Series, describe_planes, read_contents
+from i2r.readers.positions import NOWHERE, Position
 from i2r.store import files
 from i2r.types import Well
 
@@ -40,6 +41,12 @@ class Plane(NamedTuple):
         Why it can't be used, beginning with the reason; empty for none.
     inverted, dtype, shape, pixel_size_um
         As the file's header has it; empty, (0, 0) and NaN where it can't be read.
+    plate_format
+        Number of wells of the physical plate; 0 where the source doesn't say.
+    position_um
+        Centre of the field in its well (x, y).
+    stage_um
+        The same in the stage's own coordinates, as the file's header has it.
     """
 
     plate: str
@@ -60,6 +67,9 @@ class Plane(NamedTuple):
     dtype: str = ""
     shape: tuple[int, int] = (0, 0)
     pixel_size_um: float = math.nan
+    plate_format: int = 0
+    position_um: Position = NOWHERE
+    stage_um: Position = NOWHERE
 
 
 def inspect_files(planes: Iterable[Plane]) -> dict[str, Contents | FieldError | None]:
@@ -162,7 +172,8 @@ def _describe(plane: Plane, held: Contents) -> Plane:
     size = plane.pixel_size_um
     if math.isnan(size) and at < len(sizes):
         size = sizes[at]
-    return plane._replace(dtype=held.dtype, shape=held.shape, pixel_size_um=size)
+    stage = held.series[at].position_um if at < len(held.series) else NOWHERE
+    return plane._replace(dtype=held.dtype, shape=held.shape, pixel_size_um=size, stage_um=stage)
 
 
 def _choose(

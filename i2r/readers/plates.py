@@ -1,6 +1,7 @@
 """What the headers of a plate's files have in common, and which files differ."""
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,6 +11,7 @@ from i2r.errors import FieldError, InputError, join_problems
 from i2r.readers.images import read_plane, read_shape
 from i2r.readers.pixels import MAX_PIXEL, find_factor, needs_factor
 from i2r.store import files
+from i2r.types import PLATE_FORMATS, Well, find_format, parse_well, smallest_format
 
 # Planes of floats that are read before a run, to know what they are to be multiplied by.
 _SAMPLED_PLANES = 8
@@ -59,6 +61,65 @@ def complete_headers(images: pd.DataFrame) -> pd.DataFrame:
         width_px=[shape[1] for shape in shapes],
         pixel_size_um=0.0,
     )
+
+
+def choose_format(images: pd.DataFrame, layout: pd.DataFrame, plate: str, given: int | None) -> int:
+    """Choose the number of wells of a physical plate: as the user or the source's files say it.
+
+    Parameters
+    ----------
+    images, layout
+        The plate's rows.
+    plate
+        For messages.
+    given
+        The option `plate_format`.
+
+    Returns
+    -------
+    int
+        0 where nobody says, or where files say what can't be.
+
+    Raises
+    ------
+    InputError
+        If there is no such plate, or it has not all of the wells.
+    """
+    wells = [parse_well(str(well)) for well in layout["well"]]
+    if given is not None and given not in PLATE_FORMATS:
+        raise InputError(
+            f"plate_format: found {given}, expected {', '.join(map(str, PLATE_FORMATS))}. Correct "
+            "it."
+        )
+    said = images["plate_format"].unique() if "plate_format" in images else []
+    number = given or (int(said[0]) if len(said) == 1 else 0)
+    rows, columns = PLATE_FORMATS.get(number, (0, 0))
+    outside = [well.name for well in wells if well.row > rows or well.column > columns]
+    if number and outside and given:
+        raise InputError(
+            f"plate_format: found {given}, but plate {plate!r} has the well {outside[0]}. Correct "
+            "'plate_format' or the well."
+        )
+    return 0 if outside else number
+
+
+def describe_formats(wells: Mapping[str, Sequence[Well]]) -> list[str]:
+    """Say of plates whose format nobody gave which one they are taken to have.
+
+    Parameters
+    ----------
+    wells
+        By plate.
+    """
+    taken: dict[int, list[str]] = {}
+    for plate, used in wells.items():
+        taken.setdefault(find_format(*smallest_format(used)), []).append(plate)
+    return [
+        f"plate {', '.join(names[:_EXAMPLES])}{', ...' if len(names) > _EXAMPLES else ''}: taken "
+        f"to have {number} wells, the smallest format that holds those in use ('plate_format' "
+        "sets another)"
+        for number, names in taken.items()
+    ]
 
 
 def find_common(images: pd.DataFrame, plate: str) -> Common:

@@ -14,12 +14,13 @@ from i2r.readers import ReaderOptions, Sources, did_you_mean
 from i2r.readers.images import GONE
 from i2r.readers.planes import Plane, expand_planes
 from i2r.readers.plate_names import tell_apart
+from i2r.readers.positions import NOWHERE, Position, place_in_wells
 from i2r.store import files
 from i2r.types import Well, parse_well
 
 COLUMNS = ("plate", "well", "field", "channel", "z", "url", "page", "size_bytes", "mtime_ns",
            "illumination", "problem", "inverted", "dtype", "height_px", "width_px",
-           "pixel_size_um")  # fmt: skip
+           "pixel_size_um", "plate_format", "x_um", "y_um")  # fmt: skip
 # A table of millions of rows has a few thousand wells; notes name the first of them.
 _EXAMPLES = 4
 # Of a field's name, which becomes a folder.
@@ -31,7 +32,9 @@ class Found(NamedTuple):
 
     ``illumination`` is the place of the function by which the plane is to be divided;
     ``pixel_size_um`` what the source says of the pixels, NaN for nothing; ``frame`` and ``series``
-    say which plane of which image in the file it is, where the source says so.
+    say which plane of which image in the file it is, where the source says so. ``plate_format`` is
+    the number of wells of the physical plate, 0 where the source doesn't say; ``position_um`` the
+    centre of the field in its well, x to the right and y down.
     """
 
     plate: str
@@ -46,6 +49,8 @@ class Found(NamedTuple):
     pixel_size_um: float = math.nan
     frame: str = ""
     series: str = ""
+    plate_format: int = 0
+    position_um: Position = NOWHERE
 
 
 def build_sources(
@@ -78,6 +83,7 @@ def build_sources(
     planes, ignored = _choose_channels(planes, options, where)
     planes = _choose_z(planes, options, where)
     planes, told = _tell_plates_apart(planes)
+    planes = place_in_wells(planes)
     _refuse_duplicates(planes, where)
     said = [
         *notes,
@@ -106,6 +112,9 @@ def build_sources(
         "height_px": [p.shape[0] for p in planes],
         "width_px": [p.shape[1] for p in planes],
         "pixel_size_um": [0.0 if math.isnan(p.pixel_size_um) else p.pixel_size_um for p in planes],
+        "plate_format": [p.plate_format for p in planes],
+        "x_um": [p.position_um[0] for p in planes],
+        "y_um": [p.position_um[1] for p in planes],
     }
     return Sources(pd.DataFrame(table, columns=list(COLUMNS)), tuple(said))
 
@@ -233,6 +242,8 @@ def _read_names(
                 frame=frame,
                 series=series,
                 pixel_size_um=file.pixel_size_um,
+                plate_format=file.plate_format,
+                position_um=file.position_um,
             )
         )
     called: dict[str, set[str]] = defaultdict(set)

@@ -17,9 +17,14 @@ def to_microns(value: object, unit: object) -> float:
 
     ``µm`` in either of its two characters, and as ImageJ escapes it, is a micron.
     """
+    microns = convert_length(value, unit)
+    return microns if LEAST_UM <= microns <= GREATEST_UM else math.nan
+
+
+def convert_length(value: object, unit: object) -> float:
+    """Give any length in microns; NaN for a unit that is none."""
     name = str(unit).strip().replace("\\u00B5", "u").replace("µ", "u").replace("μ", "u").lower()
     try:
-        microns = float(str(value)) * _MICRONS[name]
+        return float(str(value)) * _MICRONS[name]
     except (KeyError, ValueError):
         return math.nan
-    return microns if LEAST_UM <= microns <= GREATEST_UM else math.nan

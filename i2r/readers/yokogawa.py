@@ -9,6 +9,7 @@ from i2r.readers import ReaderOptions, Sources, sheets
 from i2r.readers.images import GONE
 from i2r.readers.markup import Element, read_elements
 from i2r.readers.plate_names import tell_apart
+from i2r.readers.positions import NOWHERE, Position, read_position
 from i2r.readers.sources import Found, build_sources, choose_time, normalise_number
 from i2r.store import files
 
@@ -27,6 +28,7 @@ class _Record(NamedTuple):
     time: str
     action: str
     name: str
+    position_um: Position = NOWHERE
 
 
 class _Details(NamedTuple):
@@ -129,6 +131,7 @@ def _read_measurement(place: str, options: ReaderOptions) -> tuple[str, list[Fou
                 url=files.join_url(folder, *path.split("/")),
                 stat=listed.get(path, GONE),
                 pixel_size_um=details.pixel_sizes_um.get(record.channel, math.nan),
+                position_um=record.position_um,
             )
         )
     return details.plate, found, notes
@@ -146,11 +149,18 @@ def _take(element: Element, where: str) -> _Record:
             time="-".join(given.get(name, "1") for name in ("TimelineIndex", "TimePoint")),
             action=given.get("Action", ""),
             name=element.text if given.get("Type") == "IMG" else "",
+            position_um=_read_position(given.get("X"), given.get("Y")),
         )
     except KeyError as error:
         raise InputError(
             f"{where}: a record has no {error.args[0]}. Copy the measurement again."
         ) from error
+
+
+def _read_position(x: str | None, y: str | None) -> Position:
+    """Read the centre of a field in microns from the middle of the well; y points up."""
+    x_um, y_um = read_position(x, y, "um", "um")
+    return x_um, -y_um
 
 
 def _find_failed(records: list[_Record], images: list[_Record]) -> Iterator[_Record]:

@@ -17,12 +17,15 @@ from i2r.readers.pixels import pixel_type
 from i2r.readers.plates import (
     check_channels,
     choose_factor,
+    choose_format,
     choose_pixel_size,
     complete_headers,
+    describe_formats,
     find_common,
     find_stored_type,
     list_odd,
 )
+from i2r.readers.positions import find_first_pixel
 from i2r.stages.base import FINISH, Stage, Survey
 from i2r.store import files, tables
 from i2r.store.catalog import quote_name, well_path
@@ -30,7 +33,7 @@ from i2r.store.experiment import Experiment
 from i2r.store.layout import join_images
 from i2r.store.platemaps import choose_plates, read_platemap
 from i2r.store.write import write_image, write_plate, write_well
-from i2r.types import parse_well
+from i2r.types import parse_well, smallest_format
 
 
 class Convert(Stage):
@@ -95,6 +98,11 @@ class Convert(Stage):
     time: Literal["refuse"] | int = Field(
         "refuse", description="Times of files that hold several: refuse, or the index of one"
     )
+    plate_format: int | None = Field(
+        None,
+        description="Wells of the physical plates: 6, 12, 24, 48, 96, 384 or 1536 (default: as the "
+        "microscope's files say, else the smallest that holds the wells)",
+    )
     acquisition: int | None = Field(None, description="Acquisition to take of a plate's several")
     pages: Literal["refuse", "z", "channel", "time"] = Field(
         "refuse",
@@ -122,6 +130,8 @@ class Convert(Stage):
         {
             "source", "layout", "layout_names", "layout_roles", "layout_join", "control_name",
             "plates", "reader", "pattern", "plate", "files_root",
+            # Shows in the plates' metadata alone: see `whole_layout`.
+            "plate_format",
             # These show in the files' rows: see `inputs`.
             "time", "acquisition", "pages", "white_is_zero", "scale",
         }
@@ -161,6 +171,7 @@ class Convert(Stage):
         images = images.merge(layout[["plate", "well"]], on=["plate", "well"])
         images = complete_headers(images)
         described, factors = [], pd.Series(1.0, index=images.index)
+        formats: dict[str, int] = {}
         for plate, rows in layout.groupby("plate", sort=False):
             of_plate = images[images["plate"] == plate]
             common = find_common(of_plate, str(plate))
@@ -169,6 +180,7 @@ class Convert(Stage):
             size, doubts = choose_pixel_size(of_plate, str(plate), self.pixel_size_um)
             more += [*scaled, *doubts]
             channels = sorted(of_plate["channel"].unique(), key=self._channel_order)
+            formats[str(plate)] = choose_format(of_plate, rows, str(plate), self.plate_format)
             described.append(
                 rows.assign(
                     height_px=common.shape[0],
@@ -180,6 +192,8 @@ class Convert(Stage):
                 )
             )
         layout = pd.concat(described, ignore_index=True)
+        if any(formats.values()):
+            layout["plate_format"] = layout["plate"].map(formats).astype("int64")
         odd = list_odd(images, layout)
         return Survey(layout, images.assign(factor=factors), (*notes, *said, *more, *odd))
 
@@ -240,6 +254,17 @@ class Convert(Stage):
         """Nothing: files are looked at when they are surveyed."""
         return []
 
+    def whole_layout(self, experiment: Experiment) -> object:
+        """List the wells, and the plates whose physical format is not the smallest that fits."""
+        wells = super().whole_layout(experiment)
+        larger = {
+            plate.name: plate.format_size
+            for plate in experiment.plates.values()
+            if plate.format_size
+            and plate.format_size != smallest_format(map(parse_well, plate.wells))
+        }
+        return [wells, larger] if larger else wells
+
     def build(self, experiment: Experiment, key: str) -> Delayed:
         """Read, check and write the fields of one well."""
         plate, well = experiment.locate(key)
@@ -272,7 +297,11 @@ class Convert(Stage):
             wells[plate.name].append(well)
         seen = experiment.sources[["url", "size_bytes", "mtime_ns"]].drop_duplicates()
         return delayed(finish_plates)(
-            {experiment.plate_url(name): (name, found) for name, found in wells.items() if found},
+            {
+                experiment.plate_url(name): (name, found, experiment.plates[name].format_size)
+                for name, found in wells.items()
+                if found
+            },
             field_count=int(experiment.layout["n_fields"].max()),
             merges=self.merges(experiment, keys),
             sources=seen,
@@ -351,6 +380,7 @@ def convert_well(
                 image,
                 channels=channels,
                 pixel_size_um=pixel_size_um,
+                position_um=_find_position(rows, shape=shape, pixel_size_um=pixel_size_um),
             )
             written.append(folder)
         except FieldError as error:
@@ -372,19 +402,34 @@ def convert_well(
 
 
 def finish_plates(
-    wells: Mapping[str, tuple[str, list[str]]],
+    wells: Mapping[str, tuple[str, list[str], tuple[int, int] | None]],
     *,
     field_count: int,
     merges: Mapping[str, Sequence[str]],
     sources: pd.DataFrame,
 ) -> dict[str, Any]:
     """Write plate and row groups, merge the tables, and check that no source file changed."""
-    for url, (name, found) in wells.items():
+    for url, (name, found, size) in wells.items():
         parsed = [parse_well(well) for well in found]
-        write_plate(url, name=name, wells=parsed, field_count=field_count)
+        write_plate(url, name=name, wells=parsed, field_count=field_count, size=size)
     tables.merge_tables(merges)
     _refuse_changed(sources)
-    return {}
+    unsaid = {
+        name: [parse_well(well) for well in found]
+        for name, found, size in wells.values()
+        if not size
+    }
+    return {"notes": describe_formats(unsaid)}
+
+
+def _find_position(
+    rows: pd.DataFrame, *, shape: tuple[int, int], pixel_size_um: float
+) -> tuple[float, float] | None:
+    """Say where a field's first pixel lies (y, x), as the first of its files says it."""
+    if "x_um" not in rows:  # of a reader that knows no places, or of an earlier survey
+        return None
+    x_um, y_um = rows[["x_um", "y_um"]].iloc[0]
+    return find_first_pixel(x_um, y_um, shape=shape, pixel_size_um=pixel_size_um)
 
 
 def _refuse_changed(sources: pd.DataFrame) -> None:

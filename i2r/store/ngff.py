@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from i2r.errors import InputError
-from i2r.types import PLATE_FORMATS, Well
+from i2r.types import Well, smallest_format
 
 VERSION = "0.5"
 
@@ -95,18 +95,6 @@ def plate_document(
                 ],
             }
         }
-    )
-
-
-def smallest_format(wells: Sequence[Well]) -> tuple[int, int]:
-    """Give rows and columns of the smallest usual plate that holds the wells."""
-    last_row, last_column = max(w.row for w in wells), max(w.column for w in wells)
-    for rows, columns in PLATE_FORMATS.values():
-        if last_row <= rows and last_column <= columns:
-            return rows, columns
-    raise InputError(
-        f"wells: found row {last_row} and column {last_column}, expected at most 32 rows and 48 "
-        "columns (1,536 wells). Correct the wells' names."
     )
 
 

@@ -97,7 +97,7 @@ def describe_phenix(plate: str, images: list[str]) -> str:
         '<?xml version="1.0" encoding="utf-8"?>\n'
         '<EvaluationInputData xmlns="http://www.perkinelmer.com/PEHH/HarmonyV5" Version="1">\n'
         f"<User>x</User><Plates><Plate><PlateID>{plate}</PlateID><Name>{plate}</Name>"
-        "<PlateRows>16</PlateRows></Plate></Plates>\n"
+        "<PlateRows>16</PlateRows><PlateColumns>24</PlateColumns></Plate></Plates>\n"
         f"<Images>{''.join(images)}</Images></EvaluationInputData>\n"
     )
 
@@ -112,13 +112,19 @@ def describe_phenix_image(
     *,
     z: int = 1,
     time: int = 0,
+    at: tuple[float, float] | None = None,
 ) -> str:
-    """Write one image of an index."""
+    """Write one image of an index; where it was taken in metres."""
+    place = (
+        f'<PositionX Unit="m">{at[0]}</PositionX><PositionY Unit="m">{at[1]}</PositionY>'
+        if at
+        else ""
+    )
     return (
         f'<Image Version="1"><id>{row:02d}{column:02d}K1F{field}P{z}R{number}</id><State>Ok</State>'
         f"<URL>{name}</URL><Row>{row}</Row><Col>{column}</Col><FieldID>{field}</FieldID>"
         f"<PlaneID>{z}</PlaneID><TimepointID>{time}</TimepointID><ChannelID>{number}</ChannelID>"
-        f"<ChannelName>{channel}</ChannelName>"
+        f"<ChannelName>{channel}</ChannelName>{place}"
         '<ImageResolutionX Unit="m">5.9799998E-07</ImageResolutionX></Image>\n'
     )
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import tifffile
 import zarr
@@ -62,7 +63,7 @@ def test_a_table_and_a_pattern_find_the_same(plate: PlateFiles) -> None:
     pattern = convert_of(
         plate, source=str(plate.source), reader="pattern", pattern=PATTERN
     ).survey()
-    assert table.sources.to_dict("list") == pattern.sources.to_dict("list")
+    pd.testing.assert_frame_equal(table.sources, pattern.sources)
     assert table.layout["fields"].tolist() == pattern.layout["fields"].tolist()
 
 
