@@ -34,4 +34,6 @@ class PatientNanny(Nanny):  # type: ignore[misc]
         try:
             await super().kill(timeout=timeout, reason=reason)
         except TimeoutError:
-            await self.process.process.join(REAP_S)
+            # It may have ended in this very moment, and is let go of then.
+            if (process := getattr(self.process, "process", None)) is not None:
+                await process.join(REAP_S)

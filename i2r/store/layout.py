@@ -4,6 +4,7 @@ import difflib
 import math
 import re
 from collections.abc import Iterable
+from unicodedata import normalize
 
 import pandas as pd
 
@@ -256,6 +257,11 @@ def join_images(
                 "plate maps (barcode_platemap.csv) as the layout."
             )
         layout = layout.assign(plate=plates[0])
+    # The same letters, composed in another way: macOS takes them apart in names of folders.
+    composed = {normalize("NFC", plate): plate for plate in plates}
+    if len(composed) == len(plates):
+        named = layout["plate"].map(lambda name: composed.get(normalize("NFC", name), name))
+        layout = layout.assign(plate=named)
     fields = images.groupby(["plate", "well"], sort=False)["field"].agg(
         lambda f: list(dict.fromkeys(f))
     )

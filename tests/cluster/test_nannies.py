@@ -1,8 +1,10 @@
 """The end of workers on a busy machine."""
 
+import asyncio
 import re
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -41,3 +43,18 @@ def test_a_worker_that_takes_its_time_to_die_is_waited_for(
         else:
             with pytest.raises(TimeoutError):
                 cluster.sync(nanny.kill, timeout=AT_ONCE_S)
+
+
+def test_a_worker_that_ends_while_it_is_given_up_is_no_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The nanny lets go of a process in the moment that it ends; nobody is left to wait for."""
+
+    async def give_up(self: Nanny, timeout: float, reason: str) -> None:
+        self.process.process = None
+        raise TimeoutError
+
+    monkeypatch.setattr(Nanny, "kill", give_up)
+    nanny = object.__new__(PatientNanny)
+    nanny.process = SimpleNamespace(process="a process")
+    asyncio.run(nanny.kill())

@@ -222,6 +222,14 @@ def test_a_layout_without_plates_belongs_to_the_only_plate(tmp_path: Path) -> No
         join_images(layout, images_of(("P7", "A01", "1"), ("P8", "A01", "1")), url="layout.csv")
 
 
+def test_plates_are_the_same_however_their_letters_are_composed(tmp_path: Path) -> None:
+    """A table from Excel on Windows, folders copied from macOS."""
+    text = "plate,well,perturbation,role\nGr\u00f6\u00dfe1,A01,c,negative_control\n"
+    apart = "Gro\u0308\u00dfe1"
+    joined, _ = join_images(read(text, tmp_path), images_of((apart, "A01", "1")), url="layout.csv")
+    assert joined["plate"].tolist() == [apart]
+
+
 def test_empty_wells_need_no_images(tmp_path: Path) -> None:
     layout = read("well,perturbation,role\nA1,dmso,negative_control\nA2,,empty\n", tmp_path)
     joined, notes = join_images(layout, images_of(("P1", "A01", "1")), url="layout.csv")
