@@ -25,7 +25,9 @@ class PatientNanny(Nanny):  # type: ignore[misc]
         in the main thread, which goes on hearing it.
         """
         if current_thread() is not main_thread():
-            resource_tracker.ensure_running()  # its start would end the holding back
+            # Python's own helper ignores the others, and would die of a terminal that is closed.
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+            resource_tracker.ensure_running()  # its start would end the holding back of SIGINT
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
         return await super().instantiate()
 
