@@ -168,6 +168,17 @@ def main() -> NoReturn:
     os._exit(release_streams() or code)
 
 
+def _describe_surroundings(error: OSError) -> str:
+    """Say what the system refused, and what to do."""
+    where = f"{without_secrets(str(error.filename))}: " if error.filename else ""
+    if isinstance(error, IsADirectoryError) and where:
+        return f"{where}a folder, expected a file. Give the path of a file."
+    return (
+        f"{where}{error.strerror}. Look after the disk, the permissions or the limits of this "
+        "account, and give the same command again."
+    )
+
+
 def run_command_line() -> NoReturn:
     """Run the command line; the one place where errors become exit codes."""
     voice = Voice()
@@ -196,11 +207,7 @@ def run_command_line() -> NoReturn:
             _report_bug()
         if voice.level > 0:
             traceback.print_exc()
-        where = f"{without_secrets(str(error.filename))}: " if error.filename else ""
-        sys.stderr.write(
-            f"error: {where}{error.strerror}. Look after the disk, the permissions or the limits "
-            "of this account, and give the same command again.\n"
-        )
+        sys.stderr.write(f"error: {_describe_surroundings(error)}\n")
         sys.exit(2)
     except ModuleNotFoundError as error:
         if error.name != "torch":

@@ -237,8 +237,19 @@ def read_gene_sets(url: str) -> dict[str, frozenset[str]]:
 
 
 def digest_files(*urls: str) -> list[str]:
-    """Hash the content of files given by the user, for fingerprints; '' and lost ones stay."""
-    return [
-        sha256(files.read_bytes(url)).hexdigest()[:32] if url and files.exists(url) else url
-        for url in urls
-    ]
+    """Hash the content of files given by the user, for fingerprints; '' and lost ones stay.
+
+    Of a folder (10x's, or a Zarr store) the names and contents of all its files count.
+    """
+    return [_digest_file(url) if url and files.exists(url) else url for url in urls]
+
+
+def _digest_file(url: str) -> str:
+    listed = list(files.find_files(url, lambda path: True))
+    if not listed:
+        return sha256(files.read_bytes(url)).hexdigest()[:32]
+    digest = sha256()
+    for found in listed:
+        content = sha256(files.read_bytes(files.join_url(url, found.path))).digest()
+        digest.update(found.path.encode(errors="surrogateescape") + b"\0" + content)
+    return digest.hexdigest()[:32]

@@ -10,7 +10,7 @@ import pytest
 
 from i2r.errors import InputError
 from i2r.store.frames import to_numbers
-from i2r.store.gene_tables import read_gene_sets, read_labels, read_vectors
+from i2r.store.gene_tables import digest_files, read_gene_sets, read_labels, read_vectors
 from i2r.store.interactions import read_interactions
 
 
@@ -150,3 +150,19 @@ def test_a_column_that_numbers_the_rows_is_no_measurement(tmp_path: Path) -> Non
     (tmp_path / "v.csv").write_text("n,gene,a\n0,A,0.5\n1,B,1.5\n2,C,0.1\n")
     with pytest.raises(InputError, match="column 'n' numbers the rows"):
         read_vectors(str(tmp_path / "v.csv"))
+
+
+def test_a_folder_is_digested_by_all_its_files(tmp_path: Path) -> None:
+    folder = tmp_path / "10x"
+    folder.mkdir()
+    (folder / "matrix.mtx").write_text("a")
+    (folder / "features.tsv").write_text("b")
+    file = tmp_path / "table.csv"
+    file.write_text("c")
+    first = digest_files(str(folder), str(file), "", str(tmp_path / "nowhere"))
+    assert first[2:] == ["", str(tmp_path / "nowhere")]
+    (folder / "features.tsv").write_text("other")
+    again = digest_files(str(folder), str(file))
+    assert (again[0] != first[0], again[1]) == (True, first[1])
+    (folder / "features.tsv").rename(folder / "genes.tsv")
+    assert digest_files(str(folder))[0] != again[0]
