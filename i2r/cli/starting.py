@@ -3,12 +3,15 @@
 import shlex
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import rich_click as click
 
-from i2r.cli.options import count_words
+from i2r.cli.options import count_words, get_voice, say
 from i2r.errors import InputError, SeveralPlanesError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 PIPELINE = """\
 # A pipeline for i2r: which stages run on your images, with which options.
@@ -36,9 +39,14 @@ stages:
   # One 64 x 64 tile per nucleus, everything outside it black (mask: false keeps it).
   - stage: crop
 
-  # Every perturbation against the negative controls.
-  - stage: screen
+  # About 80 numbers of shape and chromatin per nucleus, each with its name.
+  - stage: features
     channels: [{nuclei}]
+
+  # Every perturbation against the negative controls, by these features: seconds, and p-values with
+  # few controls. A network on the crops instead (hours; needs PyTorch): method: cnn
+  - stage: screen
+    method: fast
 
   - stage: report
 """
@@ -46,8 +54,11 @@ stages:
 
 @click.command()
 @click.argument("directory", type=click.Path())
+@click.option("--source", help="Folder of images, OME-Zarr plate, or CSV table of files.")
 @click.option(
-    "--source", required=True, help="Folder of images, OME-Zarr plate, or CSV table of files."
+    "--update",
+    is_flag=True,
+    help="Add rows for new wells to the layout of DIRECTORY; its other rows and the pipeline stay.",
 )
 @click.option(
     "--pattern",
@@ -68,7 +79,8 @@ stages:
 )
 def init(
     directory: str,
-    source: str,
+    source: str | None,
+    update: bool,
     pattern: str | None,
     plate: str | None,
     pixel_size_um: float | None,
@@ -80,8 +92,20 @@ def init(
     """Make DIRECTORY with a commented pipeline.yaml and a layout.csv to fill in.
 
     Looks at the source, lists every well it finds in layout.csv, and prints what to do next.
-    Existing files are not touched.
+    Existing files are not touched. When a plate comes later, --update looks again at where
+    pipeline.yaml takes images from, and adds its wells to the layout that pipeline.yaml names.
     """
+    if update:
+        others = (source, pattern, plate, pixel_size_um, z, time, acquisition, channels)
+        if any(value is not None for value in others):
+            raise InputError(
+                "--update with another option: found both. How images are read stands in "
+                f"{Path(directory) / 'pipeline.yaml'}: change it there."
+            )
+        update_layout(directory)
+        return
+    if source is None:
+        raise InputError("--source: not given, expected where the images are. Give it.")
     from i2r.readers import ReaderOptions, find_reader
     from i2r.readers.nucleus_size import DEFAULT_UM, propose_pixel_size
     from i2r.readers.pattern import describe_naming, list_images
@@ -138,31 +162,83 @@ def init(
     }
     chosen_lines = "".join(f"    {k}: {v}\n" for k, v in chosen.items() if v is not None)
     nuclei = next((n for n in named.values() if n.lower() in ("dna", "hoechst", "dapi")), None)
-    pipeline.write_text(
-        PIPELINE.format(
-            name=pipeline.name,
-            description=_quote(f"images of {source}"),
-            source=_quote(where),
-            layout=layout.name,
-            pattern=pattern_line + chosen_lines,
-            channels="{" + ", ".join(f"{_quote(k)}: {_quote(v)}" for k, v in named.items()) + "}",
-            pixel_size=size or DEFAULT_UM,
-            nuclei=_quote(nuclei or next(iter(named.values()))),
-        ),
-        encoding="utf-8",
+    content = PIPELINE.format(
+        name=pipeline.name,
+        description=_quote(f"images of {source}"),
+        source=_quote(where),
+        layout=layout.name,
+        pattern=pattern_line + chosen_lines,
+        channels="{" + ", ".join(f"{_quote(k)}: {_quote(v)}" for k, v in named.items()) + "}",
+        pixel_size=size or DEFAULT_UM,
+        nuclei=_quote(nuclei or next(iter(named.values()))),
     )
-    for note in (*said, *notes, *doubts):
+    pipeline.write_text(content, encoding="utf-8")
+    _tell([*said, *notes, *doubts], images, named, target)
+
+
+def _tell(notes: list[str], images: "pd.DataFrame", channels: dict[str, str], target: Path) -> None:
+    """Say what was found and what to do next."""
+    if get_voice().level < 0:
+        return
+    for note in notes:
         click.echo(f"note: {note}")
+    pipeline, layout = target / "pipeline.yaml", target / "layout.csv"
     plates = count_words(images["plate"].nunique(), "plate")
+    n_wells = len(images[["plate", "well"]].drop_duplicates())
     run = shlex.join([str(pipeline), str(target / "experiment")])
     click.echo(
-        f"found {plates}, {count_words(len(wells), 'well')}, "
-        f"{count_words(len(images), 'image')}, channels {', '.join(named)}\n"
+        f"found {plates}, {count_words(n_wells, 'well')}, "
+        f"{count_words(len(images), 'image')}, channels {', '.join(channels)}\n"
         f"1. fill in {layout}: perturbation and role (treated, negative_control, ...) of wells\n"
         f"2. check {pipeline}: pixel size and channel names\n"
         f"3. i2r plan {run}\n"
         f"4. i2r run {run}"
     )
+
+
+def update_layout(directory: str) -> None:
+    """Add the wells that the pipeline's source has, and the layout has not, to the layout.
+
+    Parameters
+    ----------
+    directory
+        Made by ``i2r init``.
+
+    Raises
+    ------
+    InputError
+        If there is no such pipeline, or the layout can't be added to.
+    """
+    from i2r.pipeline.spec import load_pipeline
+    from i2r.stages.convert import Convert
+    from i2r.store.layout_rows import add_wells
+
+    file = Path(directory) / "pipeline.yaml"
+    if not file.exists():
+        raise InputError(f"{file}: not there, expected what 'i2r init' made. Name its folder.")
+    stages = [s for s in load_pipeline(str(file)).stages if isinstance(s, Convert)]
+    if not stages:
+        raise InputError(f"{file}: no stage 'convert', which would say where images are.")
+    convert = stages[0]
+    images, notes = convert.scan()
+    if convert.plates:
+        images = images[images["plate"].isin(convert.plates)]
+    wells = images[["plate", "well"]].drop_duplicates()
+    added, absent = add_wells(convert.layout, wells)
+    for note in notes:
+        say(f"note: {note}")
+    if absent:
+        shown = ", ".join(absent[:5]) + (", ..." if len(absent) > 5 else "")
+        say(
+            f"note: {count_words(len(absent), 'well')} of the layout without images: {shown}; "
+            "the rows stay"
+        )
+    if get_voice().level >= 0:
+        click.echo(
+            f"{convert.layout}: {count_words(added, 'row')} added, "
+            f"{count_words(len(wells), 'well')} have images. "
+            + ("Fill in their perturbation and role." if added else "Nothing to fill in.")
+        )
 
 
 def _read_z(text: str | None) -> Literal["refuse", "max"] | int:

@@ -10,7 +10,7 @@ from dask.delayed import Delayed
 from pydantic import Field
 
 from i2r.errors import FieldError, I2RError
-from i2r.readers import ReaderOptions, find_reader
+from i2r.readers import ReaderOptions, Sources, find_reader
 from i2r.readers.images import read_field, read_shape, stat_source
 from i2r.readers.nucleus_size import list_doubts
 from i2r.readers.pixels import pixel_type
@@ -139,8 +139,8 @@ class Convert(Stage):
 
     # ------------------------------------------------------------------ before a run
 
-    def survey(self) -> Survey:
-        """Scan the source, read the layout, and check that they belong together."""
+    def scan(self) -> Sources:
+        """List the image files that the reader finds at the source, and what to say of them."""
         options = ReaderOptions(
             pattern=self.pattern,
             channels=self.channels,
@@ -153,7 +153,11 @@ class Convert(Stage):
             white_is_zero=self.white_is_zero,
         )
         scan = find_reader(self.reader, self.source, pattern=self.pattern)
-        images, notes = scan(self.source, options)
+        return scan(self.source, options)
+
+    def survey(self) -> Survey:
+        """Scan the source, read the layout, and check that they belong together."""
+        images, notes = self.scan()
         check_channels(images, list(self.channels.values()), self.source)
         said: list[str] = []
         layout = read_platemap(

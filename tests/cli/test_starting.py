@@ -84,3 +84,38 @@ def test_init_where_nothing_can_be_written(tmp_path: Path) -> None:
     arguments = ["init", str(tmp_path / "file" / "screen"), "--source", str(plate.load_data)]
     with pytest.raises(InputError, match="can't be written"):
         CliRunner().invoke(i2r, arguments, catch_exceptions=False)
+
+
+def test_a_plate_that_comes_later_is_added_to_the_layout(tmp_path: Path) -> None:
+    plate = write_plate(tmp_path / "plate", wells=4, fields=1)
+    folder = tmp_path / "screen"
+    runner = CliRunner()
+    given = ["--source", str(plate.source), "--pattern", PATTERN, "-q"]
+    started = runner.invoke(i2r, ["init", str(folder), *given])
+    assert (started.exit_code, started.output) == (0, "")
+    assert "method: fast" in (folder / "pipeline.yaml").read_text()
+    # What somebody fills in, in an order and with a separator of their own.
+    mine = 'role;Well;plate;notes\nnegative_control;a1;P1;"a;b"\ntreated;A02;P1;\ntreated;Z9;P1;\n'
+    (folder / "layout.csv").write_text(mine)
+    pipeline = (folder / "pipeline.yaml").read_text()
+    write_plate(tmp_path / "plate", wells=2, fields=1, plate="P2")
+    done = runner.invoke(i2r, ["init", str(folder), "--update"])
+    assert done.exit_code == 0, done.output
+    assert "4 rows added" in done.output
+    assert "1 well of the layout without images: P1/Z09" in done.output
+    added = ";A03;P1;\n;A04;P1;\n;A01;P2;\n;A02;P2;\n"
+    assert (folder / "layout.csv").read_text() == mine + added
+    assert (folder / "pipeline.yaml").read_text() == pipeline
+    again = runner.invoke(i2r, ["init", str(folder), "--update"])
+    assert "0 rows added" in again.output
+    assert (folder / "layout.csv").read_text() == mine + added
+
+
+def test_update_needs_what_init_made_and_takes_no_other_option(tmp_path: Path) -> None:
+    for given, words in (
+        (["--update"], "pipeline.yaml: not there"), (["--update", "--plate", "P"], "found both"),
+        ([], "--source: not given"),
+    ):  # fmt: skip
+        refused = CliRunner().invoke(i2r, ["init", str(tmp_path / "none"), *given])
+        assert isinstance(refused.exception, InputError)
+        assert words in str(refused.exception)
