@@ -12,6 +12,7 @@ from i2r.cluster.settings import needed_bytes
 from i2r.pipeline.capacity import find_largest_unit
 from i2r.pipeline.changes import find_other_plates, list_changed_rows, list_changes
 from i2r.pipeline.preview import preview_units
+from i2r.pipeline.rates import find_rates
 from i2r.pipeline.run import prepare
 from i2r.pipeline.spec import Pipeline
 from i2r.stages.base import FINISH
@@ -27,11 +28,13 @@ def print_plan(
         return
     table = Table(box=None, pad_edge=False)
     table.add_column("stage")
-    for name in ("units to run", "of", "reads", "writes", "memory per unit"):
+    for name in ("units to run", "of", "reads", "writes", "memory per unit", "time"):
         table.add_column(name, justify="right")
     for row in plan["stages"]:
         sizes = (format_bytes(row[name]) for name in ("bytes_in", "bytes_out", "peak_bytes"))
-        table.add_row(row["stage"], str(row["units_to_run"]), str(row["units"]), *sizes)
+        units, seconds = (str(row["units_to_run"]), str(row["units"])), row["seconds"]
+        time = "" if not row["units_to_run"] else _write_time(seconds)
+        table.add_row(row["stage"], *units, *sizes, time)
     Console().print(table)
     written = sum(row["bytes_out"] for row in plan["stages"])
     click.echo(
@@ -40,6 +43,8 @@ def print_plan(
         f"{count_words(plan['workers'], 'worker')} of {format_bytes(plan['worker_bytes'])}; "
         f"about {format_bytes(written)} to write"
     )
+    if plan["timed_by"]:
+        click.echo(_describe_time(plan["stages"], plan["timed_by"], plan["workers"]))
     for line in plan["changes"]:
         click.echo(line)
     for row in plan["stages"]:
@@ -57,12 +62,14 @@ def describe_plan(pipeline: Pipeline, url: str, cluster: AnyCluster) -> dict[str
     -------
     dict
         Counts of plates, wells, fields and workers, ``worker_bytes``, for each of the
-        ``stages`` its units, bytes, and whether its largest unit fits into a worker, and
+        ``stages`` its units, bytes, ``seconds`` with all workers busy (None where nothing is
+        known, see ``timed_by``), and whether its largest unit fits into a worker, and
         ``changes``: what differs from the last run.
     """
     experiment = prepare(pipeline, url, say=say)
     preview = preview_units(pipeline, experiment)
     number, memory = planned_workers(cluster)
+    rates = find_rates(pipeline, experiment, say=say)
     stages = []
     for stage in pipeline.stages:
         keys = list(stage.keys(experiment))
@@ -76,6 +83,12 @@ def describe_plan(pipeline: Pipeline, url: str, cluster: AnyCluster) -> dict[str
                 "bytes_in": sum(stage.bytes_in(experiment, key) for key in pending),
                 "bytes_out": sum(stage.bytes_out(experiment, key) for key in pending),
                 "peak_bytes": peak,
+                # Fewer units than workers leave some of them without any.
+                "seconds": rates.seconds[stage.title]
+                * len(pending)
+                / max(1, min(number, len(pending)))
+                if stage.title in rates.seconds
+                else None,
                 "fits": needed_bytes(peak) <= memory,
             }
         )
@@ -92,8 +105,25 @@ def describe_plan(pipeline: Pipeline, url: str, cluster: AnyCluster) -> dict[str
         "fields": int(experiment.layout["n_fields"].sum()),
         "workers": number,
         "worker_bytes": memory,
+        "timed_by": rates.how,
         "stages": stages,
     }
+
+
+def _write_time(seconds: float | None) -> str:
+    """Write a stage's time; one of which nothing is known has a question mark."""
+    return "?" if seconds is None else format_seconds(seconds)
+
+
+def _describe_time(stages: list[dict[str, Any]], how: str, workers: int) -> str:
+    """Write the time of all stages in a line, and which are not in it."""
+    to_run = [row for row in stages if row["units_to_run"]]
+    known = sum(row["seconds"] or 0.0 for row in to_run)
+    unknown = [row["stage"] for row in to_run if row["seconds"] is None]
+    without = f", without {', '.join(unknown)}" if unknown else ""
+    return (
+        f"about {format_seconds(known)} with {count_words(workers, 'worker')} (from {how}{without})"
+    )
 
 
 def format_bytes(number: float) -> str:

@@ -183,8 +183,9 @@ def last_pipeline(experiment: str) -> "Pipeline":
 def plan(pipeline: str, experiment: str, cluster: str | None, as_json: bool) -> None:
     """Show what 'i2r run PIPELINE EXPERIMENT' would do, without writing or starting anything.
 
-    Per stage: units to run and in all, bytes read and written, and the memory of the largest
-    unit against that of a worker.
+    Per stage: units to run and in all, bytes read and written, the memory of the largest unit
+    against that of a worker, and the time with all workers busy: as in earlier runs, or, before the
+    first, as two fields take here, which are run in a temporary folder. '?' is not known yet.
     """
     from i2r.cli.planning import print_plan
     from i2r.cluster import load_cluster

@@ -201,6 +201,14 @@ def run_pipeline(
         ) from error
 
 
+def run_units_of(pipeline: Pipeline, experiment: Experiment, executor: Executor) -> Summary:
+    """Run all units of a new experiment without any question, such as those of a trial."""
+    with RunLock(experiment.url, command="i2r plan") as lock:
+        experiment.save_description()
+        graph = UnitGraph(pipeline, experiment)
+        return _run(pipeline, graph, executor, lock, 1, "none", False, "i2r plan")
+
+
 def begin_stages(
     pipeline: Pipeline, experiment: Experiment, pending: Mapping[str, Sequence[str]]
 ) -> None:
