@@ -27,7 +27,7 @@ def fill_in(folder: Path, truth: Path) -> None:
         if stage["stage"] == "crop":
             stage |= {"size_px": 32, "min_area_um2": 60}
         if stage["stage"] == "screen":
-            stage |= {"max_steps": 5, "control_draws": 1, "n_folds": 2}
+            stage |= {"control_draws": 1, "n_folds": 2}
     (folder / "pipeline.yaml").write_text(yaml.safe_dump(content))
 
 
