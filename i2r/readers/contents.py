@@ -61,6 +61,8 @@ class Series(NamedTuple):
         NaN where the file doesn't say.
     position_um
         Centre in the stage's coordinates.
+    by_companion
+        Whether another file says all this.
     """
 
     planes: tuple[PlaneAt, ...]
@@ -68,6 +70,7 @@ class Series(NamedTuple):
     axes: str = ""
     pixel_size_um: float = math.nan
     position_um: Position = NOWHERE
+    by_companion: bool = False
 
 
 class Contents(NamedTuple):
@@ -166,7 +169,7 @@ def _read_ome(tiff: tifffile.TiffFile, url: str) -> tuple[Series, ...]:
             f"ambiguous: {files.without_secrets(url)} has an OME-XML that lists planes of other "
             "files and none of this one. Give it its old name again, or export it anew."
         )
-    return tuple(_take_image(image) for image in images)
+    return tuple(_take_image(image)._replace(by_companion=bool(companion)) for image in images)
 
 
 @lru_cache(maxsize=4)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from i2r.errors import FieldError, InputError, join_problems
 from i2r.readers import ReaderOptions
 from i2r.readers.contents import Contents, PlaneAt, Series, describe_planes, read_contents
+from i2r.readers.header_cache import recall_contents, remember_contents
 from i2r.readers.positions import NOWHERE, Position
 from i2r.store import files
 from i2r.types import Well
@@ -72,8 +73,15 @@ class Plane(NamedTuple):
     stage_um: Position = NOWHERE
 
 
-def inspect_files(planes: Iterable[Plane]) -> dict[str, Contents | FieldError | None]:
-    """Read the headers of all files that are there.
+def inspect_files(planes: Iterable[Plane], where: str) -> dict[str, Contents | FieldError | None]:
+    """Read the headers of all files that are there, and that have changed since the last time.
+
+    Parameters
+    ----------
+    planes
+        Their files, with size and time.
+    where
+        The source, by which headers are remembered.
 
     Returns
     -------
@@ -81,11 +89,19 @@ def inspect_files(planes: Iterable[Plane]) -> dict[str, Contents | FieldError | 
         By URL: what the file holds, or why it can't be read; None where the file system failed,
         which is said when the file is read.
     """
-    urls = list(dict.fromkeys(plane.url for plane in planes if plane.stat.size_bytes >= 0))
+    stats = {plane.url: plane.stat for plane in planes if plane.stat.size_bytes >= 0}
+    known = recall_contents(where, stats)
+    urls = [url for url in stats if url not in known]
     if len(urls) < _FEW:
-        return {url: _try_contents(url) for url in urls}
-    with ThreadPoolExecutor(_THREADS) as pool:
-        return dict(zip(urls, pool.map(_try_contents, urls), strict=True))
+        read = map(_try_contents, urls)
+        found = dict(zip(urls, read, strict=True))
+    else:
+        with ThreadPoolExecutor(_THREADS) as pool:
+            found = dict(zip(urls, pool.map(_try_contents, urls), strict=True))
+    contents = {url: known.get(url) or found.get(url) for url in stats}
+    if urls:
+        remember_contents(where, stats, contents)
+    return contents
 
 
 def _try_contents(url: str) -> Contents | FieldError | None:
@@ -125,7 +141,7 @@ def expand_planes(
         If half of the files or more are unclear, or files say that 0 is white and the options
         refuse that.
     """
-    contents = inspect_files(planes)
+    contents = inspect_files(planes, where)
     taken: list[tuple[PlaneAt, ...] | None] = []
     problems: dict[str, str] = {}
     usual: dict[tuple[str, str], Counter[tuple[PlaneAt, ...]]] = defaultdict(Counter)
