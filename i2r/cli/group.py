@@ -203,7 +203,7 @@ def run_command_line() -> NoReturn:
         sys.stderr.write("interrupted\n")
         sys.exit(130)
     except OSError as error:
-        if error.errno not in SURROUNDINGS:
+        if error.errno not in SURROUNDINGS and not isinstance(error, PermissionError):
             _report_bug()
         if voice.level > 0:
             traceback.print_exc()

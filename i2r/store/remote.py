@@ -1,5 +1,6 @@
 """What goes wrong between here and another machine's files, in one line each."""
 
+import errno
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,54 +16,88 @@ _NO_ANSWER = {
 }  # fmt: skip
 
 
+# What s3fs makes of answers such as SlowDown and InternalError.
+_BUSY = (None, errno.EBUSY, errno.EIO, errno.EAGAIN)
+
+
 @contextmanager
 def explain_errors(url: str) -> Iterator[None]:
     """Turn what a remote file system raises into one line that says what to do.
 
-    Files that aren't there, or may not be read, stay what they are: `OSError`.
+    Files that aren't there stay what they are: `OSError`.
 
     Raises
     ------
     InputError
         Without credentials, without the package that a scheme needs, for a scheme that nobody
         knows, and for what the place can't do, such as listing.
+    PermissionError
+        If the place refuses; it names the URL.
     ConnectionError
-        If nothing answers: another try may succeed.
+        If nothing answers, or says that it can't now: another try may succeed.
     """
-    where = without_secrets(url)
-    scheme = where.partition("://")[0]
-    root = "/".join(where.split("/")[:3])
     try:
         yield
-    except (I2RError, FileNotFoundError, FileExistsError):
+    except (I2RError, FileExistsError, IsADirectoryError, NotADirectoryError):
         raise
+    except FileNotFoundError as error:
+        # fsspec says of every failure at HTTP that there is no such file.
+        cause = error.__cause__
+        if not isinstance(cause, Exception) or not (found := _explain(cause, url)):
+            raise
+        raise found from error
     except Exception as error:
-        kinds = {kind.__name__ for kind in type(error).__mro__}
-        if kinds & _NO_CREDENTIALS:
-            raise InputError(
-                f"{root}: no credentials found. Give them as for the 'aws' command; public buckets "
-                'need {"s3": {"anon": true}} in fsspec\'s configuration '
-                "(~/.config/fsspec/conf.json, or FSSPEC_S3_ANON=true)."
-            ) from error
-        if kinds & _NO_ANSWER or isinstance(error, (ConnectionError, TimeoutError)):
-            raise ConnectionError(
-                f"{root}: no answer ({_first_line(error)}). Check the address and the network, "
-                "and try again."
-            ) from error
-        if isinstance(error, ImportError):
-            raise InputError(
-                f"{where}: reading {scheme}:// needs a package more ({_first_line(error)}). "
-                "Install it."
-            ) from error
-        if isinstance(error, NotImplementedError):
-            raise InputError(
-                f"{where}: files can't be listed there. Give a CSV table of the files."
-            ) from error
-        if isinstance(error, ValueError) and "rotocol" in str(error):
-            raise InputError(
-                f"{where}: {_first_line(error)}, expected a folder, s3:// or https://. Correct it."
-            ) from error
+        if found := _explain(error, url) or _explain_place(error, url):
+            raise found from error
         raise
+
+
+def _explain(error: Exception, url: str) -> Exception | None:
+    """Say what an answer, or the lack of one, means; None for other errors."""
+    where = without_secrets(url)
+    root = "/".join(where.split("/")[:3])
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    status = getattr(error, "status", 0) if "ClientResponseError" in kinds else 0
+    if isinstance(error, PermissionError) or status in (401, 403):
+        return PermissionError(errno.EACCES, f"permission denied ({_first_line(error)})", where)
+    if kinds & _NO_CREDENTIALS:
+        return InputError(
+            f"{root}: no credentials found. Give them as for the 'aws' command; public buckets "
+            'need {"s3": {"anon": true}} in fsspec\'s configuration '
+            "(~/.config/fsspec/conf.json, or FSSPEC_S3_ANON=true)."
+        )
+    if isinstance(error, RecursionError):  # botocore follows such an answer for ever
+        return InputError(
+            f"{root}: the answer leads to itself. Set the bucket's region (AWS_DEFAULT_REGION) "
+            "and its address (AWS_ENDPOINT_URL)."
+        )
+    is_busy = status == 429 or status >= 500
+    if is_busy or kinds & _NO_ANSWER or isinstance(error, (ConnectionError, TimeoutError)):
+        return ConnectionError(
+            f"{root}: no answer ({_first_line(error)}). Check the address and the network, "
+            "and try again."
+        )
+    return None
+
+
+def _explain_place(error: Exception, url: str) -> Exception | None:
+    """Say what a place, or this installation, can't do; None for other errors."""
+    where = without_secrets(url)
+    scheme = where.partition("://")[0]
+    if isinstance(error, ImportError):
+        return InputError(
+            f"{where}: reading {scheme}:// needs a package more ({_first_line(error)}). Install it."
+        )
+    if isinstance(error, NotImplementedError) or hasattr(error, "status"):
+        return InputError(f"{where}: files can't be listed there. Give a CSV table of the files.")
+    if isinstance(error, ValueError) and "rotocol" in str(error):
+        return InputError(
+            f"{where}: {_first_line(error)}, expected a folder, s3:// or https://. Correct it."
+        )
+    if isinstance(error, OSError) and error.errno in _BUSY:
+        root = "/".join(where.split("/")[:3])
+        return ConnectionError(f"{root}: can't answer now ({_first_line(error)}). Try again later.")
+    return None
 
 
 class ExplainedSystem:
@@ -83,8 +118,8 @@ class ExplainedSystem:
                 if name not in ("ls", "find"):  # of a file: it can't be read
                     raise
                 raise InputError(
-                    f"{without_secrets(self._url)}: may not be listed (403 or no permission). Ask "
-                    "for the permission, correct the name, or give a CSV table of the files."
+                    f"{without_secrets(self._url)}: may not be listed: {error.strerror}. Ask for "
+                    "the permission, correct the name, or give a CSV table of the files."
                 ) from error
             except FileNotFoundError:
                 if name != "find":

@@ -12,6 +12,8 @@ import pytest
 
 from i2r.cluster import ClusterSpec, WorkerGroup
 from i2r.errors import InputError
+from i2r.readers import ReaderOptions, find_reader
+from i2r.readers.images import read_plane
 from i2r.store import files, lock
 from i2r.store.experiment import open_experiment
 from i2r.store.lock import RunLock
@@ -86,6 +88,32 @@ def test_an_experiment_in_a_bucket_is_like_one_on_a_disk(
     assert run_here(short_pipeline(plate), url).ran == {}
     changed = short_pipeline(plate, crop={"mask": False})
     assert run_here(changed, url, cluster=WORKERS).ran == {"crop": 9}
+
+
+def test_a_public_bucket_is_read_without_credentials(
+    bucket: str, plate: PlateFiles, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import fsspec
+    import s3fs
+
+    for path in plate.source.rglob("*.tif"):
+        files.write_bytes(f"{bucket}/public/{path.relative_to(plate.source)}", path.read_bytes())
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    s3fs.S3FileSystem.clear_instance_cache()
+    pattern = r"(?P<plate>P\d)/(?P<well>[A-H]\d\d)_s(?P<field>\d)_(?P<channel>\w+)\.tif"
+    source = f"{bucket}/public"
+    with pytest.raises(InputError, match="no credentials found"):
+        find_reader("auto", source, pattern=pattern)(source, ReaderOptions(pattern=pattern))
+    monkeypatch.setitem(fsspec.config.conf, "s3", {"anon": True})
+    s3fs.S3FileSystem.clear_instance_cache()
+    images, _ = find_reader("auto", source, pattern=pattern)(source, ReaderOptions(pattern=pattern))
+    assert len(images) == len(list(plate.source.rglob("*.tif")))
+    assert read_plane(images["url"].iloc[0]).shape == (96, 128)
+    s3fs.S3FileSystem.clear_instance_cache()
 
 
 def test_of_two_that_lock_at_once_one_wins(bucket: str) -> None:

@@ -1,0 +1,190 @@
+"""Places on other machines that refuse, are silent, or can't list: one line each, by the kind."""
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from i2r.errors import InputError
+from i2r.readers import ReaderOptions, find_reader
+from i2r.readers.images import read_plane
+from i2r.store import files
+
+pytest.importorskip("aiohttp", reason="aiohttp is not installed")
+
+Serve = Callable[..., str]
+PATTERN = r"(?P<well>[A-H]\d\d)"
+
+
+class Refusal(BaseHTTPRequestHandler):
+    """Answers everything in the same way, as S3 does."""
+
+    status, code = 403, "AccessDenied"
+
+    def do_GET(self) -> None:
+        body = f"<Error><Code>{self.code}</Code><Message>x</Message></Error>".encode()
+        self.send_response(self.status)
+        self.send_header("Content-Type", "application/xml")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    do_HEAD = do_GET
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+class Folder(SimpleHTTPRequestHandler):
+    """Gives files, and lists folders as HTML."""
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    """Start servers on this machine; gives the address of each."""
+    servers = []
+
+    def start(handler: Callable[..., BaseHTTPRequestHandler], **answer: object) -> str:
+        if answer:
+            handler = type("Answer", (Refusal,), answer)
+        server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        servers.append(server)
+        return f"http://127.0.0.1:{server.server_port}"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Say where S3 is, with credentials of a sort, and without trying again for minutes."""
+    s3fs = pytest.importorskip("s3fs", reason="s3fs is not installed")
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_DEFAULT_REGION": "us-east-1", "AWS_MAX_ATTEMPTS": "1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(s3fs.S3FileSystem, "retries", 1)
+    s3fs.S3FileSystem.clear_instance_cache()
+    yield lambda url: monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+    s3fs.S3FileSystem.clear_instance_cache()
+
+
+def find_closed() -> str:
+    """Give an address at which nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{probe.getsockname()[1]}"
+
+
+def scan(source: str, pattern: str | None = None) -> object:
+    return find_reader("auto", source, pattern=pattern)(source, ReaderOptions(pattern=pattern))
+
+
+def check_line(error: BaseException, *words: str) -> None:
+    text = str(error)
+    assert "\n" not in text
+    assert all(word in text for word in words), text
+
+
+def test_a_bucket_that_refuses(serve: Serve, s3: Callable[[str], None]) -> None:
+    s3(serve(Refusal))
+    with pytest.raises(InputError) as listed:
+        scan("s3://plates/screen", PATTERN)
+    check_line(listed.value, "s3://plates/screen: may not be listed", "give a CSV table")
+    with pytest.raises(PermissionError) as read:
+        scan("s3://plates/load_data.csv")
+    check_line(read.value, "s3://plates/load_data.csv", "permission denied")
+    assert (read.value.filename, read.value.errno) == ("s3://plates/load_data.csv", 13)
+
+
+def test_a_bucket_that_is_not_there_or_silent(serve: Serve, s3: Callable[[str], None]) -> None:
+    s3(serve(Refusal, status=404, code="NoSuchBucket"))
+    with pytest.raises(InputError, match="s3://plates/screen: found no files, there is no such"):
+        scan("s3://plates/screen", PATTERN)
+    with pytest.raises(InputError, match=r"load_data\.csv: no such file"):
+        scan("s3://plates/load_data.csv")
+
+
+def test_a_bucket_at_a_closed_address(s3: Callable[[str], None]) -> None:
+    s3(find_closed())
+    with pytest.raises(ConnectionError) as caught:
+        scan("s3://plates/screen", PATTERN)
+    check_line(caught.value, "s3://plates: no answer", "Check the address")
+
+
+def test_a_bucket_without_credentials_says_how_public_ones_are_read(
+    serve: Serve, s3: Callable[[str], None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    s3(serve(Refusal))
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    with pytest.raises(InputError) as caught:
+        scan("s3://plates/load_data.csv")
+    check_line(caught.value, "s3://plates: no credentials found", '{"s3": {"anon": true}}')
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "words"),
+    [(403, PermissionError, "permission denied"), (401, PermissionError, "permission denied"),
+     (404, InputError, "no such file"), (500, ConnectionError, "no answer"),
+     (503, ConnectionError, "no answer"), (429, ConnectionError, "no answer")],
+)  # fmt: skip
+def test_a_table_at_a_web_server(
+    serve: Serve, status: int, kind: type[Exception], words: str
+) -> None:
+    base = serve(Refusal, status=status)
+    with pytest.raises(kind) as caught:
+        scan(f"{base}/load_data.csv")
+    check_line(caught.value, words, base)
+    with pytest.raises((InputError, ConnectionError)) as listed:
+        scan(f"{base}/plate", PATTERN)
+    check_line(listed.value, base)
+
+
+def test_a_web_server_that_is_not_there() -> None:
+    for base in (find_closed(), "https://no-such-host.invalid"):
+        with pytest.raises(ConnectionError) as caught:
+            scan(f"{base}/load_data.csv")
+        check_line(caught.value, f"{base}: no answer")
+
+
+def test_public_folders_and_tables_are_read_without_a_name(serve: Serve, tmp_path: Path) -> None:
+    for well in ("A01", "A02"):
+        tifffile.imwrite(tmp_path / f"{well}_s1.tif", np.full((8, 9), 7, np.uint16))
+    base = serve(partial(Folder, directory=str(tmp_path)))
+    head = "Metadata_Plate,Metadata_Well"
+    (tmp_path / "names.csv").write_text(
+        f"{head},FileName_DNA\nP1,A01,A01_s1.tif\nP1,A02,gone.tif\n"
+    )
+    (tmp_path / "urls.csv").write_text(f"{head},URL_DNA\nP1,A01,{base}/A01_s1.tif\n")
+    listed = scan(base, PATTERN)
+    assert listed.images["well"].tolist() == ["A01", "A02"]  # type: ignore[attr-defined]
+    named = scan(f"{base}/names.csv").images  # type: ignore[attr-defined]
+    assert named["size_bytes"].gt(0).tolist() == [True, False]
+    by_url = scan(f"{base}/urls.csv").images  # type: ignore[attr-defined]
+    assert (read_plane(by_url["url"].iloc[0]) == 7).all()
+    assert not files.exists(f"{base}/gone.tif")
+
+
+@pytest.mark.parametrize("scheme", ["gs", "abfs", "nowhere"])
+def test_schemes_that_need_a_package_or_are_none(scheme: str) -> None:
+    with pytest.raises(InputError) as caught:
+        scan(f"{scheme}://plates/load_data.csv")
+    check_line(caught.value, f"{scheme}://plates")
