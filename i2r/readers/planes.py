@@ -4,13 +4,15 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from i2r.errors import FieldError, InputError, join_problems
 from i2r.readers import ReaderOptions
 from i2r.readers.contents import Contents, PlaneAt, Series, describe_planes, read_contents
 from i2r.readers.header_cache import recall_contents, remember_contents
-from i2r.readers.positions import NOWHERE, Position
+from i2r.readers.positions import NOWHERE, Position, is_known
 from i2r.store import files
 from i2r.types import Well
 
@@ -283,6 +285,26 @@ def _choose_time(
             "Set 'time' to one of them."
         )
     return tuple(at for at in planes if len(times) == 1 or at.time == options.time)
+
+
+def place_in_wells(planes: Sequence[Plane]) -> list[Plane]:
+    """Give planes their field's place in the well where only the stage's position is known.
+
+    The stage counts from a corner of its own; here the first field along either axis is at 0.
+    """
+    corners: dict[tuple[Any, ...], list[float]] = {}
+    for plane in planes:
+        if is_known(plane.stage_um):
+            corner = corners.setdefault(plane[:2], [math.inf, math.inf])
+            corner[:] = np.minimum(corner, plane.stage_um).tolist()
+    placed = []
+    for plane in planes:
+        at = plane.position_um
+        if not is_known(at) and is_known(plane.stage_um):
+            corner = corners[plane[:2]]
+            at = plane.stage_um[0] - corner[0], plane.stage_um[1] - corner[1]
+        placed.append(plane._replace(position_um=at))
+    return placed
 
 
 def _name_channels(planes: list[Plane], unnamed: set[str], options: ReaderOptions) -> list[Plane]:

@@ -1,15 +1,8 @@
 """Where fields lie in their well, as vendors' files say it."""
 
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from i2r.readers.units import convert_length
-
-if TYPE_CHECKING:
-    from i2r.readers.planes import Plane
 
 # Centre of a field in microns, x to the right and y down; NaN where nobody said.
 Position = tuple[float, float]
@@ -25,26 +18,6 @@ def read_position(x: object, y: object, x_unit: object, y_unit: object) -> Posit
 def is_known(position: Position) -> bool:
     """Tell whether a position was said."""
     return math.isfinite(position[0]) and math.isfinite(position[1])
-
-
-def place_in_wells(planes: Sequence["Plane"]) -> list["Plane"]:
-    """Give planes their field's place in the well where only the stage's position is known.
-
-    The stage counts from a corner of its own; here the first field along either axis is at 0.
-    """
-    corners: dict[tuple[Any, ...], list[float]] = {}
-    for plane in planes:
-        if is_known(plane.stage_um):
-            corner = corners.setdefault(plane[:2], [math.inf, math.inf])
-            corner[:] = np.minimum(corner, plane.stage_um).tolist()
-    placed = []
-    for plane in planes:
-        at = plane.position_um
-        if not is_known(at) and is_known(plane.stage_um):
-            corner = corners[plane[:2]]
-            at = plane.stage_um[0] - corner[0], plane.stage_um[1] - corner[1]
-        placed.append(plane._replace(position_um=at))
-    return placed
 
 
 def find_first_pixel(

@@ -12,9 +12,9 @@ import pandas as pd
 from i2r.errors import InputError, SeveralPlanesError, join_problems
 from i2r.readers import ReaderOptions, Sources, did_you_mean
 from i2r.readers.images import GONE
-from i2r.readers.planes import Plane, expand_planes
+from i2r.readers.planes import Plane, expand_planes, place_in_wells
 from i2r.readers.plate_names import tell_apart
-from i2r.readers.positions import NOWHERE, Position, place_in_wells
+from i2r.readers.positions import NOWHERE, Position
 from i2r.store import files
 from i2r.types import Well, parse_well
 
