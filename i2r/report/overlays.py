@@ -1,5 +1,6 @@
-"""A page of the fields on which a segmentation agrees least with the truth."""
+"""Pages of segmented fields: where labels agree least with the truth, or their outlines alone."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,6 +14,7 @@ from i2r.readers.agreement import Agreement, find_worst
 from i2r.readers.pictures import list_pictures, read_labels, read_picture
 from i2r.report import html
 from i2r.report.images import find_outlines, find_window, jpeg_uri, overlay_uri, shrink, to_grey
+from i2r.report.nuclei import spread
 
 N_WORST = 10
 FIELD_PX = 720
@@ -58,26 +60,81 @@ def draw_worst_fields(
     for stem in worst:
         image = read_picture(folders[0][stem], channel=channel)
         labels, true_labels = (read_labels(folder[stem]) for folder in folders[1:])
-        if image.shape != labels.shape:
-            raise InputError(
-                f"{folders[0][stem]}: image is {image.shape}, its labels are {labels.shape}. "
-                "Name the folder of the images that were segmented."
-            )
+        _check_shapes(folders[0][stem], image, labels)
         fields.append(_draw_field(stem, image, labels, true_labels, agreement))
     body = html.render("worst.html", fields=fields, iou=MISSED_AT_IOU, total=agreement.total)
+    title = f"The {len(fields)} fields with the lowest mean F1"
+    return _make_page("Segmentation: the worst fields", truth, ("worst", title, body))
+
+
+def draw_found_fields(labels: str, images: str, *, channel: int | None = None) -> str:
+    """Draw ten fields with the outlines that were found, from the fewest to the most nuclei.
+
+    Parameters
+    ----------
+    labels
+        Folder of label images.
+    images
+        Folder of the images, of the same stems.
+    channel
+        Of the images, where they have several.
+
+    Returns
+    -------
+    str
+        One self-contained HTML page.
+
+    Raises
+    ------
+    InputError
+        If no image has labels, or an image is of another shape than its labels.
+    """
+    pictures, found = list_pictures(images), list_pictures(labels)
+    stems = [stem for stem in found if stem in pictures]
+    if not stems:
+        raise InputError(
+            f"{labels}: no label image has the name of an image in {images}. Name the folder of "
+            "the images that were segmented."
+        )
+    counts = {stem: len(np.unique(read_labels(found[stem]))) for stem in stems}
+    ordered = sorted(stems, key=lambda stem: (counts[stem], stem))
+    chosen = [ordered[i] for i in spread(len(ordered), N_WORST)]
+    fields = []
+    for stem in chosen:
+        image = read_picture(pictures[stem], channel=channel)
+        own = read_labels(found[stem])
+        _check_shapes(pictures[stem], image, own)
+        edges = find_outlines(own).astype(np.uint8)
+        n_nuclei = len(np.unique(own[own > 0]))
+        fields.append({"stem": stem, "n_nuclei": n_nuclei, **_draw_layers(image, edges, [ORANGE])})
+    body = html.render("outlines.html", fields=fields, n_images=len(stems))
+    return _make_page("Segmentation: outlines", labels, ("outlines", "Fields", body))
+
+
+def _make_page(heading: str, folder: str, section: tuple[str, str, Markup]) -> str:
+    """Put one section on a page of its own."""
     script = html.read_text("script.js")
     page = html.render(
         "page.html",
-        heading="Segmentation: the worst fields",
+        heading=heading,
         description="",
-        url="/".join(truth.split("/")[-2:]),
+        url="/".join(folder.split("/")[-2:]),
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        sections=[("worst", f"The {len(fields)} fields with the lowest mean F1", body)],
+        sections=[section],
         style=Markup(html.read_text("style.css")),
         script=Markup(script),
         script_hash=html.script_hash(script),
     )
     return str(page)
+
+
+def _check_shapes(url: str, image: npt.NDArray[Any], labels: npt.NDArray[np.integer]) -> None:
+    """Refuse labels of another size than their image."""
+    if image.shape != labels.shape:
+        raise InputError(
+            f"{url}: image is {image.shape}, its labels are {labels.shape}. "
+            "Name the folder of the images that were segmented."
+        )
 
 
 def classify_outlines(
@@ -116,15 +173,24 @@ def _draw_field(
     true_labels: npt.NDArray[np.integer],
     agreement: Agreement,
 ) -> dict[str, Any]:
+    classes = classify_outlines(labels, true_labels)
+    layers = _draw_layers(image, classes, [BLUE, ORANGE, MAGENTA])
+    return {"stem": stem, "score": agreement.by_image[stem], **layers}
+
+
+def _draw_layers(
+    image: npt.NDArray[Any],
+    classes: npt.NDArray[np.uint8],
+    colours: Sequence[tuple[int, int, int]],
+) -> dict[str, Any]:
+    """Draw an image and its outlines, each as large as a page has room for."""
     factor = -(-max(image.shape) // FIELD_PX)
     grey = to_grey(shrink(image, factor), find_window(image))
     y, x = grey.shape
-    step = np.s_[factor // 2 :: factor, factor // 2 :: factor]
-    classes = classify_outlines(labels[step][:y, :x], true_labels[step][:y, :x])
+    # A line one pixel wide must not fall between the pixels that are left.
+    whole = classes[: y * factor, : x * factor].reshape(y, factor, x, factor)
     return {
-        "stem": stem,
-        "score": agreement.by_image[stem],
         "image": jpeg_uri(grey),
-        "outlines": overlay_uri(classes, [BLUE, ORANGE, MAGENTA]),
+        "outlines": overlay_uri(whole.max(axis=(1, 3)), colours),
         "factor": factor,
     }

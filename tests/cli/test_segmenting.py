@@ -128,3 +128,28 @@ def test_training_writes_weights_that_segment(cli: Cli, images: Path, tmp_path: 
     assert code == 0, said
     code, said = cli("train-segmenter", tmp_path / "v.pt")
     assert (code, "expected a folder to train on" in said) == (2, True)
+
+
+def test_outlines_need_no_truth(cli: Cli, images: Path, tmp_path: Path) -> None:
+    out, page = tmp_path / "labels", tmp_path / "outlines.html"
+    # Without --method as the stage 'segment' does, which needs no PyTorch.
+    code, said = cli("segment-images", images, out, "--pixel-size-um", 1.0, "--page", page)
+    assert code == 0, said
+    assert "outlines: " in said
+    content = page.read_text()
+    assert content.index("<b>f2</b>: 0 nuclei") < content.index("<b>f0</b>: 15 nuclei")
+    again = tmp_path / "again.html"
+    code, said = cli("score-segmentation", out, "--page", again, "--images", images)
+    assert code == 0, said
+    assert again.read_text().count("<figure>") == 3
+    code, said = cli("score-segmentation", out)
+    assert (code, "TRUTH_DIR: not given" in said) == (2, True)
+    tifffile.imwrite(images / "f1.tif", np.zeros((9, 9), np.uint16))
+    code, said = cli("score-segmentation", out, "--page", again, "--images", images)
+    assert (code, "its labels are" in said) == (2, True)
+
+
+def test_one_default_for_folders_and_plates() -> None:
+    from i2r.stages.segment import Segment
+
+    assert Segment().method == "threshold"
