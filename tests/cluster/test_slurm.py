@@ -8,10 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
+from i2r.cluster import load_cluster
 from i2r.store.experiment import open_experiment
 from i2r.testing import PlateFiles, describe_pipeline, digest_experiment
 from tests.cluster.conftest import QUICK
+from tests.conftest import run_here
+from tests.pipeline.stubs import Stub, chain, count_attempts
 
 pytestmark = [pytest.mark.slurm, pytest.mark.usefixtures("slurm_conf"), pytest.mark.timeout(600)]
 
@@ -147,3 +151,24 @@ def test_job_arrays_need_no_scheduler_of_dask(
         time.sleep(0.5)
     assert digest_experiment(str(url)) == digest_experiment(str(cropped_original))
     assert "nothing to do" in end(start(tmp_path, "run", pipeline, url, "--cluster", "none"))
+
+
+def test_a_unit_that_is_longer_than_its_jobs_fails_after_three(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Workers end by themselves before a walltime; here after seconds and not minutes."""
+    monkeypatch.chdir(tmp_path)  # where SLURM leaves the jobs' output
+    root, log = Path(__file__).parents[2], tmp_path / "log"
+    content = yaml.safe_load(ONE_JOB)
+    content["cpu"]["worker_extra_args"] = ["--lifetime", "10s", "--lifetime-stagger", "0s"]
+    content["cpu"]["job_script_prologue"] = [f"export PYTHONPATH={root}"]
+    (tmp_path / "short.yaml").write_text(yaml.safe_dump(content))
+    pipeline = chain(log, Stub, source={"wells": ["A01"]}, stub={"wait_s": 120.0})
+    url = tmp_path / "e"
+    summary = run_here(pipeline, url, cluster=load_cluster(str(tmp_path / "short.yaml")))
+    (failed,) = summary.failed
+    assert "stub P1/A01: began 3 times" in failed.error
+    assert "Raise 'walltime'" in failed.error
+    assert count_attempts(log)["stub P1/A01"] == 3
+    assert not list((url / "runs" / "begun").iterdir())
+    assert running() == {}
