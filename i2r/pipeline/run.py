@@ -13,7 +13,7 @@ from i2r.pipeline.capacity import check_capacity
 from i2r.pipeline.changes import find_other_plates, list_changed_rows, list_changes
 from i2r.pipeline.executors import Executor, open_executor
 from i2r.pipeline.loop import RunLoop, Summary, collect_excluded, find_blocked
-from i2r.pipeline.preview import find_damaged_units, find_failed, list_units
+from i2r.pipeline.preview import find_damaged_units, find_failed, list_units, preview_units
 from i2r.pipeline.progress import Progress, Style
 from i2r.pipeline.records import describe_run
 from i2r.pipeline.relocation import recall_sources
@@ -158,7 +158,9 @@ def run_pipeline(
     if not pending:
         return _nothing_to_do(pipeline, experiment, only)
     if not retry:
-        ask_before_replacing(pipeline, experiment, preview, confirm, say=say)
+        # What is made again because it was damaged has the options that it had.
+        kept = preview_units(pipeline, experiment, only=only) if damaged else preview
+        ask_before_replacing(pipeline, experiment, kept, confirm, say=say)
     check_access(url)
     try:
         with RunLock(url, command=command) as lock:

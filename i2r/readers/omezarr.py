@@ -1,6 +1,5 @@
 """An OME-Zarr plate (0.1 to 0.5), or a folder of them; images without a plate, with a pattern."""
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -10,6 +9,7 @@ from i2r.readers import ReaderOptions, Sources, sheets
 from i2r.readers.arrays import stat_array
 from i2r.readers.images import GONE
 from i2r.readers.omeimages import ZarrImage, read_image, read_ome
+from i2r.readers.pattern_search import compile_pattern, search_name
 from i2r.readers.plate_names import tell_apart
 from i2r.readers.sources import Found, build_sources, list_places
 from i2r.store import files
@@ -117,15 +117,10 @@ def _list_groups(name: str, url: str) -> list[tuple[str, str]]:
 
 def _list_images(images: list[tuple[str, str]], options: ReaderOptions) -> Iterator[Found]:
     """Read the places of images from their paths."""
-    try:
-        pattern = re.compile(str(options.pattern))
-    except re.error as error:
-        raise InputError(
-            f"pattern '{options.pattern}': no regular expression ({error})."
-        ) from error
+    pattern = compile_pattern(str(options.pattern))
     n_found = 0
     for path, group in images:
-        match, image = pattern.search(path), read_image(group, time=options.time)
+        match, image = search_name(pattern, path), read_image(group, time=options.time)
         if match is None or image is None:
             continue
         n_found += 1

@@ -2,12 +2,11 @@
 
 import difflib
 import re
-import signal
-import threading
 
 from i2r.errors import InputError
 from i2r.readers import ReaderOptions, Sources, did_you_mean
 from i2r.readers.foreign import explain_content
+from i2r.readers.pattern_search import compile_pattern, search_name
 from i2r.readers.sheets import join_well
 from i2r.readers.sources import Found, build_sources, choose_time
 from i2r.readers.suggestions import Suggestion, explain_wells, suggest_naming
@@ -18,8 +17,6 @@ SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg")
 _EXAMPLE = r"(?P<well>[A-P]\d\d)_s(?P<field>\d)_w(?P<channel>\d)\.tif$"
 # Names compared with a pattern that matches nothing: enough to be of help, quick on any folder.
 _COMPARED = 2000
-# For one name; patterns that people write take microseconds.
-SEARCH_S = 2.0
 
 
 def scan(source: str, options: ReaderOptions) -> Sources:
@@ -77,46 +74,9 @@ def scan(source: str, options: ReaderOptions) -> Sources:
     return build_sources(found, options, where=source, notes=notes)
 
 
-def search_name(pattern: re.Pattern[str], path: str) -> re.Match[str] | None:
-    """Search a path for a pattern, for no longer than `SEARCH_S`.
-
-    Nested repeats such as ``(x+)+y`` may take longer than anybody waits. Only a process's main
-    thread can be stopped; elsewhere the search takes as long as it takes.
-
-    Raises
-    ------
-    InputError
-        If it takes longer.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        return pattern.search(path)
-    before = signal.signal(signal.SIGVTALRM, _stop_search)
-    # Of this process's own time, so that a busy machine doesn't matter.
-    signal.setitimer(signal.ITIMER_VIRTUAL, SEARCH_S)
-    try:
-        return pattern.search(path)
-    except TimeoutError as error:
-        raise InputError(
-            f"pattern '{pattern.pattern}': still at the name {path[:80]!r} after {SEARCH_S:g} s, "
-            "expected microseconds. Write it without a repeat inside a repeat, such as (x+)+."
-        ) from error
-    finally:
-        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
-        signal.signal(signal.SIGVTALRM, before)
-
-
-def _stop_search(number: int, frame: object) -> None:
-    raise TimeoutError
-
-
 def _compile(text: str) -> re.Pattern[str]:
     """Compile the pattern and check the names of its groups."""
-    try:
-        pattern = re.compile(text)
-    except (re.error, OverflowError, RecursionError) as error:
-        raise InputError(
-            f"pattern '{text}': no regular expression ({error}). Write a point as '\\.'."
-        ) from error
+    pattern = compile_pattern(text)
     for name in pattern.groupindex:
         if name not in GROUPS:
             raise InputError(

@@ -1,19 +1,23 @@
 """Sources that would hang a reader, or take all memory, end in one line."""
 
 import json
+import re
 import struct
 import threading
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import tifffile
 
 from i2r.errors import FieldError, InputError
-from i2r.readers import images, omezarr, pattern
+from i2r.readers import images, omezarr, pattern, pattern_search
 from i2r.readers.contents import read_contents
 from i2r.readers.sources import ReaderOptions
+from i2r.store.arrays import write_array
 
 
 def write_loop(path: Path, n_pages: int, *, back_to: int, bigtiff: bool = False) -> None:
@@ -53,11 +57,44 @@ def test_pages_in_a_row_are_no_loop(tmp_path: Path) -> None:
 
 
 def test_pattern_that_backtracks_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pattern, "SEARCH_S", 0.2)
+    monkeypatch.setattr(pattern_search, "SEARCH_S", 0.2)
     (tmp_path / f"{'x' * 60}.tif").write_bytes(b"")
     options = ReaderOptions(pattern=r"(?P<well>(x+)+)y")
-    with pytest.raises(InputError, match=r"pattern '.*': still at the name 'xxx.*after 0\.2 s"):
-        pattern.scan(str(tmp_path), options)
+
+    def scan(source: str = str(tmp_path), read: Any = pattern.scan) -> None:
+        with pytest.raises(InputError, match=r"pattern '.*': still at the name 'xxx.*after 0\.2 s"):
+            read(source, options)
+
+    scan()
+    # Where nothing can be interrupted: a notebook's or a server's thread.
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(scan).result()
+    image = tmp_path / f"{'x' * 60}.zarr"
+    write_array(f"{image}/0", np.zeros((1, 4, 5), np.uint8), chunk=(1, 4, 5), axes=("c", "y", "x"))
+    axes = [{"name": "c", "type": "channel"}, *({"name": n, "type": "space"} for n in "yx")]
+    multiscales = [{"axes": axes, "datasets": [{"path": "0"}]}]
+    ome = {"ome": {"version": "0.5", "multiscales": multiscales}}
+    document = {"zarr_format": 3, "node_type": "group", "attributes": ome}
+    (image / "zarr.json").write_text(json.dumps(document))
+    scan(str(image), omezarr.scan)
+
+
+def test_a_slow_pattern_in_another_thread_ends_that_search_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pattern_search, "SEARCH_S", 0.2)
+    slow, quick = re.compile(r"(x+)+y"), re.compile(r"x\d")
+
+    def search() -> list[bool]:
+        found = []
+        for name in ("a\nx1", "é'x2", "y"):
+            found.append(pattern_search.search_name(quick, name) is not None)
+            with pytest.raises(InputError):
+                pattern_search.search_name(slow, "x" * 60)
+        return found
+
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(search).result() == [True, True, False]
 
 
 def test_pattern_in_another_thread(tmp_path: Path) -> None:
