@@ -1,6 +1,7 @@
 """Plates, images, labels and crops as OME-Zarr, each written whole by one task."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,8 @@ from i2r.store.pyramids import choose_factors, shrink_image, shrink_labels
 from i2r.store.shards import CROPS
 from i2r.types import Well
 
+# Files of a node, whatever groups they are in.
+_OF_NODE = re.compile(r"(?:[^/]+/)*(?:zarr\.json|c(?:/\d+)+)")
 # Crops per chunk: the unit in which training reads.
 CROPS_PER_CHUNK = 512
 
@@ -289,6 +292,9 @@ def write_embeddings(
 def _clear(url: str) -> None:
     """Remove a Zarr node of an earlier run; anything else was not written here and stays.
 
+    A process that is killed while it removes or writes a node leaves parts of it, perhaps without
+    the document.
+
     Raises
     ------
     InputError
@@ -297,7 +303,9 @@ def _clear(url: str) -> None:
     names = files.list_folder(url)
     if not names:
         return
-    if "zarr.json" not in names:
+    if "zarr.json" not in names and not all(
+        _OF_NODE.fullmatch(found.path) for found in files.find_files(url, lambda path: True)
+    ):
         raise InputError(
             f"{url}: found {', '.join(names[:3])}, expected nothing or a Zarr array or group. "
             "Move it away: i2r replaces only what it wrote."

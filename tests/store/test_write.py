@@ -227,6 +227,25 @@ def test_only_zarr_is_replaced(tmp_path: Path) -> None:
         write.write_crops(str(tmp_path / "1"), np.zeros((1, 1, 4, 4), np.uint8))
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_what_a_killed_removal_leaves_is_replaced(tmp_path: Path, seed: int) -> None:
+    """Files go one after another, in any order: the document may be the first of them."""
+    url, random = tmp_path / "1", np.random.default_rng(seed)
+    pixels = np.ones((2, 8, 9), np.uint16)
+    write.write_image(str(url), pixels, channels=["a", "b"])
+    write.write_labels(str(url), "segment", np.ones((8, 9), np.int32))
+    written = sorted(path for path in url.rglob("*") if path.is_file())
+    gone = random.permutation(len(written))[: random.integers(1, len(written) + 1)]
+    for number in {*gone, written.index(url / "zarr.json")}:
+        written[number].unlink()
+    write.write_image(str(url), pixels, channels=["a", "b"])
+    np.testing.assert_array_equal(arrays.read_array(f"{url}/0"), pixels)
+    (url / "zarr.json").unlink()
+    (url / "0" / "c" / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match="i2r replaces only what it wrote"):
+        write.write_image(str(url), pixels, channels=["a", "b"])
+
+
 # ------------------------------------------------------------------------------- crops
 
 
