@@ -48,6 +48,10 @@ COMMANDS = {
     "show": ("i2r.cli.viewing", "Put a well, condition or gene on one page."),
     "view": ("i2r.cli.viewing", "Look at plates, hits and nuclei in a browser."),
     "audit": ("i2r.cli.auditing", "Audit anybody's profiles: leaks, calibration, power."),
+    "replay": (
+        "i2r.cli.replaying",
+        "Compute one row of a result again from the raw files.",
+    ),
     "relocate": ("i2r.cli.relocating", "Take source images from where they were moved."),
     "export": ("i2r.cli.exporting", "Write results for AnnData, pycytominer, Cytoscape or as CSV."),
 }
