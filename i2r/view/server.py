@@ -29,6 +29,8 @@ POLICY = (
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 READERS = 4
+# Questions that are answered with a picture, or not at all.
+PICTURES = {"crops", "field", "outlines"}
 
 
 class _Guarded(RequestHandler):
@@ -83,7 +85,8 @@ class _Question(_Guarded):
         except DamageError as error:
             self._refuse(503, f"{error} (A run may be writing it: try again.)")
         except I2RError as error:
-            self._refuse(404, str(error))
+            # What is not there yet is an answer; a browser would log another status as an error.
+            self._refuse(404 if name in PICTURES else 200, str(error))
         except FileNotFoundError:
             self._refuse(503, "not there just now: a run is replacing it. Try again.")
         else:

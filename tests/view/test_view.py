@@ -96,8 +96,9 @@ def test_nothing_can_be_changed(address: str, method: str) -> None:
 )  # fmt: skip
 def test_names_are_compared_and_never_taken_as_paths(address: str, question: str) -> None:
     status, body = fetch(address, f"{urlsplit(address).path}ask/{quote(question, safe='?=&')}")
-    assert status == 404
-    assert "error" in json.loads(body)
+    is_picture = question.startswith(("field", "outlines", "crops"))
+    assert status == (404 if is_picture else 200)
+    assert list(json.loads(body)) == ["error"]
 
 
 def test_files_beside_the_page_are_not_served(address: str) -> None:

@@ -45,13 +45,15 @@ def list_tables(source: ReportSource) -> Iterator[tuple[str, pd.DataFrame]]:
 def _draw_screen(screen: ScreenResult) -> dict[str, Any]:
     """Draw one screen."""
     ranking = screen.conditions
+    # What a reader asks first stands left; a page is too narrow for all.
     columns = {
-        "rank": "rank", "condition": "condition", "gene": "gene", "kind": "kind", "score": "score",
-        "ci_low": "95 % from", "ci_high": "to", "spread": "spread", "auc": "AUC",
-        "p_value": "p", "fdr": "FDR", "impactful": "impactful", "feature": "feature",
-        "change": "change", "explained": "owed to", "count_change": "nuclei x2",
-        "count_fdr": "FDR of nuclei", "position_calls": "at its place", "n_folds": "folds",
-        "n_wells": "wells", "n_nuclei": "nuclei", "note": "note",
+        "rank": "rank", "condition": "condition", "gene": "gene", "kind": "kind",
+        "impactful": "impactful", "p_value": "p", "fdr": "FDR", "score": "score",
+        "feature": "feature", "change": "change", "explained": "owed to",
+        "count_change": "nuclei x2", "note": "note", "ci_low": "95 % from", "ci_high": "to",
+        "spread": "spread", "auc": "AUC", "count_fdr": "FDR of nuclei",
+        "position_calls": "at its place", "n_folds": "folds", "n_wells": "wells",
+        "n_nuclei": "nuclei",
     }  # fmt: skip
     moved = (
         "feature and change: what moved most, in standard deviations of control wells; owed to: "
@@ -71,13 +73,17 @@ def _draw_screen(screen: ScreenResult) -> dict[str, Any]:
     if not ranking["position_calls"].notna().any():
         columns.pop("position_calls")
         place = ""
-    if not ranking["gene"].astype(bool).any():
+    genes = ranking["gene"].astype(str)
+    if not genes.astype(bool).any() or (genes == ranking["condition"].astype(str)).all():
         columns.pop("gene")
+    if (ranking["kind"] == "treated").all():
+        columns.pop("kind")
     if not ranking["note"].astype(bool).any():
         columns.pop("note")
     listed = ranking[list(columns)].rename(columns=columns)
     listed["impactful"] = listed["impactful"].map({True: "yes", False: ""})
-    listed["kind"] = listed["kind"].map(lambda kind: html.ROLE_NAMES.get(kind, kind))
+    if "kind" in listed:
+        listed["kind"] = listed["kind"].map(lambda kind: html.ROLE_NAMES.get(kind, kind))
     listed["rank"] = listed["rank"].astype(float).mask(listed["rank"] == 0)
     curves = list(_list_doses(ranking))
     return {

@@ -32,7 +32,7 @@ const complain = (words) => { $("problem").textContent = words; $("problem").hid
 const ask = async (name, given = {}) => {
   const response = await fetch(link(name, given));
   const found = await response.json();
-  if (!response.ok) throw new Error(found.error);
+  if (found.error) throw new Error(found.error);
   return found;
 };
 const make = (tag, values = {}, ...inside) => {
