@@ -135,7 +135,8 @@ def train_seed(
         _judge("autoencoder", held_out, scores)
         for held_out, scores in zip(labels, trained.test_scores[0], strict=True)
     ]
-    quality += _judge_baselines(network, trained.splits[0])
+    if "" in labels:
+        quality += _judge_baselines(network, trained.splits[0])
     losses = pd.DataFrame(
         {
             "epoch": np.arange(trained.losses.shape[2]),

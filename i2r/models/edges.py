@@ -82,6 +82,16 @@ def draw_non_edges(edges: Pairs, n: int, count: int, random: np.random.Generator
     return found[:count]
 
 
+def draw_pairs(
+    edges: Pairs, n: int, random: np.random.Generator, *, most: int
+) -> tuple[Pairs, Pairs]:
+    """Draw the pairs of an epoch: all edges, or some of many, and as many pairs that are none."""
+    some = edges
+    if len(edges) > most:
+        some = edges[random.choice(len(edges), most, replace=False)]
+    return some, draw_non_edges(edges, n, len(some), random)
+
+
 def normalise_adjacency(edges: Sequence[Pairs], n: int) -> Tensor:
     """Make the matrix along which messages pass, one block on the diagonal per set of edges.
 

@@ -18,6 +18,7 @@ References
 """
 
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -27,8 +28,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from i2r.models.edges import EdgeSplit, draw_non_edges, normalise_adjacency, split_edges
+from i2r.models.edges import EdgeSplit, draw_pairs, normalise_adjacency, split_edges
 from i2r.models.layers import activate, apply, measure_features, measure_labels, score_pairs
+
+# An epoch's loss is of at most so many edges, drawn anew each time, and as many non-edges.
+MOST_EDGES = 2**14
+# Models train together while their tensors fit: autograd keeps about so many of a layer's size.
+BLOCK_BYTES = 2**30
+_TENSORS = 40
 
 
 @dataclass(frozen=True)
@@ -159,7 +166,7 @@ def train_autoencoders(
     program = _Program(pairs, values, variants, splits, seeds, settings, torch.device(device))
     if settings.pretraining:
         program.pretrain()
-    return program.train()
+    return program.train_blocks()
 
 
 class _Program:
@@ -275,8 +282,30 @@ class _Program:
         """Train on edges and features alone, once per seed, and copy to all variants."""
         self._run(self.settings.pretraining, labelled=False)
 
+    def train_blocks(self) -> Trained:
+        """Train all variants, as many at once as memory has room for."""
+        start, random = self.parameters, deepcopy(self.random)
+        labels, weights = self.labels, self.loss_weights
+        tensor_bytes = 4 * self.n_seeds * self.n * self.settings.hidden
+        size = max(1, BLOCK_BYTES // (_TENSORS * tensor_bytes))
+        blocks = []
+        for first in range(0, len(labels), size):
+            # Every model begins as if it were alone.
+            self.parameters, self.random = start, deepcopy(random)
+            self.labels = labels[first : first + size]
+            self.loss_weights = weights[:, first : first + size]
+            self.n_variants = len(self.labels)
+            blocks.append(self.train())
+        return Trained(
+            np.concatenate([block.embeddings for block in blocks], axis=1),
+            np.concatenate([block.losses for block in blocks], axis=1),
+            np.concatenate([block.best_epoch for block in blocks], axis=1),
+            np.concatenate([block.test_scores for block in blocks], axis=1),
+            self.splits,
+        )
+
     def train(self) -> Trained:
-        """Train all variants to the epoch with the lowest validation loss."""
+        """Train a block of variants to the epoch with the lowest validation loss."""
         self.parameters = {
             name: value.detach().repeat(1, self.n_variants, *[1] * (value.ndim - 2))
             for name, value in self.parameters.items()
@@ -308,7 +337,9 @@ class _Program:
         )
         adjacency = normalise_adjacency(self.trained_along, self.n).to(self.device)
         spread = self._spread(adjacency)
-        held = self._join([(s.validation, s.validation_non_edges) for s in self.splits])
+        held = self._join(
+            [(s.validation[:MOST_EDGES], s.validation_non_edges[:MOST_EDGES]) for s in self.splits]
+        )
         variants = self.n_variants if labelled else 1
         shape = (self.n_seeds, variants)
         history = np.full((*shape, epochs, 2), np.nan, dtype=np.float32)
@@ -332,10 +363,7 @@ class _Program:
                     break
             pairs = self._join(
                 [
-                    (
-                        split.training,
-                        draw_non_edges(split.training, self.n, len(split.training), random),
-                    )
+                    draw_pairs(split.training, self.n, random, most=MOST_EDGES)
                     for split, random in zip(self.splits, self.random, strict=True)
                 ]
             )

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from i2r.models import gae
 from i2r.models.gae import COMPACT, PUBLISHED, AutoencoderSettings, Variant, train_autoencoders
 from tests.models.textbook_gae import train_one
 
@@ -65,6 +66,30 @@ def test_same_seed_same_result_and_other_seed_another() -> None:
     np.testing.assert_array_equal(first.losses, second.losses)
     assert not np.allclose(first.embeddings[0], first.embeddings[1])
     np.testing.assert_allclose(np.linalg.norm(first.embeddings, axis=3), 1, rtol=1e-5)
+
+
+def test_models_that_memory_has_no_room_for_train_one_after_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    edges, module = draw_network()
+    arguments = edges, np.eye(40), draw_variants(module)[:3]
+    together = train_autoencoders(*arguments, seeds=[3], settings=SHORT)
+    monkeypatch.setattr(gae, "BLOCK_BYTES", 1)
+    apart = train_autoencoders(*arguments, seeds=[3], settings=SHORT)
+    for one, other in zip(together[:4], apart[:4], strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-4)
+
+
+def test_many_edges_are_sampled_anew_every_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gae, "MOST_EDGES", 40)
+    edges, module = draw_network(n=60, modules=3)
+    trained = train_autoencoders(
+        edges, np.eye(60), [Variant(np.full(60, -1))], seeds=[0], settings=COMPACT
+    )
+    rows = trained.embeddings[0, 0]
+    same = module[:, None] == module[None, :]
+    cosines = rows @ rows.T
+    assert cosines[same].mean() > cosines[~same].mean() + 0.5
 
 
 def test_planted_modules_are_found_from_edges_alone() -> None:

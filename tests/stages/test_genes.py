@@ -1,5 +1,6 @@
 """Gene embeddings as a stage: every method, its tables, and one line for what can't be embedded."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ import pandas as pd
 import pytest
 
 from i2r.cluster import ClusterSpec, WorkerGroup
-from i2r.errors import InputError
+from i2r.errors import I2RError, InputError
+from i2r.models import gae
 from i2r.pipeline.run import run_pipeline
 from i2r.pipeline.spec import parse_pipeline
 from i2r.stages.genes import Genes
@@ -108,6 +110,32 @@ def test_labels_make_an_embedding_without_each_of_them(
     genes = experiment.table("genes")
     one = held_out[held_out["held_out"] == "G00"].drop(columns="held_out").reset_index(drop=True)
     assert not np.allclose(one.drop(columns="gene"), genes.drop(columns="gene"), atol=1e-3)
+
+
+def test_published_settings_leave_genes_out_in_units_of_their_own(
+    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = replace(gae.PUBLISHED, hidden=8, latent=8, epochs=20, learning_rate=0.01)
+    monkeypatch.setattr(gae, "PUBLISHED", few)
+    labels = pd.read_csv(files / "labels.csv").iloc[:4]
+    pd.concat([labels, pd.DataFrame({"gene": ["ELSE"], "label": [1]})]).to_csv(
+        tmp_path / "l.csv", index=False
+    )
+    options = {"settings": "published", "labels": "file", "label_source": str(tmp_path / "l.csv")}
+    experiment = run(files, tmp_path / "e", seeds=2, **options)
+    keys = experiment.ledger.done_keys("genes")
+    assert len(keys) == 2 * (1 + 4 + 1)
+    assert "seed-1/without-ELSE" in keys
+    held_out = experiment.table("genes-heldout")
+    assert held_out["held_out"].value_counts().to_dict() == dict.fromkeys(labels["gene"], 36)
+    quality = experiment.table("genes-quality")
+    assert (quality["method"] == "spectral").sum() == 2
+    assert (quality["method"] == "autoencoder").sum() == 2 * 5
+    assert len(experiment.table("genes")) == 36
+    # One that is lost is not replaced by an embedding that saw the label.
+    monkeypatch.setattr(Genes, "keys", lambda *_: [*keys, "seed-1/without-G99"])
+    with pytest.raises(I2RError, match="1 of 13 embeddings are not done"):
+        Genes(**options, network=str(files / "network.graphml")).finish(experiment, sorted(keys))
 
 
 def test_labels_that_stay_as_published_leak_and_give_no_p_values(

@@ -108,7 +108,7 @@ class Genes(Stage):
     )  # fmt: skip
 
     added_later: ClassVar[tuple[str, ...]] = ("symbols",)
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     reads: ClassVar[Mapping[str, bool]] = {"interactome": False}
     layout_columns: ClassVar[tuple[str, ...]] = ("gene", "role")
 
@@ -188,9 +188,34 @@ class Genes(Stage):
         return digest_files(*given, self.label_source, *self.gene_sets, *more)
 
     def keys(self, experiment: Experiment) -> list[str]:
-        """One unit per seed; one in all where nothing is random."""
+        """One unit per seed; one in all where nothing is random.
+
+        With published settings also one per gene that is left out, for these trainings are long
+        and gain nothing from each other.
+        """
         count = self.seeds if self.method == "autoencoder" else 1
-        return [f"seed-{self.seed + i}" for i in range(count)]
+        seeds = [f"seed-{self.seed + i}" for i in range(count)]
+        if not self._trains_apart:
+            return seeds
+        genes = self._list_labelled(experiment)
+        return [*seeds, *(f"{seed}/without-{gene}" for seed in seeds for gene in genes)]
+
+    @property
+    def _trains_apart(self) -> bool:
+        """Whether every gene that is left out is a unit of its own."""
+        return (
+            self.method == "autoencoder" and self.settings == "published"
+            and self.labels != "none" and self.held_out_labels == "masked"
+        )  # fmt: skip
+
+    def _list_labelled(self, experiment: Experiment) -> list[str]:
+        """List the genes that may have a label, by the names that their source has."""
+        if self.labels == "file":
+            return sorted(read_labels(self.label_source)) if self.label_source else []
+        if self.label_source:
+            spaces = read_spaces(self.label_source)
+            return next(iter(spaces.values())).genes
+        return sorted(set(signatures.name_treated_wells(experiment).values()))
 
     def used_keys(self, experiment: Experiment, key: str, upstream: Stage) -> None:
         """Everything of the stages before."""
@@ -199,15 +224,17 @@ class Genes(Stage):
     # ------------------------------------------------------------------ units
 
     def build(self, experiment: Experiment, key: str) -> Delayed:
-        """Train or compute the embeddings of one seed."""
+        """Train or compute the embeddings of one seed, or of one without a gene."""
         stage, before = self.embed_stage, self.network_stage
         wells = signatures.list_treated_wells(experiment, stage) if stage else None
+        seed, _, without = key.partition("/without-")
         return delayed(embed_seed)(
             self.model_dump(exclude={"needs", "name", "stage"}),
             network_url=self.network or (experiment.network_url(before) if before else ""),
             naming=self._find_names(experiment),
             wells=wells,
-            seed=int(key.removeprefix("seed-")),
+            seed=int(seed.removeprefix("seed-")),
+            without=without if without or self._trains_apart else None,
             urls={name: experiment.part_url(self.title + name, key) for name in PARTS},
         )
 
@@ -219,17 +246,26 @@ class Genes(Stage):
 
     def finish(self, experiment: Experiment, keys: Sequence[str]) -> Delayed:
         """Join the seeds, cluster the genes, look for gene sets, and compare the seeds."""
-        ordered = sorted(keys, key=lambda key: int(key.removeprefix("seed-")))
-        parts = {n: [experiment.part_url(self.title + n, k) for k in ordered] for n in PARTS}
+        lost = sorted(set(self.keys(experiment)) - set(keys))
+        if lost:
+            raise I2RError(
+                f"stage {self.title!r}: {len(lost)} of {len(lost) + len(keys)} embeddings are not "
+                f"done, such as {lost[0]}: maps would judge its gene with its label. See "
+                "'i2r errors'."
+            )
+        seeds = sorted({int(key.partition("/")[0].removeprefix("seed-")) for key in keys})
+        by_seed = [[k for k in self.keys(experiment) if k.partition("/")[0] == f"seed-{s}"]
+                   for s in seeds]  # fmt: skip
         return delayed(write_genes)(
-            parts,
-            seeds=[int(key.removeprefix("seed-")) for key in ordered],
+            {n: [[experiment.part_url(self.title + n, k) for k in own] for own in by_seed]
+             for n in PARTS},
+            seeds=seeds,
             number=self.clusters,
             leaks=self.held_out_labels == "published",
             gene_sets=list(self.gene_sets),
             naming=self._find_names(experiment),
             urls={name: experiment.table_url(self.title + name) for name in TABLES},
-        )
+        )  # fmt: skip
 
     def peak_bytes(self, experiment: Experiment, key: str) -> int:
         """Torch itself, and the stacked models with their gradients and moments."""

@@ -42,9 +42,13 @@ def embed_seed(
     naming: Naming,
     wells: signatures.TreatedWells | None,
     seed: int,
+    without: str | None,
     urls: Mapping[str, str],
 ) -> dict[str, Any]:
-    """Compute and write the embeddings of one seed."""
+    """Compute and write the embeddings of one seed.
+
+    With ``without``, of that gene left out alone, '' for none; otherwise of all of them.
+    """
     given = _Options(options)
     symbols = read_naming(naming)
     nothing = pd.DataFrame({"seed": pd.Series(dtype=int)})
@@ -69,6 +73,12 @@ def embed_seed(
         labels = {"": np.full(len(network.genes), -1)}
         if given.method == "autoencoder":
             labels = gather_labels(network.genes, given, wells, symbols)
+            if without is not None:
+                name = translate(without, symbols) or without
+                if name not in labels:
+                    # No gene of the network: nothing knows its label.
+                    return write_nothing(urls)
+                labels = {name: labels[name]}
             trained = embedding.train_seed(
                 network,
                 features,
@@ -86,12 +96,19 @@ def embed_seed(
             {"gene": network.genes, "degree": degree, "has_features": has_features}
         )
         if given.labels != "none" and given.method == "autoencoder":
-            described["label"] = labels[""]
+            described["label"] = next(iter(labels.values()))
     tables.write_table(urls["-seeds"], trained.embeddings)
     tables.write_table(urls["-quality"], trained.quality)
     tables.write_table(urls["-training"], trained.losses)
     tables.write_table(urls["-genes"], described)
     return {"genes": len(described)}
+
+
+def write_nothing(urls: Mapping[str, str]) -> dict[str, Any]:
+    """Write the parts of a unit that has nothing to embed."""
+    for url in urls.values():
+        tables.write_table(url, pd.DataFrame({"held_out": pd.Series(dtype=str)}))
+    return {"genes": 0}
 
 
 def gather_features(
@@ -167,8 +184,14 @@ def _require_labels(labelled: Sequence[str]) -> None:
         )
 
 
+def read_parts(urls: Sequence[str]) -> pd.DataFrame:
+    """Read the parts of one seed, without those that are empty, under each other."""
+    found = [table for url in urls if len(table := tables.read_table(url))]
+    return tables.concatenate(found) if found else tables.read_table(urls[0])
+
+
 def write_genes(
-    parts: Mapping[str, Sequence[str]],
+    parts: Mapping[str, Sequence[Sequence[str]]],
     *,
     seeds: Sequence[int],
     number: int,
@@ -180,10 +203,14 @@ def write_genes(
     """Join the seeds and write all tables of the stage."""
     symbols = read_naming(naming)
     write_vocabulary(urls["-vocabulary"], symbols or Vocabulary({}))
-    by_seed = [tables.read_table(url) for url in parts["-seeds"]]
+    # Two names of one gene are two units of the same embedding.
+    by_seed = [
+        read_parts(urls).drop_duplicates(["held_out", "gene"], ignore_index=True)
+        for urls in parts["-seeds"]
+    ]
     joined = embedding.join_seeds(by_seed)
     plain = joined[joined["held_out"] == ""].drop(columns="held_out").reset_index(drop=True)
-    described = tables.read_table(parts["-genes"][0])
+    described = tables.read_table(parts["-genes"][0][0])
     degrees = dict(zip(described["gene"], described["degree"].astype(int), strict=True))
     clusters, curves = embedding.choose_clusters(plain, number, degrees)
     collections: dict[str, Mapping[str, frozenset[str]]] = {}
@@ -200,8 +227,8 @@ def write_genes(
         "-curves": curves,
         "-enrichment": embedding.enrich_clusters(clusters, collections),
         "-stability": embedding.compare_seeds(full, seeds, chosen),
-        "-quality": tables.concatenate([tables.read_table(u) for u in parts["-quality"]]),
-        "-training": tables.concatenate([tables.read_table(u) for u in parts["-training"]]),
+        "-quality": tables.concatenate([read_parts(u) for u in parts["-quality"]]),
+        "-training": tables.concatenate([tables.read_table(u[0]) for u in parts["-training"]]),
         "-genes": described,
     }
     known = described.loc[described["label"] >= 0, "gene"] if "label" in described else []
