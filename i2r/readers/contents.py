@@ -11,6 +11,7 @@ import tifffile
 
 from i2r.errors import FieldError
 from i2r.readers.arrays import is_array, read_array_header
+from i2r.readers.bioimages import MOST_PLANES, Scene, is_bioimage, list_scenes
 from i2r.readers.headers import (
     JPEG_SIGNATURE,
     PNG_SIGNATURE,
@@ -107,6 +108,8 @@ def read_contents(url: str) -> Contents:
     if is_array(url):
         shape, dtype = read_array_header(url)
         return Contents((), shape, dtype.name, is_array=True)
+    if is_bioimage(url):
+        return _read_bioimage(url)
     with open_image(url) as (file, n_bytes):
         header = parse_header(file, n_bytes, url, 0)
         file.seek(0)
@@ -116,6 +119,24 @@ def read_contents(url: str) -> Contents:
             check_directories(file, n_bytes, url)
             series = read_series(file, url)
     return Contents(series, header.shape, header.dtype.name, header.white_is_zero)
+
+
+def _read_bioimage(url: str) -> Contents:
+    """Take the scenes that bioio finds."""
+    scenes = [Scene(url, number) for number in range(len(list_scenes(url)))]
+    series = []
+    for number, scene in enumerate(scenes):
+        n_channels = scene.sizes["C"]
+        names = name_channels(scene.channels, n_channels)
+        places = np.ndindex(scene.sizes["T"], n_channels, scene.sizes["Z"])
+        planes = tuple(
+            PlaneAt(number * MOST_PLANES + page, names[c] if n_channels > 1 else "", z, time)
+            for page, (time, c, z) in enumerate(places)
+        )
+        series.append(
+            Series(planes, axes=describe_planes(planes), pixel_size_um=scene.pixel_size_um)
+        )
+    return Contents(tuple(series), scenes[0].shape, scenes[0].dtype.name)
 
 
 def describe_planes(planes: tuple[PlaneAt, ...]) -> str:

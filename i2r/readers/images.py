@@ -15,6 +15,7 @@ from PIL import Image
 
 from i2r.errors import FieldError
 from i2r.readers.arrays import is_array, read_array_header, read_array_plane, stat_array
+from i2r.readers.bioimages import MOST_PLANES, Scene, is_bioimage, read_bioimage_plane
 from i2r.readers.headers import (
     JPEG_SIGNATURE,
     PNG_SIGNATURE,
@@ -100,8 +101,8 @@ def read_field(
         # Tables of other packages' readers, and of earlier versions, don't have these.
         inverted = bool(getattr(row, "inverted", False))
         plane: npt.NDArray[Any]
-        if is_array(row.url):
-            plane = read_array_plane(row.url, page=row.page)
+        if is_array(row.url) or is_bioimage(row.url):
+            plane = read_plane(row.url, page=row.page)
             digests[row.url] = hash_bytes(digests.get(row.url, "").encode() + plane.tobytes())
         else:
             if row.url not in contents:
@@ -171,6 +172,13 @@ def read_plane(url: str, *, page: int = 0, inverted: bool = False) -> npt.NDArra
     """
     if is_array(url):
         return read_array_plane(url, page=page)
+    if is_bioimage(url):
+        try:
+            return read_bioimage_plane(url, page=page)
+        except OSError as error:
+            if not _is_absent(error):
+                raise
+            raise missing(url, why=error.strerror) from error
     return decode_plane(_read(url), url=url, page=page, inverted=inverted)
 
 
@@ -228,6 +236,14 @@ def read_shape(url: str, page: int = 0) -> tuple[tuple[int, int], np.dtype[Any]]
     """
     if is_array(url):
         return read_array_header(url)
+    if is_bioimage(url):
+        try:
+            scene = Scene(url, page // MOST_PLANES)
+        except OSError as error:
+            if not _is_absent(error):
+                raise
+            raise missing(url, why=error.strerror) from error
+        return scene.shape, scene.dtype
     with open_image(url) as (file, n_bytes):
         header = parse_header(file, n_bytes, url, page)
     return header.shape, header.dtype

@@ -81,7 +81,7 @@ class Convert(Stage):
     reader: str = Field(
         "auto",
         description="Reader: auto, imagexpress, loaddata, omefile, omezarr, pattern, phenix, "
-        "samplesheet, yokogawa",
+        "samplesheet, vendors, yokogawa",
     )
     pattern: str | None = Field(
         None,
