@@ -14,7 +14,8 @@ from i2r.readers import ReaderOptions, did_you_mean, find_reader, list_readers
 from i2r.readers.images import read_field, read_plane, read_shape, stat_source
 from i2r.readers.sources import COLUMNS
 
-READERS = sorted(list_readers())
+# What bioio reads, the project's own environment has no package for; see test_vendors.py.
+READERS = sorted(set(list_readers()) - {"vendors"})
 
 
 def test_readers_are_found_by_path() -> None:
