@@ -45,6 +45,13 @@ def print_plan(
     )
     if plan["timed_by"]:
         click.echo(_describe_time(plan["stages"], plan["timed_by"], plan["workers"]))
+    largest = plan["largest_unit"]
+    if largest["name"]:
+        click.echo(
+            f"largest unit: {largest['name']}, whose worker needs up to "
+            f"{format_bytes(largest['needed_bytes'])}; the smallest worker has "
+            f"{format_bytes(plan['worker_bytes'])}"
+        )
     for line in plan["changes"]:
         click.echo(line)
     for row in plan["stages"]:
@@ -63,18 +70,21 @@ def describe_plan(pipeline: Pipeline, url: str, cluster: AnyCluster) -> dict[str
     dict
         Counts of plates, wells, fields and workers, ``worker_bytes``, for each of the
         ``stages`` its units, bytes, ``seconds`` with all workers busy (None where nothing is
-        known, see ``timed_by``), and whether its largest unit fits into a worker, and
+        known, see ``timed_by``), and whether its largest unit fits into a worker,
+        ``largest_unit`` (name, and ``needed_bytes`` of its worker, the process included), and
         ``changes``: what differs from the last run.
     """
     experiment = prepare(pipeline, url, say=say)
     preview = preview_units(pipeline, experiment)
     number, memory = planned_workers(cluster)
     rates = find_rates(pipeline, experiment, say=say)
-    stages = []
+    stages, largest = [], ("", 0)
     for stage in pipeline.stages:
         keys = list(stage.keys(experiment))
         pending = [key for key in preview[stage.title] if key != FINISH]
-        _, peak = find_largest_unit(stage, experiment, pending or keys)
+        worst, peak = find_largest_unit(stage, experiment, pending or keys)
+        if pending and peak > largest[1]:
+            largest = f"{stage.title} {worst}", peak
         stages.append(
             {
                 "stage": stage.title,
@@ -106,6 +116,10 @@ def describe_plan(pipeline: Pipeline, url: str, cluster: AnyCluster) -> dict[str
         "workers": number,
         "worker_bytes": memory,
         "timed_by": rates.how,
+        "largest_unit": {
+            "name": largest[0],
+            "needed_bytes": needed_bytes(largest[1]) if largest[0] else 0,
+        },
         "stages": stages,
     }
 

@@ -57,6 +57,11 @@ def find_failed(graph: UnitGraph) -> set[str]:
                 for key in units
                 if key in affected[name] or (affected[name] and key not in graph.units[name])
             }
+        if found:
+            # Later passes of a stage over what earlier ones left.
+            for key in (key for key in units if key != FINISH):
+                if not found.isdisjoint(stage.follows(graph.experiment, key)):
+                    found.add(key)
         affected[stage.title] = found | ({FINISH} & set(units) if found else set())
     return {f"{title}:{key}" for title, keys in affected.items() for key in keys}
 

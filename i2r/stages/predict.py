@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
+from weakref import WeakKeyDictionary
 
 import pandas as pd
 from dask import delayed
@@ -200,13 +201,13 @@ class Predict(Stage):
         keys = self.keys(experiment) if self.images else []
         return [
             digest_files(self.queries, self.candidates),
-            [self._list_versions(key) for key in keys],
+            [self._list_versions(experiment, key) for key in keys],
         ]
 
     def inputs(self, experiment: Experiment, key: str) -> object:
         """Describe tables by their content, pictures and masks by their versions."""
         if key != WHOLE:
-            return self._list_versions(key)
+            return self._list_versions(experiment, key)
         wells = [] if self.queries else super().whole_layout(experiment)
         return [wells, digest_files(self.queries)]
 
@@ -221,19 +222,20 @@ class Predict(Stage):
         """Folders of new images, and their controls; otherwise one unit for all queries."""
         if not self.images:
             return [WHOLE]
-        folders = [f"{IMAGES}{folder}" for folder in _find_pictures(self.images)]
+        folders = [f"{IMAGES}{folder}" for folder in _find_pictures(experiment, self.images)]
         return [*folders, CONTROLS] if self.controls else folders
 
-    def _list_pictures(self, key: str) -> list[files.FoundFile]:
+    def _list_pictures(self, experiment: Experiment, key: str) -> list[files.FoundFile]:
         """List the pictures of a unit."""
         if key == CONTROLS:
-            return [file for group in _find_pictures(self.controls).values() for file in group]
-        return _find_pictures(self.images).get(key.removeprefix(IMAGES), [])
+            groups = _find_pictures(experiment, self.controls).values()
+            return [file for group in groups for file in group]
+        return _find_pictures(experiment, self.images).get(key.removeprefix(IMAGES), [])
 
-    def _list_versions(self, key: str) -> list[list[Any]]:
+    def _list_versions(self, experiment: Experiment, key: str) -> list[list[Any]]:
         """Give path, size and time of a unit's pictures and their masks."""
         found = []
-        for file in self._list_pictures(key):
+        for file in self._list_pictures(experiment, key):
             mask = find_mask(self.masks, image_url=file.path) if self.masks else None
             found.append([file.path, *file.stat, mask, *(files.stat(mask) if mask else ())])
         return found
@@ -253,7 +255,7 @@ class Predict(Stage):
             return profile_pictures(
                 experiment,
                 chain if self.illumination == "experiment" else chain._replace(functions={}),
-                self._list_pictures(key),
+                self._list_pictures(experiment, key),
                 where=key.removeprefix(IMAGES),
                 pages=self.pages,
                 masks=self.masks,
@@ -340,9 +342,21 @@ class Predict(Stage):
         return 2**30
 
 
-def _find_pictures(source: str) -> dict[str, list[files.FoundFile]]:
-    """Group pictures; none where there are none any more, which `Predict.check` refuses."""
-    try:
-        return group_pictures(source)
-    except InputError:
-        return {}
+_FOUND: WeakKeyDictionary[Experiment, dict[str, dict[str, list[files.FoundFile]]]] = (
+    WeakKeyDictionary()
+)
+
+
+def _find_pictures(experiment: Experiment, source: str) -> dict[str, list[files.FoundFile]]:
+    """Group pictures; none where there are none any more, which `Predict.check` refuses.
+
+    The folder is looked through once for an experiment as it was opened, so once in a run, however
+    many queries it holds.
+    """
+    known = _FOUND.setdefault(experiment, {})
+    if source not in known:
+        try:
+            known[source] = group_pictures(source)
+        except InputError:
+            known[source] = {}
+    return known[source]

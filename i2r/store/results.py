@@ -1,5 +1,6 @@
 """Result tables of an experiment: which files hold one, read whole or opened lazily."""
 
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,10 @@ from i2r.store.catalog import Catalog
 
 if TYPE_CHECKING:
     import dask.dataframe as dd
+
+
+MANY_ROWS = 10**7
+"""Rows from which reading a table whole is warned of: gigabytes for 85 features."""
 
 
 def find_table(experiment: Catalog, name: str) -> list[str]:
@@ -65,14 +70,30 @@ def find_table(experiment: Catalog, name: str) -> list[str]:
 def read_result(
     experiment: Catalog, name: str, *, columns: Sequence[str] | None = None
 ) -> pd.DataFrame:
-    """Read a table whole; see `find_table`."""
+    """Read a table whole; see `find_table`. It warns of tables that take gigabytes."""
+    urls = find_table(experiment, name)
     try:
-        parts = [tables.read_table(url, columns=columns) for url in find_table(experiment, name)]
+        parts = [tables.read_table(urls[0], columns=columns)]
+        _warn_of_size(name, urls, parts[0])
+        parts += [tables.read_table(url, columns=columns) for url in urls[1:]]
     except FileNotFoundError as error:
         raise InputError(
             f"{experiment.url}: a part of the table {name!r} is missing. 'i2r validate' says which."
         ) from error
     return tables.concatenate(parts)
+
+
+def _warn_of_size(name: str, urls: Sequence[str], first: pd.DataFrame) -> None:
+    """Warn where a table has more than `MANY_ROWS` rows, by its first file and all files' bytes."""
+    sizes = [files.stat(url)[0] for url in urls]
+    n_rows = len(first) * sum(sizes) / max(sizes[0], 1)
+    if n_rows > MANY_ROWS:
+        warnings.warn(
+            f"table {name!r}: about {n_rows / 1e6:.0f} million rows, read into memory. "
+            f"experiment.lazy_table({name!r}) opens them as a dask dataframe; 'columns' reads some "
+            "columns only.",
+            stacklevel=4,
+        )
 
 
 def open_result(

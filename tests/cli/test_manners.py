@@ -50,6 +50,7 @@ def test_scripts_get_json(cli: Cli, pipeline: Path, cropped: Path) -> None:
     assert (plan["wells"], plan["fields"]) == (8, 16)
     assert [row["stage"] for row in plan["stages"]] == ["convert", "quality", "segment", "crop"]
     assert all(row["units_to_run"] == 0 and row["fits"] for row in plan["stages"])
+    assert plan["largest_unit"] == {"name": "", "needed_bytes": 0}
     assert json.loads(cli("errors", cropped, "--json")[1]) == []
     code, said = cli("validate", cropped, "--json", "--sample", "3")
     assert code == 0

@@ -178,6 +178,14 @@ def test_units_follow_others_of_their_stage(tmp_path: Path, log: Path) -> None:
     assert names(graph.take_ready()) == {f"whole {WHOLE}"}
 
 
+def test_a_retry_runs_the_passes_after_one_that_failed(tmp_path: Path, log: Path) -> None:
+    failing = chain(log, Passes, passes={"behave": {"first/A03": "refuse"}})
+    assert run_here(failing, tmp_path / "e").ran == {"source": 6, "passes": 12}
+    summary = run_here(chain(log, Passes), tmp_path / "e", retry=True, confirm=lambda q: True)
+    assert summary.ran == {"passes": 8}, "the one, that between, and all after"
+    assert run_here(chain(log, Passes), tmp_path / "e").ran == {}
+
+
 def test_what_follows_nothing_that_is_done_is_blocked(tmp_path: Path, log: Path) -> None:
     graph = UnitGraph(chain(log, Passes), plan(tmp_path))
     for end in ("done", "failed"):

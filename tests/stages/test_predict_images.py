@@ -14,7 +14,9 @@ from i2r.models.weights import encode_encoder
 from i2r.pipeline.loop import Summary
 from i2r.pipeline.run import load_last_pipeline
 from i2r.pipeline.spec import parse_pipeline, parse_stage, with_stage
+from i2r.stages import predict as predict_stage
 from i2r.stages.pictures import open_chain
+from i2r.stages.predict import Predict
 from i2r.stages.references import list_controls, relate_profiles
 from i2r.store.experiment import Experiment, open_experiment
 from i2r.store.tables import read_table
@@ -102,6 +104,26 @@ def predict(url: Path, **options: Any) -> tuple[Summary, Experiment]:
     stage = parse_stage({"stage": "predict", **options}, where="test")
     summary = run_here(with_stage(pipeline, stage, where="test"), url)
     return summary, open_experiment(str(url))
+
+
+def test_a_folder_of_queries_is_looked_through_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(12):
+        (tmp_path / "new" / f"q{number}").mkdir(parents=True)
+        tifffile.imwrite(tmp_path / "new" / f"q{number}" / "1.tif", np.zeros((4, 4), np.uint16))
+    looked: list[str] = []
+    look = predict_stage.group_pictures
+    monkeypatch.setattr(
+        predict_stage, "group_pictures", lambda source: looked.append(source) or look(source)
+    )
+    stage, url = Predict(images=str(tmp_path / "new")), str(tmp_path / "e")
+    for opened in (1, 2):
+        experiment = Experiment(url, layout=pd.DataFrame(), sources=pd.DataFrame())
+        keys = stage.keys(experiment)
+        assert len(keys) == 12
+        assert len({str(stage.inputs(experiment, key)) for key in keys}) == 12
+        assert len(looked) == opened, "once, whatever the number of queries"
 
 
 def test_one_command_ranks_genes_for_new_images(experiment: Path, tmp_path: Path, cli: Cli) -> None:

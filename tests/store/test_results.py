@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from i2r.errors import InputError
+from i2r.store import results
 from i2r.store.experiment import open_experiment
 from i2r.store.ledger import LedgerWriter
 from i2r.store.tables import write_table
@@ -33,6 +34,20 @@ def test_a_lazy_table_is_the_table_and_reads_nothing_on_opening(cropped_original
     assert list(chosen.compute(scheduler="sync").columns) == ["well", "label"]
     with pytest.raises(InputError, match="no table 'segments'"):
         experiment.lazy_table("segments")
+
+
+def test_a_table_that_fills_the_memory_is_warned_of(
+    cropped_original: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experiment = open_experiment(str(cropped_original))
+    n_rows = len(experiment.table("segment"))
+    monkeypatch.setattr(results, "MANY_ROWS", n_rows // 2)
+    with pytest.warns(
+        UserWarning, match=r"about .* million rows.*lazy_table\('segment'\)"
+    ) as found:
+        assert len(experiment.table("segment")) == n_rows
+    assert found[0].filename == __file__
+    experiment.lazy_table("segment")  # filters make warnings errors here
 
 
 def test_parts_of_units_that_are_done_are_partitions(tmp_path: Path) -> None:
