@@ -62,7 +62,12 @@ class Synthetic(Features):
     @property
     def n_plates(self) -> int:
         """Hidden in an option, so that the run's record is that of a stage 'features'."""
-        return int(str(self.table))
+        return int(str(self.table).partition("x")[0])
+
+    @property
+    def n_nuclei(self) -> int:
+        """Nuclei of a well, likewise."""
+        return int(str(self.table).partition("x")[2])
 
     def check(self, experiment: Experiment) -> list[str]:
         return []
@@ -76,7 +81,7 @@ class Synthetic(Features):
     def build(self, experiment: Experiment, key: str) -> Delayed:
         gene = experiment.layout_by_key.loc[key, "gene"]
         url = experiment.part_url(self.title, key)
-        return delayed(write_well)(key, str(gene), url, NUCLEI)
+        return delayed(write_well)(key, str(gene), url, self.n_nuclei)
 
     def finish(self, experiment: Experiment, keys: Sequence[str]) -> Delayed:
         return delayed(dict)()
@@ -125,10 +130,10 @@ def write_well(key: str, gene: str, url: str, n: int) -> dict[str, Any]:
     return {"nuclei": n, "fields": 9}
 
 
-def make_pipeline(n_plates: int) -> Pipeline:
+def make_pipeline(n_plates: int, n_nuclei: int) -> Pipeline:
     """Make the pipeline: features from nowhere, screened, averaged, reported."""
     stages: list[Stage] = [
-        Synthetic(method="import", table=str(n_plates), layout="made"),
+        Synthetic(method="import", table=f"{n_plates}x{n_nuclei}", layout="made"),
         Screen(method="fast"), Profiles(), Report(),
     ]  # fmt: skip
     return Pipeline(stages=resolve_needs(stages, where="benchmark"))
@@ -192,10 +197,10 @@ def sum_stages(url: str) -> dict[str, float]:
     return dict(found)
 
 
-def run_size(n_plates: int, folder: str) -> dict[str, Any]:
+def run_size(n_plates: int, n_nuclei: int, folder: str) -> dict[str, Any]:
     """Write and screen so many plates."""
     url = f"{folder}/e"
-    pipeline = make_pipeline(n_plates)
+    pipeline = make_pipeline(n_plates, n_nuclei)
     written = time_run(pipeline, url, only=["features"])
     # A client of its own, as a user would start it: this one made the layout.
     found = time_run(pipeline, url, only=["screen", "profiles", "report"])
@@ -210,12 +215,12 @@ def run_size(n_plates: int, folder: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def print_sizes(sizes: Sequence[int]) -> None:
+def print_sizes(sizes: Sequence[int], n_nuclei: int) -> None:
     """Print a line per size, and what 2,000 plates would take."""
     results: list[Mapping[str, Any]] = []
     for n_plates in sizes:
         with tempfile.TemporaryDirectory() as folder:
-            command = [sys.executable, "-m", "tests.benchmarks.plates", "--one", str(n_plates), "--folder", folder]  # fmt: skip
+            command = [sys.executable, "-m", "tests.benchmarks.plates", "--one", str(n_plates), "--nuclei", str(n_nuclei), "--folder", folder]  # fmt: skip
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode:
                 print(f"{n_plates} plates failed:\n{done.stderr[-3000:]}")
@@ -224,7 +229,7 @@ def print_sizes(sizes: Sequence[int]) -> None:
         results.append(result)
         stages = ", ".join(f"{name} {seconds:.0f}" for name, seconds in result["stages"].items())
         print(
-            f"{n_plates} plates, {n_plates * 384 * NUCLEI / 1e6:.1f} million nuclei: "
+            f"{n_plates} plates, {n_plates * 384 * n_nuclei / 1e6:.1f} million nuclei: "
             f"{result['seconds']:.0f} s, {result['seconds'] / n_plates:.1f} s per plate "
             f"({result['cpu_s'] / n_plates:.1f} of processor); workers at most "
             f"{result['worker']:.2f} GiB (bar {WORKER_GIB}), client {result['client']:.2f} GiB "
@@ -268,6 +273,7 @@ def main() -> None:
     """Print the figures."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--plates", default="1,4,16,64")
+    parser.add_argument("--nuclei", type=int, default=NUCLEI)
     parser.add_argument("--one", type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument("--folder", default="", help=argparse.SUPPRESS)
     parser.add_argument("--pixels", action="store_true")
@@ -276,13 +282,13 @@ def main() -> None:
     parser.add_argument("--edge", type=int, default=1080)
     arguments = parser.parse_args()
     if arguments.one:
-        print(json.dumps(run_size(arguments.one, arguments.folder)))
+        print(json.dumps(run_size(arguments.one, arguments.nuclei, arguments.folder)))
         return
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
     if arguments.pixels:
         print_pixels(arguments.wells, arguments.fields, arguments.edge)
     else:
-        print_sizes([int(n) for n in arguments.plates.split(",")])
+        print_sizes([int(n) for n in arguments.plates.split(",")], arguments.nuclei)
 
 
 if __name__ == "__main__":
