@@ -11,18 +11,25 @@ from i2r.errors import InputError
 if TYPE_CHECKING:
     from i2r.store.experiment import Experiment
 
+KINDS = (
+    "h5ad", "parquet", "profiles", "graphml", "csv", "ome-zarr", "load-data", "ro-crate",
+)  # fmt: skip
+
 
 @click.command()
 @click.argument("experiment", type=click.Path())
 @click.option(
     "--format",
     "kind",
-    type=click.Choice(["h5ad", "parquet", "profiles", "graphml", "csv", "ome-zarr"]),
+    type=click.Choice(
+        ["h5ad", "parquet", "profiles", "graphml", "csv", "ome-zarr", "load-data", "ro-crate"]
+    ),
     required=True,
     help="h5ad: AnnData of nuclei, as Zarr if OUTPUT ends in .zarr. parquet: profiles of "
     "nuclei for pycytominer. profiles: of wells, conditions or genes, for pycytominer and copairs. "
     "graphml: a network of genes. csv: a table, or all of them. ome-zarr: plates with images, "
-    "labels and tables for viewers.",
+    "labels and tables for viewers. load-data: TIFFs with CellProfiler's load_data.csv. ro-crate: "
+    "what was computed from what.",
 )
 @click.option("-o", "--output", type=click.Path(), required=True, help="File or folder to write.")
 @click.option(
@@ -61,8 +68,8 @@ if TYPE_CHECKING:
 @click.option(
     "--wells",
     multiple=True,
-    help="Wells of 'ome-zarr', B03 or PLATE/B03, separated by commas or given several times. "
-    "Default: all.",
+    help="Wells of 'ome-zarr' and 'load-data', B03 or PLATE/B03, separated by commas or given "
+    "several times. Default: all.",
 )
 @yes_option("Replace OUTPUT without asking.")
 def export(
@@ -102,6 +109,12 @@ def export(
     as ngio reads them: 'condition' of the plate and of each image, features of nuclei per image.
     --ngff 0.4 is for programs that read no 0.5.
 
+    load-data: OUTPUT is a folder with every plane as TIFF and load_data.csv, with the layout's
+    columns as Metadata_....
+
+    ro-crate: OUTPUT is a folder, a Workflow Run RO-Crate: the pipeline with its options, the raw
+    files with their SHA-256, versions, runs, tables; plates and networks are named where they are.
+
     Images need no export for programs that read OME-Zarr 0.5: plates/PLATE.ome.zarr of EXPERIMENT
     opens as it is in napari-ome-zarr, ome-zarr-py, ngio and zarr-python. Crops for PyTorch:
     i2r.CropDataset.
@@ -119,6 +132,11 @@ def export(
     elif kind == "ome-zarr":
         chosen = [well for text in wells for well in text.split(",") if well]
         written = _export_plates(opened, target, ngff, well_images, chosen, yes=yes)
+    elif kind == "load-data":
+        chosen = [well for text in wells for well in text.split(",") if well]
+        written = _export_tiffs(opened, target, chosen)
+    elif kind == "ro-crate":
+        written = _export_crate(opened, target)
     elif kind == "graphml":
         written = _export_network(opened, target, name, yes=yes)
     else:
@@ -180,6 +198,28 @@ def _export_plates(
         say(note)
     plates, of_wells = count_words(written.plates, "plate"), count_words(written.wells, "well")
     return f"{plates}, {of_wells}, {count_words(written.images, 'image')}, OME-Zarr {ngff}"
+
+
+def _export_tiffs(experiment: "Experiment", target: Path, wells: list[str]) -> str:
+    from i2r.exports.load_data import write_load_data
+
+    _refuse_existing(target)
+    return f"{count_words(write_load_data(experiment, target, wells=wells), 'field')} as TIFF"
+
+
+def _export_crate(experiment: "Experiment", target: Path) -> str:
+    from i2r.exports.crate import write_crate
+    from i2r.pipeline.records import list_options
+
+    _refuse_existing(target)
+    options = list_options(experiment.last_pipeline() or {})
+    return f"RO-Crate of {write_crate(experiment, target, options=options)} entities"
+
+
+def _refuse_existing(target: Path) -> None:
+    """Refuse a folder that is there: nobody could say what of it is the user's."""
+    if target.exists():
+        raise InputError(f"{target}: is there already, expected a new folder. Name another one.")
 
 
 def _export_network(experiment: "Experiment", target: Path, name: str | None, *, yes: bool) -> str:

@@ -101,7 +101,7 @@ def write_omezarr(
     InputError
         If nothing was converted, a well isn't there, or several plates should become one.
     """
-    chosen = _choose_wells(experiment, wells)
+    chosen = choose_wells(experiment, wells)
     if target.suffix == ".zarr" and len(chosen) > 1:
         raise InputError(
             f"{target}: {len(chosen)} plates are to be written ({', '.join(list(chosen)[:3])}), "
@@ -148,7 +148,7 @@ def check_target(target: Path) -> None:
         )
 
 
-def _choose_wells(experiment: Experiment, wells: Sequence[str]) -> dict[str, list[str]]:
+def choose_wells(experiment: Experiment, wells: Sequence[str]) -> dict[str, list[str]]:
     """List the keys of converted wells by plate."""
     converted = [key for key in experiment.ledger.done_keys("convert") if key in experiment.wells]
     if not converted:

@@ -4,12 +4,14 @@ import platform
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from i2r.pipeline.executors import Executor
 from i2r.pipeline.spec import Pipeline
+from i2r.stages.base import find_stage
 
 PACKAGES = ("i2r", "numpy", "dask", "distributed", "zarr", "torch", "numba", "pandas")
 
@@ -30,6 +32,27 @@ def describe_run(
         "git_sha": _find_commit(),
         "cluster": dict(executor.description),
     }
+
+
+def list_options(pipeline: Mapping[str, Any]) -> dict[str, Any]:
+    """List the seed, and of every stage of a recorded pipeline the options that are no defaults.
+
+    Returns
+    -------
+    dict
+        ``{"seed": 0, "segment.channel": "DNA"}``, plain values.
+    """
+    values: dict[str, Any] = {"seed": pipeline.get("seed", 0)}
+    for stage in pipeline.get("stages", []):
+        title = str(stage.get("name") or stage["stage"])
+        fields = find_stage(str(stage["stage"])).model_fields
+        for name, value in stage.items():
+            field = fields.get(name)
+            default = field.get_default(call_default_factory=True) if field else None
+            plain = list(default) if isinstance(default, tuple) else default
+            if name not in ("stage", "name") and value != plain:
+                values[f"{title}.{name}"] = value
+    return values
 
 
 def find_version(name: str) -> str:

@@ -90,7 +90,7 @@ def test_numbers_are_compared_by_their_bits() -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_a_hundred_numbers_of_a_whole_plate(
+def test_random_numbers_of_a_whole_plate(
     own_plate: Callable[..., PlateFiles], tmp_path: Path
 ) -> None:
     plate = own_plate(wells=96, fields=1)
@@ -100,12 +100,15 @@ def test_a_hundred_numbers_of_a_whole_plate(
     assert not run_here(parse_pipeline(content, where="test"), url).failed
     experiment = open_experiment(str(url))
     random = np.random.default_rng(18)
-    for table in ["features"] * 50 + ["segment"] * 30 + ["quality"] * 10 + ["crop"] * 8:
+    # I2R_REPLAYS=100 draws a hundred.
+    number = int(os.environ.get("I2R_REPLAYS", "20"))
+    tables = np.array(["features", "segment", "quality", "crop"])
+    for table in tables[random.choice(4, size=number, p=(0.5, 0.3, 0.1, 0.1))].tolist():
         row = int(random.integers(len(experiment.table(table))))
         replay = replay_row(experiment, table, row)
         assert replay.is_equal, (table, row, [v for v in replay.values if not v.equal])
         assert replay.share < 0.02
-    for row in range(2):
+    for row in range(1):
         replay = replay_row(experiment, "screen", row)
         assert replay.is_equal, [v for v in replay.values if not v.equal]
         assert replay.unit == ("screen", "*")
