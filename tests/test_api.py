@@ -121,6 +121,90 @@ def test_repr_says_what_is_there(cropped_original: Path, tmp_path: Path) -> None
     assert repr(Experiment(str(tmp_path))).splitlines()[1] == "  layout     none yet"
 
 
+def test_images_and_labels_have_named_axes_in_microns(cropped_original: Path) -> None:
+    plate = open_experiment(str(cropped_original)).plates["P1"]
+    images = plate.open_images("a3", fields=[2])
+    assert images.sizes == {"field": 1, "c": 1, "y": 96, "x": 128}
+    assert images["field"].to_numpy().tolist() == ["2"]
+    assert images["c"].to_numpy().tolist() == ["DNA"]
+    assert isinstance(images.data, da.Array)
+    np.testing.assert_allclose(images["x"], np.arange(128) + 0.5)
+    assert images["y"].attrs == {"units": "um"}
+    np.testing.assert_array_equal(images, plate.images("A03", fields=["2"]))
+    labels = plate.open_labels("A03")
+    assert labels.dims == ("field", "y", "x")
+    np.testing.assert_array_equal(labels, plate.labels("A03"))
+
+
+def test_a_plan_and_a_status_are_there_from_python(plate: PlateFiles, cropped: Path) -> None:
+    pipeline = short_pipeline(plate)
+    found = i2r.plan(pipeline.dump(), cropped)
+    assert [stage["units_to_run"] for stage in found["stages"]] == [0, 0, 0, 0]
+    changed = i2r.plan(short_pipeline(plate, crop={"mask": False}), open_experiment(str(cropped)))
+    assert [stage["units_to_run"] for stage in changed["stages"]] == [0, 0, 0, 9]
+    table = i2r.status(cropped)
+    assert table.index.tolist() == ["convert", "quality", "segment", "crop"]
+    assert table["done"].tolist() == [9, 9, 9, 9]
+    assert not table.drop(columns="done").to_numpy().any()
+    with pytest.raises(InputError, match="no experiment here"):
+        i2r.status("nowhere")
+
+
+def test_one_image_is_segmented_without_a_plate(cropped_original: Path) -> None:
+    plate = open_experiment(str(cropped_original)).plates["P1"]
+    image = plate.images("A03")[0, 0].compute()
+    labels = i2r.segment(image, pixel_size_um=plate.pixel_size_um)
+    assert labels.shape == image.shape
+    assert labels.max() == plate.labels("A03")[0].max().compute() > 0
+    with pytest.raises(InputError, match=r"expected \(y, x\)"):
+        i2r.segment(image[None])
+
+
+SCRIPT = """import i2r
+
+experiment = i2r.open_experiment("e")
+print(experiment.layout["plate"], i2r.status(experiment)["done"])
+i2r.run({"stages": []}, experiment, replace=True)
+experiment.plates["P1"].open_images("A01").sel(c="DNA")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("layout", "layuot"),
+        ("status", "statsu"),
+        ("replace", "replce"),
+        ("open_images", "open_image"),
+    ],
+)
+def test_a_typo_in_a_users_script_fails_type_checking(
+    tmp_path: Path, right: str, wrong: str
+) -> None:
+    pytest.importorskip("mypy")
+    cache = Path(__file__).parents[1] / ".mypy_cache" / "scripts"
+    command = [sys.executable, "-m", "mypy", "--config-file=", "--ignore-missing-imports",
+               "--follow-imports=silent", f"--cache-dir={cache}"]  # fmt: skip
+    said = {}
+    for name, script in (("right", SCRIPT), ("wrong", SCRIPT.replace(right, wrong))):
+        path = tmp_path / f"{name}.py"
+        path.write_text(script)
+        done = subprocess.run([*command, str(path)], capture_output=True, text=True, check=False)
+        said[name] = done.stdout
+    assert said["right"].startswith("Success")
+    assert wrong in said["wrong"]
+    assert "Found 1 error" in said["wrong"]
+
+
+def test_the_public_names_are_there_for_type_checkers_and_at_run_time() -> None:
+    for name in i2r.__all__:
+        assert getattr(i2r, name) is not None
+    assert dir(i2r) == sorted(i2r.__all__)
+    with pytest.raises(AttributeError, match="'statsu'"):
+        i2r.statsu  # noqa: B018
+
+
 def test_run_takes_paths_pipelines_and_experiments(
     plate: PlateFiles, cropped: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -132,7 +216,10 @@ def test_run_takes_paths_pipelines_and_experiments(
     assert repr(again).startswith("ran nothing in ")
     changed = short_pipeline(plate, crop={"mask": False})
     capsys.readouterr()
-    assert run(changed, cropped, cluster="none", progress="none").ran == {"crop": 9}
+    with pytest.raises(InputError, match=r"8 results were made .* .replace=True"):
+        run(changed, cropped, cluster="none", progress="none")
+    summary = run(changed.dump(), cropped, cluster="none", progress="none", replace=True)
+    assert summary.ran == {"crop": 9}
     assert "8 results were made with other options" in capsys.readouterr().out
     with pytest.raises(InputError, match="nothing was changed"):
         run(pipeline, cropped, cluster="none", progress="none", confirm=lambda question: False)

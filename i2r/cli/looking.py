@@ -41,12 +41,12 @@ def status(experiment: str, as_json: bool) -> None:
     from i2r.cli.running import last_pipeline
     from i2r.pipeline.cleaning import find_obsolete
     from i2r.pipeline.current_run import describe_current, find_current_run
+    from i2r.pipeline.states import STATES as names
     from i2r.pipeline.states import count_states
     from i2r.store.experiment import open_experiment
 
     opened = open_experiment(experiment)
     table = Table(box=None, pad_edge=False)
-    names = ("done", "out of date", "failed", "blocked", "interrupted", "to do")
     table.add_column("stage")
     for name in ("units", *names):
         table.add_column(name, justify="right")

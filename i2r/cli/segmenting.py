@@ -1,8 +1,6 @@
 """Commands for folders of images without a plate: segment them, and score label images."""
 
 import json
-from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING
 
 import rich_click as click
@@ -11,8 +9,6 @@ from i2r.cli.options import say
 from i2r.errors import I2RError, InputError
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from i2r.readers.agreement import Agreement
 
 _FAILED = 3
@@ -57,6 +53,7 @@ def segment_images(
     others are segmented (exit code 3).
     """
     from i2r.readers.pictures import list_pictures, read_picture
+    from i2r.stages.plane_segmenters import choose_segmenter
     from i2r.store import files
     from i2r.store.pictures import write_label_tiff
 
@@ -70,7 +67,7 @@ def segment_images(
         )
     if method is None:
         method = "threshold" if weights is None else "unet"
-    segment = _choose_segmenter(method, pixel_size_um, weights)
+    segment = choose_segmenter(method, pixel_size_um, weights)
     failed = []
     n_nuclei = 0
     for stem, url in pictures.items():
@@ -97,32 +94,6 @@ def _write_overlays(page: str, labels: str, images: str, channel: int | None) ->
     html = draw_found_fields(labels, images, channel=channel)
     files.write_bytes(files.normalise_url(page), html.encode())
     click.echo(f"outlines: {page}")
-
-
-def _choose_segmenter(
-    method: str, pixel_size_um: float | None, weights: str | None
-) -> "Callable[[np.ndarray], np.ndarray]":
-    """Make the function that labels one plane."""
-    from i2r.lazy.segmenters import (
-        DEFAULT_PIXEL_UM,
-        call_segmenter,
-        find_segmenter,
-        segment_by_network,
-    )
-    from i2r.stages.segment import Segment
-    from i2r.stages.segmenter_weights import hash_weights, load_network
-
-    if weights is not None and method != "unet":
-        raise InputError(f"--weights: belongs to the method unet, found {method!r}. Leave it out.")
-    if method == "threshold":
-        return Segment(method=method).segmenter(pixel_size_um or DEFAULT_PIXEL_UM)
-    if method == "unet":
-        network = load_network(weights, hash_weights(weights))
-        return lambda plane: segment_by_network(plane[None], network, pixel_size_um=pixel_size_um)[
-            0
-        ]
-    find_segmenter(method)
-    return partial(call_segmenter, name=method, pixel_size_um=pixel_size_um)
 
 
 @click.command("score-segmentation")

@@ -8,6 +8,7 @@ import pandas as pd
 
 from i2r.pipeline.spec import Pipeline
 from i2r.stages.base import Stage
+from i2r.stages.methods import keep_own
 from i2r.store import files
 from i2r.store.experiment import Experiment, has_experiment
 
@@ -39,7 +40,8 @@ def list_changes(pipeline: Pipeline, experiment: Experiment) -> dict[str, str]:
             continue
         # What an earlier version had not yet, and None, which is not written down, is the default.
         defaults = _list_defaults(stage)
-        then, now = {**defaults, **described}, {**defaults, **content}
+        then = {**defaults, **keep_own(type(stage), described)}
+        now = {**defaults, **content}
         names = [n for n in {**then, **now} if n not in _NO_OPTIONS and then.get(n) != now.get(n)]
         words = [
             f"{name} was {_write(then.get(name))}, is {_write(now.get(name))}" for name in names

@@ -1,6 +1,7 @@
 """A pipeline file: which stages run with which options, read from YAML and checked."""
 
 import difflib
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -32,13 +33,14 @@ class Pipeline(NamedTuple):
         return {"description": self.description, "seed": self.seed, "stages": stages}
 
 
-def load_pipeline(url: str) -> Pipeline:
-    """Read a pipeline file.
+def load_pipeline(source: "Pipeline | Mapping[str, Any] | str | os.PathLike[str]") -> Pipeline:
+    """Read a pipeline file, or check what one would hold.
 
     Parameters
     ----------
-    url
-        A YAML file. Relative paths in it are relative to its own folder.
+    source
+        A YAML file, in which relative paths are relative to its own folder; or its content as
+        plain values, with paths relative to the working directory. A pipeline is given back.
 
     Raises
     ------
@@ -46,6 +48,11 @@ def load_pipeline(url: str) -> Pipeline:
         With up to five problems: what is no YAML, unknown fields (with the probable one),
         values out of bounds, stages that need others which are not there.
     """
+    if isinstance(source, Pipeline):
+        return source
+    if isinstance(source, Mapping):
+        return parse_pipeline(source, where="pipeline", folder=".")
+    url = os.fspath(source)
     try:
         content = read_yaml(url, where=f"pipeline {url}")
     except FileNotFoundError as error:

@@ -15,6 +15,7 @@ from i2r.pipeline.units import UnitGraph
 from i2r.stages.base import Stage
 from i2r.store.experiment import Experiment
 
+STATES = ("done", "out of date", "failed", "blocked", "interrupted", "to do")
 _WORDS = {"done": "out of date", "start": "interrupted", "lost": "to do", "": "to do"}
 
 

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dask.array as da
 import numpy as np
@@ -17,6 +17,9 @@ from i2r.store.catalog import Catalog
 from i2r.store.crops import open_lazily
 from i2r.store.illumination import correct_image, find_functions, read_functions
 from i2r.types import PLATE_FORMATS, parse_well, unit_key
+
+if TYPE_CHECKING:
+    import xarray
 
 # Above this a well's images are split along the fields, in as few equal chunks as possible.
 CHUNK_BYTES = 512 * 2**20
@@ -159,6 +162,37 @@ class Plate:
         fields = self._fields(key, ["convert", name], fields)
         urls = [f"{self._experiment.image_url(key, field)}/labels/{name}/0" for field in fields]
         return read_lazily(urls, shape=self.shape[1:], dtype=np.dtype(np.int32))
+
+    def open_images(
+        self, well: str, *, fields: Sequence[object] | None = None, after: Sequence[str] = ()
+    ) -> "xarray.DataArray":
+        """Open the images of a well with named axes; see `images`.
+
+        Returns
+        -------
+        xarray.DataArray
+            (field, c, y, x) over dask. Coordinates: fields and channels by name, y and x of the
+            pixels' centres in microns from the field's upper left corner.
+        """
+        array = self.images(well, fields=fields, after=after)
+        return self._name_axes(array, self._fields(self._key(well), ["convert"], fields))
+
+    def open_labels(
+        self, well: str, *, name: str = "segment", fields: Sequence[object] | None = None
+    ) -> "xarray.DataArray":
+        """Open the label images of a well with named axes (field, y, x); see `open_images`."""
+        array = self.labels(well, name=name, fields=fields)
+        return self._name_axes(array, self._fields(self._key(well), ["convert", name], fields))
+
+    def _name_axes(self, array: da.Array, fields: Sequence[str]) -> "xarray.DataArray":
+        import xarray  # half a second
+
+        axes = ("field", "c", "y", "x") if array.ndim == 4 else ("field", "y", "x")
+        named: dict[str, Any] = {"field": list(fields), "c": self.channels}
+        for axis, length in zip("yx", array.shape[-2:], strict=True):
+            centres = (np.arange(length) + 0.5) * self.pixel_size_um
+            named[axis] = (axis, centres, {"units": "um"})
+        return xarray.DataArray(array, dims=axes, coords={axis: named[axis] for axis in axes})
 
     def crops(self, well: str, *, name: str = "crop") -> da.Array:
         """Open the crops of a well, shape (nucleus, c, y, x), in the order of the stage's table.

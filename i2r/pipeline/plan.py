@@ -1,0 +1,89 @@
+"""What a run would do: units, bytes and memory by stage."""
+
+from collections.abc import Callable
+from typing import Any
+
+from i2r.cluster import AnyCluster, planned_workers
+from i2r.cluster.settings import needed_bytes
+from i2r.pipeline.capacity import find_largest_unit
+from i2r.pipeline.changes import find_other_plates, list_changed_rows, list_changes
+from i2r.pipeline.preview import preview_units
+from i2r.pipeline.rates import find_rates
+from i2r.pipeline.run import prepare
+from i2r.pipeline.spec import Pipeline
+from i2r.stages.base import FINISH
+
+
+def describe_plan(
+    pipeline: Pipeline,
+    url: str,
+    cluster: AnyCluster,
+    *,
+    say: Callable[[str], None] = lambda line: None,
+) -> dict[str, Any]:
+    """Find out what a run would do; nothing of it is written.
+
+    Parameters
+    ----------
+    pipeline, url, cluster
+        What would run, where, and on what.
+    say
+        Takes notes for the user, one line each.
+
+    Returns
+    -------
+    dict
+        Counts of plates, wells, fields and workers, ``worker_bytes``, for each of the
+        ``stages`` its units, bytes, ``seconds`` with all workers busy (None where nothing is
+        known, see ``timed_by``), and whether its largest unit fits into a worker,
+        ``largest_unit`` (name, and ``needed_bytes`` of its worker, the process included), and
+        ``changes``: what differs from the last run.
+    """
+    experiment = prepare(pipeline, url, say=say)
+    preview = preview_units(pipeline, experiment)
+    number, memory = planned_workers(cluster)
+    rates = find_rates(pipeline, experiment, say=say)
+    stages, largest = [], ("", 0)
+    for stage in pipeline.stages:
+        keys = list(stage.keys(experiment))
+        pending = [key for key in preview[stage.title] if key != FINISH]
+        worst, peak = find_largest_unit(stage, experiment, pending or keys)
+        if pending and peak > largest[1]:
+            largest = f"{stage.title} {worst}", peak
+        stages.append(
+            {
+                "stage": stage.title,
+                "units_to_run": len(preview[stage.title]),
+                "units": len(keys) + stage.has_finish(),
+                "bytes_in": sum(stage.bytes_in(experiment, key) for key in pending),
+                "bytes_out": sum(stage.bytes_out(experiment, key) for key in pending),
+                "peak_bytes": peak,
+                # Fewer units than workers leave some of them without any.
+                "seconds": rates.seconds[stage.title]
+                * len(pending)
+                / max(1, min(number, len(pending)))
+                if stage.title in rates.seconds
+                else None,
+                "fits": needed_bytes(peak) <= memory,
+            }
+        )
+    options = list_changes(pipeline, experiment)
+    others = find_other_plates(experiment)
+    return {
+        "changes": [
+            *([others] if others else []),
+            *(f"changed since the last run: {title}: {how}" for title, how in options.items()),
+            *(f"changed since the last run: {line}" for line in list_changed_rows(experiment)),
+        ],
+        "plates": len(experiment.plates),
+        "wells": len(experiment.layout),
+        "fields": int(experiment.layout["n_fields"].sum()),
+        "workers": number,
+        "worker_bytes": memory,
+        "timed_by": rates.how,
+        "largest_unit": {
+            "name": largest[0],
+            "needed_bytes": needed_bytes(largest[1]) if largest[0] else 0,
+        },
+        "stages": stages,
+    }
