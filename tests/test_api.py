@@ -112,7 +112,7 @@ def test_repr_says_what_is_there(cropped_original: Path, tmp_path: Path) -> None
         "  plates     P1",
         "  wells      8, 16 fields, 4 negative_control, 4 treated",
         "  channels   DNA",
-        "  tables     convert, crop, quality, segment",
+        "  tables     convert, crop, quality, segment, segment-fields",
         "  crops      crop",
     ]
     assert repr(experiment.plates["P1"]) == (

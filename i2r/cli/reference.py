@@ -1,4 +1,4 @@
-"""The reference of commands and stages, written from the code: ``python -m i2r.cli.reference``."""
+"""The reference of commands, stages and tables, from the code: ``python -m i2r.cli.reference``."""
 
 import inspect
 from collections.abc import Iterator, Sequence
@@ -9,6 +9,8 @@ from typing import Any, get_args, get_origin
 import rich_click as click
 from pydantic.fields import FieldInfo
 
+from i2r.cli import dictionary
+from i2r.cli.dictionary import write_dictionary
 from i2r.cli.group import COMMANDS
 from i2r.stages.base import Stage, find_stage, list_own_verbs
 from i2r.stages.methods import list_options
@@ -144,5 +146,6 @@ def _escape(text: str) -> str:
 
 
 if __name__ == "__main__":
-    TARGET.write_text(write_reference(), encoding="utf-8")
-    click.echo(f"wrote {TARGET}")
+    for target, text in ((TARGET, write_reference()), (dictionary.TARGET, write_dictionary())):
+        target.write_text(text, encoding="utf-8")
+        click.echo(f"wrote {target}")

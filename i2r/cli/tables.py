@@ -75,6 +75,7 @@ def complete_table(context: click.Context, _: click.Parameter, begun: str) -> li
     show_default=True,
     help="Rows to print; 0 for all.",
 )
+@click.option("--explain", is_flag=True, help="Say what the table's rows and columns are.")
 @yes_option("Replace FILE without asking.")
 def table(
     experiment: str,
@@ -85,6 +86,7 @@ def table(
     csv: str | None,
     as_json: bool,
     rows: int,
+    explain: bool,
     yes: bool,
 ) -> None:
     """Print the result table NAME of EXPERIMENT; without NAME, list the tables.
@@ -101,6 +103,11 @@ def table(
     if name is None:
         known = [*opened.tables(), "layout", "sources"]
         click.echo(json.dumps(known) if as_json else "\n".join(known))
+        return
+    if explain:
+        from i2r.cli.dictionary import explain_table
+
+        click.echo("\n".join(explain_table(opened, name)))
         return
     described = {"layout": lambda: opened.layout, "sources": lambda: opened.sources}
     frame = described.get(name, lambda: opened.table(name))()

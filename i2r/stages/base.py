@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator
 
 from i2r.errors import InputError
 from i2r.stages import list_stage_files
+from i2r.stages.outputs import Output
 from i2r.store.experiment import Experiment
 from i2r.store.files import join_url
 
@@ -64,6 +65,8 @@ class Stage(BaseModel):
     execution_only: ClassVar[frozenset[str]] = frozenset()
     # Fields that came later: at their default they leave earlier results current.
     added_later: ClassVar[tuple[str, ...]] = ()
+    # What it writes: tables with their columns, and other files.
+    outputs: ClassVar[tuple[Output, ...]] = ()
     # Settings as fingerprints hold them, in order: what this stage has no option for counts so.
     settled: ClassVar[dict[str, object]] = {}
     # Columns of the layout that its results depend on, besides which wells and fields there are.

@@ -27,6 +27,8 @@ from i2r.readers.plates import (
 )
 from i2r.readers.positions import find_first_pixel
 from i2r.stages.base import FINISH, Stage, Survey
+from i2r.stages.outputs import Output
+from i2r.stages.written.images import CONVERT
 from i2r.store import files, tables
 from i2r.store.catalog import quote_name, well_path
 from i2r.store.experiment import Experiment
@@ -126,6 +128,7 @@ class Convert(Stage):
         json_schema_extra={"path": True},
     )
 
+    outputs: ClassVar[tuple[Output, ...]] = CONVERT
     execution_only: ClassVar[frozenset[str]] = frozenset(
         {
             "source", "layout", "layout_names", "layout_roles", "layout_join", "control_name",

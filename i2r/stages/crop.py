@@ -11,6 +11,8 @@ from pydantic import Field
 
 from i2r.lazy.nuclei import crop_fields
 from i2r.stages.base import Stage
+from i2r.stages.outputs import Output
+from i2r.stages.written.images import CROP
 from i2r.store import tables
 from i2r.store.experiment import Experiment
 from i2r.store.write import write_crops
@@ -49,6 +51,7 @@ class Crop(Stage):
     )
 
     # Where it changes the crops it is in `inputs`.
+    outputs: ClassVar[tuple[Output, ...]] = CROP
     execution_only: ClassVar[frozenset[str]] = frozenset({"size_um"})
     reads: ClassVar[Mapping[str, bool]] = {
         "convert": True,

@@ -23,7 +23,9 @@ from i2r.stages.imports import (
     incoming_url,
     remove_incoming,
 )
+from i2r.stages.outputs import Output
 from i2r.stages.train import IMPORTED
+from i2r.stages.written.networks import EMBED
 from i2r.store import files, tables
 from i2r.store.arrays import read_array
 from i2r.store.experiment import Experiment
@@ -81,6 +83,7 @@ class Embed(Importing):
     )
     seed: int = Field(0, ge=0, description="Seed of nulls (default: the pipeline's)")
 
+    outputs: ClassVar[tuple[Output, ...]] = EMBED
     version: ClassVar[int] = 2
     reads: ClassVar[Mapping[str, bool]] = {"train": False, "segment": True, "crop": True}
     group: ClassVar[Group] = "gpu"

@@ -16,6 +16,8 @@ from i2r.stages.imports import (
     incoming_url,
     remove_incoming,
 )
+from i2r.stages.outputs import Output
+from i2r.stages.written.images import FEATURES
 from i2r.store import tables
 from i2r.store.experiment import Experiment
 
@@ -50,6 +52,7 @@ class Features(Importing):
         (0.66, 3.3, 13.1), description="Distances of the texture"
     )
 
+    outputs: ClassVar[tuple[Output, ...]] = FEATURES
     version: ClassVar[int] = 2
     reads: ClassVar[Mapping[str, bool]] = {
         "convert": True,

@@ -13,6 +13,8 @@ from i2r.lazy.illumination import Estimate, estimate_function
 from i2r.readers.flatfield import locate_profile
 from i2r.readers.illumination import normalise_function, read_function
 from i2r.stages.base import Stage
+from i2r.stages.outputs import Output
+from i2r.stages.written.images import ILLUMINATE
 from i2r.store import files, tables
 from i2r.store.experiment import Experiment
 from i2r.store.illumination import write_illumination
@@ -49,6 +51,7 @@ class Illuminate(Stage):
         json_schema_extra={"path": True},
     )
 
+    outputs: ClassVar[tuple[Output, ...]] = ILLUMINATE
     reads: ClassVar[Mapping[str, bool]] = {"convert": True, "quality": False}
 
     def check(self, experiment: Experiment) -> list[str]:

@@ -14,8 +14,10 @@ from i2r.readers.masks import find_mask
 from i2r.readers.pictures import group_pictures
 from i2r.stages.answers import read_origin, write_predictions, write_profiles
 from i2r.stages.base import FINISH, WHOLE, Group, Stage, seed_sequence
+from i2r.stages.outputs import Output
 from i2r.stages.pictures import Chain, list_encoders, open_chain, profile_pictures
 from i2r.stages.references import list_controls
+from i2r.stages.written.regulation import PREDICT
 from i2r.store import feature_profiles, files
 from i2r.store.experiment import Experiment
 from i2r.store.gene_tables import digest_files, read_vectors
@@ -105,6 +107,7 @@ class Predict(Stage):
     top: int = Field(50, ge=1, description="Candidates listed per query")
     seed: int = Field(0, ge=0, description="Seed of shuffled links (default: the pipeline's)")
 
+    outputs: ClassVar[tuple[Output, ...]] = PREDICT
     version: ClassVar[int] = 4
     reads: ClassVar[Mapping[str, bool]] = {
         "map": True,

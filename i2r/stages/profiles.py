@@ -8,6 +8,8 @@ from dask.delayed import Delayed
 from pydantic import Field
 
 from i2r.stages.base import WHOLE, Stage
+from i2r.stages.outputs import Output
+from i2r.stages.written.images import PROFILES
 from i2r.store import tables
 from i2r.store.experiment import Experiment, open_experiment
 
@@ -28,6 +30,7 @@ class Profiles(Stage):
         "standardise", description="Scale: that of the control wells of each plate"
     )
 
+    outputs: ClassVar[tuple[Output, ...]] = PROFILES
     reads: ClassVar[Mapping[str, bool]] = {"features": False, "embed": False}
     layout_columns: ClassVar[tuple[str, ...]] = (
         "perturbation", "gene", "dose", "replicate", "role",

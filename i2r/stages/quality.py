@@ -10,6 +10,8 @@ from pydantic import Field
 
 from i2r.lazy.quality import measure_fields
 from i2r.stages.base import Stage
+from i2r.stages.outputs import Output
+from i2r.stages.written.images import QUALITY
 from i2r.store import tables
 from i2r.store.experiment import Experiment
 
@@ -36,6 +38,7 @@ class Quality(Stage):
         (), description="Plates, wells or fields to leave out: PLATE, PLATE/B03 or PLATE/B03/2"
     )
 
+    outputs: ClassVar[tuple[Output, ...]] = QUALITY
     reads: ClassVar[Mapping[str, bool]] = {"convert": True}
 
     def check(self, experiment: Experiment) -> list[str]:

@@ -8,6 +8,8 @@ from dask.delayed import Delayed
 from pydantic import Field
 
 from i2r.stages.base import WHOLE, Stage
+from i2r.stages.outputs import Output
+from i2r.stages.written.regulation import REPORT
 from i2r.store import files
 from i2r.store.experiment import Experiment, open_experiment
 
@@ -25,6 +27,7 @@ class Report(Stage):
     heading: str = Field("", description="Title of the report (default: the experiment's name)")
     gallery_nuclei: int = Field(8, ge=1, le=24, description="Nuclei shown per condition")
 
+    outputs: ClassVar[tuple[Output, ...]] = REPORT
     reads: ClassVar[Mapping[str, bool]] = {"*": False}
     layout_columns: ClassVar[tuple[str, ...]] = ("perturbation", "gene", "dose", "role")
 

@@ -27,7 +27,9 @@ from i2r.readers.labels import read_mask
 from i2r.readers.masks import MaskField, MaskMatches, check_headers, match_masks
 from i2r.stages.base import Group, Stage
 from i2r.stages.labelled_wells import finish_plates, finish_well, write_block_labels
+from i2r.stages.outputs import Output
 from i2r.stages.segmenter_weights import hash_weights, load_network
+from i2r.stages.written.images import SEGMENT
 from i2r.store.experiment import Experiment
 
 # The table with one row per field: what it and its labels say about each other.
@@ -90,6 +92,7 @@ class Segment(Stage):
     )
 
     # What it changes is said in `inputs`.
+    outputs: ClassVar[tuple[Output, ...]] = SEGMENT
     execution_only: ClassVar[frozenset[str]] = frozenset({"mask_parts"})
     # The masks of an experiment's fields, found once.
     _matches: tuple[Experiment, MaskMatches] | None = PrivateAttr(default=None)

@@ -12,7 +12,9 @@ from pydantic import Field, field_validator
 from i2r.errors import I2RError
 from i2r.lazy.encoder_training import TrainPlan, train_unit
 from i2r.stages.base import Group, Stage, seed_sequence
+from i2r.stages.outputs import Output
 from i2r.stages.starts import bind_files, explain_start, find_weights, import_encoder
+from i2r.stages.written.networks import TRAIN
 from i2r.store import files
 from i2r.store.encoders import (
     TABLES,
@@ -117,6 +119,7 @@ class Train(Stage):
     )
     seed: int = Field(0, ge=0, description="Seed of folds and trainings (default: the pipeline's)")
 
+    outputs: ClassVar[tuple[Output, ...]] = TRAIN
     version: ClassVar[int] = 2
     reads: ClassVar[Mapping[str, bool]] = {"screen": False, "segment": True, "crop": True}
     group: ClassVar[Group] = "gpu"

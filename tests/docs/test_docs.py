@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import i2r
+from i2r.cli import dictionary
 from i2r.cli.group import COMMANDS
 from i2r.cli.reference import TARGET, write_reference
 from i2r.stages.base import list_own_verbs, list_verbs
@@ -18,6 +19,12 @@ DOCS = PACKAGE / "docs"
 
 def test_the_reference_is_what_the_code_says() -> None:
     assert TARGET.read_text(encoding="utf-8") == write_reference(), (
+        "out of date; run: python -m i2r.cli.reference"
+    )
+
+
+def test_the_dictionary_of_tables_is_what_the_stages_say() -> None:
+    assert dictionary.TARGET.read_text(encoding="utf-8") == dictionary.write_dictionary(), (
         "out of date; run: python -m i2r.cli.reference"
     )
 

@@ -23,6 +23,7 @@ from i2r.simulation.screens import describe_pipeline, write_network
 from i2r.stages.base import list_own_verbs
 from i2r.store.experiment import Experiment, open_experiment
 from tests.conftest import run_here
+from tests.outputs import find_mismatches
 
 ROOT = Path(__file__).parents[2]
 # All but those for several screens, for measurements of one's own, and for wells placed by 'umap'.
@@ -120,6 +121,11 @@ def test_the_report_has_a_section_for_every_stage(ran: Path) -> None:
         assert f">{title}</a></h2>" in report, title
     timings = json.loads(next((ran / "smoke" / "experiment" / "runs").glob("*1.json")).read_text())
     assert set(timings["timings"]["stages"]) >= set(list_own_verbs())
+
+
+@pytest.mark.slow
+def test_tables_hold_the_columns_that_their_stages_declare(ran: Path) -> None:
+    assert find_mismatches(open_smoke(ran)) == []
 
 
 @pytest.mark.slow

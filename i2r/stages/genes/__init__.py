@@ -10,6 +10,8 @@ from pydantic import Field
 from i2r.errors import I2RError
 from i2r.stages.base import Stage
 from i2r.stages.genes.embeddings import PARTS, TABLES, embed_seed, write_genes
+from i2r.stages.outputs import Output
+from i2r.stages.written.regulation import GENES
 from i2r.store import signatures
 from i2r.store.experiment import Experiment
 from i2r.store.gene_inputs import (
@@ -107,6 +109,7 @@ class Genes(Stage):
         "as for 'interactome'", json_schema_extra=PATH,
     )  # fmt: skip
 
+    outputs: ClassVar[tuple[Output, ...]] = GENES
     added_later: ClassVar[tuple[str, ...]] = ("symbols",)
     version: ClassVar[int] = 4
     reads: ClassVar[Mapping[str, bool]] = {"interactome": False}

@@ -11,6 +11,8 @@ from pydantic.config import JsonDict
 from i2r.errors import I2RError
 from i2r.stages.base import Stage, seed_sequence
 from i2r.stages.interactome.network import write_network_of, write_sweep
+from i2r.stages.outputs import Output
+from i2r.stages.written.regulation import INTERACTOME
 from i2r.store.experiment import Experiment
 from i2r.store.gene_inputs import list_impactful_genes
 from i2r.store.gene_tables import digest_files
@@ -126,6 +128,7 @@ class Interactome(Stage):
     noise: float = Field(0.1, ge=0, description="Standard deviation of the noise on costs")
     seed: int = Field(0, ge=0, description="Seed of noise and search (default: the pipeline's)")
 
+    outputs: ClassVar[tuple[Output, ...]] = INTERACTOME
     reads: ClassVar[Mapping[str, bool]] = {}
     version: ClassVar[int] = 6
     uses_layout: ClassVar[bool] = False

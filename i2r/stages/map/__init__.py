@@ -17,6 +17,8 @@ from i2r.stages.map.judgement import (
     write_map,
     write_null,
 )
+from i2r.stages.outputs import Output
+from i2r.stages.written.regulation import MAP
 from i2r.store import signatures
 from i2r.store.experiment import Experiment
 from i2r.store.feature_profiles import list_feature_wells
@@ -92,6 +94,7 @@ class Map(Stage):
     seed: int = Field(0, ge=0, description="Seed of shuffled links (default: the pipeline's)")
 
     # The table's content is looked at instead; a check changes no result.
+    outputs: ClassVar[tuple[Output, ...]] = MAP
     execution_only: ClassVar[frozenset[str]] = frozenset({"signature_info", "check_scale"})
     version: ClassVar[int] = 7
     reads: ClassVar[Mapping[str, bool]] = {"genes": True, "embed": False}

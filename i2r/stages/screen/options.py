@@ -13,8 +13,10 @@ from i2r.lazy.contrasts import Contrast, Group, ScreenPlan, describe_conditions
 from i2r.lazy.ranking import CallRule, Rule
 from i2r.stages.base import Group as Workers
 from i2r.stages.methods import ByMethod
+from i2r.stages.outputs import Output
 from i2r.stages.screen.plan import list_unused, plan_screen
 from i2r.stages.screen.ranking import write_ranking
+from i2r.stages.written.screen import SCREEN
 from i2r.store.experiment import Experiment
 
 TABLES = (
@@ -73,6 +75,7 @@ class Screen(ByMethod):
         0, ge=0, description="Seed of folds, draws and trainings (default: the pipeline's)"
     )
 
+    outputs: ClassVar[tuple[Output, ...]] = SCREEN
     version: ClassVar[int] = 6
     reads: ClassVar[Mapping[str, bool]] = {"crop": True}
     group: ClassVar[Workers] = "gpu"

@@ -1,0 +1,1 @@
+"""What each stage writes: its tables with their columns, a module per stage."""
