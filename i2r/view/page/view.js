@@ -177,8 +177,11 @@ const fact = (list) => {
 };
 
 let turn = 0;
+// Whether something of the detail was not there yet, and may be after the run's next step.
+let waiting = false;
 const showDetail = async () => {
   const mine = ++turn;
+  waiting = false;
   const fresh = () => mine === turn;
   $("hint").hidden = Boolean(state.condition || state.key);
   await Promise.all([showCondition(fresh), showWell(fresh), showNucleus(fresh)].map((shown) => shown.catch((error) => { if (fresh()) complain(error.message); })));
@@ -198,7 +201,10 @@ const showCondition = async (fresh) => {
   const found = await mine;
   if (!fresh()) return;
   if (found.nuclei.length) { contrast = found.contrast; showContrast(); showSheet(own, found.nuclei); }
-  else own.replaceChildren(make("p", { className: "muted", textContent: problem || "No crops (yet)." }));
+  else {
+    waiting = true;
+    own.replaceChildren(make("p", { className: "muted", textContent: problem || "No crops (yet)." }));
+  }
   const heading = make("h2", { textContent: state.condition });
   place.replaceChildren(heading, ownTitle, ownPlace);
   const told = await described;
@@ -223,6 +229,7 @@ const showWell = async (fresh) => {
   const found = await ask("well", { key: state.key });
   if (!fresh()) return;
   fieldContrast = found.contrast;
+  if (!found.converted || !found.segment) waiting = true;
   const usable = found.fields.filter((field) => !field.reason);
   const field = state.field || (usable[0] ?? found.fields[0])?.field || "";
   const chips = make("div", { className: "chips" }, ...found.fields.map((f) => make("button", { type: "button", disabled: Boolean(f.reason), title: f.reason || "", textContent: `field ${f.field}${f.reason ? `: ${f.reason}` : f.nuclei == null ? "" : ` (${f.nuclei})`}`,
@@ -340,6 +347,15 @@ const go = async (changes, keep = false) => {
   writeAddress(keep);
   await update(before);
 };
+// After a run's next step: plate and table anew, the detail only where it waits for something.
+const refresh = async () => {
+  try {
+    complete();
+    const jobs = [showPlate(), ask("hits", { screen: state.screen }).then((found) => { hits = found; showHits(); })];
+    if (waiting) jobs.push(showDetail());
+    await Promise.all(jobs);
+  } catch (error) { complain(error.message); }
+};
 const update = async (before = null) => {
   complain("");
   const changed = (names) => !before || names.some((name) => before[name] !== state[name]);
@@ -366,7 +382,12 @@ window.addEventListener("popstate", () => { readAddress(); update(); });
 const watch = async () => {
   try {
     const { version } = await ask("version");
-    if (version !== about.version) { about = await ask("about"); $("news").textContent = `updated ${new Date().toLocaleTimeString()}`; await update(); }
+    if (version !== about.version) {
+      const screens = about.screens.length;
+      about = await ask("about");
+      if (about.screens.length !== screens) waiting = true;
+      $("news").textContent = `updated ${new Date().toLocaleTimeString()}`; await refresh();
+    }
   } catch { $("news").textContent = "The server has ended: start 'i2r view' again."; }
   setTimeout(watch, 4000);
 };
