@@ -78,7 +78,9 @@ class _Question(_Guarded):
     """Values as JSON, and pictures."""
 
     async def get(self, token: str, name: str) -> None:
-        given = {key: self.get_query_argument(key) for key in self.request.query_arguments}
+        # Names may begin or end with a space, which Tornado would take away.
+        names = self.request.query_arguments
+        given = {name: self.get_query_argument(name, strip=False) for name in names}
         loop = asyncio.get_running_loop()
         try:
             found = await loop.run_in_executor(self.readers, answer, self.live, name, given)

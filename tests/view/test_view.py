@@ -185,6 +185,16 @@ def test_crops_fields_and_outlines_are_what_was_written(live: LiveExperiment) ->
     assert hit == {"label": 5, "crop": None}
 
 
+def test_plates_of_any_name_are_found_again(tmp_path: Path) -> None:
+    plate = "P 1%~é,#?&"
+    made = make_experiment(tmp_path, plates=[plate], stages=["convert", "segment", "crop-gfp"])
+    live = LiveExperiment(made.url)
+    (first, *_) = values(live, "nuclei", key=f"{plate}/A01", count="3")["nuclei"]
+    asked = f"{quote(first['key'], safe='')}~{first['crop']}"
+    assert picture(live, "crops", nuclei=f"{asked} {asked}").shape == (SIZE, 2 * SIZE)
+    assert len(values(live, "plate", plate=plate, measure="well|Nuclei")["wells"]) == 7
+
+
 def test_an_empty_well_has_no_nuclei(live: LiveExperiment) -> None:
     found = values(live, "nuclei", key="P1/B03", crop="crop-gfp")
     assert found["nuclei"] == []
