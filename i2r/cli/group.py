@@ -47,6 +47,7 @@ COMMANDS = {
     "table": ("i2r.cli.tables", "Print any result table, or write it as CSV or JSON."),
     "show": ("i2r.cli.viewing", "Put a well, condition or gene on one page."),
     "view": ("i2r.cli.viewing", "Look at plates, hits and nuclei in a browser."),
+    "design": ("i2r.cli.designing", "Plan a screen: replicates and controls for a wanted effect."),
     "audit": ("i2r.cli.auditing", "Audit anybody's profiles: leaks, calibration, power."),
     "replay": (
         "i2r.cli.replaying",

@@ -1,0 +1,124 @@
+"""Plans as one page: what each finds, what it costs, and which one is enough."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import numpy as np
+import pandas as pd
+from markupsafe import Markup
+
+from i2r.design.pilot import Pilot
+from i2r.design.power import Power
+from i2r.report import html
+from i2r.report.lines import Line, draw_lines
+from i2r.store import files
+
+MOST_LINES = 8
+
+
+def tabulate(found: Sequence[Power], *, change: float) -> pd.DataFrame:
+    """Make a row per plan, the cheapest first.
+
+    Returns
+    -------
+    DataFrame
+        replicates, controls (per plate), nuclei (per well), plates, wells, power (of ``change``),
+        least_change (called in 80 of 100 cases; NaN beyond the sizes tried).
+    """
+    rows = [
+        {
+            "replicates": power.plan.replicates, "controls": power.plan.controls,
+            "nuclei": round(power.plan.nuclei), "plates": power.plan.plates,
+            "wells": power.plan.wells, "power": power.at(change), "least_change": power.least,
+        }
+        for power in found
+    ]  # fmt: skip
+    table = pd.DataFrame(rows)
+    return table.sort_values(["wells", "nuclei"], kind="stable").reset_index(drop=True)
+
+
+def choose(table: pd.DataFrame, *, wanted: float = 0.8) -> int | None:
+    """Give the row of the plan with the fewest wells that reaches a power; None where none does."""
+    enough = np.flatnonzero(table["power"].to_numpy() >= wanted)
+    return int(enough[0]) if enough.size else None
+
+
+def write_page(
+    found: Sequence[Power],
+    pilot: Pilot,
+    *,
+    change: float,
+    fdr: float,
+    active: float,
+    source: str,
+    words: str,
+    now: datetime | None = None,
+) -> str:
+    """Write the page; names from the pilot are escaped."""
+    table = tabulate(found, change=change)
+    shown = table.rename(
+        columns={
+            "controls": "controls per plate", "nuclei": "nuclei per well",
+            "power": f"power for {change:g} SD", "least_change": "change found in 80 of 100, SD",
+        }
+    )  # fmt: skip
+    caption = (
+        "Every condition has one well on each replicate plate; every plate is shuffled anew, with "
+        "its controls spread. A dash: more than the largest change that was tried."
+    )
+    best = sorted(found, key=lambda power: power.plan.wells)
+    lines = [
+        Line(
+            f"{p.plan.replicates} x {p.plan.controls} controls, {p.plan.nuclei:.0f} nuclei",
+            p.curve["change"].tolist(), p.curve["power"].tolist(),
+        )
+        for p in _spread(best, MOST_LINES)
+    ]  # fmt: skip
+    curves = draw_lines(
+        lines, x_title="change of one feature, standard deviations of a control well",
+        y_title="share called",
+        caption=f"What is called at an FDR of {fdr:g}, by the size of the change. Changes of "
+        "several features together are found more easily.",
+    )  # fmt: skip
+    bars = (f"power for {change:g} SD",)
+    plans = html.table(shown, caption, bars=bars, whole=1.0)
+    script = html.read_text("script.js")
+    return str(
+        html.render(
+            "page.html",
+            heading="Plan of a screen",
+            description=words,
+            url=files.without_secrets(source),
+            made=(now or datetime.now(UTC)).strftime("%Y-%m-%d %H:%M UTC"),
+            sections=[
+                ("plans", "Plans", plans),
+                ("curves", "What each finds", curves),
+                ("methods", "How it was done", _describe(pilot, fdr=fdr, active=active)),
+            ],
+            style=Markup(html.read_text("style.css")),
+            script=Markup(script),
+            script_hash=html.script_hash(script),
+        )
+    )  # fmt: skip
+
+
+def _spread(found: Sequence[Power], most: int) -> list[Power]:
+    """Take at most so many, from the cheapest to the dearest."""
+    if len(found) <= most:
+        return list(found)
+    return [found[i] for i in np.linspace(0, len(found) - 1, most).round().astype(int)]
+
+
+def _describe(pilot: Pilot, *, fdr: float, active: float) -> Markup:
+    return html.fill(
+        "<p>The pilot's {{ n }} wells that can be compared with others that hold the same say how "
+        "wells differ: a variance and a correlation for wells, the variance of nuclei "
+        "({{ nuclei }} in a usual control well), and how often a well lies far from the others. "
+        "Smooth fields over the plate are taken out, as the screen takes them out. Screens of each "
+        "plan are drawn with that noise. {{ active }} of the conditions get a change of one "
+        "feature, drawn at random, all of the same size; all conditions are tested as the fast "
+        "screen does, and those with an FDR below {{ fdr }} count as called. Not in it: effects of "
+        "places that replicate plates share, dead plates, and differences between the pilot and "
+        "the screen to be.</p>",
+        n=pilot.n_wells, nuclei=f"{pilot.nuclei:.0f}", active=f"{active:.0%}", fdr=f"{fdr:g}",
+    )  # fmt: skip

@@ -1,0 +1,175 @@
+"""Plans from a pilot: what it learns, what they find, and where wells lie."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from i2r.audit.screen import prepare_screen
+from i2r.audit.wells import summarise_table
+from i2r.design.pilot import Pilot, learn_pilot
+from i2r.design.places import deal_plate, name_grid, write_layout
+from i2r.design.power import Plan, draw_wells, predict_power
+from i2r.errors import InputError
+from i2r.kernels.conditions import find_displaced
+from tests.conftest import Cli
+
+FEATURES = 12
+
+
+def write_pilot(folder: Path, *, controls: int = 16, well_sd: float = 0.3) -> tuple[Path, Path]:
+    """Write nuclei of one plate: controls, and conditions that do nothing."""
+    random = np.random.default_rng(0)
+    wells = [f"{row}{column:02d}" for row in "ABCDEFGH" for column in range(1, 13)]
+    own = random.permutation(96)[: controls + 24]
+    rows, layout = [], []
+    for number, index in enumerate(own):
+        name = "DMSO" if number < controls else f"drug {number}"
+        role = "negative_control" if number < controls else "treated"
+        layout.append(("P1", wells[index], name, role))
+        nuclei = well_sd * random.standard_normal(FEATURES) + random.standard_normal((60, FEATURES))
+        frame = pd.DataFrame(nuclei, columns=[f"f{i}" for i in range(FEATURES)])
+        rows.append(frame.assign(plate="P1", well=wells[index]))
+    table, places = folder / "cells.parquet", folder / "layout.csv"
+    pd.concat(rows).to_parquet(table)
+    columns = ["plate", "well", "perturbation", "role"]
+    pd.DataFrame(layout, columns=columns).to_csv(places, index=False)
+    return table, places
+
+
+def make_pilot(of_wells: float = 0.04) -> Pilot:
+    return Pilot(np.full(8, of_wells), np.full(8, 1.0), np.eye(8), np.ones(4), 80.0, 16)
+
+
+@pytest.mark.parametrize("plate_format", [96, 384])
+def test_every_plate_holds_all_conditions_once_and_its_controls_among_them(
+    plate_format: int,
+) -> None:
+    layout = write_layout(
+        [f"c{n}" for n in range(70)], replicates=3, controls=12, plate_format=plate_format, seed=1
+    )
+    assert sorted(layout["plate"].unique()) == ["R1", "R2", "R3"]
+    for _, plate in layout.groupby("plate"):
+        assert (plate["role"] == "negative_control").sum() == 12
+        treated = plate.loc[plate["role"] == "treated", "perturbation"]
+        assert sorted(treated) == sorted(f"c{n}" for n in range(70))
+        assert not plate["well"].duplicated().any()
+    first, second = (
+        layout[layout["plate"] == p].set_index("well")["perturbation"] for p in ("R1", "R2")
+    )
+    assert (first.reindex(second.index) != second).mean() > 0.8, "plates are shuffled anew"
+
+
+def test_more_conditions_than_a_plate_holds_go_on_sets_of_plates() -> None:
+    layout = write_layout(
+        [f"c{n}" for n in range(100)], replicates=2, controls=8, plate_format=96, seed=0
+    )
+    assert sorted(layout["plate"].unique()) == ["S1R1", "S1R2", "S2R1", "S2R2"]
+    assert (layout[layout["role"] == "treated"]["perturbation"].value_counts() == 2).all()
+    assert Plan(100, 2, 8, 80, 96).plates == 4
+    assert Plan(100, 2, 8, 80, 96).wells == len(layout)
+
+
+def test_controls_lie_where_conditions_lie() -> None:
+    random = np.random.default_rng(0)
+    rows, columns = name_grid(384)
+    for _ in range(20):
+        dealt = deal_plate(60, 16, 384, random)
+        controls, used = dealt == -1, dealt > -2
+        for place in (rows, columns):
+            middle = np.median(place[used])
+            assert 5 <= (place[controls] > middle).sum() <= 11
+    found = [
+        find_displaced(draw_wells(make_pilot(), Plan(60, 3, 16, 80), 60, np.random.default_rng(n)))
+        for n in range(40)
+    ]
+    assert np.mean(np.array(found) < 0.01) <= 0.05, "the test of places takes them for alike"
+
+
+def test_a_plate_too_small_is_refused() -> None:
+    with pytest.raises(ValueError, match="96 wells"):
+        deal_plate(90, 8, 96, np.random.default_rng(0))
+
+
+def test_a_pilot_says_how_wells_differ(tmp_path: Path) -> None:
+    table, layout = write_pilot(tmp_path)
+    pilot = learn_pilot(
+        prepare_screen(summarise_table(str(table), str(layout), names={}, roles={}))
+    )
+    # On the scale of control nuclei: their own scatter and that of wells.
+    scale = np.sqrt(1 + 0.3**2)
+    expected = np.sqrt(0.3**2 + 1 / 60) / scale
+    assert np.median(pilot.deviation(60)) == pytest.approx(expected, rel=0.25)
+    assert pilot.nuclei == 60
+    assert np.abs(pilot.correlation - np.eye(FEATURES)).max() < 0.5
+
+
+def test_a_pilot_of_three_controls_says_too_little(tmp_path: Path) -> None:
+    table, layout = write_pilot(tmp_path, controls=3)
+    with pytest.raises(InputError, match=r"3 wells can be compared .* expected 6"):
+        learn_pilot(prepare_screen(summarise_table(str(table), str(layout), names={}, roles={})))
+
+
+def test_more_replicates_find_more_and_large_changes_are_found() -> None:
+    few, many = (
+        predict_power(make_pilot(), Plan(40, r, 12, 80), screens=4, sizes=(1, 3, 8))
+        for r in (2, 4)
+    )  # fmt: skip
+    assert few.curve["power"].is_monotonic_increasing
+    assert many.at(3) > few.at(3) + 0.15
+    assert few.at(8) > 0.9
+    assert few.at(1) < 0.3
+    assert many.least < few.least
+
+
+def test_the_same_seed_gives_the_same_plan() -> None:
+    plan = Plan(30, 2, 8, 80)
+    one, two = (predict_power(make_pilot(), plan, screens=2, sizes=(2, 4)) for _ in range(2))
+    pd.testing.assert_frame_equal(one.curve, two.curve)
+
+
+def test_the_command_writes_a_page_tables_and_a_layout(tmp_path: Path, cli: Cli) -> None:
+    table, layout = write_pilot(tmp_path)
+    names = tmp_path / "names.txt"
+    names.write_text("\n".join(["<b>bold</b>", *[f"gene {n}" for n in range(29)]]))
+    arguments = ["design", table, "--layout", layout, "--names", names, "--replicates", "2,3",
+                 "--controls", "8", "--screens", "2", "--change", "6", "--plate-format", "96"]  # fmt: skip
+    code, text = cli(*arguments, "-o", tmp_path / "plan")
+    assert code == 0, text
+    assert "replicates with 8 controls per plate" in text
+    plans = pd.read_csv(tmp_path / "plan" / "design.csv")
+    assert plans["replicates"].tolist() == [2, 3]
+    assert plans["power"].between(0, 1).all()
+    dealt = pd.read_csv(tmp_path / "plan" / "layout.csv")
+    assert set(dealt.loc[dealt["role"] == "treated", "perturbation"]) == set(
+        names.read_text().split("\n")
+    )
+    page = (tmp_path / "plan" / "design.html").read_text()
+    assert "What each finds" in page
+    assert "<b>bold</b>" not in page
+    code, text = cli(*arguments, "-o", tmp_path / "plan")
+    assert code == 2
+    assert "kept as it is" in text or "--yes" in text
+    code, text = cli(*arguments, "--json")
+    assert code == 0
+    assert json.JSONDecoder().raw_decode(text)[0]["plans"][0]["wells"] == 76
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ([], "--conditions"),
+        (["--conditions", "40", "--controls", "96", "--plate-format", "96"], "96 of 96 wells"),
+        (["--conditions", "40", "--replicates", "two"], "whole numbers such as 2,3,4"),
+        (["--conditions", "40", "--names", "missing.txt"], "missing.txt"),
+    ],
+)
+def test_what_can_not_be_planned_is_said(
+    options: list[str], words: str, tmp_path: Path, cli: Cli
+) -> None:
+    table, layout = write_pilot(tmp_path)
+    code, text = cli("design", table, "--layout", layout, *options)
+    assert code == 2
+    assert words in text
