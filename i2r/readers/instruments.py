@@ -38,7 +38,16 @@ NAMINGS = (
     Naming(
         "InCell",
         r"(?P<row>[A-Z]{1,2}) - (?P<column>\d{1,2})\((?:fld (?P<field>\d+))?[^)]*?"
-        r"(?:wv (?P<channel>[^)]*?))?(?: z (?P<z>\d+))?(?: time (?P<time>\d+)[^)]*)?\)",
+        r"(?:wv (?P<channel>[^)]*?))?(?: wix \d+)?(?: z (?P<z>\d+))?(?: time (?P<time>\d+)[^)]*)?\)",
+    ),
+    Naming(
+        "InCell 7",
+        r"(?:^|[/_ ])(?P<row>[A-Z]{1,2})_(?P<column>\d{1,2})_f(?P<field>\d+)_c(?P<channel>\d+)"
+        r"_x[^_/]*_m[^/]*?_z(?P<z>\d+)_t(?P<time>\d+)" + _TIFF,
+    ),
+    Naming(
+        "Squid",
+        WELL + r"_(?P<field>\d+)_(?P<z>\d+)_(?P<channel>(?:Fluorescence|BF)_[^/]+)" + _TIFF,
     ),
     Naming(
         "Cellomics",
@@ -55,7 +64,7 @@ NAMINGS = (
     ),
     Naming(
         "Incucyte",
-        r"_(?P<well>[A-Z]{1,2}\d{1,2})_(?P<field>\d+)_(?P<time>(?:\d+y\d+m)?\d+d\d+h\d+m)\.",
+        r"_(?P<well>[A-Z]{1,2}\d{1,2})_(?P<field>\d+)_(?P<time>(?:\d+y\d+m)?\d+d_?\d+h\d+m)\.",
     ),
     Naming(
         "Micro-Manager",

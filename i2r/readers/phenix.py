@@ -132,11 +132,17 @@ def _read_index(index: str, options: ReaderOptions) -> tuple[list[Found], list[s
     images = [image for image in images if image["timepointid"] == time]
     profiles = profiles or find_profiles(folder)
     stats = {file.path: file.stat for file in files.find_files(folder, lambda path: True)}
+    # Harmony 7 may put the index above the folder of its images, which it names without.
+    below: dict[str, list[str]] = {}
+    for path in stats:
+        below.setdefault(path.rpartition("/")[2], []).append(path)
     names = list(channels.values())
     found = []
     size = _read_pixel_size(images[0]["imageresolutionx"], where)
     for image in [*images, *_find_gaps(images, wells)]:
         path, number = image["url"].replace("\\", "/"), image["channelid"]
+        if path not in stats and len(elsewhere := below.get(path, [])) == 1:
+            path = elsewhere[0]
         name = channels.get(number, f"ch{number}")
         found.append(
             Found(

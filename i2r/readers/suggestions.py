@@ -20,10 +20,10 @@ _WELLS = (
 )
 # What may stand before a well: one that is spelled out first, as a plate "P7" may precede it.
 _BEFORE = ("[ _-]", ".*[ _-]", "")
-_FIELD = re.compile(r"(?i)(?:^|(?<=[\d _.-]))(?:site|field|fov|pos|xy|s|f)[_-]?(?=\d)")
+_FIELD = re.compile(r"(?i)(?:^|(?<=[\d _.-]))(?:site|field|fld|fov|pos|xy|s|f)[_-]?(?=\d)")
 # The last part of a name that is a field's number, and no channel's name.
-_ONLY_FIELD = re.compile(r"(?i)(?:site|field|fov|pos|xy|s|f)[_-]?\d+")
-_CHANNEL = re.compile(r"(?i)(?:^|(?<=[\d _.-]))(?:channel|chan|ch|c|w)[_-]?(?=\d)")
+_ONLY_FIELD = re.compile(r"(?i)(?:site|field|fld|fov|pos|xy|s|f)[_-]?\d+")
+_CHANNEL = re.compile(r"(?i)(?:^|(?<=[\d _.-]))(?:channel|chan|ch|wv|c|w)[_-]?(?=\d)")
 _ANY_WELL = re.compile(rf"{_EDGE}(?:A[A-F]|[A-P])\d{{1,2}}{_END}")
 # ScanR and CV1000 count wells from 1, and only the plate's format says in which row that is.
 _COUNTED = re.compile(r"(?:^|[-_/])W\d+(?:--P\d|F\d)")

@@ -21,6 +21,10 @@ PATHS: dict[str, Callable[[Well, int, int], str]] = {
     ),
     "ImageXpress": lambda w, f, c: f"P1/P1_{w.name}_s{f}_w{c}.TIF",
     "InCell": lambda w, f, c: f"{w.row_name} - {w.column:02d}(fld {f} wv UV - {DYES[c - 1]}).tif",
+    "InCell 7": lambda w, f, c: (
+        f"{w.row_name}_{w.column:02d}_f{f}_c{c}_xUV_m{DYES[c - 1]}_z1_t1.tif"
+    ),
+    "Squid": lambda w, f, c: f"0/{w.name}_{f}_0_Fluorescence_{400 + c}_nm_Ex.tiff",
     "Cellomics": lambda w, f, c: f"MFGTMP-PC_160219170001_{w.name}f{f:02d}d{c - 1}.TIF",
     "ScanR": lambda w, f, c: (
         f"{w.row_name}{w.column}--W{w.column:05d}--P{f:05d}--Z00000--T00000--{DYES[c - 1]}.tif"
@@ -115,3 +119,20 @@ def test_what_stands_before_the_well_may_be_the_plate() -> None:
     pattern = re.compile(suggest_pattern(paths))
     read = [match["plate"] for path in paths if (match := pattern.search(path))]
     assert read == [path.partition("_")[0] for path in paths]
+
+
+@pytest.mark.parametrize(
+    ("names", "channels"),
+    [
+        ([f"A - {w:02}(fld 1 wv {dye} wix {n}).tif" for w in (1, 2)
+          for n, dye in enumerate(("UV - DAPI", "Blue - FITC"))], ["Blue - FITC", "UV - DAPI"]),
+        ([f"A0{w}_fld{f}_wv{c}.tif" for w in (1, 2) for f in (1, 2) for c in (1, 2)], ["1", "2"]),
+        ([f"exp_A0{w}_{f}_2024y01m02d_00h00m.tif" for w in (1, 2) for f in (1, 2)], []),
+    ],
+    ids=["InCell 2200", "IN Carta", "MuviCyte"],
+)  # fmt: skip
+def test_other_forms_of_instruments_names(names: list[str], channels: list[str]) -> None:
+    pattern = suggest_pattern(names)
+    found = [match.groupdict() for name in names if (match := re.search(pattern, name))]
+    assert len(found) == len(names)
+    assert sorted({text for groups in found if (text := groups.get("channel"))}) == channels

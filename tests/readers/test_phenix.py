@@ -125,3 +125,19 @@ def test_a_real_image_under_its_real_name(tmp_path: Path) -> None:
     rows = scan(str(tmp_path), ReaderOptions(channels={"HOECHST 33342": "DNA"})).images
     field = read_field(rows.itertuples(), channels=["DNA"], expected=((1080, 1080), "uint16"))
     np.testing.assert_array_equal(field.image[0], tifffile.imread(source))
+
+
+def test_an_index_above_its_images_finds_them(tmp_path: Path) -> None:
+    images = []
+    for column in (1, 2):
+        folder = tmp_path / "Images" / f"r01c0{column}"
+        folder.mkdir(parents=True)
+        tifffile.imwrite(folder / f"c{column}.tiff", np.full((3, 4), column, np.uint16))
+        images.append(describe_phenix_image(f"c{column}.tiff", 1, column, "1", 1, "DAPI"))
+    found = scan(write_index(tmp_path, *images), ReaderOptions()).images
+    assert found["size_bytes"].gt(0).all()
+    # Of two files of one name, neither is taken.
+    (tmp_path / "copy").mkdir()
+    shutil.copy(tmp_path / "Images" / "r01c01" / "c1.tiff", tmp_path / "copy")
+    found = scan(str(tmp_path / "Index.idx.xml"), ReaderOptions()).images
+    assert found["size_bytes"].gt(0).tolist() == [False, True]
