@@ -38,7 +38,8 @@ NAMINGS = (
     Naming(
         "InCell",
         r"(?P<row>[A-Z]{1,2}) - (?P<column>\d{1,2})\((?:fld (?P<field>\d+))?[^)]*?"
-        r"(?:wv (?P<channel>[^)]*?))?(?: wix \d+)?(?: z (?P<z>\d+))?(?: time (?P<time>\d+)[^)]*)?\)",
+        r"(?:wv (?P<channel>[^)]*?))?(?: wix \d+)?(?: z (?P<z>\d+))?"
+        r"(?: time (?P<time>\d+)[^)]*)?\)",
     ),
     Naming(
         "InCell 7",

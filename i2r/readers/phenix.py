@@ -2,7 +2,8 @@
 
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
 
 from i2r.errors import InputError
 from i2r.readers import ReaderOptions, Sources, sheets
@@ -132,17 +133,13 @@ def _read_index(index: str, options: ReaderOptions) -> tuple[list[Found], list[s
     images = [image for image in images if image["timepointid"] == time]
     profiles = profiles or find_profiles(folder)
     stats = {file.path: file.stat for file in files.find_files(folder, lambda path: True)}
-    # Harmony 7 may put the index above the folder of its images, which it names without.
-    below: dict[str, list[str]] = {}
-    for path in stats:
-        below.setdefault(path.rpartition("/")[2], []).append(path)
+    places = _find_places(stats)
     names = list(channels.values())
     found = []
     size = _read_pixel_size(images[0]["imageresolutionx"], where)
     for image in [*images, *_find_gaps(images, wells)]:
         path, number = image["url"].replace("\\", "/"), image["channelid"]
-        if path not in stats and len(elsewhere := below.get(path, [])) == 1:
-            path = elsewhere[0]
+        path = places.get(path, path)
         name = channels.get(number, f"ch{number}")
         found.append(
             Found(
@@ -170,6 +167,16 @@ def _read_position(x_metres: str, y_metres: str) -> Position:
     """Read the centre of a field, from the middle of the well; Harmony's y points up."""
     x_um, y_um = read_position(x_metres, y_metres, "m", "m")
     return x_um, -y_um
+
+
+def _find_places(paths: Collection[str]) -> dict[str, str]:
+    """Find files by their names alone, where one has the name.
+
+    Harmony 7 may put the index above the folder of its images, which it doesn't name.
+    """
+    counts = Counter(path.rpartition("/")[2] for path in paths)
+    places = {path.rpartition("/")[2]: path for path in paths}
+    return {name: path for name, path in places.items() if counts[name] == 1 and name not in paths}
 
 
 def _read_pixel_size(metres: str, where: str) -> float:

@@ -67,7 +67,9 @@ def test_every_instruments_names_are_read(instrument: str) -> None:
         groups = match.groupdict()
         assert parse_well(groups.get("well") or groups["row"] + groups["column"]) == well
         assert int(groups["field"]) == field
-        if instrument != "Incucyte":
+        if instrument == "Squid":
+            assert groups["channel"] == f"Fluorescence_{400 + channel}_nm_Ex"
+        elif instrument != "Incucyte":
             assert groups["channel"].endswith((str(channel), str(channel - 1), DYES[channel - 1]))
 
 
