@@ -1,5 +1,6 @@
 """Maps of the plates: nuclei, focus and intensity by well, one colour scale per measure."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -57,8 +58,8 @@ def list_measures(source: ReportSource) -> Iterable[Measure]:
     if len(excluded):
         per_well = excluded.groupby("key").size().reindex(source.wells.index, fill_value=0)
         yield Measure("Excluded fields", "Fields left out, per well.", per_well.astype(float), True)
-    failed = [e.key for e in source.entries() if e.event in ("failed", "blocked")]
-    if per_well := {key: failed.count(key) for key in source.wells.index if key in failed}:
+    failed = Counter(e.key for e in source.entries() if e.event in ("failed", "blocked"))
+    if per_well := {key: failed[key] for key in source.wells.index if key in failed}:
         units = pd.Series(per_well, dtype=float).reindex(source.wells.index, fill_value=0.0)
         yield Measure("Failed units", "Units that failed or wait for those, per well.", units, True)
     for stage in source.stages_of("quality")[-1:]:

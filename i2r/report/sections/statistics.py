@@ -1,9 +1,11 @@
 """What stages without a section of their own measured: medians by role of the wells."""
 
+import numpy as np
 import pandas as pd
 
 from i2r.report.html import ROLE_NAMES, table
 from i2r.report.source import ReportSource, StageRecord
+from i2r.store.tables import concatenate
 
 TITLE = "Other measurements"
 ORDER = 75
@@ -16,6 +18,9 @@ SHOWN_ELSEWHERE = (
 # Numbers that name a nucleus and measure nothing.
 IDENTIFIERS = ("label", "crop", "field")
 
+# Of wells; a table of all nuclei of a large screen does not fit into memory.
+MAX_WELLS = 96
+
 
 def draw(source: ReportSource) -> str | None:
     """Show one row per measured column of every other stage that has a table of wells."""
@@ -25,13 +30,34 @@ def draw(source: ReportSource) -> str | None:
         if stage.verb not in SHOWN_ELSEWHERE
         for row in _summarise(source, stage)
     ]
-    caption = "Medians over all rows of the stages' tables, by the role of the well."
+    caption = (
+        "Medians over all rows of the stages' tables, by the role of the well; of tables of more "
+        f"than {MAX_WELLS} wells over that many, spread over all plates."
+    )
     return table(pd.DataFrame(rows), caption) if rows else None
+
+
+def _read(source: ReportSource, stage: StageRecord) -> pd.DataFrame | None:
+    """Read a stage's table, or the parts of some wells of each role."""
+    known = set(source.wells.index)
+    done = [key for key in source.experiment.ledger.done_keys(stage.title) if key in known]
+    if len(done) <= MAX_WELLS:
+        return source.table(stage.title)
+    chosen: list[str] = []
+    roles = source.wells.loc[done, "role"]
+    for _, keys in roles.groupby(roles):
+        step = len(keys) * roles.nunique() / MAX_WELLS
+        wanted = (np.arange(0, len(keys), max(step, 1.0))).astype(int)
+        chosen += keys.index[wanted].tolist()
+    try:
+        return concatenate([source.part(stage.title, key) for key in chosen])
+    except FileNotFoundError:  # it makes no parts by well
+        return source.table(stage.title)
 
 
 def _summarise(source: ReportSource, stage: StageRecord) -> list[dict[str, object]]:
     """Give the median of every number in a stage's table, by role."""
-    measured = source.table(stage.title)
+    measured = _read(source, stage)
     if measured is None or not {"plate", "well"} <= set(measured.columns):
         return []
     roles = source.wells[["plate", "well", "role"]]
