@@ -51,7 +51,7 @@ def scan(source: str, options: ReaderOptions) -> Sources:
     base = files.normalise_url(source)
     if base.lower().endswith((".htd", ".tif", ".tiff")):  # the file itself stands for its folder
         base = source = files.parent_url(base)
-    images, settings, n_thumbs = read_tree(base, options)
+    images, settings, n_thumbs, others = read_tree(base, options)
     gaps = list(_find_gaps(images, settings))
     places = list(dict.fromkeys((image.prefix, image.folder) for image in images))
     names, told = tell_apart(places)
@@ -69,6 +69,11 @@ def scan(source: str, options: ReaderOptions) -> Sources:
         number = settings[image.folder].plate_format if image.folder in settings else 0
         found.append(Found(*place, image.url, image.stat, plate_format=number))
     notes = [*told, *([f"{n_thumbs} thumbnails passed over"] if n_thumbs else [])]
+    if others:
+        notes.append(
+            f"{len(others)} images are not named as MetaXpress does and are left out, for example "
+            f"{others[0]}: give a pattern to read them"
+        )
     return build_sources(found, options, where=source, notes=notes)
 
 

@@ -33,7 +33,16 @@ class Image(NamedTuple):
     stat: files.Stat
 
 
-def read_tree(base: str, options: ReaderOptions) -> tuple[list[Image], dict[str, Settings], int]:
+class Tree(NamedTuple):
+    """What a folder holds: images, settings by the plate's folder, and what was passed over."""
+
+    images: list[Image]
+    settings: dict[str, Settings]
+    n_thumbs: int
+    others: list[str]
+
+
+def read_tree(base: str, options: ReaderOptions) -> Tree:
     """Read all names below a folder.
 
     Parameters
@@ -45,12 +54,9 @@ def read_tree(base: str, options: ReaderOptions) -> tuple[list[Image], dict[str,
 
     Returns
     -------
-    images : list of Image
-        Without thumbnails.
-    settings : dict
-        What the .HTD files say, by the plate's folder.
-    n_thumbs : int
-        Thumbnails passed over.
+    Tree
+        ``images`` without thumbnails; ``settings`` as the .HTD files say; ``others`` are the paths
+        of images with names of other kinds.
 
     Raises
     ------
@@ -60,6 +66,7 @@ def read_tree(base: str, options: ReaderOptions) -> tuple[list[Image], dict[str,
     images: list[Image] = []
     settings: dict[str, Settings] = {}
     times: list[str] = []
+    others: list[str] = []
     n_thumbs = 0
     for file in files.find_files(base, lambda p: p.lower().endswith((".tif", ".tiff", ".htd"))):
         url, above = f"{base}/{file.path}", file.path.rpartition("/")[0]
@@ -72,6 +79,7 @@ def read_tree(base: str, options: ReaderOptions) -> tuple[list[Image], dict[str,
             try:
                 well = parse_well(match["well"]).name
             except ValueError:  # of another instrument: "..._CH01.tif"
+                others.append(file.path)
                 continue
             place = (folder, match["prefix"], well, site, wave)
             n_thumbs += bool(match["thumb"])
@@ -79,6 +87,8 @@ def read_tree(base: str, options: ReaderOptions) -> tuple[list[Image], dict[str,
                 z = normalise_number(steps.get("z", "0"))
                 images.append(Image(*place, z, url, file.stat))
                 times.append(steps.get("time", "1"))
+        else:
+            others.append(file.path)
     where = files.without_secrets(base)
     if not images:
         raise InputError(
@@ -87,4 +97,4 @@ def read_tree(base: str, options: ReaderOptions) -> tuple[list[Image], dict[str,
         )
     chosen = choose_time(where, times, options)
     images = [image for image, time in zip(images, times, strict=True) if time == chosen]
-    return images, settings, n_thumbs
+    return Tree(images, settings, n_thumbs, others)

@@ -129,6 +129,7 @@ def _read_index(index: str, options: ReaderOptions) -> tuple[list[Found], list[s
                 channels[texts.get("channelid", "")] = texts["channelname"]
     if not images:
         raise InputError(f"{where}: lists no images. Export the measurement again.")
+    listed = {image["url"].replace("\\", "/") for image in images}
     time = choose_time(where, (image["timepointid"] for image in images), options)
     images = [image for image in images if image["timepointid"] == time]
     profiles = profiles or find_profiles(folder)
@@ -160,6 +161,7 @@ def _read_index(index: str, options: ReaderOptions) -> tuple[list[Found], list[s
     said = [] if math.isnan(size) else [f"the index says {size:.4g} um per pixel"]
     if profiles:
         said.append("flat-field profiles are listed: stage 'illuminate', method 'given'")
+    said += _find_unlisted(stats, listed)
     return found, said
 
 
@@ -167,6 +169,20 @@ def _read_position(x_metres: str, y_metres: str) -> Position:
     """Read the centre of a field, from the middle of the well; Harmony's y points up."""
     x_um, y_um = read_position(x_metres, y_metres, "m", "m")
     return x_um, -y_um
+
+
+def _find_unlisted(paths: Iterable[str], listed: Collection[str]) -> list[str]:
+    """Say how many images lie there that the index doesn't list, at any time."""
+    others = [
+        path
+        for path in paths
+        if path.lower().endswith((".tif", ".tiff"))
+        and path not in listed
+        and path.rpartition("/")[2] not in listed
+    ]
+    if not others:
+        return []
+    return [f"{len(others)} images that the index does not list are left out, such as {others[0]}"]
 
 
 def _find_places(paths: Collection[str]) -> dict[str, str]:

@@ -159,3 +159,12 @@ def test_real_fields_of_one_plate() -> None:
     assert len(images) == 7
     assert images["well"].unique().tolist() == ["A01", "E05", "E07", "E08"]
     assert images["plate"].unique().tolist() == ["BBBC022_20585_IXMtest"]
+
+
+def test_images_of_other_names_are_said(tmp_path: Path) -> None:
+    guid = "D5F8F51A-3E85-4358-AE51-A465AF87386F"
+    for name in (f"P1_A01_s1_w1{guid}.tif", "NF1_B7_01_1_3_DAPI_001.tif", "other.tiff"):
+        tifffile.imwrite(tmp_path / name, np.zeros((3, 4), np.uint16))
+    images, notes = scan(str(tmp_path), ReaderOptions())
+    assert len(images) == 1
+    assert any("2 images are not named as MetaXpress does and are left out" in n for n in notes)

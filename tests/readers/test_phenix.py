@@ -141,3 +141,11 @@ def test_an_index_above_its_images_finds_them(tmp_path: Path) -> None:
     shutil.copy(tmp_path / "Images" / "r01c01" / "c1.tiff", tmp_path / "copy")
     found = scan(str(tmp_path / "Index.idx.xml"), ReaderOptions()).images
     assert found["size_bytes"].gt(0).tolist() == [False, True]
+
+
+def test_images_that_the_index_does_not_list_are_said(tmp_path: Path) -> None:
+    for name in ("a.tiff", "b.tiff"):
+        tifffile.imwrite(tmp_path / name, np.full((3, 4), 7, np.uint16))
+    index = write_index(tmp_path, describe_phenix_image("a.tiff", 1, 1, "1", 1, "DAPI"))
+    notes = scan(index, ReaderOptions()).notes
+    assert "1 images that the index does not list are left out, such as b.tiff" in notes
