@@ -105,7 +105,7 @@ def list_changed_rows(experiment: Experiment) -> list[str]:
             stored.layout, experiment.layout, ["plate", "well"], skip=()
         )
     ]
-    lines += _first(rows, "layout", "changes")
+    lines += _first(rows, "layout")
     keys = ["plate", "well", "field", "channel"]
     found = [
         f"plate {key[0]!r} well {key[1]!r} field {key[2]!r} {key[3]}: "
@@ -114,7 +114,7 @@ def list_changed_rows(experiment: Experiment) -> list[str]:
             stored.sources, experiment.sources, keys, skip=("url",)
         )
     ]
-    return lines + _first(found, "files", "changes")
+    return lines + _first(found, "files")
 
 
 def _compare(
@@ -154,12 +154,13 @@ def _describe_file(column: str, before: Any, after: Any) -> str:
     return f"{column} was {_write(before)}, is {_write(after)}"
 
 
-def _first(found: list[str], what: str, words: str) -> list[str]:
+def _first(found: list[str], what: str) -> list[str]:
     """Name the first few changes in a line, and count them all."""
     if not found:
         return []
     more = f"; and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
-    return [f"{what}, {len(found)} {words}: {'; '.join(found[:_NAMED])}{more}"]
+    number = f"{len(found)} change{'' if len(found) == 1 else 's'}"
+    return [f"{what}, {number}: {'; '.join(found[:_NAMED])}{more}"]
 
 
 def _list_defaults(stage: Stage) -> dict[str, Any]:

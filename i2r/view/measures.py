@@ -1,6 +1,6 @@
 """Measures of wells: what a plate map can be coloured by."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -113,5 +113,5 @@ def _keep_own(source: ReportSource) -> list[Measure]:
     """Compute the report's measures once."""
     if "measures" not in source.kept:
         source.kept["measures"] = list(list_own(source))
-    own: list[Any] = source.kept["measures"]
+    own: list[Measure] = source.kept["measures"]
     return own

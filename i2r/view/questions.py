@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
+from urllib.parse import unquote
 
 from i2r.errors import InputError
 from i2r.report.images import Window
@@ -91,13 +92,13 @@ def _nuclei(source: ReportSource, given: Arguments) -> dict[str, Any]:
 
 
 def _crops(source: ReportSource, given: Arguments) -> Picture:
-    """Draw crops, asked for as ``PLATE/B03~17`` one after another with commas between."""
+    """Draw crops, asked for as ``PLATE/B03~17`` one after another with spaces between."""
     stage = contents.find_stage(source, "crop", given.get("crop", "")).title
     chosen = []
     # Names of plates may hold anything, so the page writes them percent-encoded once more.
     for item in filter(None, given.get("nuclei", "").split(" ")):
         key, _, place = item.rpartition("~")
-        chosen.append((_decode(key), _parse_whole(place, "crop")))
+        chosen.append((unquote(key), _parse_whole(place, "crop")))
     data = pictures.draw_sheet(
         source, stage, chosen, channel=_channel(source, given), window=_window(given)
     )
@@ -215,12 +216,6 @@ def _number(given: Arguments, name: str, default: float) -> float:
     if not abs(value) < 1e12:
         raise InputError(f"{name}: found {given[name]!r}, expected a finite number.")
     return value
-
-
-def _decode(text: str) -> str:
-    from urllib.parse import unquote
-
-    return unquote(text)
 
 
 QUESTIONS: dict[str, Callable[[ReportSource, Arguments], dict[str, Any] | Picture]] = {
