@@ -1,5 +1,7 @@
 """Errors a user can act on: one string each, so that they survive pickling between workers."""
 
+from collections.abc import Iterable
+
 
 class I2RError(Exception):
     """Something in the user's input, options or surroundings: one clear line, no traceback.
@@ -42,3 +44,20 @@ def join_problems(problems: list[str], *, shown: int = 5) -> str:
 
 class SeveralPlanesError(InputError):
     """Fields have several focal planes, and nobody said which of them, or their maximum."""
+
+
+def find_meant(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
+    """Find the known name that somebody probably meant; empty where none is near.
+
+    Parameters
+    ----------
+    name
+        What was given.
+    known
+        The names that there are.
+    cutoff
+        Least likeness, from 0 for anything to 1 for the same.
+    """
+    from difflib import get_close_matches
+
+    return next(iter(get_close_matches(name, list(known), n=1, cutoff=cutoff)), "")

@@ -17,7 +17,7 @@ import rich_click as click
 from i2r import __version__
 from i2r.cli.options import Voice, voice_options
 from i2r.cli.streams import guard_streams, release_streams
-from i2r.errors import I2RError
+from i2r.errors import I2RError, find_meant
 from i2r.stages import list_stage_files
 from i2r.store.urls import without_secrets
 from i2r.surroundings import NO_TORCH, check_packages, load_dask
@@ -108,11 +108,9 @@ class LazyGroup(click.RichGroup):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find a command, or say which one was probably meant."""
-        import difflib
-
-        close = difflib.get_close_matches(args[0], self.list_commands(ctx), n=1)
-        if args[0] not in self.list_commands(ctx) and close:
-            ctx.fail(f"No such command {args[0]!r}. Did you mean {close[0]!r}?")
+        known = self.list_commands(ctx)
+        if args[0] not in known and (meant := find_meant(args[0], known)):
+            ctx.fail(f"No such command {args[0]!r}. Did you mean {meant!r}?")
         ctx.meta[_RESOLVING] = True
         return super().resolve_command(ctx, args)
 

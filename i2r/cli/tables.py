@@ -14,7 +14,7 @@ import pandas as pd
 import rich_click as click
 
 from i2r.cli.options import confirm_overwriting, json_option, yes_option
-from i2r.errors import InputError
+from i2r.errors import InputError, find_meant
 
 # A column narrower than this shows nothing of a long text.
 NARROWEST, WIDEST = 4, 40
@@ -157,13 +157,11 @@ def find_column(frame: pd.DataFrame, name: str, table_name: str) -> str:
     InputError
         If there is none; the nearest name is suggested.
     """
-    import difflib
-
     names = [str(column) for column in frame.columns]
     if name in names:
         return name
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    meant = f"Did you mean {near[0]!r}? " if near else ""
+    near = find_meant(name, names, cutoff=0.5)
+    meant = f"Did you mean {near!r}? " if near else ""
     raise InputError(
         f"table {table_name!r}: no column {name!r}. {meant}Columns are {', '.join(names)}."
     )

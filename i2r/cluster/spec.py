@@ -1,13 +1,12 @@
 """A cluster file: its fields, which are Dask's and dask-jobqueue's own, and how it is read."""
 
-import difflib
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from i2r.cluster.site import fill_from_site
-from i2r.errors import InputError
+from i2r.errors import InputError, find_meant
 from i2r.store.documents import read_yaml
 from i2r.store.urls import refuse_secrets
 
@@ -193,13 +192,13 @@ MEANT = {
 }
 
 
-def find_meant(name: str, fields: list[str]) -> str:
+def find_field(name: str, fields: list[str]) -> str:
     """Find the field that somebody probably meant; empty where none is near."""
     plain = name.strip().lower().replace("-", "_")
     for guess in (plain, MEANT.get(plain, "")):
         if guess in fields:
             return guess
-    return next(iter(difflib.get_close_matches(plain, fields, n=1)), "")
+    return find_meant(plain, fields)
 
 
 def _has_place(content: Any, place: tuple[int | str, ...]) -> bool:
@@ -245,7 +244,7 @@ def load_cluster(text: str) -> AnyCluster:
             place = inner
         hint = f"Fields are {', '.join(place.model_fields)}."
         if first["type"] == "extra_forbidden" and (
-            meant := find_meant(str(first["loc"][-1]), list(place.model_fields))
+            meant := find_field(str(first["loc"][-1]), list(place.model_fields))
         ):
             hint = f"Did you mean {meant!r}? {hint}"
         if filled is not content and not _has_place(content, first["loc"]):

@@ -1,13 +1,12 @@
 """A pipeline file: which stages run with which options, read from YAML and checked."""
 
-import difflib
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from i2r.errors import InputError, join_problems
+from i2r.errors import InputError, find_meant, join_problems
 from i2r.stages.base import Stage, find_stage
 from i2r.stages.methods import keep_own, list_options
 from i2r.store import files
@@ -263,7 +262,6 @@ def _explain(error: Any, where: str, kind: type[Stage], values: Mapping[str, Any
 
 def _suggest(name: str, known: Mapping[str, Any] | Sequence[str]) -> str:
     """Say which known name was probably meant, or which there are."""
-    close = difflib.get_close_matches(name, list(known), n=1)
-    if close:
-        return f"; did you mean {close[0]!r}?"
+    if meant := find_meant(name, known):
+        return f"; did you mean {meant!r}?"
     return f"; there are {', '.join(known)}."

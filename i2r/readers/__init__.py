@@ -7,7 +7,6 @@ Other modules here help them. A reader of another package is such a
 module under the entry point group ``i2r.readers``; it is asked before those that ship with i2r.
 """
 
-import difflib
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterable, Mapping
@@ -16,7 +15,7 @@ from importlib.metadata import entry_points
 from types import ModuleType
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from i2r.errors import InputError
+from i2r.errors import InputError, find_meant
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -152,5 +151,5 @@ def _ask(name: str, question: str, source: str) -> bool:
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Give `` Did you mean 'x'?`` for a word that nearly is a known one, else nothing."""
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f" Did you mean {close[0]!r}?" if close else ""
+    meant = find_meant(word, known)
+    return f" Did you mean {meant!r}?" if meant else ""

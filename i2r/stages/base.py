@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator
 
-from i2r.errors import InputError
+from i2r.errors import InputError, find_meant
 from i2r.stages import list_stage_files
 from i2r.stages.outputs import Output
 from i2r.store.experiment import Experiment
@@ -345,15 +345,13 @@ def find_stage(verb: str) -> type[Stage]:
     InputError
         If there is no such stage.
     """
-    from difflib import get_close_matches
-
     for point in entry_points(group="i2r.stages"):
         if point.name == verb:
             found: type[Stage] = point.load()
             return found
     if verb not in list_verbs():
-        close = get_close_matches(verb, list_verbs(), n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else "."
+        meant = find_meant(verb, list_verbs())
+        hint = f"; did you mean {meant!r}?" if meant else "."
         raise InputError(f"stage {verb!r}: unknown{hint} There are: {', '.join(list_verbs())}.")
     module = importlib.import_module(f"i2r.stages.{verb}")
     classes: list[type[Stage]] = [

@@ -1,6 +1,5 @@
 """The layout: which perturbation is in which well, read from the user's table and checked."""
 
-import difflib
 import math
 import re
 from collections.abc import Iterable
@@ -8,7 +7,7 @@ from unicodedata import normalize
 
 import pandas as pd
 
-from i2r.errors import InputError, join_problems
+from i2r.errors import InputError, find_meant, join_problems
 from i2r.store import text
 from i2r.store.contradictions import find_contradictions, find_oddities, list_lines
 from i2r.store.sheets import fold_name, read_table
@@ -325,5 +324,5 @@ def conditions(layout: pd.DataFrame) -> pd.Series:
 
 def _suggest(name: str, known: Iterable[str]) -> str:
     """Say which known name was probably meant, or nothing."""
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""
+    meant = find_meant(name, known)
+    return f" (did you mean {meant!r}?)" if meant else ""

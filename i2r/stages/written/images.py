@@ -21,9 +21,9 @@ CONVERT = (
         sha256: text: Digest of the file's content
         reason: text: Why the field was excluded; empty for none
         message: text: The same for people, with what to do
+        plate_format?: whole wells: Wells of the plate's format; 0 where nobody said
         x_um?: number um: Centre of the field in its well, to the right
         y_um?: number um: Centre of the field in its well, downwards
-        {further}?: text: A further column that the source's own table had
     """),
     Files("images", "plates/PLATE.ome.zarr/ROW/COLUMN/FIELD", "OME-Zarr, (c, y, x) as measured"),
 )  # fmt: skip
@@ -77,7 +77,10 @@ SEGMENT = (
         saturated: number: Part of the pixels at the camera's largest value, 0 to 1
         contrast: number sd: How far the brightest thousandth lies above the median, in robust sd
         unlabelled: number: Part of what is as bright as nuclei that has no label; missing without
-        {flag}?: text: What is implausible about the field
+        n_nuclei
+        oversized: number: Part of the labelled area in nuclei that are far too large
+        fragments: number: Part of nuclei that are far too small
+        flag: text: What is implausible about the field; empty for nothing
     """, sometimes=True),
     Files("label images", "plates/PLATE.ome.zarr/ROW/COLUMN/FIELD/labels/STAGE", "(y, x), int32"),
 )  # fmt: skip
