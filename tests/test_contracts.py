@@ -128,6 +128,17 @@ def test_no_files_import_each_other_in_a_circle() -> None:
     assert not left, sorted(map(relative, left))
 
 
+def test_no_ten_lines_stand_twice() -> None:
+    places: dict[tuple[str, ...], set[str]] = {}
+    for path in SOURCES:
+        text = path.read_text(encoding="utf-8").splitlines()
+        lines = [(number, line.strip()) for number, line in enumerate(text, 1) if line.strip()]
+        for first in range(len(lines) - 9):
+            block = tuple(line for _, line in lines[first : first + 10])
+            places.setdefault(block, set()).add(f"{relative(path)}:{lines[first][0]}")
+    assert [sorted(found) for found in places.values() if len(found) > 1] == []
+
+
 def test_import_contracts_hold() -> None:
     done = subprocess.run(
         [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"],

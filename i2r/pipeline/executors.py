@@ -39,16 +39,8 @@ class Finished(NamedTuple):
     error: BaseException | None
 
 
-class InProcess:
-    """Runs units one after another in this process; for tests, notebooks and debugging."""
-
-    link = ""
-    description: Mapping[str, Any] = {"type": "none"}
-    # Whether workers end by themselves and hand their units back, without a word to the client.
-    hands_back = False
-
-    def __init__(self) -> None:
-        self._finished: list[Finished] = []
+class _Closing:
+    """Closes itself at the end of a with statement."""
 
     def __enter__(self) -> Self:
         return self
@@ -60,6 +52,21 @@ class InProcess:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    def close(self) -> None:
+        """Free what it holds."""
+
+
+class InProcess(_Closing):
+    """Runs units one after another in this process; for tests, notebooks and debugging."""
+
+    link = ""
+    description: Mapping[str, Any] = {"type": "none"}
+    # Whether workers end by themselves and hand their units back, without a word to the client.
+    hands_back = False
+
+    def __init__(self) -> None:
+        self._finished: list[Finished] = []
 
     def slots(self, group: Group) -> int:
         """One unit at a time, and no GPU worker."""
@@ -79,11 +86,9 @@ class InProcess:
         name: str,
         function: Callable[..., Any],
         argument: object,
-        *,
-        group: Group,
-        threads: int,
+        **workers: object,
     ) -> None:
-        """Run the function now."""
+        """Run the function now: there are no workers to choose from."""
         self._finished.append(Finished(handle, function(argument, "this process"), None))
 
     def rehearse(self, verbs: Sequence[str]) -> None:
@@ -102,7 +107,7 @@ class InProcess:
         """Nothing to stop."""
 
 
-class OnCluster:
+class OnCluster(_Closing):
     """Runs units on a Dask cluster with tagged CPU and GPU workers.
 
     Parameters
@@ -149,17 +154,6 @@ class OnCluster:
                 "cluster: the file says 'gpu: required: true', but no GPU worker is there. "
                 "Start one with the resource GPU=1, or drop that line."
             )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def slots(self, group: Group) -> int:
         """Give how many units of one thread can run at once; of jobs, when all of them run."""

@@ -74,15 +74,8 @@ def draw_found_fields(labels: str, images: str, *, channel: int | None = None) -
     ----------
     labels
         Folder of label images.
-    images
-        Folder of the images, of the same stems.
-    channel
-        Of the images, where they have several.
-
-    Returns
-    -------
-    str
-        One self-contained HTML page.
+    images, channel
+        As for `draw_worst_fields`, which also says what is returned.
 
     Raises
     ------
