@@ -30,7 +30,8 @@ def status(experiment: str, as_json: bool) -> None:
 
     'Out of date' units were done with other options or inputs than the last run's, or by an i2r
     that computed them in another way; 'interrupted' ones were running when a run was stopped. The
-    next 'i2r run' does all of them.
+    next 'i2r run' does all of them; trainings with a checkpoint go on from it, and it is said how
+    many.
 
     While a run works on it, also since when, what it does, how many of its units are done, failed
     and under way, and about how long it will take.
@@ -42,7 +43,7 @@ def status(experiment: str, as_json: bool) -> None:
     from i2r.pipeline.cleaning import find_obsolete
     from i2r.pipeline.current_run import describe_current, find_current_run
     from i2r.pipeline.states import STATES as names
-    from i2r.pipeline.states import count_states
+    from i2r.pipeline.states import count_checkpoints, count_states
     from i2r.store.experiment import open_experiment
 
     opened = open_experiment(experiment)
@@ -50,11 +51,14 @@ def status(experiment: str, as_json: bool) -> None:
     table.add_column("stage")
     for name in ("units", *names):
         table.add_column(name, justify="right")
-    states = count_states(last_pipeline(experiment), opened)
+    pipeline = last_pipeline(experiment)
+    states = count_states(pipeline, opened)
+    kept = count_checkpoints(pipeline, opened)
     current = find_current_run(opened, states)
     if as_json:
         rows = [
-            {"stage": t, **{name: counts[name] for name in names}} for t, counts in states.items()
+            {"stage": t, **{n: counts[n] for n in names}, "with checkpoint": kept.get(t, 0)}
+            for t, counts in states.items()
         ]
         running = describe_current(current, now_s=time.time()) if current else None
         print_json({"experiment": opened.url, "running": running, "stages": rows})
@@ -67,6 +71,9 @@ def status(experiment: str, as_json: bool) -> None:
             title, str(total), *(str(counts[name]) if counts[name] else "" for name in names)
         )
     Console().print(table)
+    for title, number in kept.items() if current is None else ():
+        units = count_words(number, "interrupted training")
+        click.echo(f"{title}: the next 'i2r run' goes on with {units} from the last checkpoint")
     if current is not None:
         click.echo(_describe(current))
     obsolete = find_obsolete(opened)

@@ -13,9 +13,11 @@ from importlib.metadata import version
 from i2r.pipeline.spec import Pipeline
 from i2r.pipeline.units import UnitGraph
 from i2r.stages.base import Stage
+from i2r.store import files
 from i2r.store.experiment import Experiment
 
 STATES = ("done", "out of date", "failed", "blocked", "interrupted", "to do")
+_CHECKPOINT = ".checkpoint"
 _WORDS = {"done": "out of date", "start": "interrupted", "lost": "to do", "": "to do"}
 
 
@@ -52,6 +54,31 @@ def recount_states(pipeline: Pipeline, experiment: Experiment) -> dict[str, Coun
         )
         counts[unit.stage.title]["done" if current else _WORDS.get(event, event)] += 1
     return counts
+
+
+def count_checkpoints(pipeline: Pipeline, experiment: Experiment) -> dict[str, int]:
+    """Count the interrupted units of every stage that go on from a checkpoint.
+
+    Those that were begun with the options and inputs of now; all fingerprints are computed, but
+    only where there is a checkpoint at all.
+    """
+    begun: dict[str, dict[str, str]] = {}
+    for stage in pipeline.stages:
+        folder = experiment.path("models", stage.title)
+        found = files.find_files(folder, lambda path: path.endswith(_CHECKPOINT))
+        kept = [file.path for file in found]
+        for entry in experiment.ledger.entries(stage.title) if kept else ():
+            start = f"{experiment.model_url(stage.title, entry.key)}.".removeprefix(f"{folder}/")
+            if entry.event == "start" and any(path.startswith(start) for path in kept):
+                begun.setdefault(stage.title, {})[entry.key] = entry.fingerprint
+    if not begun:
+        return {}
+    wanted = {(u.stage.title, u.key): u.fingerprint for u in look_ahead(pipeline, experiment)}
+    counts = {
+        title: sum(wanted.get((title, key)) == fingerprint for key, fingerprint in keys.items())
+        for title, keys in begun.items()
+    }
+    return {title: number for title, number in counts.items() if number}
 
 
 def look_ahead(pipeline: Pipeline, experiment: Experiment) -> UnitGraph:

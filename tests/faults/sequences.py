@@ -260,7 +260,8 @@ def look(run: Run, faults: list[str]) -> list[str]:
     if traced or "bug in i2r" in said:
         problems.append(f"traceback after {faults}:\n{said[-3000:]}")
     ended = last.startswith(("client", "group")) and "STOP" not in last
-    allowed = {0, 130, -9} if ended else {0}
+    # Before it listens to signals, it ends of them without a word.
+    allowed = {0, 130, -9, -15, -2, -1} if ended else {0}
     if code is not None and code not in allowed:
         problems.append(f"exit code {code} after {faults}:\n{said[-1000:]}")
     return problems

@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 
+from i2r.cli.group import i2r
 from i2r.cluster import ClusterSpec
 from i2r.errors import InputError
 from i2r.models.ensemble import EncoderSettings, build_encoder
@@ -20,6 +22,7 @@ from i2r.models.resnet import ResNet18
 from i2r.models.weights import decode_encoder, encode_encoder, encode_state
 from i2r.pipeline.run import prepare
 from i2r.pipeline.spec import Pipeline, load_pipeline, parse_pipeline
+from i2r.pipeline.states import count_checkpoints
 from i2r.stages.train import Train
 from i2r.store.experiment import Experiment, open_experiment
 from i2r.store.nuclei import CONTROL, list_classes
@@ -371,6 +374,10 @@ def test_a_training_killed_in_its_middle_ends_with_the_same_weights(
             (left,) = url.rglob("*.checkpoint")
             before = left.stat().st_mtime_ns
             assert before < time.time_ns()
+            said = CliRunner().invoke(i2r, ["status", str(url)]).output
+            assert "train: the next 'i2r run' goes on with 1 interrupted training from" in said
+            others, opened = pipeline(plate, max_epochs=5), open_experiment(str(url))
+            assert count_checkpoints(others, opened) == {}, "these begin anew"
         run_done(given, url)
         assert not list(url.rglob("*.checkpoint"))
         found.append({p.name: p.read_bytes() for p in sorted((url / "models").rglob("*.pt"))})
