@@ -21,6 +21,7 @@ MAX_BYTES = 2**35
 # Values that are read at a time.
 _BLOCK = 2**22
 # A line of a matrix is a few numbers.
+_ENTRY_BYTES = 64
 _MAX_LINE = 2**16
 
 
@@ -142,6 +143,7 @@ class _Bounded(io.RawIOBase):
 
     def __init__(self, source: IO[bytes], where: str) -> None:
         self.source, self.where, self.n_bytes = source, where, 0
+        self.limit_bytes = packed.MAX_BYTES
 
     def readable(self) -> bool:
         """Yes."""
@@ -151,9 +153,9 @@ class _Bounded(io.RawIOBase):
         """Read the next bytes."""
         data = self.source.read(len(buffer))
         self.n_bytes += len(data)
-        if self.n_bytes > packed.MAX_BYTES:
+        if self.n_bytes > self.limit_bytes:
             raise InputError(
-                f"{self.where}: over {packed.MAX_BYTES} bytes when unpacked, expected a table. "
+                f"{self.where}: over {self.limit_bytes} bytes when unpacked, expected a table. "
                 "Check it, or cut it into several."
             )
         buffer[: len(data)] = data
@@ -164,6 +166,12 @@ def _open(data: bytes, where: str) -> io.BufferedReader:
     if not data.startswith(b"\x1f\x8b"):
         return io.BufferedReader(io.BytesIO(data))
     return io.BufferedReader(_Bounded(gzip.GzipFile(fileobj=io.BytesIO(data)), where))  # type: ignore[arg-type]
+
+
+def _allow(stream: io.BufferedReader, n_bytes: int) -> None:
+    """Let a packed file be as large as its entries take: they alone are held, not its text."""
+    if isinstance(stream.raw, _Bounded):
+        stream.raw.limit_bytes = max(stream.raw.limit_bytes, n_bytes)
 
 
 def _parse_matrix(stream: io.BufferedReader, url: str, *, is_sorted: bool) -> sparse.csc_array:
@@ -177,6 +185,7 @@ def _parse_matrix(stream: io.BufferedReader, url: str, *, is_sorted: bool) -> sp
     if min(n_rows, n_columns, n_entries) < 0:
         raise ValueError(f"a size below 0 in {line.decode().strip()!r}")
     check_size(url, (n_rows + n_columns,), (n_entries, 2))
+    _allow(stream, _ENTRY_BYTES * n_entries)
     if max(n_rows, n_columns) >= 2**31:
         raise ValueError(f"{n_rows} x {n_columns}, at most {2**31 - 1} rows or columns")
     if not n_entries:

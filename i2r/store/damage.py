@@ -1,6 +1,6 @@
 """Which output of done units is gone, or is not what was written."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 # Looking at a file is waiting: for a disk, a network, a store.
 _THREADS = 16
+_AT_ONCE = 64
 
 
 class Output(NamedTuple):
@@ -112,15 +113,20 @@ def find_damage(
     """
     check: Callable[[str, Mark | None], None] = _check_content if content else _check_presence
 
-    def look(output: Output) -> Damage | None:
-        try:
-            check(experiment.path(output.path), output.mark)
-        except DamageError as error:
-            return Damage(output.stage, output.key, str(error))
-        return None
+    def look(some: Sequence[Output]) -> list[Damage]:
+        found = []
+        for output in some:
+            try:
+                check(experiment.path(output.path), output.mark)
+            except DamageError as error:
+                found.append(Damage(output.stage, output.key, str(error)))
+        return found
 
+    # Threads that hand over after every file would cost more than looking at it.
+    listed = list(outputs)
+    parts = [listed[at : at + _AT_ONCE] for at in range(0, len(listed), _AT_ONCE)]
     with ThreadPoolExecutor(_THREADS) as pool:
-        return [found for found in pool.map(look, outputs, chunksize=16) if found is not None]
+        return [damage for found in pool.map(look, parts) for damage in found]
 
 
 def find_owner(experiment: "Experiment", url: str) -> tuple[str, str] | None:

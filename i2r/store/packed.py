@@ -5,10 +5,13 @@ import io
 import struct
 import zlib
 
+import psutil
+
 from i2r.errors import InputError
 
-# As much as of XML. A kilobyte of gzip can stand for a megabyte, a gigabyte for all memory.
-MAX_BYTES = 2**31
+# A kilobyte of gzip can stand for a megabyte, a gigabyte for all memory. A table takes several
+# times its text, so an eighth of this machine's memory, and 2 GiB on a small one.
+MAX_BYTES = max(2**31, psutil.virtual_memory().total // 8)
 _PIECE = 2**20
 # Of a MATLAB file, versions 5 to 7: its header, and the type of an element that is compressed.
 _MAT_HEADER, _MAT_COMPRESSED = 128, 15

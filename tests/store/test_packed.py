@@ -87,6 +87,18 @@ def test_every_reader_of_tables_is_bounded(name: str, tmp_path: Path, bound: Non
     assert peak < 8 * BOUND
 
 
+def test_a_matrix_of_many_entries_may_be_larger_than_a_table(tmp_path: Path, bound: None) -> None:
+    """Its text is read in pieces: what it holds are the entries that its header declares."""
+    n_cells = BOUND // 8
+    lines = "".join(f"1 {cell} 1\n" for cell in range(1, n_cells + 1))
+    header = f"%%MatrixMarket matrix coordinate integer general\n1 {n_cells} {n_cells}\n"
+    assert len(lines) > BOUND
+    (tmp_path / "matrix.mtx.gz").write_bytes(gzip.compress((header + lines).encode()))
+    (tmp_path / "features.tsv").write_text("g1\tTP53\n")
+    _, counts, _ = read_counts(str(tmp_path / "matrix.mtx.gz"))
+    assert counts.sum() == n_cells
+
+
 def test_a_matlab_file_is_bounded(tmp_path: Path, bound: None) -> None:
     buffer = io.BytesIO()
     savemat(buffer, {"Image": np.ones(HUGE // 8)}, do_compression=True)
