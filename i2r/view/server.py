@@ -8,6 +8,7 @@ import signal
 import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from importlib import resources
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,6 +18,7 @@ from tornado.web import Application, HTTPError, RequestHandler
 
 from i2r.errors import DamageError, I2RError
 from i2r.view.live import LiveExperiment
+from i2r.view.pictures import find_contrast
 from i2r.view.questions import Picture, answer
 
 HOST = "127.0.0.1"
@@ -142,6 +144,15 @@ def serve(live: LiveExperiment, *, port: int = 0, say: Callable[[str], None]) ->
     asyncio.run(_serve(live, port, say))
 
 
+def _warm(live: LiveExperiment) -> None:
+    """Find out what the first nuclei need, while somebody still looks at the page."""
+    with suppress(I2RError, OSError):
+        source = live.source()
+        for stage in source.stages_of("crop")[:1]:
+            if source.results(stage.title):
+                find_contrast(source, stage.title)
+
+
 async def _serve(live: LiveExperiment, port: int, say: Callable[[str], None]) -> None:
     listening = socket.socket()
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -157,6 +168,7 @@ async def _serve(live: LiveExperiment, port: int, say: Callable[[str], None]) ->
         server = HTTPServer(make_application(live, token, readers))
         server.add_socket(listening)
         say(f"http://{HOST}:{listening.getsockname()[1]}/{token}/")
+        readers.submit(_warm, live)
         await stop.wait()
         server.stop()
         readers.shutdown(wait=False, cancel_futures=True)

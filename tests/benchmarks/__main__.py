@@ -6,7 +6,7 @@ import sys
 
 NAMES = [
     "kernels", "features", "crops", "loader", "conversion", "chain", "mapping", "genes", "regulation", "recovery", "screens",
-    "nulls", "scale", "scaling", "backpressure", "packing", "encoders",
+    "nulls", "scale", "scaling", "backpressure", "packing", "encoders", "view",
 ] + (["segmenter", "bbbc013", "steiner"] if "I2R_DATA" in os.environ else [])  # fmt: skip
 
 for name in NAMES:

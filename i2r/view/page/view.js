@@ -83,7 +83,7 @@ const showContrast = () => {
 };
 
 // ---------------------------------------------------------------- plates
-let plateTurn = 0;
+let plateTurn = 0, plateFound = null;
 const showPlate = async () => {
   const turn = ++plateTurn;
   let found;
@@ -93,6 +93,13 @@ const showPlate = async () => {
     found = await ask("plate", { plate: state.plate });
   }
   if (turn !== plateTurn) return;
+  plateFound = found;
+  drawPlate();
+};
+// Also where only the marks change: nothing is asked for then, so nuclei come sooner.
+const drawPlate = () => {
+  const found = plateFound;
+  if (!found) return;
   const { rows, columns, wells } = found;
   const every = columns <= 12 ? 1 : columns <= 24 ? 2 : 4;
   const svg = draw("svg", { viewBox: `-1.4 -1.1 ${columns + 1.6} ${rows + 1.3}`, role: "group", "aria-label": `Plate ${found.plate}`, "font-size": columns <= 12 ? 0.5 : columns <= 24 ? 0.75 : 1.3 });
@@ -197,9 +204,9 @@ const showCondition = async (fresh) => {
   let problem = "";
   const none = { nuclei: [], total: 0 };
   const mine = state.crop ? ask("nuclei", wanted).catch((error) => { problem = error.message; return none; }) : none;
-  const others = state.crop ? ask("nuclei", { ...wanted, controls: 1 }).catch(() => none) : none;
   const found = await mine;
   if (!fresh()) return;
+  const others = state.crop ? ask("nuclei", { ...wanted, controls: 1 }).catch(() => none) : none;
   if (found.nuclei.length) { contrast = found.contrast; showContrast(); showSheet(own, found.nuclei); }
   else {
     waiting = true;
@@ -366,7 +373,8 @@ const update = async (before = null) => {
     if (changed(DETAIL)) jobs.push(showDetail());
     if (changed(HITS)) jobs.push(ask("hits", { screen: state.screen }).then((found) => { hits = found; showHits(); }));
     else if (changed(["filter", "kind", "sort", "condition"])) showHits();
-    if (changed([...PLATE, "condition", "key"])) jobs.push(showPlate());
+    if (changed(PLATE)) jobs.push(showPlate());
+    else drawPlate();
     await Promise.all(jobs);
   } catch (error) { complain(error.message); }
 };
