@@ -80,7 +80,7 @@ def write_api() -> str:
             continue
         value = getattr(i2r, name)
         kind = "autoclass" if isinstance(value, type) else "autofunction"
-        members = [":members:"] if name in ("Experiment", "Plate") else []
+        members = [":members:", ":inherited-members:"] if name in ("Experiment", "Plate") else []
         lines += [f"## {name}", "", "```{eval-rst}", f".. {kind}:: i2r.{name}"]
         lines += [f"   {option}" for option in members]
         lines += ["```", ""]

@@ -207,8 +207,9 @@ class Embed(Importing):
                 reach_px=self.max_distance_um / plate.pixel_size_um,
             )
         plan = plan_pool(experiment, [key], crop=crop, segment=segment, channels=())
-        written = []
-        for name, url in self.encoders(experiment).items():
+        # Asked once per well: the table of trainings is read for it.
+        encoders, written = self.encoders(experiment), []
+        for name, url in encoders.items():
             encoder = delayed(open_encoder)(url, digest_file(url), self.channels)
             arrays = delayed(read_for_encoder)(encoder, plan, names=plate.channels, where=key)
             written.append(
@@ -220,7 +221,7 @@ class Embed(Importing):
             )
         return delayed(count_written)(
             written,
-            encoders=sorted(self.encoders(experiment)),
+            encoders=sorted(encoders),
             trained_by="" if self._is_imported(experiment) else self.needed("train"),
         )
 
