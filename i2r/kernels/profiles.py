@@ -1,6 +1,7 @@
 """Profiles of wells from embeddings of nuclei: correction by controls, and reproducibility."""
 
-from typing import Literal, NamedTuple
+import math
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,8 @@ Seed = int | np.random.SeedSequence
 # in which the controls hardly vary would otherwise be blown up to noise. Ando et al. (2017,
 # doi:10.1101/161422) regularise likewise.
 SPHERING_RIDGE = 0.01
+# Sets of wells that a p-value below 0.05 needs.
+LEAST_SETS = 21
 # Wells whose similarities to all others are held at once.
 ROWS_AT_ONCE = 256
 
@@ -163,8 +166,9 @@ def rank_neighbours(profiles: npt.ArrayLike) -> npt.NDArray[np.int32]:
 
 
 def measure_retrieval(
-    ranks: npt.NDArray[np.int32], own: npt.ArrayLike, *, seed: Seed, n_draws: int = 1000
-) -> Retrieval:
+    ranks: npt.NDArray[np.int32], own: npt.ArrayLike, *, plates: npt.ArrayLike | None = None,
+    seed: Seed, n_draws: int = 1000,
+) -> Retrieval:  # fmt: skip
     """Ask whether wells of one label are nearer to each other than to other wells.
 
     Each of its wells ranks the label's other wells among all others by cosine similarity
@@ -177,21 +181,25 @@ def measure_retrieval(
         `rank_neighbours`.
     own
         Indices of the label's wells.
+    plates
+        Shape (well,): the plate of each; default: one for all.
     seed, n_draws
-        Of the null: as many wells drawn at random from all of these. Orders drawn for each well
-        by itself would make a null too narrow, because similarities are shared by two wells.
-        Wells are taken for exchangeable: those at one position on several plates share more than
-        their label, which this null does not see.
+        Of the null: as many wells drawn at random, on the same plates as the label's, because
+        wells of one plate share more than their label. Orders drawn for each well by itself would
+        make a null too narrow, because similarities are shared by two wells. Wells of a plate are
+        taken for exchangeable: those at one position on several plates share more than their
+        label, which this null does not see.
 
     Returns
     -------
     Retrieval
-        NaN where the label has fewer than two wells or nothing is compared.
+        NaN where the label has fewer than two wells or nothing is compared. A NaN p-value where
+        fewer than `LEAST_SETS` sets of wells lie on the same plates (`count_sets`).
     """
     mine = np.asarray(own, dtype=np.intp)
     if mine.size < 2 or mine.size == len(ranks):
         return Retrieval(float("nan"), float("nan"), float("nan"))
-    random = np.random.default_rng(seed)
+    on = np.zeros(len(ranks), dtype=np.intp) if plates is None else np.asarray(plates)
     shares = np.arange(1, mine.size)
 
     def average(chosen: npt.NDArray[np.intp]) -> float:
@@ -199,8 +207,33 @@ def measure_retrieval(
         return float((shares / places).mean())
 
     observed = average(mine)
-    null = np.array(
-        [average(random.choice(len(ranks), mine.size, replace=False)) for _ in range(n_draws)]
-    )
+    drawn = _draw_alike(on, mine, n_draws, np.random.default_rng(seed))
+    null = np.array([average(chosen) for chosen in drawn])
     better = int((null >= observed - 1e-12).sum())
-    return Retrieval(observed, float(null.mean()), (1 + better) / (1 + n_draws))
+    enough = count_sets(on, mine) >= LEAST_SETS
+    p_value = (1 + better) / (1 + n_draws) if enough else float("nan")
+    return Retrieval(observed, float(null.mean()), p_value)
+
+
+def count_sets(plates: npt.ArrayLike, own: npt.ArrayLike) -> int:
+    """Count the sets of wells that lie on the same plates as some wells, these included."""
+    on = np.asarray(plates)
+    names, wanted = np.unique(on[np.asarray(own, dtype=np.intp)], return_counts=True)
+    return math.prod(
+        math.comb(int((on == name).sum()), m)
+        for name, m in zip(names, wanted.tolist(), strict=True)
+    )
+
+
+def _draw_alike(
+    plates: npt.NDArray[Any], own: npt.NDArray[np.intp], n_draws: int, random: np.random.Generator
+) -> npt.NDArray[np.intp]:
+    """Draw sets of wells on the same plates, shape (draw, well)."""
+    names, wanted = np.unique(plates[own], return_counts=True)
+    parts = []
+    for name, m in zip(names, wanted.tolist(), strict=True):
+        here = np.flatnonzero(plates == name)
+        keys = random.random((n_draws, here.size))
+        first = np.argpartition(keys, m - 1, axis=1)[:, :m]
+        parts.append(here[first])
+    return np.concatenate(parts, axis=1)

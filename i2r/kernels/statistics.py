@@ -1,108 +1,13 @@
-"""From scores and their null to p-values, false discovery rates, intervals and calls.
-
-Few control wells give few draws of the null, and counting draws can't give a p-value below one over
-their number. A screen of many perturbations needs smaller ones, so the tail is a model: the
-distribution of one more draw, given those that were seen. Its p-values are uniform for any number
-of draws if the model holds, and large when there are few.
-"""
-
-from typing import Literal
+"""From p-values to false discovery rates, intervals of scores, trends and calls."""
 
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
 Floats = npt.NDArray[np.float64]
-Tail = Literal["student", "exponential"]
 
 PRIOR_FREEDOM = 6.0
 """Degrees of freedom that the scatter of all conditions' wells counts as, beside a condition's."""
-
-
-def predict_tail(
-    values: npt.ArrayLike, null: npt.ArrayLike, *, tail: Tail, n_independent: int | None = None
-) -> Floats:
-    """Give the probability that one more draw of the null is as high as a value.
-
-    Parameters
-    ----------
-    values
-        Shape (n,): observed statistics; NaN gives NaN.
-    null
-        Shape (draw,): draws of the null, scored alike; NaN are left out.
-    tail
-        ``student``: draws are normal with unknown mean and variance, so that one more is Student's
-        t with b - 1 degrees of freedom, wider by sqrt(1 + 1 / b). ``exponential``: for minus
-        logarithms of p-values, 0 and above. The upper half of the draws falls off exponentially
-        with unknown mean, so that what one more exceeds the median by, over the mean excess of
-        the b / 2 draws above it, is F(2, b). Below the median draws are counted.
-    n_independent
-        b, where draws share wells: as many sets of wells as can be drawn without sharing any.
-        Default, and at most, the number of draws.
-
-    Returns
-    -------
-    ndarray
-        Shape (n,), in [0, 1]. NaN where the null has fewer than two draws, or all are the same
-        (``exponential``: the upper half).
-
-    References
-    ----------
-    Prediction intervals of the normal and the exponential distribution: Meeker, Hahn and Escobar,
-    Statistical Intervals, 2nd ed., Wiley 2017, doi:10.1002/9781118594841.
-    """
-    observed = np.asarray(values, dtype=np.float64)
-    draws = np.asarray(null, dtype=np.float64).ravel()
-    draws = draws[~np.isnan(draws)]
-    b = min(n_independent or draws.size, draws.size)
-    if b < 2:
-        return np.full(observed.shape, np.nan)
-    if tail == "student":
-        deviation = float(draws.std(ddof=1))
-        if deviation == 0:
-            return np.full(observed.shape, np.nan)
-        found = stats.t.sf((observed - draws.mean()) / (deviation * np.sqrt(1 + 1 / b)), b - 1)
-    else:
-        ordered = np.sort(draws)[::-1]
-        n_above = draws.size // 2
-        threshold = ordered[n_above]
-        excess = float((ordered[:n_above] - threshold).mean())
-        if excess <= 0:
-            return np.full(observed.shape, np.nan)
-        k = n_above * b / draws.size
-        share = np.arange(1, draws.size + 1) / (draws.size + 1)
-        # Counted, linearly between draws, up to 1 at 0.
-        found = np.interp(observed, [0.0, *ordered[::-1]], [1.0, *share[::-1]])
-        tail_of = np.exp(-k * np.log1p(np.maximum(observed - threshold, 0) / (k * excess)))
-        found = np.where(observed > threshold, share[n_above] * tail_of, found)
-        found = np.where(np.isnan(observed), np.nan, found)
-    return np.asarray(found, dtype=np.float64)
-
-
-def count_tail(values: npt.ArrayLike, null: npt.ArrayLike) -> Floats:
-    """Give the share of draws as high as a value, the value counted among them.
-
-    Parameters
-    ----------
-    values
-        Shape (n,): observed statistics; NaN gives NaN.
-    null
-        Shape (draw,): draws of the null; NaN are left out.
-
-    Returns
-    -------
-    ndarray
-        Shape (n,), from 1 / (draws + 1) to 1.
-
-    References
-    ----------
-    Phipson and Smyth, Stat. Appl. Genet. Mol. Biol. 9:39 (2010), doi:10.2202/1544-6115.1585.
-    """
-    observed = np.asarray(values, dtype=np.float64)
-    draws = np.sort(np.asarray(null, dtype=np.float64).ravel())
-    draws = draws[~np.isnan(draws)]
-    above = draws.size - np.searchsorted(draws, observed, side="left")
-    return np.where(np.isnan(observed), np.nan, (above + 1) / (draws.size + 1))
 
 
 def adjust_pvalues(p_values: npt.ArrayLike) -> Floats:

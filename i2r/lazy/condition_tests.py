@@ -106,23 +106,11 @@ def run_condition_tests(
     seed
         Of the draws.
     """
+    names, wells, density = _place_wells(given)
     filled = np.asarray(given.counts) > 0
-    # Conditions without any nucleus are not there to be tested.
-    names = list(dict.fromkeys(c for c, f in zip(given.conditions, filled, strict=True) if c and f))
-    number_of = {name: number for number, name in enumerate(names)} | {"": -1}
-    which = np.array([number_of.get(c, -2) for c in given.conditions], dtype=np.intp)
-    rows, columns = locate_positions(given.positions)
-    plates = np.unique(given.plates, return_inverse=True)[1].astype(np.intp)
-    counts = np.asarray(given.counts, dtype=np.float64)
-    wells = Wells(
-        given.means[filled], given.variances[filled], counts[filled], plates[filled],
-        rows[filled], columns[filled], which[filled],
-    )  # fmt: skip
-    along = find_doses_along(given.doses, given.compounds, which >= 0, rows, columns)
+    along = _find_along(given)
     borrows = len(names) >= FEW_CONDITIONS
     found = compare_conditions(wells, borrows=borrows, n_draws=n_draws, seed=seed)
-    fields = np.maximum(np.asarray(given.n_fields, dtype=np.float64), 1)
-    density = np.log(counts[filled] / fields[filled])
     explained = explain_by(wells, density, seed=seed)
     left = found
     if np.abs(explained).max(initial=0) > 0:
@@ -130,9 +118,7 @@ def run_condition_tests(
         left = compare_conditions(unexplained, borrows=borrows, n_draws=n_draws, seed=seed)
     unplaced = wells._replace(rows=np.full(filled.sum(), -1), columns=np.full(filled.sum(), -1))
     anywhere = compare_conditions(unplaced, borrows=False, n_draws=n_draws, seed=seed)
-    # The count is a phenotype of its own: the logarithm of a count scatters by 1 / count.
-    counted = wells._replace(means=density[:, None], variances=np.ones((filled.sum(), 1)))
-    count = compare_conditions(counted, borrows=borrows, n_draws=n_draws, seed=seed)
+    count = _compare_counts(wells, density, n_draws=n_draws, seed=seed)
     features = _list_moved(found, names, given.names)
     first = features[features["place"] == 1].set_index("condition")
     fdr = adjust_pvalues(found.p_value)
@@ -143,7 +129,7 @@ def run_condition_tests(
             "feature": first["feature"].reindex(names).fillna("").to_numpy(),
             "change": first["change"].reindex(names).to_numpy(dtype=np.float64),
             "explained": [
-                _explain(*values)
+                explain_call(*values)
                 for values in zip(
                     fdr,
                     adjust_pvalues(left.p_value),
@@ -173,6 +159,75 @@ def run_condition_tests(
     )
     layout = describe_layout(found, along=along, borrows=borrows, n_draws=n_draws)
     return ConditionTests(tests, features, weights, layout)
+
+
+def run_count_tests(
+    given: TestedWells, *, n_draws: int, seed: np.random.SeedSequence
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Test the numbers of nuclei alone, and say what the layout can answer.
+
+    For screens by networks, which see no profiles.
+
+    Parameters
+    ----------
+    given
+        All wells; means and variances are not looked at.
+    n_draws, seed
+        See `run_condition_tests`.
+
+    Returns
+    -------
+    tests : DataFrame
+        One row per condition: condition, count_change, count_p.
+    layout : DataFrame
+        One row, see `describe_layout`.
+    """
+    names, wells, density = _place_wells(given)
+    count = _compare_counts(wells, density, n_draws=n_draws, seed=seed)
+    tests = pd.DataFrame(
+        {
+            "condition": names,
+            "count_change": count.change[:, 0] / np.log(2),
+            "count_p": count.p_value,
+        }
+    )
+    borrows = len(names) >= FEW_CONDITIONS
+    layout = describe_layout(count, along=_find_along(given), borrows=borrows, n_draws=n_draws)
+    return tests, layout
+
+
+def _place_wells(given: TestedWells) -> tuple[list[str], Wells, Floats]:
+    """Give conditions, their wells with nuclei, and the logarithm of nuclei per field of each."""
+    filled = np.asarray(given.counts) > 0
+    # Conditions without any nucleus are not there to be tested.
+    names = list(dict.fromkeys(c for c, f in zip(given.conditions, filled, strict=True) if c and f))
+    number_of = {name: number for number, name in enumerate(names)} | {"": -1}
+    which = np.array([number_of.get(c, -2) for c in given.conditions], dtype=np.intp)
+    rows, columns = locate_positions(given.positions)
+    plates = np.unique(given.plates, return_inverse=True)[1].astype(np.intp)
+    counts = np.asarray(given.counts, dtype=np.float64)
+    wells = Wells(
+        given.means[filled], given.variances[filled], counts[filled], plates[filled],
+        rows[filled], columns[filled], which[filled],
+    )  # fmt: skip
+    fields = np.maximum(np.asarray(given.n_fields, dtype=np.float64), 1)
+    return names, wells, np.log(counts[filled] / fields[filled])
+
+
+def _find_along(given: TestedWells) -> str:
+    """Say along what doses run, see `find_doses_along`."""
+    rows, columns = locate_positions(given.positions)
+    is_treated = np.array([condition != "" for condition in given.conditions])
+    return find_doses_along(given.doses, given.compounds, is_treated, rows, columns)
+
+
+def _compare_counts(
+    wells: Wells, density: Floats, *, n_draws: int, seed: np.random.SeedSequence
+) -> Changes:
+    """Test the count as a phenotype of its own: the logarithm of a count scatters by 1 / count."""
+    counted = wells._replace(means=density[:, None], variances=np.ones((len(density), 1)))
+    borrows = wells.n_conditions >= FEW_CONDITIONS
+    return compare_conditions(counted, borrows=borrows, n_draws=n_draws, seed=seed)
 
 
 def locate_positions(
@@ -228,15 +283,27 @@ def _rank_correlation(table: pd.DataFrame, axis: str) -> float:
     return abs(float(stats.spearmanr(table["dose"], table[axis]).statistic))
 
 
-def _explain(fdr: float, fdr_left: float, p_count: float, p_value: float, p_place: float) -> str:
+def explain_call(
+    fdr: float, fdr_left: float, p_count: float, p_value: float, p_place: float, *,
+    strict: float = STRICT,
+) -> str:  # fmt: skip
     """Say in a word what a change may be owed to; empty for what is not called.
 
     The number of nuclei explains a change only where it has changed itself.
+
+    Parameters
+    ----------
+    fdr, fdr_left
+        False discovery rates, of the change and without what the number of nuclei explains.
+    p_count, p_value, p_place
+        P-values of the number of nuclei, of the change, and of the change with places left in.
+    strict
+        P-value with places left in that would have been taken seriously.
     """
     if np.isnan(p_value):
         return ""
     if fdr >= NOT_CALLED:
-        return "position" if p_place < STRICT and p_value > NOT_CALLED else ""
+        return "position" if p_place < strict and p_value > NOT_CALLED else ""
     return "count" if fdr_left >= NOT_CALLED and p_count < NOT_CALLED else "own"
 
 
@@ -289,6 +356,11 @@ def describe_layout(found: Changes, *, along: str, borrows: bool, n_draws: int) 
             }
         ]
     )  # fmt: skip
+
+
+def is_displaced(layout: pd.DataFrame) -> bool:
+    """Tell from a row of `describe_layout` whether scores have to hold against conditions too."""
+    return bool(layout["displaced"].iloc[0] < DISPLACED) and bool(layout["borrows"].iloc[0])
 
 
 def warn_of_layout(displaced: float, along: str, *, borrows: bool) -> list[str]:

@@ -11,9 +11,11 @@ from dask.delayed import Delayed
 from i2r.errors import I2RError
 from i2r.kernels.profile_clusters import cluster_profiles
 from i2r.kernels.profiles import (
+    LEAST_SETS,
     Correction,
     Moments,
     Transform,
+    count_sets,
     fit_correction,
     measure_retrieval,
     rank_neighbours,
@@ -221,6 +223,7 @@ def _measure_reproducibility(
     treated = ~plan.wells["control"].to_numpy() & known & (names != "")
     # The wells of all classes are the same for every class: ranked once, or many plates take hours.
     others = np.flatnonzero(treated)
+    plates = plan.wells["plate"].to_numpy()
     among_others = rank_neighbours(profiles.wells[others])
     rows = []
     for index, name in enumerate(profiles.classes):
@@ -228,22 +231,40 @@ def _measure_reproducibility(
         if not own.size:
             continue
         row: dict[str, Any] = {"class": name, "n_wells": len(own)}
-        among_controls = rank_neighbours(profiles.wells[np.concatenate([own, controls])])
-        for kind, ranks, chosen in (
-            ("controls", among_controls, np.arange(len(own))),
-            ("others", among_others, np.searchsorted(others, own)),
+        beside = np.concatenate([own, controls])
+        notes = []
+        for kind, ranks, chosen, on in (
+            ("controls", rank_neighbours(profiles.wells[beside]), np.arange(len(own)), beside),
+            ("others", among_others, np.searchsorted(others, own), others),
         ):
             spawned = np.random.SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, index))
-            found = measure_retrieval(ranks, chosen, seed=spawned)
+            found = measure_retrieval(ranks, chosen, plates=plates[on], seed=spawned)
             row |= {f"{key}_{kind}": value for key, value in found._asdict().items()}
-        rows.append(row)
+            if np.isnan(found.p_value):
+                notes.append(_say_why(kind, plates[on], chosen))
+        rows.append(row | {"note": "; ".join(notes)})
     columns = [
         f"{k}_{c}" for c in ("controls", "others") for k in ("precision", "null_mean", "p_value")
     ]
-    table = pd.DataFrame(rows, columns=["class", "n_wells", *columns])
+    table = pd.DataFrame(rows, columns=["class", "n_wells", *columns, "note"])
     for kind in ("controls", "others"):
         table[f"fdr_{kind}"] = adjust_pvalues(table[f"p_value_{kind}"].to_numpy(dtype=np.float64))
-    return table
+    return table[[name for name in table if name != "note"] + ["note"]]
+
+
+def _say_why(kind: str, plates: np.ndarray, own: np.ndarray) -> str:
+    """Say why a condition has no p-value among controls or others, and how many would do."""
+    words = {"controls": "control wells", "others": "wells of other conditions"}[kind]
+    if len(own) < 2:
+        return f"no p-value among {words}: one well; 2 or more are needed"
+    if len(own) == len(plates):
+        return f"no p-value among {words}: there are none"
+    names, counts = np.unique(plates[own], return_counts=True)
+    fewest = min(int((plates == name).sum()) - m for name, m in zip(names, counts, strict=True))
+    return (
+        f"no p-value among {words}: {count_sets(plates, own)} sets of wells could lie on its "
+        f"plates as its own do, {LEAST_SETS} are needed; add {words} (a plate has {fewest})"
+    )
 
 
 def _cluster(

@@ -6,13 +6,9 @@ from typing import Literal, NamedTuple
 import numpy as np
 import pandas as pd
 
-from i2r.kernels.statistics import (
-    adjust_pvalues,
-    count_tail,
-    find_knee,
-    interval_accuracies,
-    predict_tail,
-)
+from i2r.kernels.scores import learn_null
+from i2r.kernels.statistics import adjust_pvalues, find_knee, interval_accuracies
+from i2r.lazy.score_tests import run_score_tests
 
 Rule = Literal["fdr", "top", "knee"]
 ORDER = [
@@ -65,6 +61,7 @@ def rank_conditions(
     *,
     rule: CallRule,
     n_independent: Mapping[str, int],
+    displaced: bool = False,
 ) -> pd.DataFrame:
     """Average the folds of each condition, rank and call what is no draw of controls.
 
@@ -78,12 +75,14 @@ def rank_conditions(
         One row per condition and held-out well: condition, plate, well, is_treated, n_nuclei,
         n_called.
     tests
-        One row per tested condition (see `i2r.lazy.screening.FastScores`); empty where the
-        p-value is that of the score among draws of controls.
+        One row per tested condition (see `i2r.lazy.screening.FastScores`). Without a column
+        ``p_value`` the p-value is that of the score (`i2r.lazy.score_tests`).
     rule
         Who is called.
     n_independent
         By shape: how many of its draws there could be without a well in common.
+    displaced
+        Whether controls lie at other places than conditions, for p-values of scores.
 
     Returns
     -------
@@ -111,8 +110,7 @@ def rank_conditions(
     )
     ranking = described.merge(scored, on="condition", how="left")
     ranking = ranking.merge(_list_intervals(calls), on="condition", how="left")
-    columns = ["condition", *TESTED]
-    extra = tests[columns] if len(tests) else pd.DataFrame(columns=columns)
+    extra = tests.reindex(columns=["condition", *TESTED])
     words = dict.fromkeys(("feature", "explained", "test_note"), object)
     ranking = ranking.merge(
         extra.astype({name: words.get(name, float) for name in TESTED}), on="condition", how="left"
@@ -123,8 +121,9 @@ def rank_conditions(
     for name in ("feature", "explained", "test_note"):
         ranking[name] = [text if isinstance(text, str) else "" for text in ranking[name]]
     is_draw = ranking["kind"] == "control_draw"
-    if not len(tests):
-        ranking["p_value"] = _compare_with_draws(ranking, is_draw, n_independent)
+    if "p_value" not in tests:
+        tested = run_score_tests(ranking, n_independent, displaced=displaced)
+        ranking[list(tested)] = tested
     # What could not be held out has no score, and is not called by the one well that it has.
     # Where wells have one row each nothing has a score, and the test of profiles is all there is.
     has_scores = bool(ranking["score"].notna().any())
@@ -205,31 +204,6 @@ def _sum_noise(n_nuclei: "pd.Series[int]") -> float:
     return float((1 / n_nuclei.clip(lower=1)).sum() / (16 * len(n_nuclei) ** 2))
 
 
-def _compare_with_draws(
-    ranking: pd.DataFrame, is_draw: "pd.Series[bool]", n_independent: Mapping[str, int]
-) -> "pd.Series[float]":
-    """Give the tail of each condition's score among the draws of its shape.
-
-    A condition with fewer nuclei than the draws scatters more by counting alone: its distance from
-    the draws' mean is measured in a standard deviation wider by that much.
-    """
-    found = pd.Series(np.nan, index=ranking.index)
-    for shape, rows in ranking.groupby("shape", sort=False):
-        draws = rows[is_draw[rows.index] & rows["score"].notna()]
-        if len(draws) < 2:
-            continue
-        middle, variance = draws["score"].mean(), draws["score"].var()
-        excess = (rows["noise"] - draws["noise"].mean()).clip(lower=0)
-        narrowed = np.sqrt(variance / (variance + excess)) if variance > 0 else 1.0
-        found[rows.index] = predict_tail(
-            middle + (rows["score"] - middle) * narrowed,
-            draws["score"],
-            tail="student",
-            n_independent=n_independent.get(str(shape), 0),
-        )
-    return found
-
-
 def _list_intervals(calls: pd.DataFrame) -> pd.DataFrame:
     """Give every condition the interval of its balanced accuracy."""
     codes, names = pd.factorize(calls["condition"])
@@ -279,8 +253,7 @@ def describe_statistics(
     ranking
         From `rank_conditions`.
     layout
-        One row of what the layout can answer (`i2r.lazy.condition_tests.describe_layout`), of the
-        fast screen; empty for others.
+        One row of what the layout can answer (`i2r.lazy.condition_tests.describe_layout`), or none.
     rule, method, group, repeats, n_independent, teacher
         See the columns.
 
@@ -291,8 +264,8 @@ def describe_statistics(
         the encoder behind the embeddings on this screen's own labels, or empty), layout_repeats,
         impactful (the rule), tail (the model of p-values), n_shapes (of how the conditions' wells
         lie, each with draws of its own), n_draws and n_independent (of the shape with most draws),
-        n_drawn_wells (in one of these), smallest_counted (the smallest p-value that counting draws
-        could give), n_tests (the treated conditions that have a p-value), needed (the p-value at
+        n_drawn_wells (in one of these), freedom (degrees of freedom of the null), n_tests (the
+        treated conditions that have a p-value), needed (the p-value at
         which a single one of them has a false discovery rate of the level); and the columns of
         ``layout``.
     """
@@ -300,20 +273,26 @@ def describe_statistics(
     sizes = drawn["shape"].value_counts()
     shape = str(sizes.index[0]) if len(sizes) else ""
     n_tests = int(ranking.loc[ranking["kind"] == "treated", "p_value"].notna().sum())
-    fast = len(layout) > 0
-    n_draws = int(layout["n_draws"].max()) if fast else int(sizes.max() if len(sizes) else 0)
-    null = np.arange(n_draws, dtype=np.float64)
+    fast = method == "fast"
+    lies = layout.iloc[0].to_dict() if len(layout) else {}
     row = {
         "method": method, "group": group, "is_leaking": group == "field" or teacher != "",
         "teacher": teacher, "layout_repeats": repeats,
         "impactful": rule.words, "tail": "exponential" if fast else "student",
-        "n_shapes": len(sizes), "n_draws": n_draws,
+        "n_shapes": len(sizes), "n_draws": int(sizes.max() if len(sizes) else 0),
         "n_independent": 0 if fast else n_independent.get(shape, 0),
         "n_drawn_wells": sum(map(int, shape.split("+"))) if shape else 0,
-        "smallest_counted": float(count_tail([np.inf], null)[0]), "n_tests": n_tests,
+        "n_tests": n_tests,
         "needed": rule.level / max(n_tests, 1), "freedom": np.nan, "displaced": np.nan,
         "field": np.nan, "common": np.nan, "doses_along": "", "borrows": False, "warning": "",
-    }  # fmt: skip
-    if fast:
-        row |= layout.iloc[0].to_dict()
+    } | lies  # fmt: skip
+    if not fast:
+        # The layout's row is of the test of counts; what is drawn, and known, is of scores.
+        alike = ranking[(ranking["shape"] == shape) & (ranking["kind"] == "treated")]
+        null = learn_null(
+            drawn.loc[drawn["shape"] == shape, "score"], alike["score"],
+            n_independent=n_independent.get(shape, 0),
+        )  # fmt: skip
+        n_draws = int(sizes.max() if len(sizes) else 0)
+        row |= {"n_draws": n_draws, "freedom": null.freedom, "field": np.nan, "common": np.nan}
     return pd.DataFrame([row])

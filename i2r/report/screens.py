@@ -87,6 +87,8 @@ class ScreenResult(NamedTuple):
                 "what is left of a call: 'count' where the number of nuclei explains it, 'own' "
                 f"where it does not. {single}"
             )
+        known = how.get("freedom", math.nan)
+        freedom = "" if math.isnan(known) else f": {known:.0f} degrees of freedom"
         shapes = (
             f"Conditions lie on their plates in {how['n_shapes']} ways (by positions and wells), "
             "each with sets of its own; numbers are those of the commonest. "
@@ -94,11 +96,11 @@ class ScreenResult(NamedTuple):
             else ""
         )
         return words + (
-            f"{shapes}p-values are those of the score, among {how['n_draws']} sets of control "
-            "wells that sit on the plates like the conditions, of which "
-            f"{how['n_independent']} could have no well in common. Counting them could give "
-            f"{how['smallest_counted']:.2g} at the lowest; below, the tail is a model "
-            f"({how['tail']}). {single}"
+            f"{shapes}p-values are those of the score. The null is {how['n_draws']} sets of "
+            "control wells that sit on the plates like the conditions (of which "
+            f"{how['n_independent']} could have no well in common) and the conditions that score "
+            f"below chance{freedom}. 'owed to' says what is left of a call: 'count' where other "
+            f"conditions with as few nuclei score as high, 'own' where they do not. {single}"
         )
 
     @property

@@ -84,10 +84,14 @@ class Embed(Importing):
     seed: int = Field(0, ge=0, description="Seed of nulls (default: the pipeline's)")
 
     outputs: ClassVar[tuple[Output, ...]] = EMBED
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     reads: ClassVar[Mapping[str, bool]] = {"train": False, "segment": True, "crop": True}
     group: ClassVar[Group] = "gpu"
     layout_columns: ClassVar[tuple[str, ...]] = ("perturbation", "gene", "dose", "role")
+
+    def version_of(self, key: str) -> int:
+        """Wells are embedded as before version 3; p-values of retrieval have changed."""
+        return type(self).version if key == FINISH else 2
 
     @property
     def wanted(self) -> Mapping[str, bool]:

@@ -110,12 +110,12 @@ def test_p_values_of_wells_that_share_nothing_are_uniform() -> None:
 
 
 def test_the_null_is_what_all_sets_average_to() -> None:
-    """Two of five wells: all ten pairs, each compared with the three others."""
-    ranks = rank_neighbours(np.random.default_rng(0).normal(size=(5, 3)))
+    """Two of seven wells: all 21 pairs, each compared with the five others."""
+    ranks = rank_neighbours(np.random.default_rng(0).normal(size=(7, 3)))
     found = measure_retrieval(ranks, [0, 1], seed=0, n_draws=20000)
     every = [
         measure_retrieval(ranks, pair, seed=0, n_draws=1).precision
-        for pair in itertools.combinations(range(5), 2)
+        for pair in itertools.combinations(range(7), 2)
     ]
     assert found.null_mean == pytest.approx(np.mean(every), abs=0.005)
     at_least = np.mean(np.array(every) >= found.precision - 1e-9)

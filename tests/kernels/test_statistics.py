@@ -7,72 +7,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats
 
 from i2r.kernels.statistics import (
     adjust_pvalues,
     combine_pvalues,
-    count_tail,
     find_knee,
     interval_accuracies,
     measure_trend,
-    predict_tail,
 )
-
-
-@pytest.mark.parametrize("n_draws", [4, 20])
-@pytest.mark.parametrize("tail", ["student", "exponential"])
-def test_p_values_of_one_more_draw_are_uniform(tail: str, n_draws: int) -> None:
-    random = np.random.default_rng(5)
-    draw = random.standard_normal if tail == "student" else random.exponential
-    values = np.array(
-        [
-            predict_tail(draw(size=1), draw(size=n_draws), tail=tail)[0]  # type: ignore[arg-type]
-            for _ in range(3000)
-        ]
-    )
-    # Below the median the exponential model counts draws, which comes in steps.
-    tested = values if tail == "student" else values[values < 0.5] * 2
-    assert stats.kstest(tested, "uniform").pvalue > 0.01
-    assert (values < 0.05).mean() == pytest.approx(0.05, abs=0.012)
-
-
-def test_student_is_the_textbook_prediction_interval() -> None:
-    null = np.array([1.0, 2.0, 4.0, 7.0])
-    expected = stats.ttest_ind([9.0], null).pvalue / 2
-    assert predict_tail([9.0], null, tail="student")[0] == pytest.approx(expected)
-
-
-def test_a_few_draws_allow_small_p_values_and_fewer_allow_only_larger_ones() -> None:
-    null = stats.expon.ppf((np.arange(40) + 0.5) / 40)
-    values = [predict_tail([12.0], null, tail="exponential", n_independent=b)[0] for b in (4, 10, 40)]  # fmt: skip
-    assert values[0] > values[1] > values[2]
-    assert values[2] < 0.05 / 190, "a single hit among 190 can have a false discovery rate of 0.05"
-    assert count_tail([12.0], null)[0] == pytest.approx(1 / 41)
-
-
-@given(
-    st.lists(st.floats(0, 50), min_size=3, max_size=30, unique=True),
-    st.sampled_from(["student", "exponential"]),
-)
-def test_higher_values_have_smaller_p_values(null: list[float], tail: str) -> None:
-    values = np.linspace(0, 100, 50)
-    p = predict_tail(values, null, tail=tail)  # type: ignore[arg-type]
-    if not np.isnan(p).any():
-        assert (np.diff(p) <= 1e-12).all()
-        assert ((p >= 0) & (p <= 1)).all()
-
-
-def test_a_null_that_says_nothing_gives_no_p_value() -> None:
-    for tail in ("student", "exponential"):
-        for null in ([], [1.0], [2.0, 2.0, 2.0], [np.nan, 1.0]):
-            assert np.isnan(predict_tail([3.0], null, tail=tail)).all()  # type: ignore[arg-type]
-    assert np.isnan(predict_tail([np.nan, 1.0], [0.0, 1.0, 3.0], tail="exponential")).tolist() == [True, False]  # fmt: skip
-
-
-def test_counting_counts() -> None:
-    assert count_tail([0.5, 2.0, 9.0], [1.0, 2.0, 3.0, np.nan]).tolist() == [1.0, 0.75, 0.25]
-    assert np.isnan(count_tail([np.nan], [1.0]))[0]
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=40))

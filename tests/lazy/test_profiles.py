@@ -89,7 +89,9 @@ def test_the_wells_of_all_classes_are_ranked_once(monkeypatch: pytest.MonkeyPatc
     """And what is found is what each class finds among controls, and among the others."""
     random = np.random.default_rng(0)
     names = ["ctrl"] * 4 + ["a"] * 3 + ["b"] * 2 + [""] + ["c"] * 2
-    wells = pd.DataFrame({"class": names, "control": [name == "ctrl" for name in names]})
+    wells = pd.DataFrame(
+        {"class": names, "control": [name == "ctrl" for name in names], "plate": "P1"}
+    )
     rows, counts = random.normal(size=(12, 5)), np.ones(12, dtype=np.int64)
     rows[4:7] += [5, 0, 0, 0, 0]
     counts[11] = 0
@@ -114,3 +116,31 @@ def test_the_wells_of_all_classes_are_ranked_once(monkeypatch: pytest.MonkeyPatc
         assert found.loc["a", f"precision_{kind}"] == pytest.approx(alone.precision)
     assert found.loc["a", "precision_others"] == 1
     assert np.isnan(found.loc["c", ["precision_controls", "p_value_others"]].astype(float)).all()
+
+
+def test_wells_of_one_plate_are_compared_with_wells_of_that_plate() -> None:
+    """What a plate does to its wells makes no replicate; too few wells on it give the reason."""
+    p_values, notes = [], []
+    for seed in range(60):
+        random = np.random.default_rng(seed)
+        names = ["ctrl"] * 24 + ["a"] * 4 + ["b"] * 4 + ["c"] * 4
+        on = np.array([f"P{n % 3}" for n in range(24)] + ["P0"] * 4 + ["P1"] * 4 + ["P2"] * 4)
+        wells = pd.DataFrame(
+            {"class": names, "control": [name == "ctrl" for name in names], "plate": on}
+        )
+        shift = dict(zip(("P0", "P1", "P2"), random.normal(size=(3, 6)), strict=True))
+        rows = random.normal(size=(36, 6)) + np.array([shift[name] for name in on])
+        given = SimpleNamespace(
+            wells=rows,
+            well_counts=np.ones(36, dtype=np.int64),
+            classes=["a", "b", "c", "ctrl"],
+            of_class=None,
+        )
+        found = profiles._measure_reproducibility(
+            SimpleNamespace(wells=wells), given, np.random.SeedSequence(seed)
+        )
+        p_values += found["p_value_controls"].tolist()
+        notes += found["note"].tolist()
+        assert found["p_value_others"].isna().all(), "no other condition lies on its plate"
+    assert (np.array(p_values) <= 0.05).mean() < 0.09
+    assert all("1 sets of wells could lie on its plates" in note for note in notes)

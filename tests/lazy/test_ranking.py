@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from i2r.kernels.scores import CHANCE, compare_scores, learn_null
 from i2r.lazy.contrasts import DRAW
 from i2r.lazy.ranking import (
     CallRule,
@@ -13,9 +14,14 @@ from i2r.lazy.ranking import (
     rank_conditions,
     sum_calls,
 )
+from i2r.lazy.score_tests import run_score_tests
 from tests.benchmarks.nulls import rank_screen, simulate_wells
 
-NULLS = {"1+1": [0.45, 0.5, 0.52, 0.55], "1+1+1": [0.49, 0.5, 0.5, 0.51]}
+NULLS = {
+    "1+1": [0.45, 0.5, 0.52, 0.55, 0.47, 0.51, 0.49, 0.53],
+    "1+1+1": [0.49, 0.5, 0.5, 0.51, 0.495, 0.505, 0.503, 0.497],
+}
+INDEPENDENT = {"1+1": 7, "1+1+1": 8}
 
 
 def rank(n_nuclei: int = 200) -> pd.DataFrame:
@@ -36,17 +42,72 @@ def rank(n_nuclei: int = 200) -> pd.DataFrame:
     return rank_conditions(
         pd.concat([scores, scores]), described,
         pd.DataFrame(columns=["condition", "is_treated", "n_nuclei", "n_called"]), pd.DataFrame(),
-        rule=CallRule("fdr", 0.05, 1), n_independent={"1+1": 3, "1+1+1": 4},
+        rule=CallRule("fdr", 0.05, 1), n_independent=INDEPENDENT,
     )  # fmt: skip
 
 
 def test_a_score_is_compared_with_draws_of_its_own_shape() -> None:
-    found = rank().set_index("condition")["p_value"]
-    for shape, b in (("1+1", 3), ("1+1+1", 4)):
+    ranking = rank().set_index("condition")
+    for shape, b in INDEPENDENT.items():
         null = np.array(NULLS[shape])
         expected = stats.t.sf((0.56 - null.mean()) / null.std(ddof=1) / np.sqrt(1 + 1 / b), b - 1)
-        assert found[shape] == pytest.approx(expected)
-    assert np.isnan(found["2"]), "no draw is like it"
+        assert ranking.loc[shape, "p_value"] == pytest.approx(expected)
+    assert np.isnan(ranking.loc["2", "p_value"]), "no draw is like it"
+    assert "12 more control wells" in ranking.loc["2", "note"]
+
+
+def test_conditions_below_chance_tell_the_null_where_controls_are_few() -> None:
+    """Whatever share of the conditions does something: those score above."""
+    random = np.random.default_rng(0)
+    for n_active in (0, 30):
+        p_values = []
+        for _ in range(200):
+            scores = 0.5 + 0.05 * random.standard_normal(60)
+            scores[:n_active] += 0.3
+            null = learn_null([], scores, n_independent=0)
+            assert null.centre == CHANCE
+            p_values.append(compare_scores(scores, null))
+        found = np.array(p_values)
+        assert (found[:, n_active:] < 0.05).mean() == pytest.approx(0.05, abs=0.015)
+        assert (found[:, :n_active] < 0.001).mean() > 0.9 if n_active else True
+    few = learn_null([0.4, 0.6], [0.45, 0.7], n_independent=2)
+    assert few.freedom == 2
+    assert np.isnan(compare_scores([0.9], few)).all()
+
+
+def test_where_controls_lie_elsewhere_scores_have_to_be_high_among_conditions() -> None:
+    random = np.random.default_rng(1)
+    scores = 0.6 + 0.03 * random.standard_normal(40)
+    draws = 0.5 + 0.03 * random.standard_normal(12)
+    lenient = learn_null(draws, scores, n_independent=12)
+    strict = learn_null(draws, scores, n_independent=12, follows_middle=True)
+    assert (compare_scores(scores, lenient) < 0.05).mean() > 0.8
+    assert (compare_scores(scores, strict) < 0.05).mean() < 0.15
+
+
+@pytest.mark.parametrize("effect", [0.0, 0.2])
+def test_scores_of_dying_cells_are_owed_to_the_count(effect: float) -> None:
+    """Half of the conditions lose nuclei and score for that alone, or the more for it."""
+    random = np.random.default_rng(2)
+    n = 40
+    moved = np.where(np.arange(n) < 20, -2.0, 0.0)
+    scores = 0.5 + 0.02 * random.standard_normal(n) + 0.1 * (moved < 0)
+    scores[0] += effect
+    ranking = pd.DataFrame(
+        {
+            "kind": "treated", "shape": "1+1+1", "score": scores, "noise": 0.0,
+            "count_change": moved, "count_p": np.where(moved < 0, 1e-6, 0.7),
+        }
+    )  # fmt: skip
+    draws = ranking.iloc[:12].assign(
+        kind="control_draw", score=0.5 + 0.02 * random.standard_normal(12), count_p=np.nan
+    )
+    both = pd.concat([ranking, draws], ignore_index=True)
+    found = run_score_tests(both, {"1+1+1": 12}, displaced=False)
+    words = found["explained"].tolist()
+    assert words[0] == ("own" if effect else "count")
+    assert words[1:20].count("count") >= 18
+    assert found.loc[n:, "p_value"].isna().all(), "draws are the null, not tested"
 
 
 def test_few_nuclei_widen_the_null_by_what_counting_adds() -> None:
@@ -54,7 +115,7 @@ def test_few_nuclei_widen_the_null_by_what_counting_adds() -> None:
     few = rank(n_nuclei=20).set_index("condition").loc["1+1", "p_value"]
     # Two folds of 10 nuclei against two of 100: a mean of two halves of binomial shares.
     variance = null.var(ddof=1) + (1 / 10 - 1 / 100) * 2 / (4 * 4 * 4)
-    expected = stats.t.sf((0.56 - null.mean()) / np.sqrt(variance) / np.sqrt(1 + 1 / 3), 2)
+    expected = stats.t.sf((0.56 - null.mean()) / np.sqrt(variance) / np.sqrt(1 + 1 / 7), 6)
     assert few == pytest.approx(expected)
     many = rank(n_nuclei=2000).set_index("condition").loc["1+1", "p_value"]
     assert many == pytest.approx(rank().set_index("condition").loc["1+1", "p_value"])
@@ -64,11 +125,11 @@ def test_the_statistics_name_the_commonest_shape_and_how_many_there_are() -> Non
     ranking = rank()
     row = describe_statistics(
         ranking, pd.DataFrame(), rule=CallRule("fdr", 0.05, 1), method="cnn", group="well",
-        repeats=False, n_independent={"1+1": 3, "1+1+1": 4},
+        repeats=False, n_independent=INDEPENDENT,
     ).iloc[0]  # fmt: skip
     assert row["n_shapes"] == 2
-    assert (row["n_draws"], row["n_drawn_wells"]) in ((4, 2), (4, 3))
-    assert row["smallest_counted"] == pytest.approx(1 / 5)
+    assert (row["n_draws"], row["n_drawn_wells"]) in ((8, 2), (8, 3))
+    assert row["freedom"] == INDEPENDENT["1+1" if row["n_drawn_wells"] == 2 else "1+1+1"] - 1
 
 
 def test_control_wells_at_a_condition_s_positions_are_a_test_set_of_their_own() -> None:

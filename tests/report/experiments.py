@@ -220,7 +220,7 @@ def write_ranking(
     statistics = {
         "method": "cnn", "group": "well", "is_leaking": False, "layout_repeats": False,
         "impactful": "fdr < 0.05", "tail": "student", "n_shapes": 1, "n_draws": draws, "n_independent": draws,
-        "n_drawn_wells": 2, "smallest_counted": 1 / (draws + 1), "n_tests": 4, "needed": 0.0125,
+        "n_drawn_wells": 2, "n_tests": 4, "needed": 0.0125,
     } | (statistics or {})  # fmt: skip
     left_out = pd.DataFrame(columns=["what", "where", "reason"], dtype=str)
     tables.write_table(experiment.table_url(f"{stage}-statistics"), pd.DataFrame([statistics]))

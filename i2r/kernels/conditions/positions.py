@@ -31,6 +31,9 @@ KEPT = 0.912
 LONG = 1.5
 """Times the median square length that means of positions have at most."""
 
+FOLDS = 4
+"""Sets of positions that are left out in turn."""
+
 CLEANING = 4
 """Rounds in which means of conditions are cleaned of their effects."""
 
@@ -48,6 +51,9 @@ class PositionNoise(NamedTuple):
         Of positions; white noise times ``root`` is what positions do.
     reference : (feature,) float64
         Variance that it adds to the mean of the controls.
+    widening : float
+        Mean squared length of positions that did not tell the correlation, where those that did
+        have 1: few positions leave directions in which the controls' mean is further off.
     places : (well,) intp
         Number of each well's position; wells of one number share it.
     """
@@ -57,6 +63,7 @@ class PositionNoise(NamedTuple):
     correlation: Floats
     root: Floats
     reference: Floats
+    widening: float
     places: Indices
 
     def sum_variance(self, rows: Indices, shares: Floats) -> Floats:
@@ -123,7 +130,7 @@ def estimate_positions(
         that they seem to differ by less than they do.
     """
     places, d = _number_places(wells), centred.shape[1]
-    none = PositionNoise(False, np.zeros(d), np.eye(d), np.eye(d), np.zeros(d), places)
+    none = PositionNoise(False, np.zeros(d), np.eye(d), np.eye(d), np.zeros(d), 1.0, places)
     repeated = [
         number for number in range(wells.n_conditions)
         if find_repeats(wells, np.flatnonzero(wells.which == number))
@@ -155,9 +162,22 @@ def estimate_positions(
     variance = np.maximum((known * pooled + PRIOR * ratio) / (known + PRIOR), 0.25 * ratio)
     correlation = _separate(means, of_wells, part, variance)
     variance = variance * unit
-    reference = variance / max(len(own), 1) if len(own) else np.zeros(d)
+    reference = variance * _share_places(wells, places, controls)
     root = root_of(correlation) * np.sqrt(variance)
-    return PositionNoise(True, variance, correlation, root, reference, places)
+    widening = _cross_validate(means, of_wells)
+    return PositionNoise(True, variance, correlation, root, reference, widening, places)
+
+
+def _share_places(wells: Wells, places: Indices, controls: Indices) -> float:
+    """Give the variance of the controls' mean for a variance of 1 of places that repeat.
+
+    Each plate's mean counts alike. Where controls lie at new places on every plate hardly any
+    place repeats, and what places do is in the noise of wells.
+    """
+    per_plate = np.bincount(wells.plates[controls], minlength=wells.n_plates)
+    parts = 1 / (per_plate[wells.plates[controls]] * max(int((per_plate > 0).sum()), 1))
+    _, inverse, counts = np.unique(places[controls], return_inverse=True, return_counts=True)
+    return float((np.bincount(inverse, parts)[counts > 1] ** 2).sum())
 
 
 def _average_sets(sets: list[Indices], centred: Floats, noise: Noise) -> tuple[Floats, float]:
@@ -195,6 +215,19 @@ def _take_out_effects(means: Floats, aim: Floats) -> Floats:
         white = white * np.sqrt(np.minimum(1, longest / np.maximum(length, 1e-12)))[:, None]
         cleaned = (white * size) @ (vectors * np.sqrt(values)) @ vectors.T
     return np.asarray(cleaned * scale)
+
+
+def _cross_validate(means: Floats, aim: Floats) -> float:
+    """Give the mean squared length of means in coordinates that others of them tell, 1 or more."""
+    n, d = means.shape
+    fold, lengths = np.arange(n) % FOLDS, []
+    for number in range(FOLDS) if n >= 2 * FOLDS else ():
+        others = means[fold != number]
+        correlation = shrink_correlation(others, aim)
+        z = means[fold == number] / np.sqrt(np.maximum((others**2).mean(axis=0), 1e-12))
+        solved = np.linalg.lstsq(correlation, z.T, rcond=None)[0]
+        lengths.append(float((z.T * solved).sum() / z.size))
+    return max(1.0, float(np.mean(lengths))) if lengths else 1.0
 
 
 def _separate(means: Floats, of_wells: Floats, part: float, variance: Floats) -> Floats:

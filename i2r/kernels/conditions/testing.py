@@ -335,7 +335,8 @@ class _Tester:
         if reference:
             # Every well of a plate misses the truth by the same error of its controls' mean.
             own = self.sum_variance(rows, shares, reference=False)
-            error = random.standard_normal(means.shape) @ root * np.sqrt(variance - own)
+            off = np.sqrt((variance - own) * self.positions.widening)
+            error = random.standard_normal(means.shape) @ root * off
             means, values = means + error, values + error[:, None]
         agreement = agree(values, self.deviations[rows], self.noise.usual)
         # The noise itself is known with an error: Student's t, feature by feature.

@@ -69,20 +69,21 @@ def _list_classes(reproducibility: pd.DataFrame, clusters: pd.DataFrame, teacher
         "precision_controls": "mAP, controls", "null_mean_controls": "by chance",
         "p_value_controls": "p, controls", "fdr_controls": "FDR, controls",
         "precision_others": "mAP, others", "null_mean_others": "by chance ",
-        "p_value_others": "p, others", "fdr_others": "FDR, others",
+        "p_value_others": "p, others", "fdr_others": "FDR, others", "note": "note",
     }  # fmt: skip
     merged = merged.sort_values(["cluster", "order"], kind="stable")
-    # Experiments of earlier versions have no false discovery rates.
+    # Experiments of earlier versions have no false discovery rates and no notes.
     columns = {name: words for name, words in columns.items() if name in merged}
+    if "note" in columns and not merged["note"].astype(bool).any():
+        columns.pop("note")
     listed = merged[list(columns)].assign(cluster=merged["cluster"] + 1)
     return html.table(
         listed.rename(columns=columns),
         "Do the wells of a condition find each other? Mean average precision (mAP) with which each "
         "of its wells ranks the others before control wells, or before wells of other conditions, "
         "by cosine similarity; 1 is perfect, 'by chance' the mean of as many wells drawn at "
-        "random, p the share of such draws that are as good (where all wells of a condition lie on "
-        "one plate, what the plate does counts too), FDR over the conditions. Rows are in the "
-        "order of the tree."
+        "random on the same plates, p the share of such draws that are as good, FDR over the "
+        "conditions. Rows are in the order of the tree."
         + (
             f" The encoder was trained by '{teacher}' on wells of this screen: those of what it "
             "was taught find each other better than new wells would."

@@ -62,7 +62,11 @@ def _draw_screen(screen: ScreenResult) -> dict[str, Any]:
         "discovery rate of its own; "
     )
     if not ranking["feature"].astype(bool).any():
-        for name in ("feature", "change", "explained", "count_change", "count_fdr"):
+        for name in ("feature", "change"):
+            columns.pop(name)
+        moved = moved.partition("; ")[2]
+    if not ranking["count_change"].notna().any():
+        for name in ("explained", "count_change", "count_fdr"):
             columns.pop(name)
         moved = ""
     place = (

@@ -5,9 +5,11 @@ from statistics import median
 
 from pydantic import Field
 
+from i2r.lazy.condition_tests import TestedWells
 from i2r.lazy.contrasts import Contrast, list_copied
 from i2r.stages.base import FINISH, Stage
 from i2r.stages.screen.options import Screen
+from i2r.stages.screen.plan import list_counted
 from i2r.store.experiment import Experiment
 from i2r.store.pools import count_crops
 
@@ -26,6 +28,11 @@ class FoldScreen(Screen):
         """Refuse channels that are not there, and what no screen can do without."""
         missing = self.list_missing_channels(experiment, self.channels)
         return missing + super().check(experiment)
+
+    def count_wells(self, experiment: Experiment) -> TestedWells:
+        """List the wells with their numbers of nuclei."""
+        contrasts = self.contrasts(experiment).values()
+        return list_counted(experiment, self.source, self.needs, contrasts)
 
     def version_of(self, key: str) -> int:
         """Networks train as before version 5; only the ranking at the end has changed."""

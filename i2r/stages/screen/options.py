@@ -8,10 +8,11 @@ from dask import delayed
 from dask.delayed import Delayed
 from pydantic import Field
 
-from i2r.lazy.condition_tests import warn_of_places
+from i2r.lazy.condition_tests import TestedWells, warn_of_places
 from i2r.lazy.contrasts import Contrast, Group, ScreenPlan, describe_conditions
 from i2r.lazy.ranking import CallRule, Rule
 from i2r.stages.base import Group as Workers
+from i2r.stages.base import seed_sequence
 from i2r.stages.methods import ByMethod
 from i2r.stages.outputs import Output
 from i2r.stages.screen.plan import list_unused, plan_screen
@@ -76,7 +77,7 @@ class Screen(ByMethod):
     )
 
     outputs: ClassVar[tuple[Output, ...]] = SCREEN
-    version: ClassVar[int] = 6
+    version: ClassVar[int] = 7
     reads: ClassVar[Mapping[str, bool]] = {"crop": True}
     group: ClassVar[Workers] = "gpu"
     layout_columns: ClassVar[tuple[str, ...]] = ("perturbation", "gene", "dose", "role")
@@ -147,6 +148,10 @@ class Screen(ByMethod):
         """Name the stage that taught what is compared this screen's own labels; empty for none."""
         return ""
 
+    def count_wells(self, experiment: Experiment) -> TestedWells | None:
+        """List the wells with their numbers of nuclei where units do not test these; else none."""
+        return None
+
     def list_parts(self, keys: Sequence[str]) -> list[str]:
         """Name the units that leave tables of scores and calls."""
         return sorted(keys)
@@ -174,6 +179,8 @@ class Screen(ByMethod):
             plan=plan._replace(contrasts={}),
             unused=list_unused(experiment, self.source, plan.contrasts.values()),
             teacher=self.find_teacher(experiment),
+            counted=self.count_wells(experiment),
+            count_seed=seed_sequence(self.seed, "screen", "counts"),
             rule=self.rule,
             method=self.method,
             split_by=self.split_by,

@@ -1,12 +1,14 @@
 """What a screen compares, planned once per run."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from hashlib import sha256
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 
+from i2r.lazy.condition_tests import TestedWells
 from i2r.lazy.contrasts import (
     COMPARED,
     UNCONTROLLED,
@@ -142,3 +144,28 @@ def list_unused(
             if contrast.kind != "control_draw":
                 reasons.setdefault(key, UNCONTROLLED)
     return [("well", key, reasons[key]) for key in sorted(reasons)]
+
+
+def list_counted(
+    experiment: Experiment, crop: str, needs: Sequence[str], contrasts: Iterable[Contrast]
+) -> TestedWells:
+    """List the wells of all comparisons with their numbers of nuclei, and no profiles."""
+    compared = sorted({key for contrast in contrasts for key in contrast.keys})
+    keys = [key for key in compared if experiment.ledger.result(crop, key) is not None]
+    rows = experiment.layout_by_key.loc[keys]
+    return TestedWells(
+        keys=keys,
+        plates=rows["plate"].astype(str).tolist(),
+        positions=rows["well"].astype(str).tolist(),
+        conditions=[
+            str(condition) if role in COMPARED else ""
+            for condition, role in zip(rows["condition"], rows["role"], strict=True)
+        ],
+        doses=pd.to_numeric(rows["dose"], errors="coerce").astype(float).tolist(),
+        compounds=rows["perturbation"].astype(str).tolist(),
+        n_fields=[len(experiment.fields(key, needs)) for key in keys],
+        names=("",),
+        means=np.zeros((len(keys), 1)),
+        variances=np.ones((len(keys), 1)),
+        counts=np.array([count_crops(experiment, crop, key) for key in keys], dtype=np.intp),
+    )

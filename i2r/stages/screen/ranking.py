@@ -3,13 +3,18 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from i2r.errors import I2RError
+from i2r.lazy.condition_tests import TestedWells, is_displaced, run_count_tests
 from i2r.lazy.contrasts import Group, ScreenPlan
 from i2r.lazy.gene_tests import rank_genes
 from i2r.lazy.ranking import CallRule, describe_statistics, rank_conditions, sum_calls
 from i2r.store import files, tables
+
+COUNT_DRAWS = 2000
+"""Of the null of the numbers of nuclei in screens by networks."""
 
 
 def write_ranking(
@@ -20,18 +25,23 @@ def write_ranking(
     plan: ScreenPlan,
     unused: Sequence[tuple[str, str, str]],
     teacher: str,
+    counted: TestedWells | None,
+    count_seed: np.random.SeedSequence,
     rule: CallRule,
     method: str,
     split_by: Group,
     title: str,
     urls: Mapping[str, str],
 ) -> dict[str, Any]:
-    """Write the ranking, and all it came from."""
+    """Write the ranking, and all it came from.
+
+    Networks see no profiles: counts and places are asked for beside their scores, of `counted`.
+    """
     read = {
         name: tables.concatenate([tables.read_table(url) for url in given if files.exists(url)])
         for name, given in parts.items()
     }
-    scores, tests = read["-scores"], read["-tests"]
+    scores, tests, lies = read["-scores"], read["-tests"], read["-layout"]
     is_tested = len(tests) > 0 and tests["p_value"].notna().any()
     if not scores["balanced_accuracy"].notna().any() and not is_tested:
         raise I2RError(
@@ -39,12 +49,14 @@ def write_ranking(
             "table 'crop'."
         )
     calls = sum_calls(read["-calls"])
+    if counted is not None:
+        tests, lies = run_count_tests(counted, n_draws=COUNT_DRAWS, seed=count_seed)
     ranking = rank_conditions(
-        scores, described, calls, tests,
-        rule=rule, n_independent=plan.n_independent,
+        scores, described, calls, tests, rule=rule, n_independent=plan.n_independent,
+        displaced=counted is not None and is_displaced(lies),
     )  # fmt: skip
     statistics = describe_statistics(
-        ranking, read["-layout"], rule=rule, method=method, group=split_by,
+        ranking, lies, rule=rule, method=method, group=split_by,
         repeats=plan.repeats, n_independent=plan.n_independent, teacher=teacher,
     )  # fmt: skip
     lacking = pd.DataFrame(columns=["what", "where", "reason"], dtype=str)

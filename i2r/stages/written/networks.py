@@ -97,6 +97,7 @@ EMBED = (
         p_value_others: number: p-value of it
         fdr_controls: number: False discovery rate beside controls
         fdr_others: number: False discovery rate beside others
+        note: text: Why there is no p-value; empty where there are both
     """),
     table("-umap", "One row per well in two dimensions, for pictures.", """
         encoder plate well class

@@ -59,7 +59,6 @@ SCREEN = (
         n_draws: whole: Draws of the null
         n_independent: whole: Independent sets of control wells of the most frequent shape
         n_drawn_wells: whole: Wells of one such set
-        smallest_counted: number: Least p-value that counting draws could give
         n_tests: whole: Treated conditions with a p-value
         needed: number: p-value at which a single condition would be called
         freedom: number: Degrees of freedom of the noise
