@@ -50,3 +50,21 @@ def test_scores_rise_with_the_dose_of_both_drugs_and_the_report_says_so(tmp_path
         assert f"rise with the dose: tau {row.tau:.2f}, no p-value: doses run along columns" in page
     called = set(ranking.loc[ranking["impactful"], "condition"])
     assert called >= {f"{drug}@{dose}" for drug in trends.index for dose in range(5, 10)}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_six_controls_call_the_doses_that_sixteen_call(tmp_path: Path) -> None:
+    root = os.environ.get("I2R_DATA")
+    if root is None:
+        pytest.skip("I2R_DATA does not name the folder of the shared real data")
+    folder = screen_doses(Path(root) / "bbbc013_u2os_plate", tmp_path, controls=6)
+    ranking = open_experiment(str(folder)).table("screen")
+    trends = measure_doses(ranking)
+    print(trends)
+    print(ranking[["condition", "score", "p_value", "fdr", "impactful"]].to_string())
+    called = set(ranking.loc[ranking["impactful"], "condition"])
+    assert called >= {f"{drug}@{dose}" for drug in trends.index for dose in range(5, 10)}
+    assert (trends["tau"] > 0.4).all(), "doses are in order"
+    judged = ranking[ranking["rank"] > 0]
+    assert judged["impactful"].is_monotonic_decreasing, "what is called stands above what is not"

@@ -87,9 +87,10 @@ def rank_conditions(
     Returns
     -------
     DataFrame
-        Sorted by score: rank (0 for draws), condition, perturbation, gene, dose, kind, score
-        (mean held-out balanced accuracy over folds), spread (their standard deviation), ci_low
-        and ci_high (95 %, see `interval_accuracies`), auc, p_value, fdr (Benjamini-Hochberg, over
+        What is impactful first, each part sorted by score: rank (0 for draws), condition,
+        perturbation, gene, dose, kind, score (mean held-out balanced accuracy over folds), spread
+        (their standard deviation), ci_low and ci_high (95 %, see `interval_accuracies`), auc,
+        p_value, fdr (Benjamini-Hochberg, over
         the conditions of one kind), impactful, n_folds, n_wells and n_nuclei (treated wells with
         nuclei that were held out and called, and these nuclei), feature and change (what moved
         most, in standard deviations of control wells; features only), explained (what a call may
@@ -145,6 +146,12 @@ def rank_conditions(
     counts = (ranking["kind"] != "control_draw") & ranking[judged].notna()
     ranking.insert(0, "rank", np.where(counts, counts.cumsum(), 0))
     ranking["impactful"] = _call(ranking, rule)
+    # What is called stands above what is not: a table read from the top says nothing else.
+    ranking = ranking.sort_values(
+        "impactful", ascending=False, kind="stable", ignore_index=True
+    )  # fmt: skip
+    ranked = ranking["rank"] > 0
+    ranking["rank"] = np.where(ranked, ranked.cumsum(), 0)
     return ranking[ORDER]
 
 

@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from i2r.cluster import ClusterSpec
@@ -23,9 +24,12 @@ HIGH_DOSES = (7, 8, 9)
 PATTERN = r"Channel(?P<channel>\d)-\d+-(?P<row>[A-H])-(?P<column>\d+)\.tif"
 
 
-def write_layout(data: Path, target: Path) -> None:
-    """Write the plate's layout: drug and dose of every well."""
+def write_layout(data: Path, target: Path, *, controls: int = 16) -> None:
+    """Write the plate's layout: drug and dose of every well, without some of the 16 controls."""
     wells = pd.read_csv(data / "platemap.csv")
+    negative = wells.index[wells["control"] == "negative"]
+    kept = negative[np.linspace(0, len(negative) - 1, controls).round().astype(int)]
+    wells = wells.drop(index=negative.difference(kept))
     control = wells["control"] == "negative"
     pd.DataFrame(
         {
@@ -37,9 +41,9 @@ def write_layout(data: Path, target: Path) -> None:
     ).to_csv(target, index=False)
 
 
-def run_stages(data: Path, folder: Path, *stages: dict[str, Any] | str) -> str:
+def run_stages(data: Path, folder: Path, *stages: dict[str, Any] | str, controls: int = 16) -> str:
     """Convert and segment the plate, run the other stages, and give the experiment's URL."""
-    write_layout(data, folder / "layout.csv")
+    write_layout(data, folder / "layout.csv", controls=controls)
     convert = {
         "stage": "convert",
         "source": str(data / "images"),
@@ -91,7 +95,7 @@ def screen_plate(data: Path, folder: Path, *, draws: int = 20) -> dict[str, pd.D
     return {name: experiment.table(f"screen-{name}") for name in ("gfp", "dna")}
 
 
-def screen_doses(data: Path, folder: Path) -> Path:
+def screen_doses(data: Path, folder: Path, *, controls: int = 16) -> Path:
     """Screen every dose in fast mode, on features of the reporter and of DNA, with a report.
 
     Parameters
@@ -100,6 +104,8 @@ def screen_doses(data: Path, folder: Path) -> Path:
         The folder ``bbbc013_u2os_plate``.
     folder
         Where the experiment goes.
+    controls
+        How many of the 16 control wells the layout names.
 
     Returns
     -------
@@ -113,6 +119,7 @@ def screen_doses(data: Path, folder: Path) -> Path:
         {"stage": "features", "channels": ["DNA", "GFP"]},
         {"stage": "screen", "method": "fast", "n_folds": 3},
         "report",
+        controls=controls,
     )
     return Path(url)
 

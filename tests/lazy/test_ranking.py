@@ -110,6 +110,31 @@ def test_scores_of_dying_cells_are_owed_to_the_count(effect: float) -> None:
     assert found.loc[n:, "p_value"].isna().all(), "draws are the null, not tested"
 
 
+def test_what_is_called_stands_above_what_is_not() -> None:
+    """Calls follow p-values, so a condition with a lower score may be the one that is called."""
+    names = ["loud", "sure", "quiet"]
+    described = pd.DataFrame(
+        {
+            "condition": names, "shape": "1+1", "kind": "treated", "perturbation": names,
+            "gene": "", "dose": np.nan, "note": "",
+        }
+    )  # fmt: skip
+    scores = pd.DataFrame(
+        {
+            "condition": names, "balanced_accuracy": [0.8, 0.7, 0.6], "auc": 0.5,
+            "n_test_treated": 50, "note": "",
+        }
+    )  # fmt: skip
+    tests = pd.DataFrame({"condition": names, "p_value": [0.5, 1e-6, 0.9]})
+    ranking = rank_conditions(
+        scores, described, pd.DataFrame(columns=["condition", "is_treated", "n_nuclei", "n_called"]),
+        tests, rule=CallRule("fdr", 0.05, 1), n_independent={},
+    )  # fmt: skip
+    assert ranking["condition"].tolist() == ["sure", "loud", "quiet"]
+    assert ranking["rank"].tolist() == [1, 2, 3]
+    assert ranking["impactful"].tolist() == [True, False, False]
+
+
 def test_few_nuclei_widen_the_null_by_what_counting_adds() -> None:
     null = np.array(NULLS["1+1"])
     few = rank(n_nuclei=20).set_index("condition").loc["1+1", "p_value"]

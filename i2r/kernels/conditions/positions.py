@@ -219,7 +219,7 @@ def _take_out_effects(means: Floats, aim: Floats) -> Floats:
 
 def _cross_validate(means: Floats, aim: Floats) -> float:
     """Give the mean squared length of means in coordinates that others of them tell, 1 or more."""
-    n, d = means.shape
+    n = len(means)
     fold, lengths = np.arange(n) % FOLDS, []
     for number in range(FOLDS) if n >= 2 * FOLDS else ():
         others = means[fold != number]

@@ -97,8 +97,9 @@ def _draw_screen(screen: ScreenResult) -> dict[str, Any]:
         "n_curves_left_out": max(0, len(curves) - MAX_DOSE_CURVES),
         "table": html.table(
             listed,
-            f"All conditions of '{screen.stage.title}'. Score: mean held-out balanced accuracy "
-            "over folds (0.5 is guessing, 1 is perfect), with its interval for wells like these; "
+            f"All conditions of '{screen.stage.title}': what is impactful first, then by score. "
+            "Score: mean held-out balanced accuracy over folds (0.5 is guessing, 1 is perfect), "
+            "with its interval for wells like these; "
             "spread: standard deviation of the folds; AUC: area under the ROC curve; "
             f"{moved}{place}nuclei: held-out nuclei of the condition over folds.",
             scores=("score", "95 % from", "to", "spread", "AUC", "change", "at its place"),
@@ -114,6 +115,7 @@ def _draw_screen(screen: ScreenResult) -> dict[str, Any]:
 def _choose_plots(screen: ScreenResult) -> list[dict[str, Any]]:
     """Draw all conditions with names, or, where they are many, all without and the best with."""
     rows = screen.conditions.dropna(subset=["score"])
+    rows = rows.sort_values("score", ascending=False, kind="stable", ignore_index=True)
     if not len(rows):
         return []
     if len(rows) <= MAX_NAMED:
