@@ -170,7 +170,10 @@ def test_ranks_go_by_score_and_draws_and_unscored_ones_have_none() -> None:
     assert ranking["score"].tolist()[:3] == pytest.approx([0.95, 0.9, 0.8])
     assert ranking.loc[2, "spread"] == pytest.approx(np.std([0.9, 0.7], ddof=1))
     assert list(ranking["n_nuclei"]) == [5, 6, 22, 0, 0]
-    missing = "no p-value: too few control wells to copy its wells"
+    missing = (
+        "no p-value: 0 degrees of freedom tell how scores scatter by chance, 6 are needed: about "
+        "12 more control wells on its plates"
+    )
     assert list(ranking["note"]) == ["", missing, missing, "too few", "one well"]
     assert ranking["p_value"].isna().all()
     assert not ranking["impactful"].any()
