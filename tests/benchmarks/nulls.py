@@ -8,7 +8,8 @@ p-values with one null for all, of the commonest structure, stand beside.
 ``--networks`` trains the screen's own network in every fold, and plants an effect in a third of the
 genes, so that there are discoveries to be false: 20 screens of either layout, of 15 genes and 16
 controls on 4 plates, 25 nuclei a well as crops of 16 x 16 px, 2 folds, 30 steps a training, are
-4,000 trainings in ten minutes of one core. With five planted genes one false discovery is a
+4,000 trainings in ten minutes of one core. ``--planted`` does the same with the linear classifier;
+``--genes`` and ``--effect`` set its size. With five planted genes one false discovery is a
 sixth of them or more, so the share of a single screen says little; the mean is what counts.
 """
 
@@ -209,14 +210,18 @@ def describe_uniformity(p: np.ndarray) -> str:
     return f"KS D {test.statistic:.3f}, p {test.pvalue:.3f} of {len(p)} (bar 0.01); {shares}"
 
 
-def measure_networks(layout: str, n_screens: int) -> None:
-    """Print the uniformity of null genes' p-values, false discoveries and power, of networks."""
+def measure_discoveries(
+    layout: str, n_screens: int, *, genes: int, effect: float, networks: bool
+) -> None:
+    """Print the uniformity of null genes' p-values, false discoveries and power."""
     torch.set_num_threads(1)
-    print(f"\n{layout}: {n_screens} screens, a network trained for every gene and fold")
+    who = "network" if networks else "linear classifier"
+    print(f"\n{layout}: {n_screens} screens of {genes} genes, a {who} for every gene and fold")
+    size = TINY | {"genes": genes, "effect": effect}
     began, nulls, rows = time.process_time(), [], []
     for seed in range(n_screens):
-        wells = simulate_wells(seed, layout, **TINY)
-        ranked = rank_screen(wells, seed, networks=True)
+        wells = simulate_wells(seed, layout, **size)
+        ranked = rank_screen(wells, seed, networks=networks)
         ranked = ranked[(ranked["kind"] == "treated") & ranked["p_value"].notna()]
         planted = wells.layout.groupby("condition")["planted"].max() > 0
         is_null = ~planted[ranked["condition"]].to_numpy()
@@ -243,10 +248,21 @@ def main() -> None:
     parser.add_argument(
         "--networks", action="store_true", help="train networks: ten minutes of a core"
     )
+    parser.add_argument(
+        "--planted", action="store_true", help="an effect in a third, for the linear classifier too"
+    )
+    parser.add_argument("--genes", type=int, default=TINY["genes"])
+    parser.add_argument("--effect", type=float, default=TINY["effect"])
     parser.add_argument("--layout", choices=LAYOUTS, action="append", help="one layout alone")
     options = parser.parse_args()
     for layout in options.layout or LAYOUTS:
-        (measure_networks if options.networks else measure_uniformity)(layout, options.screens)
+        if options.networks or options.planted:
+            measure_discoveries(
+                layout, options.screens, genes=options.genes, effect=options.effect,
+                networks=options.networks,
+            )  # fmt: skip
+        else:
+            measure_uniformity(layout, options.screens)
 
 
 if __name__ == "__main__":
