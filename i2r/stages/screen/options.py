@@ -34,7 +34,7 @@ class Screen(ByMethod):
     nuclei from those of the negative controls of the same plates; wells are held out whole. The
     score is the mean held-out balanced accuracy, 0.5 for nothing learned, with an interval for
     wells like these. Sets of negative-control wells, placed like the perturbations, go the same
-    way: for networks they are the null of the p-values, with the conditions that score below chance.
+    way: for networks they are the null of the p-values, beside conditions that score below chance.
     Conditions whose wells lie alike (as many positions and wells) share their sets, which have no
     more nuclei than these conditions' wells.
 

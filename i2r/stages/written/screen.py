@@ -4,7 +4,7 @@ from i2r.stages.outputs import Files, table
 
 SCREEN = (
     table("", "One row per condition and set of control wells, best first.", """
-        rank: whole: Place by score, from 1; 0 for sets of control wells
+        rank: whole: Place, the impactful first, then by score, from 1; 0 for sets of control wells
         condition perturbation gene dose
         kind: text: treated, positive_control, or control_draw for a set of control wells
         score: number: Mean held-out balanced accuracy over folds; 0.5 for nothing learned
