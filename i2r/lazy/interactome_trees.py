@@ -5,11 +5,15 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 
 from i2r.kernels.pcst import PCSTResult, bound_between, solve_pcst
 
 # Every so many values of beta have a bound of their own; the best value is concave in between.
 BOUND_EVERY = 4
+# Communities of larger networks would take longer than all trees.
+MOST_FOR_COMMUNITIES = 500
 # Costs of near-optimal trees are drawn with this much noise.
 NEAR = 0.05
 
@@ -33,9 +37,20 @@ class Problem(NamedTuple):
 
 
 def sweep_betas(problem: Problem, betas: list[float]) -> pd.DataFrame:
-    """Grow and prune a tree for every beta; one row each, with a bound on what is possible."""
-    columns = ["beta", "genes", "edges", "targets", "leaves", "value", "lower_bound"]
-    rows = []
+    """Grow and prune a tree for every beta; one row each, with a bound on what is possible.
+
+    Returns
+    -------
+    DataFrame
+        beta; genes, edges, targets, leaves, components and communities (Louvain, Blondel et al.
+        2008, doi:10.1088/1742-5468/2008/10/P10008; of up to 500 genes), mean_degree and
+        degree_sd of the network among the tree's genes; value, lower_bound, gap; and overlap, the
+        genes shared with the network of the beta before, of all in either.
+    """
+    columns = ["beta", "genes", "edges", "targets", "leaves", "components", "communities",
+               "mean_degree", "degree_sd", "overlap", "value", "lower_bound"]  # fmt: skip
+    rows: list[tuple[float, ...]] = []
+    before = np.zeros(len(problem.prizes), dtype=bool)
     for number, beta in enumerate(betas):
         has_bound = number % BOUND_EVERY == 0 or number == len(betas) - 1
         result = solve_pcst(
@@ -44,8 +59,16 @@ def sweep_betas(problem: Problem, betas: list[float]) -> pd.DataFrame:
         inside = mark_inside(problem, result)
         both = inside[problem.edges].all(axis=1)
         degrees = np.bincount(problem.edges[both].ravel(), minlength=len(inside))
-        counts = (inside.sum(), both.sum(), (inside & problem.terminal).sum(), (degrees == 1).sum())
+        own = degrees[inside]
+        either = (inside | before).sum()
+        counts = (
+            inside.sum(), both.sum(), (inside & problem.terminal).sum(), (degrees == 1).sum(),
+            *count_parts(problem.edges[both], inside), own.mean() if len(own) else 0,
+            own.std(ddof=1) if len(own) > 1 else 0,
+            (inside & before).sum() / either if either and rows else np.nan,
+        )  # fmt: skip
         rows.append((beta, *map(float, counts), result.value, result.lower_bound))
+        before = inside
     swept = pd.DataFrame(rows, columns=columns, dtype=float)
     bounds = bound_between(swept["beta"], swept["lower_bound"])
     swept["lower_bound"] = np.minimum(bounds, swept["value"])
@@ -54,6 +77,21 @@ def sweep_betas(problem: Problem, betas: list[float]) -> pd.DataFrame:
         gaps, swept["value"], where=swept["value"] > 0, out=np.zeros(len(gaps))
     )
     return swept
+
+
+def count_parts(edges: npt.NDArray[np.int64], inside: npt.NDArray[np.bool_]) -> tuple[int, float]:
+    """Count the components and the communities of a network; NaN communities of a large one."""
+    n = len(inside)
+    joined = coo_matrix((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(n, n))
+    n_components = int(connected_components(joined, directed=False)[0] - (~inside).sum())
+    if inside.sum() > MOST_FOR_COMMUNITIES:
+        return n_components, float("nan")
+    import networkx as nx
+
+    graph = nx.Graph()
+    graph.add_nodes_from(np.flatnonzero(inside).tolist())
+    graph.add_edges_from(edges.tolist())
+    return n_components, len(nx.community.louvain_communities(graph, seed=0)) if graph else 0
 
 
 def mark_inside(problem: Problem, result: PCSTResult) -> npt.NDArray[np.bool_]:

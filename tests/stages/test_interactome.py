@@ -67,6 +67,11 @@ def test_the_planted_module_connects_its_targets(tmp_path: Path) -> None:
     sweep = experiment.table("interactome-sweep")
     assert len(sweep) == 20
     assert sweep["chosen"].sum() == 1
+    chosen = sweep[sweep["chosen"]].iloc[0]
+    assert chosen["components"] == 1
+    assert 1 <= chosen["communities"] < len(graph)
+    assert sweep["overlap"].iloc[1:].between(0, 1).all()
+    assert np.isnan(sweep["overlap"].iloc[0])
     assert (sweep["value"] <= 2 * sweep["lower_bound"] * (1 + 1e-9)).all()
     expression = experiment.table("interactome-expression").set_index("gene")
     assert list(expression.columns) == ["log_fold_change", "t", "p_value", "fdr", "prize"]
