@@ -192,7 +192,7 @@ def test_tables_are_listed_printed_and_written(cli: Cli, cropped: Path, tmp_path
     code, said = cli("table", cropped)
     assert (code, said.split()) == (
         0,
-        ["convert", "crop", "quality", "segment", "layout", "sources"],
+        ["convert", "crop", "quality", "segment", "segment-fields", "layout", "sources"],
     )
     code, said = cli("table", cropped, "quality", "--rows", "2")
     assert code == 0
