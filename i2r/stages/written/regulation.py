@@ -31,6 +31,11 @@ INTERACTOME = (
         edges: number: Edges of the network on these genes
         targets: number: Targets that the tree holds
         leaves: number: Leaves of the tree
+        components: number: Connected parts of the network among the tree's genes
+        communities: number: Communities of that network (Louvain); missing for a large one
+        mean_degree: number: Mean degree in that network
+        degree_sd: number: Standard deviation of these degrees
+        overlap: number: Genes shared with the network of the beta before, of all in either
         value: number: Costs and lost prizes of the tree
         lower_bound: number: What no tree can be below
         gap: number: How far the value may be above the best, relative to it
