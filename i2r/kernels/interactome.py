@@ -149,7 +149,11 @@ def choose_cells(
     if not np.all(np.isfinite(counts.data)) or (counts.data < 0).any():
         raise ValueError("counts: a value is negative or not finite, expected 0 or more")
     n_cells, n_genes = counts.shape
-    cells = np.bincount(counts.indices[counts.data > 0], minlength=n_cells) >= min_genes
+    # Gene by gene: NumPy would count all indices at once in twice their memory.
+    n_found = np.zeros(n_cells, dtype=np.int64)
+    for start, end in pairwise(counts.indptr):
+        n_found[counts.indices[start:end][counts.data[start:end] > 0]] += 1
+    cells = n_found >= min_genes
     n_with, totals = np.zeros(n_genes, dtype=np.int64), np.zeros(n_cells)
     for gene, (start, end) in enumerate(pairwise(counts.indptr)):
         own, where = counts.data[start:end], counts.indices[start:end]
@@ -199,6 +203,8 @@ def take_cells(
         dtype=np.int64,
     )
     indptr = np.concatenate([[0], np.cumsum(sizes)])
+    # Otherwise SciPy would widen all indices to its type.
+    indptr = indptr.astype(np.int32) if indptr[-1] < 2**31 else indptr
     data, indices = np.empty(indptr[-1]), np.empty(indptr[-1], dtype=np.int32)
     for at, column in enumerate(chosen):
         source = slice(values.indptr[column], values.indptr[column + 1])

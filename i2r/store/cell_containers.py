@@ -121,6 +121,20 @@ def read_10x_h5(url: str) -> CountsRead:
         raise InputError(f"{where}: no readable 10x file ({detail}). Export it again.") from error
 
 
+def count_values(url: str, *, layer: str = "") -> int:
+    """Count the values of a local HDF5 or Zarr file of counts by its header; 0 if unknown."""
+    if not files.is_local(url):
+        return 0
+    try:
+        with _open(url) as root:
+            place = "raw/X" if layer == "raw" else f"layers/{layer}" if layer else "X"
+            found = [root[place]] if place in root else [root[name] for name in root]
+            x = next(own for own in found if hasattr(own, "dtype") or "data" in own)
+            return int(np.prod(x.shape)) if hasattr(x, "dtype") else int(x["data"].shape[0])
+    except Exception:  # what is wrong with it is said where it is read
+        return 0
+
+
 def keep_genes(names: list[str], kinds: list[str], counts: Counts) -> CountsRead:
     """Keep the features (columns) that are genes, where there are any; list the others."""
     is_told = len(names) == len(kinds) == counts.shape[1] and GENE in kinds

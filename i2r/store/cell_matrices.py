@@ -90,8 +90,14 @@ def read_compressed(
         if block.size and not 0 <= int(block.min()) <= int(block.max()) < 2**31:
             raise ValueError("an index is out of range")
         indices[start : start + _BLOCK] = block
+    indptr = np.asarray(group["indptr"][:])
+    if indptr.size and not 0 <= int(indptr.min()) <= int(indptr.max()) <= len(indices):
+        raise ValueError("indptr points beyond the values")
+    if len(indices) < 2**31:
+        # Otherwise SciPy would widen all indices to its type.
+        indptr = indptr.astype(np.int32)
     make = sparse.csc_array if kind == "csc" else sparse.csr_array
-    matrix = make((data, indices, np.asarray(group["indptr"][:])), shape=shape)
+    matrix = make((data, indices, indptr), shape=shape)
     # Compiled code would write beyond the array where an index is out of range.
     matrix.check_format(full_check=True)
     return matrix
@@ -109,6 +115,21 @@ def read_dense(dataset: Any, url: str) -> Counts:
     if not blocks:
         return sparse.csc_array((n_rows, n_columns), dtype=np.float32)
     return compress(sparse.vstack(blocks, format="csr"))
+
+
+def count_entries(url: str) -> int:
+    """Count the entries that a local matrix of coordinates declares; 0 if it is none."""
+    if not url.lower().endswith((".mtx", ".mtx.gz")) or not files.is_local(url):
+        return 0
+    try:
+        with files.open_file(url) as raw:
+            stream = gzip.GzipFile(fileobj=raw) if url.lower().endswith(".gz") else raw
+            line = stream.readline(_MAX_LINE)
+            while line.startswith(b"%"):
+                line = stream.readline(_MAX_LINE)
+            return int(line.split()[2])
+    except (OSError, EOFError, ValueError, IndexError, zlib.error):
+        return 0
 
 
 def read_matrix_market(url: str) -> sparse.csc_array:
@@ -223,6 +244,8 @@ def _parse_matrix(stream: io.BufferedReader, url: str, *, is_sorted: bool) -> sp
     shape = (n_rows, n_columns)
     if not is_sorted:
         return sparse.csc_array(sparse.coo_array((values, (rows, columns)), shape=shape))
-    made = sparse.csc_array((values, rows, np.concatenate([[0], np.cumsum(sizes)])), shape=shape)
+    indptr = np.concatenate([[0], np.cumsum(sizes)])
+    indptr = indptr.astype(np.int32) if n_entries < 2**31 else indptr
+    made = sparse.csc_array((values, rows, indptr), shape=shape)
     made.sum_duplicates()
     return made

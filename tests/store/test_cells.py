@@ -11,6 +11,7 @@ from scipy.sparse import coo_matrix, csc_matrix, csr_matrix
 
 from i2r.errors import InputError
 from i2r.store.cells import read_counts
+from i2r.store.interactome_sizes import estimate_interactome
 
 COUNTS = np.array([[0, 3, 1, 7], [2, 0, 0, 8]])
 NAMES = ["a", "B", "C", "A"]
@@ -179,3 +180,22 @@ def test_a_sparse_matrix_with_an_index_out_of_range_is_refused(tmp_path: Path) -
         file["var"].attrs["_index"] = "_index"
     with pytest.raises(InputError, match="no readable AnnData file"):
         read_counts(str(tmp_path / "x.h5ad"))
+
+
+@pytest.mark.parametrize("kind", ["mtx", "mtx.gz", "h5ad"])
+def test_memory_is_estimated_from_the_header(tmp_path: Path, kind: str) -> None:
+    url, matrix = tmp_path / f"c.{kind}", csr_matrix(COUNTS)
+    if kind == "h5ad":
+        h5py = pytest.importorskip("h5py")
+        with h5py.File(url, "w") as file:
+            for name in ("data", "indices", "indptr"):
+                file[f"X/{name}"] = getattr(matrix, name)
+    else:
+        text = io.BytesIO()
+        mmwrite(text, coo_matrix(COUNTS))
+        url.write_bytes(gzip.compress(text.getvalue()) if kind == "mtx.gz" else text.getvalue())
+    options = {"interactions": "", "expression": "", "cells": str(url), "cells_layer": ""}
+    taken = estimate_interactome({**options, "edge_cost": "spearman"})
+    assert taken - estimate_interactome({**options, "edge_cost": "mi_score"}) == 16 * matrix.nnz
+    lost = {**options, "cells": str(tmp_path / "lost.csv"), "interactions": "s3://b/i.csv"}
+    assert estimate_interactome({**lost, "edge_cost": "pearson"}) == 350_000_000

@@ -23,6 +23,7 @@ from i2r.store.interactome_inputs import (
     read_network_table,
     translate_targets,
 )
+from i2r.store.interactome_sizes import estimate_interactome
 from i2r.store.panels import read_panel
 from i2r.store.pruned_network import PREPARED
 from i2r.store.scales import check_logarithms
@@ -245,8 +246,8 @@ class Interactome(Stage):
         return {**self.model_dump(), "targets": targets}
 
     def peak_bytes(self, experiment: Experiment, key: str) -> int:
-        """A million interactions and their tables; cells by genes in double precision."""
-        return 2**30 if self.edge_cost == "mi_score" else 2**31
+        """Tables as they are read, by the sizes of their files."""
+        return max(2**29, estimate_interactome(self.model_dump()))
 
 
 def _find_no_symbol(url: str) -> str:
