@@ -171,6 +171,11 @@ def main() -> NoReturn:
     os._exit(release_streams() or code)
 
 
+def _escape(line: str) -> str:
+    """Write characters that can't be printed as Python does: by their number."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
+
+
 def _describe_surroundings(error: OSError) -> str:
     """Say what the system refused, and what to do."""
     where = f"{without_secrets(str(error.filename))}: " if error.filename else ""
@@ -190,7 +195,9 @@ def run_command_line() -> NoReturn:
     except I2RError as error:
         if voice.level > 0:
             traceback.print_exc()
-        sys.stderr.write("".join(f"error: {line}\n" for line in str(error).splitlines()))
+        # Other characters end lines too, and some move a terminal's cursor: names may hold them.
+        lines = str(error).rstrip("\n").split("\n")
+        sys.stderr.write("".join(f"error: {_escape(line)}\n" for line in lines))
         sys.exit(2)
     except ConnectionError as error:
         if voice.level > 0:

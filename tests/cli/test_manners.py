@@ -220,3 +220,17 @@ def test_rows_are_counted_from_zero(cli: Cli, cropped: Path) -> None:
     code, said = cli("table", cropped, "crop", "--rows", "-3")
     assert code == 2, "pandas takes -3 as all but the last three"
     assert "-3 is not in the range" in said
+
+
+def test_a_name_with_separators_of_lines_is_one_line(cli: Cli, tmp_path: Path) -> None:
+    """Found by the fuzz: a column called so made nine lines of one."""
+    header = b"Metadata_Pl,te,FileName_OrigDNA,PathName\x1c\x1b[2J_OrigDNA\n"
+    (tmp_path / "load_data.csv").write_bytes(header + b"P1,A01,a.tif,/images\n")
+    (tmp_path / "layout.csv").write_text("well,perturbation,role\nA01,c,negative_control\n")
+    pipeline = tmp_path / "p.yaml"
+    pipeline.write_text("stages: [{stage: convert, source: load_data.csv, layout: layout.csv}]")
+    code, said = cli("run", pipeline, tmp_path / "e", "--cluster", "none")
+    assert code == 2
+    assert said.count("\n") == said.count("error: ") == 1
+    assert "\\x1c" in said
+    assert "\x1b" not in said
