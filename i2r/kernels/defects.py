@@ -31,6 +31,9 @@ LEAST_STEP = 0.1
 """A darker margin matters if it lies so far below the field, relative to what nuclei rise above
 it, ..."""
 
+LEAST_RISE = 0.1
+"""... nuclei rise by this part of it above the field inside, ..."""
+
 DARK_PART = 0.15
 """... its blocks lie below this part of the difference ..."""
 
@@ -130,6 +133,9 @@ def fill_outside(
     dark = float(np.percentile(border, 5))
     middle, bright = np.percentile(sample, [50, 99.5])
     if middle - dark <= LEAST_STEP * (bright - middle):
+        return image, None
+    # Within an aperture nuclei rise above the field; what is flat up to its edge is an object.
+    if bright - middle <= LEAST_RISE * (middle - dark):
         return image, None
     height, width = (size // BLOCK_PX * BLOCK_PX for size in image.shape)
     blocks = (

@@ -11,8 +11,8 @@ def list_stage_files() -> dict[str, Path]:
     else lies beside the stages serves several of them. Nothing is imported.
     """
     found = {}
-    for module in pkgutil.iter_modules(__path__):
-        path = Path(__path__[0]) / module.name
+    for folder, module in ((f, m) for f in __path__ for m in pkgutil.iter_modules([f])):
+        path = Path(folder) / module.name
         sources = sorted(path.glob("*.py")) if module.ispkg else [path.with_suffix(".py")]
         says = f'stage: Literal["{module.name}"]'
         if any(says in source.read_text(encoding="utf-8") for source in sources):

@@ -41,7 +41,7 @@ PBS_CPU = f"""#!/usr/bin/env bash
 #PBS -m n
 {EXPORTS}/opt/python -m distributed.cli.dask_worker tcp://head:8786 --name cpu-0 --nthreads 2 \
 --memory-limit 8.00GiB --nworkers 2 --nanny --death-timeout 300 --local-directory /scratch \
---resources CPU=2,GPU=0 --preload i2r.pipeline.executors --no-dashboard
+--resources CPU=2,GPU=0 --preload i2r.cluster.worker_setup --no-dashboard
 """
 PBS_GPU = f"""#!/usr/bin/env bash
 
@@ -51,7 +51,7 @@ PBS_GPU = f"""#!/usr/bin/env bash
 #PBS -l walltime=02:00:00
 {EXPORTS}/opt/python -m distributed.cli.dask_worker tcp://head:8786 --name gpu-0 --nthreads 2 \
 --memory-limit 8.00GiB --nanny --death-timeout 300 \
---resources CPU=0,GPU=1 --preload i2r.pipeline.executors --no-dashboard
+--resources CPU=0,GPU=1 --preload i2r.cluster.worker_setup --no-dashboard
 """
 
 

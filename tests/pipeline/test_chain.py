@@ -100,7 +100,6 @@ def test_nothing_is_to_do_afterwards_and_nothing_is_written(
     [
         ("convert", {"pixel_size_um": 1.1}, ("convert", "quality", "segment", "crop")),
         ("quality", {"max_background": {"DNA": 60000.0}}, ("quality", "segment", "crop")),
-        ("quality", {"exclude": ["P1/A01/1"]}, ("quality", "segment", "crop")),
         ("segment", {"sigma_um": 0.7}, ("segment", "crop")),
         ("crop", {"mask": False}, ("crop",)),
         ("crop", {"threads": 2}, ("crop",)),
@@ -114,6 +113,12 @@ def test_a_changed_option_redoes_its_stage_and_those_that_read_it(
     cropped: Path,
 ) -> None:
     assert pending(plate, cropped, **{stage: options}) == of_wells(*WELLS, stages=stages)
+
+
+def test_an_excluded_field_redoes_its_own_well(plate: PlateFiles, cropped: Path) -> None:
+    options = {"exclude": ["P1/A01/1"]}
+    stages = ("quality", "segment", "crop")
+    assert pending(plate, cropped, quality=options) == of_wells("P1/A01", stages=stages)
 
 
 def test_a_changed_source_file_redoes_its_well(own_plate: Make, tmp_path: Path) -> None:

@@ -113,7 +113,8 @@ def test_a_table_holds_nothing_of_plates_and_wells_that_were_dropped(cropped: Pa
 
 def test_an_unknown_table_is_refused_with_those_there_are(cropped_original: Path) -> None:
     with pytest.raises(
-        InputError, match=r"no table 'crops'; there are: convert, crop, quality, segment\."
+        InputError,
+        match=r"no table 'crops'; there are: convert, crop, quality, segment, segment-fields\.",
     ):
         open_experiment(str(cropped_original)).table("crops")
 

@@ -65,7 +65,8 @@ def _draw_screen(screen: ScreenResult) -> dict[str, Any]:
         for name in ("feature", "change"):
             columns.pop(name)
         moved = moved.partition("; ")[2]
-    if not ranking["count_change"].notna().any():
+    # Screens of an earlier i2r by networks did not test the number of nuclei.
+    if "count_change" not in ranking or not ranking["count_change"].notna().any():
         for name in ("explained", "count_change", "count_fdr"):
             columns.pop(name)
         moved = ""
