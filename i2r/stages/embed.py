@@ -1,5 +1,6 @@
 """Turn nuclei into embeddings with an encoder, and these into profiles of wells and genes."""
 
+import json
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from hashlib import sha256
@@ -9,11 +10,12 @@ import numpy as np
 import pandas as pd
 from dask import delayed
 from dask.delayed import Delayed
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from i2r.errors import I2RError, InputError
 from i2r.lazy.datasets import share_memory
 from i2r.lazy.encoders import embed_nuclei
+from i2r.lazy.installed_encoders import call_encoder, find_encoder, list_encoders
 from i2r.lazy.profiles import DESCRIBED, TABLES, ProfilePlan, profile_wells
 from i2r.stages.base import FINISH, Group, Stage, seed_sequence
 from i2r.stages.import_options import Importing
@@ -36,6 +38,9 @@ from i2r.store.write import write_embeddings
 # Which nuclei imported embeddings are of, in a table of this name behind the stage's.
 NUCLEI = "-nuclei"
 
+# What i2r embeds with itself.
+METHODS = ("encode", "import")
+
 # Options that only the last unit uses: changing them embeds nothing anew.
 OF_FINISH = ("class_by", "aggregate", "correction", "correct_by", "umap", "seed")
 
@@ -52,11 +57,15 @@ class Embed(Importing):
 
     The method 'import' takes embeddings that another program made: a table with a row per nucleus
     or per well, as for the method 'import' of 'features'; with a 'layout' no image is needed.
+    Packages add methods by the entry point 'i2r.encoders': functions that take a batch of crops,
+    the edge of their pixels in microns and their channels.
     """
 
     stage: Literal["embed"] = "embed"
-    method: Literal["encode", "import"] = Field(
-        "encode", description="Use an encoder, or take the embeddings from a table"
+    method: str = Field(
+        "encode",
+        description="encode (an encoder of i2r, or a ResNet-18), import (a table), or the name of "
+        "an encoder that another package offers",
     )
     encoder: str | None = Field(
         None,
@@ -64,7 +73,7 @@ class Embed(Importing):
         json_schema_extra={"path": True},
     )
     channels: tuple[str, ...] = Field(
-        ("DNA",), description="Channels for a ResNet-18 from elsewhere; i2r's encoders name theirs"
+        ("DNA",), description="Channels for encoders from elsewhere; i2r's own name theirs"
     )
     class_by: Literal["condition", "gene"] = Field(
         "condition", description="What profiles are made for: conditions, or the genes they act on"
@@ -93,22 +102,43 @@ class Embed(Importing):
         """Wells are embedded as before version 3; p-values of retrieval have changed."""
         return type(self).version if key == FINISH else 2
 
+    @field_validator("method")
+    @classmethod
+    def _check_method(cls, value: str) -> str:
+        if value not in METHODS and value not in list_encoders():
+            known = ", ".join([*METHODS, *list_encoders()])
+            raise ValueError(f"found {value!r}, expected one of {known}")
+        return value
+
+    @property
+    def is_installed(self) -> bool:
+        """Whether the encoder is another package's."""
+        return self.method not in METHODS
+
     @property
     def wanted(self) -> Mapping[str, bool]:
         """Nuclei, crops and an encoder; or for an import that names no layout, nuclei to join."""
-        if self.method == "encode":
-            return self.reads
-        return self.joined
+        if self.method == "import":
+            return self.joined
+        if self.is_installed:
+            return {"segment": True, "crop": True}
+        return self.reads
 
     @property
     def worker_group(self) -> Group:
         """Only encoders want GPUs."""
-        return "gpu" if self.method == "encode" else "cpu"
+        return "cpu" if self.method == "import" else "gpu"
+
+    @property
+    def needs_torch(self) -> bool:
+        """Another package's encoder brings what it needs."""
+        return self.method == "encode"
 
     def check(self, experiment: Experiment) -> list[str]:
         """Refuse a file that is no encoder, and channels or columns that are not there."""
-        needed = {"encode": ("segment", "crop"), "import": () if self.layout else ("segment",)}
-        problems = self.list_lacking(*needed[self.method])
+        of_import = () if self.layout else ("segment",)
+        needed = of_import if self.method == "import" else ("segment", "crop")
+        problems = self.list_lacking(*needed)
         if self.correct_by not in experiment.layout.columns:
             problems.append(
                 f"stage {self.title!r}: the layout has no column {self.correct_by!r}, found "
@@ -117,6 +147,13 @@ class Embed(Importing):
         if self.method == "import":
             return problems + self.list_unreadable()
         problems += self.list_misplaced()
+        if self.is_installed:
+            if self.encoder is not None:
+                problems.append(
+                    f"stage {self.title!r}: 'encoder' belongs to the method 'encode', found "
+                    f"{self.method!r}. Leave one out."
+                )
+            return problems + self.list_missing_channels(experiment, self.channels)
         train = self.needed("train")
         if self.encoder is None:
             if not train:
@@ -159,11 +196,16 @@ class Embed(Importing):
         """Give the content of an encoder's file."""
         if self.method == "import":
             return self.describe_import()
+        if self.is_installed:
+            point = find_encoder(self.method)
+            weights = getattr(point.load(), "weights", None)
+            version = point.dist.version if point.dist else ""
+            return [point.value, version, digest_file(str(weights)) if weights else ""]
         return digest_file(self.encoder) if self.encoder else ""
 
     def encoders(self, experiment: Experiment) -> dict[str, str]:
         """List the encoders by name; the name of a single one is empty."""
-        if self.method == "import":
+        if self.method != "encode":
             return {"": ""}
         if self.encoder is not None:
             return {"": self.encoder}
@@ -193,7 +235,11 @@ class Embed(Importing):
 
     def _is_imported(self, experiment: Experiment) -> bool:
         """Tell whether the encoder is from elsewhere, so that it knows nothing of this screen."""
-        return self.encoder is not None or self._list_trained(experiment) == [IMPORTED]
+        return (
+            self.is_installed
+            or self.encoder is not None
+            or self._list_trained(experiment) == [IMPORTED]
+        )
 
     def build(self, experiment: Experiment, key: str) -> Delayed:
         """Embed one well with every encoder, or take its rows of the table."""
@@ -209,6 +255,17 @@ class Embed(Importing):
                 fields=experiment.fields(key, self.needs),
                 segment_url=experiment.part_url(segment, key) if segment else "",
                 reach_px=self.max_distance_um / plate.pixel_size_um,
+            )
+        if self.is_installed:
+            plan = plan_pool(experiment, [key], crop=crop, segment=segment, channels=self.channels)
+            return delayed(embed_well)(
+                plan,
+                name=self.method,
+                pixel_size_um=plate.pixel_size_um,
+                channels=self.channels,
+                url=experiment.embeddings_url(self.title, key),
+                crops=crop,
+                where=key,
             )
         plan = plan_pool(experiment, [key], crop=crop, segment=segment, channels=())
         # Asked once per well: the table of trainings is read for it.
@@ -335,6 +392,33 @@ def read_for_encoder(
     window = Window(settings.window_px, settings.halved) if "region" in settings.view else None
     channels = tuple(names.index(channel) for channel in settings.channels)
     return read_pool(plan._replace(channels=(channels,), window=window))
+
+
+def embed_well(
+    plan: PoolPlan,
+    *,
+    name: str,
+    pixel_size_um: float,
+    channels: Sequence[str],
+    url: str,
+    crops: str,
+    where: str,
+) -> dict[str, Any]:
+    """Embed a well by another package's encoder, and write that."""
+    found = read_pool(plan).crops
+    # Tiles of finer pixels were resampled; how many of the field's pixels they show is noted.
+    document = json.loads(files.read_bytes(f"{plan.crops[0]}/zarr.json"))
+    cut_px = document["attributes"].get("cut_px", found.shape[-1])
+    embeddings = call_encoder(
+        found,
+        name=name,
+        pixel_size_um=pixel_size_um * cut_px / found.shape[-1],
+        channels=channels,
+        where=where,
+    )
+    return count_written(
+        [write_well(embeddings, url=url, crops=crops)], encoders=[""], trained_by=""
+    )
 
 
 def write_well(embeddings: np.ndarray, *, url: str, crops: str) -> tuple[int, int]:

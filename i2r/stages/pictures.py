@@ -72,6 +72,11 @@ def open_chain(experiment: Experiment, map_stage: str, *, has_masks: bool) -> Ch
     assert isinstance(segment, Segment)
     assert isinstance(crop, Crop)
     assert isinstance(profile, Embed | Features)
+    if isinstance(profile, Embed) and profile.method != "encode":
+        raise InputError(
+            f"stage {profile.title!r} took embeddings by the method {profile.method!r}, which new "
+            "images don't go through. Embed them in the same way and set 'queries', a table."
+        )
     if segment.method == "import" and not has_masks:
         raise InputError(
             f"stage {segment.title!r} took masks that were made elsewhere, so new images need some "

@@ -1,0 +1,129 @@
+"""Encoders of other packages: what they are given, what they may give, and the stage with one."""
+
+from collections.abc import Callable, Sequence
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from i2r.errors import I2RError, InputError
+from i2r.lazy import installed_encoders
+from i2r.lazy.installed_encoders import BATCH_SIZE, call_encoder, find_encoder
+from i2r.pipeline.spec import Pipeline, parse_pipeline
+from i2r.store.experiment import open_experiment
+from i2r.testing import PlateFiles, describe_pipeline
+from tests.conftest import run_here
+
+MODULE = "tests.lazy.test_installed_encoders"
+SEEN: list[tuple[Any, ...]] = []
+
+
+def means(crops: np.ndarray, pixel_size_um: float, channels: Sequence[str]) -> np.ndarray:
+    SEEN.append((crops.shape, crops.dtype, pixel_size_um, tuple(channels)))
+    flat = crops.reshape(len(crops), -1).astype(float)
+    return np.stack([flat.mean(axis=1), flat.std(axis=1), flat.max(axis=1)], axis=1)
+
+
+def short(crops: np.ndarray, pixel_size_um: float, channels: Sequence[str]) -> np.ndarray:
+    return means(crops, pixel_size_um, channels)[1:]
+
+
+def broken(crops: np.ndarray, pixel_size_um: float, channels: Sequence[str]) -> np.ndarray:
+    return means(crops, pixel_size_um, channels) * np.nan
+
+
+def growing(crops: np.ndarray, pixel_size_um: float, channels: Sequence[str]) -> np.ndarray:
+    return np.ones((len(crops), len(crops)))
+
+
+def words(crops: np.ndarray, pixel_size_um: float, channels: Sequence[str]) -> np.ndarray:
+    return np.full((len(crops), 2), "a")
+
+
+@pytest.fixture(autouse=True)
+def installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    SEEN.clear()
+    points = [
+        EntryPoint(name, f"{MODULE}:{name}", installed_encoders.GROUP)
+        for name in ("means", "short", "broken", "growing", "words")
+    ]
+    monkeypatch.setattr(installed_encoders, "entry_points", lambda group: points)
+
+
+def call(name: str, number: int = 3) -> np.ndarray:
+    crops = np.arange(number * 2 * 16, dtype=np.uint16).reshape(number, 2, 4, 4)
+    return call_encoder(
+        crops, name=name, pixel_size_um=0.5, channels=("DNA", "GFP"), where="P1/A01"
+    )
+
+
+def test_it_sees_raw_batches_their_pixel_size_and_channels() -> None:
+    found = call("means", BATCH_SIZE + 2)
+    assert found.shape == (BATCH_SIZE + 2, 3)
+    assert found.dtype == np.float32
+    assert [shape[0] for shape, *_ in SEEN] == [BATCH_SIZE, 2]
+    assert SEEN[0][1:] == (np.uint16, 0.5, ("DNA", "GFP"))
+    assert call("means", 0).shape == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "number", "problem"),
+    [
+        ("short", 3, r"shape \(2, 3\), expected \(3, dim\)"),
+        ("broken", 3, "not finite"),
+        ("growing", BATCH_SIZE + 2, "2 dimensions after 512"),
+        ("words", 3, "expected numbers"),
+    ],
+)
+def test_what_is_no_embedding_is_one_line(name: str, number: int, problem: str) -> None:
+    with pytest.raises(I2RError, match=problem) as raised:
+        call(name, number)
+    assert "P1/A01" in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_name_that_is_not_installed_is_refused() -> None:
+    with pytest.raises(InputError, match="not installed, found broken, growing, means"):
+        find_encoder("efficientnet")
+
+
+def pipeline(plate: PlateFiles, **options: Any) -> Pipeline:
+    content = describe_pipeline(plate, screen=False)
+    content["stages"].append({"stage": "embed", "umap": False, **options})
+    return parse_pipeline(content, where="test")
+
+
+def test_the_stage_embeds_with_it_and_again_when_its_weights_change(
+    cropped: Path, plate: PlateFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = tmp_path / "weights.bin"
+    weights.write_bytes(b"one")
+    monkeypatch.setattr(means, "weights", weights, raising=False)
+    summary = run_here(pipeline(plate, method="means"), cropped)
+    assert summary.exit_code == 0
+    assert not open_experiment(str(cropped)).ledger.result("embed", "P1/A01")["trained_by"]
+    embeddings = open_experiment(str(cropped)).embeddings("embed")
+    assert embeddings["embedding"].shape[1] == 3
+    assert (embeddings["embedding"].to_numpy() > 0).all()
+    assert {seen[2:] for seen in SEEN} == {(1.0, ("DNA",))}
+    assert run_here(pipeline(plate, method="means"), cropped).ran == {}
+    weights.write_bytes(b"two")
+    assert run_here(pipeline(plate, method="means"), cropped).ran["embed"] > 1
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"method": "mean"}, "expected one of encode, import, broken"),
+        ({"method": "means", "encoder": "a.pt"}, "belongs to the method 'encode'"),
+        ({"method": "means", "channels": ["ER"]}, "no channel 'ER'"),
+    ],
+)
+def test_the_stage_refuses_before_it_runs(
+    options: dict[str, Any], problem: str, cropped: Path, plate: PlateFiles
+) -> None:
+    run: Callable[[], Any] = lambda: run_here(pipeline(plate, **options), cropped)  # noqa: E731
+    with pytest.raises(InputError, match=problem):
+        run()
