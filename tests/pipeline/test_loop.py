@@ -283,10 +283,14 @@ class Sleepy(Stub):
 
     def build(self, experiment: Experiment, key: str) -> Delayed:
         if key == "P1/A03":
-            files.write_bytes(experiment.path("run.lock"), b'{"token": "of another client"}')
-            for thread in threading.enumerate():
-                if thread.name == "i2r-lock":
-                    thread.join(60)
+            held = [thread for thread in threading.enumerate() if thread.name == "i2r-lock"]
+            # A beat that was under way when the other client came may write once more.
+            for _ in range(200):
+                files.write_bytes(experiment.path("run.lock"), b'{"token": "of another client"}')
+                for thread in held:
+                    thread.join(0.3)
+                if not any(thread.is_alive() for thread in held):
+                    break
         return super().build(experiment, key)
 
 
