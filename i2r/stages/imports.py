@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from i2r.errors import I2RError
+from i2r.errors import I2RError, InputError
 from i2r.kernels.matching import match_points
 from i2r.stages.base import Survey
 from i2r.store import files, tables
@@ -23,6 +23,8 @@ from i2r.store.write import write_embeddings
 INCOMING = "incoming"
 # Rows are kept in memory up to this, then written to their wells.
 KEPT_BYTES = 2**28
+# Rows below which a column that rises by 1 may be chance.
+LEAST_ROWS = 10
 # The field of rows that name none.
 ONE_FIELD = "1"
 
@@ -105,8 +107,16 @@ def split_table(
         The table.
     keys
         The wells that are wanted.
+
+    Raises
+    ------
+    InputError
+        If a column numbers the table's rows: rows of a plate lie together, so it would tell plates
+        and wells apart as no measurement does.
     """
     remove_incoming(experiment.url, title)
+    numbers_rows = np.ones(len(table.columns.features), dtype=bool)
+    n_rows = 0
     only = next(iter(experiment.plates)) if len(experiment.plates) == 1 else ""
     number_of = {key: number for number, key in enumerate(keys)}
     kept: dict[str, list[pd.DataFrame]] = {key: [] for key in keys}
@@ -122,6 +132,8 @@ def split_table(
 
     empty: pd.DataFrame | None = None
     for batch in read_batches(table):
+        numbers_rows &= (np.diff(batch.values, axis=0) == 1).all(axis=0)
+        n_rows += len(batch.values)
         rows = pd.DataFrame(batch.values, columns=list(table.columns.features))
         rows = pd.concat([batch.places.add_prefix("place:"), rows], axis=1)
         empty = rows.iloc[:0] if empty is None else empty
@@ -138,6 +150,13 @@ def split_table(
         if n_bytes > KEPT_BYTES:
             write()
             n_bytes = 0
+    if n_rows >= LEAST_ROWS and numbers_rows.any():
+        remove_incoming(experiment.url, title)
+        name = table.columns.features[int(numbers_rows.argmax())]
+        raise InputError(
+            f"{table.url}: column {name!r} rises by 1 from row to row, expected a measurement; it "
+            "numbers the rows. Take it out of the table, or name it 'index'."
+        )
     write()
     for key in (key for key in keys if not n_written[key]):
         assert empty is not None

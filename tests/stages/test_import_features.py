@@ -179,6 +179,19 @@ def test_text_far_down_in_a_feature_is_named_by_its_row(written: Written, tmp_pa
         list(read_batches(open_profiles(str(table))))
 
 
+@pytest.mark.parametrize("first", [0, 1_000])
+def test_a_column_that_numbers_rows_is_no_feature(
+    first: int, small: Written, tmp_path: Path
+) -> None:
+    table = tmp_path / "cells.parquet"
+    small.cells.assign(cell=np.arange(len(small.cells)) + first).to_parquet(table)
+    with pytest.raises(InputError, match=r"column 'cell' rises by 1 .* Take it out"):
+        run_here(import_pipeline(table, small.layout), tmp_path / "e")
+    assert not (tmp_path / "e" / "incoming").exists()
+    small.cells.assign(index=np.arange(len(small.cells))).to_parquet(table)
+    assert run_here(import_pipeline(table, small.layout), tmp_path / "e").exit_code == 0
+
+
 def test_wells_without_rows_and_rows_without_wells_are_counted(
     small: Written, tmp_path: Path
 ) -> None:
