@@ -126,8 +126,7 @@ def open_browser(folder: Path) -> Iterator[Page]:
         address = next(t["webSocketDebuggerUrl"] for t in targets if t["type"] == "page")
         socket = loop.run_until_complete(_connect(address))
         yield Page(loop, socket)
-        socket.close()
-        loop.run_until_complete(asyncio.sleep(0.05))
+        loop.run_until_complete(_close(socket))
     finally:
         process.terminate()
         process.wait(30)
@@ -136,6 +135,12 @@ def open_browser(folder: Path) -> Iterator[Page]:
 
 async def _connect(address: str) -> WebSocketClientConnection:
     return await websocket_connect(address, max_message_size=MOST_BYTES)
+
+
+async def _close(socket: WebSocketClientConnection) -> None:
+    # Within the loop: Tornado would make another one, which nobody closes.
+    socket.close()
+    await asyncio.sleep(0.05)
 
 
 def _find_port(file: Path, process: subprocess.Popen[bytes]) -> int:
