@@ -123,8 +123,11 @@ def design(
         for name in FILES:
             confirm_overwriting(target / name, yes=yes)
     capacity = int(plate_format)
-    if max(controls) >= capacity:
-        raise InputError(f"--controls: {max(controls)} of {capacity} wells. Name fewer.")
+    if max(controls) > capacity - 2:
+        raise InputError(
+            f"--controls: {max(controls)} of {capacity} wells, expected {capacity - 2} at most, so "
+            "that conditions have wells too. Name fewer."
+        )
     say(f"reading {pilot}")
     noise = learn_pilot(prepare_screen(summarise_table(pilot, layout, names={}, roles={})))
     plans = [

@@ -142,7 +142,7 @@ def simulate_screen(
     pilot: Pilot, plan: Plan, fdr: float, active: float, size: float, random: np.random.Generator
 ) -> npt.NDArray[np.bool_]:
     """Draw one screen and test it; say of each active condition whether it is called."""
-    simulated = min(plan.conditions, MOST_SIMULATED)
+    simulated = min(plan.conditions, MOST_SIMULATED, plan.plate_format - plan.controls)
     wells = draw_wells(pilot, plan, simulated, random)
     n_active = max(1, round(active * simulated))
     chosen = random.choice(simulated, n_active, replace=False)

@@ -124,6 +124,13 @@ def test_more_replicates_find_more_and_large_changes_are_found() -> None:
     assert many.least < few.least
 
 
+def test_more_conditions_than_wells_of_a_plate_are_simulated_in_part() -> None:
+    plan = Plan(200, 2, 8, 80, plate_format=96)
+    power = predict_power(make_pilot(), plan, screens=2, sizes=(2, 8))
+    assert plan.sets == 3
+    assert power.at(8) > 0.9
+
+
 def test_the_same_seed_gives_the_same_plan() -> None:
     plan = Plan(30, 2, 8, 80)
     one, two = (predict_power(make_pilot(), plan, screens=2, sizes=(2, 4)) for _ in range(2))

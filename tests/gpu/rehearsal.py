@@ -253,14 +253,11 @@ def little_memory(encoder: torch.nn.Module, device: str) -> Iterator[None]:
             torch.cuda.set_per_process_memory_fraction(1.0)
         return
 
-    def refuse(_: Any, inputs: Any) -> None:
-        if len(inputs[0]["nucleus"]) > 16:
-            raise torch.OutOfMemoryError("out of memory")
-
     embed_images = encoder.embed
 
     def tight(images: Any) -> Any:
-        refuse(None, (images,))
+        if len(images["nucleus"]) > 16:
+            raise torch.OutOfMemoryError("out of memory")
         return embed_images(images)
 
     encoder.embed = tight  # type: ignore[assignment, method-assign]
