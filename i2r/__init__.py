@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from i2r.pipeline.call import plan, run, status
     from i2r.pipeline.spec import Pipeline, load_pipeline
     from i2r.stages.base import Stage
-    from i2r.stages.plane_segmenters import segment
+    from i2r.stages.segment.planes import segment
     from i2r.store.experiment import Experiment, open_experiment
     from i2r.store.plate import Plate
     from i2r.store.tables import write_table
@@ -37,7 +37,7 @@ else:
         "open_experiment": "i2r.store.experiment",
         "plan": "i2r.pipeline.call",
         "run": "i2r.pipeline.call",
-        "segment": "i2r.stages.plane_segmenters",
+        "segment": "i2r.stages.segment.planes",
         "status": "i2r.pipeline.call",
         "write_table": "i2r.store.tables",
     }

@@ -53,7 +53,7 @@ def segment_images(
     others are segmented (exit code 3).
     """
     from i2r.readers.pictures import list_pictures, read_picture
-    from i2r.stages.plane_segmenters import choose_segmenter
+    from i2r.stages.segment.planes import choose_segmenter
     from i2r.store import files
     from i2r.store.pictures import write_label_tiff
 

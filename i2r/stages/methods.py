@@ -17,6 +17,8 @@ class ByMethod(Stage):
 
     # The class of each method, the default first; set where all of them are known.
     methods: ClassVar[Mapping[str, type[Stage]]] = {}
+    # The class of methods that other packages offer; None for stages that take none.
+    installed: ClassVar[type[Stage] | None] = None
 
     def __new__(cls, *args: object, **options: object) -> Self:
         """Make a stage of the method's class."""
@@ -25,15 +27,17 @@ class ByMethod(Stage):
     @classmethod
     def choose(cls, values: Mapping[str, Any]) -> type[Stage]:
         """Give the class of the method that options name; of none that there is, this one."""
-        if cls in cls.methods.values() or not cls.methods:
+        if cls in (*cls.methods.values(), cls.installed) or not cls.methods:
             return cls
-        return cls.methods.get(str(values.get("method", next(iter(cls.methods)))), cls)
+        method = str(values.get("method", next(iter(cls.methods))))
+        return cls.methods.get(method, cls.installed or cls)
 
     @classmethod
     def list_options(cls) -> dict[str, tuple[FieldInfo, tuple[str, ...]]]:
         """Give the options of all methods, and which methods have them; none for all."""
         found = {name: (field, tuple[str, ...]()) for name, field in cls.model_fields.items()}
-        for method, kind in cls.methods.items():
+        other = {"another package's": cls.installed} if cls.installed else {}
+        for method, kind in {**cls.methods, **other}.items():
             for name, field in kind.model_fields.items():
                 if name not in cls.model_fields:
                     _, methods = found.get(name, (field, ()))

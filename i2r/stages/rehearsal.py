@@ -49,10 +49,10 @@ def rehearse_illuminate() -> None:
 def rehearse_segment() -> None:
     """Segment a field by thresholds and measure its nuclei."""
     from i2r.lazy.nuclei import Place, measure_block
-    from i2r.stages.segment import Segment
+    from i2r.stages.segment import ThresholdSegment
 
     image, _ = draw_nuclei()
-    labels = Segment(channel="").segmenter(1.0)(image)
+    labels = ThresholdSegment(channel="").segmenter(1.0)(image)
     measure_block(
         image[None, None],
         labels[None],

@@ -27,7 +27,7 @@ from i2r.kernels.crops import cut_crops, select_nuclei
 from i2r.kernels.metrics import SegmentationScore, combine_scores, score_segmentation
 from i2r.kernels.nuclei import measure_nuclei
 from i2r.kernels.quality import measure_quality
-from i2r.stages.segment import Segment
+from i2r.stages.segment import ThresholdSegment
 
 # Microns per pixel. Nobody says it for the many microscopes of the second set, whose nuclei are
 # from 6 to 100 pixels wide: it is taken for one more 20x microscope.
@@ -180,7 +180,7 @@ def score_method(
 
 def print_times(rounds: int = 15) -> list[Bar]:
     """Print the table of times on a simulated field of 1080 x 1080 pixels; give the bars."""
-    segment_nuclei = Segment().segmenter(0.65)
+    segment_nuclei = ThresholdSegment().segmenter(0.65)
     image, truth = simulate_field()
     labels = segment_nuclei(image)
     score = score_segmentation(labels, truth)
@@ -234,7 +234,7 @@ def print_accuracy(data: Path) -> list[Bar]:
     print(f"{'':36} F1 .5-.9   @.5   @.7   @.9 AP@.5 splits merges")
     for folder in ("bbbc039/validation", "dsb2018_fluo"):
         fields = load_fields(data / folder)
-        ours = Segment().segmenter(PIXEL_SIZE_UM[folder])
+        ours = ThresholdSegment().segmenter(PIXEL_SIZE_UM[folder])
         for name, method in (("ours", ours), ("textbook", segment_by_textbook)):
             s = score_method(method, fields)
             if name == "ours" and folder.startswith("bbbc039"):
@@ -255,7 +255,7 @@ def print_accuracy(data: Path) -> list[Bar]:
 def print_plate(data: Path) -> Bar:
     """Print what the same defaults find on BBBC013, which has no true labels; give the bar."""
     folder = "bbbc013_u2os_plate"
-    segment = Segment().segmenter(PIXEL_SIZE_UM[folder])
+    segment = ThresholdSegment().segmenter(PIXEL_SIZE_UM[folder])
     measured = []
     for file in sorted((data / folder / "images").glob("Channel2-*.tif")):
         image = imread(file)

@@ -180,9 +180,9 @@ def test_masks_and_bad_pictures(experiment: Path, tmp_path: Path) -> None:
     masks.mkdir()
     _, found = predict(experiment, images=str(new))
     plain = found.table("predict-queries").drop(columns="query")
-    from i2r.stages.segment import Segment
+    from i2r.stages.segment import ThresholdSegment
 
-    segment = Segment().segmenter(1.0)
+    segment = ThresholdSegment().segmenter(1.0)
     for path in new.glob("*.tif"):
         tifffile.imwrite(masks / path.name, segment(tifffile.imread(path)).astype(np.uint16))
     summary, found = predict(experiment, images=str(new), masks=str(masks))

@@ -15,7 +15,7 @@ from i2r.models.unet import NucleusUNet
 from i2r.pipeline.run import prepare
 from i2r.report.sections import flagged as flagged_section
 from i2r.report.source import ReportSource
-from i2r.stages.segment import Segment
+from i2r.stages.segment import Segment, ThresholdSegment
 from i2r.store.experiment import open_experiment
 from i2r.testing import PlateFiles, draw_field
 from tests.conftest import run_here, short_pipeline
@@ -44,10 +44,10 @@ def test_as_many_nuclei_are_found_as_were_drawn(cropped_original: Path) -> None:
 
 def test_every_place_of_a_full_field_is_found_once() -> None:
     image = draw_field(3, occupancy=1.0)[0]
-    labels = Segment().segmenter(1.0)(image)
+    labels = ThresholdSegment().segmenter(1.0)(image)
     assert labels.max() == 15
     assert all(labels[18 + 24 * row, 18 + 24 * column] for row in range(3) for column in range(5))
-    empty = Segment().segmenter(1.0)(draw_field(3, occupancy=0.0)[0])
+    empty = ThresholdSegment().segmenter(1.0)(draw_field(3, occupancy=0.0)[0])
     assert not empty.any()
 
 
@@ -122,7 +122,7 @@ def test_large_pixels_do_not_cut_nuclei() -> None:
         distance = np.hypot(along / 10, across / 4.5) - 1
         image += 15 / (1 + np.exp(np.clip(8 * distance, -30, 30)))
     noisy = np.clip(random.poisson(image + 4), 0, 255).astype(np.uint8)
-    labels = Segment().segmenter(1.3)(noisy)
+    labels = ThresholdSegment().segmenter(1.3)(noisy)
     assert labels.max() == len(centres)
     # Without the least lengths in pixels, noise cuts some of them.
     bare = segment_nuclei(
@@ -157,7 +157,6 @@ def test_other_weights_are_other_results(plate: PlateFiles, cropped: Path, tmp_p
     assert same.check(experiment) == []
     weights.write_bytes(b"none")
     assert "found no weights" in "".join(same.check(experiment))
-    assert "belong to the method 'unet'" in "".join(Segment(weights=str(weights)).check(experiment))
 
 
 def thirds(image: np.ndarray, pixel_size_um: float | None) -> np.ndarray:

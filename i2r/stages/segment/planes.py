@@ -14,7 +14,7 @@ from i2r.lazy.segmenters import (
     find_segmenter,
     segment_by_network,
 )
-from i2r.stages.segment import Segment
+from i2r.stages.segment.threshold import ThresholdSegment
 from i2r.stages.segmenter_weights import hash_weights, load_network
 
 PlaneSegmenter = Callable[[npt.NDArray[Any]], npt.NDArray[np.int32]]
@@ -66,7 +66,7 @@ def choose_segmenter(
     if weights is not None and method != "unet":
         raise InputError(f"weights: belongs to the method unet, found {method!r}. Leave it out.")
     if method == "threshold":
-        return Segment(method=method).segmenter(pixel_size_um or DEFAULT_PIXEL_UM)
+        return ThresholdSegment().segmenter(pixel_size_um or DEFAULT_PIXEL_UM)
     if method == "unet":
         network = load_network(weights, hash_weights(weights))
 

@@ -1,0 +1,35 @@
+"""Segmentation by a function that another package offers."""
+
+from functools import partial
+
+import dask.array as da
+from pydantic import Field, field_validator
+
+from i2r.lazy.nuclei import segment_fields
+from i2r.lazy.segmenters import call_segmenter, find_segmenter, list_segmenters
+from i2r.stages.segment.options import Segment
+from i2r.store.experiment import Experiment
+
+
+class InstalledSegment(Segment):
+    """Find nuclei with a segmenter of the entry point group 'i2r.segmenters'."""
+
+    method: str = Field(description="Name of the segmenter")
+
+    @field_validator("method")
+    @classmethod
+    def _check_method(cls, value: str) -> str:
+        if value not in list_segmenters():
+            known = ", ".join([*cls.methods, *list_segmenters()])
+            raise ValueError(f"found {value!r}, expected one of {known}")
+        return value
+
+    def outside(self, experiment: Experiment) -> object:
+        """Give the package that labels come from."""
+        point = find_segmenter(self.method)
+        return [point.value, point.dist.version if point.dist else ""]
+
+    def label(self, images: da.Array, *, channel: int, pixel_size_um: float) -> da.Array:
+        """Label images (field, c, y, x): (field, y, x), int32."""
+        segment = partial(call_segmenter, name=self.method, pixel_size_um=pixel_size_um)
+        return segment_fields(images, channel=channel, segment=segment)
