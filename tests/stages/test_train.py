@@ -37,7 +37,8 @@ QUICK: dict[str, Any] = {
 
 def pipeline(plate: PlateFiles, *more: dict[str, Any], **options: Any) -> Pipeline:
     content = describe_pipeline(plate, screen=False)
-    content["stages"] += [{"stage": "train", **QUICK, **options}, *more]
+    quick = QUICK if options.get("method") != "import" else {}
+    content["stages"] += [{"stage": "train", **quick, **options}, *more]
     return parse_pipeline(content, where="test")
 
 

@@ -1,7 +1,6 @@
-"""Train encoders that tell the impactful perturbations apart."""
+"""The training of encoders: which nuclei, which classes, and one unit per encoder."""
 
-from collections.abc import Mapping, Sequence
-from typing import ClassVar, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -11,14 +10,12 @@ from pydantic import Field, field_validator
 
 from i2r.errors import I2RError
 from i2r.lazy.encoder_training import TrainPlan, train_unit
-from i2r.stages.base import Group, Stage, seed_sequence
-from i2r.stages.outputs import Output
-from i2r.stages.starts import bind_files, explain_start, find_weights, import_encoder
-from i2r.stages.written.networks import TRAIN
+from i2r.stages.base import seed_sequence
+from i2r.stages.starts import bind_files, explain_start, find_weights
+from i2r.stages.train.options import Train
 from i2r.store import files
 from i2r.store.encoders import (
     TABLES,
-    merge_tables_there,
     skip_unit,
     write_trained,
 )
@@ -29,7 +26,6 @@ from i2r.store.regions import RegionView
 
 Architecture = Literal["small", "resnet18"]
 VIEWS = ("nucleus", "binary-nucleus", "region", "nucleus+region")
-IMPORTED = "imported"
 
 
 class _Unit(NamedTuple):
@@ -40,30 +36,10 @@ class _Unit(NamedTuple):
     without: str
 
 
-class Train(Stage):
-    """Train encoders to tell the impactful perturbations and the controls apart.
+class TrainEncoders(Train):
+    """Train an encoder for each fold, or for each class without that class."""
 
-    Classes are the conditions that a screen before it calls impactful, those that are listed, or
-    all of the layout; each with two wells or more, and the negative controls, of which about as
-    many nuclei are used as the largest class has. An encoder is trained for each fold, or for
-    each class without that class. The weights of the epoch with the best balanced accuracy on
-    validation wells are kept (on fields, for a class that has one well beside the tested ones).
-    Several 'views' compare what encoders see of a nucleus.
-
-    The published recipe (Paysan et al., Cell Systems 2025) is in pipelines/image2reg.yaml. The
-    defaults here take a small network at the crops' own resolution, a higher rate that falls,
-    and hold out wells in place of fields, which leak.
-    """
-
-    stage: Literal["train"] = "train"
-    method: Literal["train", "import"] = Field(
-        "train", description="Train encoders, or take the one in the file 'weights'"
-    )
-    weights: str | None = Field(
-        None,
-        description="File of weights: of a ResNet-18 to start from, or the encoder to import",
-        json_schema_extra={"path": True},
-    )
+    method: Literal["train"] = "train"
     imagenet: bool = Field(
         True,
         description="Without 'weights' start a ResNet-18 from ImageNet's, downloaded once (47 MB) "
@@ -85,7 +61,6 @@ class Train(Stage):
     views: tuple[str, ...] = Field(
         ("nucleus",), description=f"What encoders see, one or more of {', '.join(VIEWS)}"
     )
-    channels: tuple[str, ...] = Field(("DNA",), description="Channels that encoders see")
     scale: Literal["plate", "nucleus"] = Field(
         "plate", description="Scaling of crops: keep intensities, or stretch each as published"
     )
@@ -119,12 +94,6 @@ class Train(Stage):
     )
     seed: int = Field(0, ge=0, description="Seed of folds and trainings (default: the pipeline's)")
 
-    outputs: ClassVar[tuple[Output, ...]] = TRAIN
-    version: ClassVar[int] = 2
-    reads: ClassVar[Mapping[str, bool]] = {"screen": False, "segment": True, "crop": True}
-    group: ClassVar[Group] = "gpu"
-    layout_columns: ClassVar[tuple[str, ...]] = ("perturbation", "gene", "dose", "role")
-
     @field_validator("views")
     @classmethod
     def _check_views(cls, views: tuple[str, ...]) -> tuple[str, ...]:
@@ -134,17 +103,9 @@ class Train(Stage):
         return views
 
     def check(self, experiment: Experiment) -> list[str]:
-        """Refuse channels and classes that are not there, and weights that are none."""
-        problems = self.list_lacking("segment", "crop")
-        problems += self.list_missing_channels(experiment, self.channels)
-        if self.method == "import" and not self.weights:
-            problems.append(f"stage {self.title!r}: no encoder to import. Name it in 'weights'.")
-        if self.weights:
-            try:
-                files.stat(self.weights)
-            except FileNotFoundError:
-                problems.append(f"{self.weights}: no such file, expected weights. Name another.")
-        if self.weights and self.method == "train" and self.architecture != "resnet18":
+        """Refuse channels, files and classes that are not there, and weights of no ResNet."""
+        problems = super().check(experiment)
+        if self.weights and self.architecture != "resnet18":
             problems.append(
                 f"stage {self.title!r}: weights of a ResNet-18 can't start a network "
                 f"{self.architecture!r}. Set 'architecture: resnet18' or leave them out."
@@ -156,7 +117,7 @@ class Train(Stage):
             for name in self.classes
             if name not in known
         ]
-        if self.method == "train" and len(known) < 2:
+        if len(known) < 2:
             problems.append(
                 f"stage {self.title!r}: the layout has {len(known)} class(es) of two wells or "
                 "more, controls included, expected two: nothing to tell apart."
@@ -166,7 +127,7 @@ class Train(Stage):
     def notes(self, experiment: Experiment) -> list[str]:
         """Say that a ResNet starts from nothing, and that folds by field leak."""
         notes = []
-        if self.architecture == "resnet18" and self.method == "train":
+        if self.architecture == "resnet18":
             notes += explain_start(self.title, self.weights, imagenet=self.imagenet)
         if self.split_by == "field":
             notes.append(
@@ -179,8 +140,6 @@ class Train(Stage):
 
     def _units(self, experiment: Experiment) -> dict[str, _Unit]:
         """List what is trained, by key."""
-        if self.method == "import":
-            return {IMPORTED: _Unit("", 0, "")}
         if self.hold_out == "folds":
             return {
                 f"{view}/fold-{fold}": _Unit(view, fold, "")
@@ -203,21 +162,13 @@ class Train(Stage):
         return list(files.stat(weights)) if weights else []
 
     def _find_weights(self) -> str | None:
-        """Give the file that ResNets start from, or the encoder to import; None for none."""
-        wanted = self.imagenet and self.architecture == "resnet18" and self.method == "train"
+        """Give the file that ResNets start from; None for none."""
+        wanted = self.imagenet and self.architecture == "resnet18"
         return find_weights(self.weights, imagenet=wanted)
 
     def build(self, experiment: Experiment, key: str) -> Delayed:
-        """Train one encoder, or import one."""
+        """Train one encoder."""
         url = experiment.model_url(self.title, key)
-        if self.method == "import":
-            return delayed(import_encoder)(
-                self.weights,
-                url,
-                channels=self.channels,
-                unit=key,
-                part_url=experiment.part_url(self.title, key),
-            )
         unit = self._units(experiment)[key]
         wells, notes = self._choose_wells(experiment)
         described = {"unit": key, "view": unit.view, "fold": unit.fold, "without": unit.without}
@@ -330,18 +281,6 @@ class Train(Stage):
             n_taken=taken.tolist(),
             seed=self.seed,
             window=Window(self.region_px, self.halve_regions) if shows_regions else None,
-        )
-
-    def finish(self, experiment: Experiment, keys: Sequence[str]) -> Delayed:
-        """Merge the tables of all trainings."""
-        return delayed(merge_tables_there)(
-            {
-                experiment.table_url(f"{self.title}-{name}" if name else self.title): [
-                    experiment.part_url(f"{self.title}-{name}" if name else self.title, key)
-                    for key in sorted(keys)
-                ]
-                for name in ("", *TABLES)
-            }
         )
 
     def peak_bytes(self, experiment: Experiment, key: str) -> int:
