@@ -7,7 +7,7 @@ each plate, and where the perturbation repeats a position, the set repeats one, 
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -112,14 +112,25 @@ def layout_repeats(
         True if at least half of the perturbations that are on several plates have at most half
         as many positions as wells; in layouts drawn at random few have.
     """
-    plate, position = np.asarray(plates), np.asarray(positions)
     which = np.asarray(perturbations)
-    repeats = []
-    for number in np.unique(which[which >= 0]):
-        rows = which == number
-        if np.unique(plate[rows]).size > 1:
-            repeats.append(2 * np.unique(position[rows]).size <= rows.sum())
-    return bool(repeats) and float(np.mean(repeats)) >= 0.5
+    treated = which >= 0
+    number = which[treated]
+    if not number.size:
+        return False
+    n_wells = np.bincount(number)
+    n_plates = _count_distinct(number, np.asarray(plates)[treated], len(n_wells))
+    n_positions = _count_distinct(number, np.asarray(positions)[treated], len(n_wells))
+    repeats = (2 * n_positions <= n_wells)[n_plates > 1]
+    return repeats.size > 0 and float(np.mean(repeats)) >= 0.5
+
+
+def _count_distinct(
+    numbers: npt.NDArray[np.intp], names: npt.NDArray[Any], n_numbers: int
+) -> npt.NDArray[np.intp]:
+    """Count the distinct names of each number."""
+    _, codes = np.unique(names, return_inverse=True)
+    pairs = np.unique(np.column_stack([numbers, codes]), axis=0)
+    return np.bincount(pairs[:, 0], minlength=n_numbers)
 
 
 def draw_control_sets(
@@ -150,6 +161,9 @@ def draw_control_sets(
         plate keeps at least one control well to compare with.
     """
     plate, position = np.asarray(plates).astype(str), np.asarray(positions)
+    # Of a screen of plates a few matter.
+    rows = np.flatnonzero(np.isin(plate, [name for group in structure for name in group]))
+    plate, position = plate[rows], position[rows]
     candidates = {group: _list_candidates(plate, position, group) for group in set(structure)}
     n_wells = sum(map(len, structure))
     empty = ControlSets(np.empty((0, n_wells), dtype=np.intp), 0)
@@ -176,7 +190,7 @@ def draw_control_sets(
                 seen.setdefault(drawn)
     if not seen:
         return empty
-    wells = np.array(list(seen), dtype=np.intp)
+    wells = rows[np.array(list(seen), dtype=np.intp)]
     return ControlSets(wells, max(1, min(*n_disjoint, len(wells)) if n_disjoint else 1))
 
 

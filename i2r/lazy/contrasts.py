@@ -1,7 +1,8 @@
 """Who is compared with whom, and which wells are held out together: plans, nothing computed."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from hashlib import sha256
 from typing import Literal, NamedTuple
 
@@ -19,6 +20,8 @@ from i2r.kernels.nulls import (
 )
 from i2r.kernels.splits import assign_folds, deal_groups, spread_controls
 
+Indices = npt.NDArray[np.intp]
+Objects = npt.NDArray[np.object_]
 Kind = Literal["treated", "positive_control", "control_draw"]
 Group = Literal["well", "position", "plate", "batch", "field"]
 DRAW = "control draw"
@@ -126,23 +129,22 @@ def plan_contrasts(
         The plan.
     """
     table = layout.sort_index(kind="stable")
-    controls = table[table["role"] == "negative_control"]
-    folder = _Folder(table, group=group, n_folds=n_folds, seed=seed, shared=shared_controls)
+    folder = _Folder(
+        _cut_pieces(table, group), group=group, n_folds=n_folds, seed=seed, shared=shared_controls
+    )
     contrasts: dict[str, Contrast] = {}
     notes: dict[str, str] = {}
-    # In the layout's order, as it is shown; the folds do not depend on it.
-    compared = layout[layout["role"].isin(COMPARED)]
-    per_plate = controls["plate"].value_counts()
-    enough = set(per_plate.index[per_plate >= 2])
+    controls = _Controls(table)
     structures: dict[str, Counter[Structure]] = {}
     numbers = _number_conditions(table)
     repeats = layout_repeats(table["plate"], table["well"], numbers)
-    places = _name_positions(table, repeats)
-    for condition, rows in compared.groupby("condition", sort=False):
-        name = str(condition)
-        own = rows[rows["plate"].isin(enough)].sort_index(kind="stable")
-        lacking = sorted(set(rows["plate"]) - enough)
-        if lacking:
+    plates, places = _list_words(table["plate"]), _name_positions(table, repeats)
+    is_positive = (table["role"] == "positive_control").to_numpy()
+    for name, rows in _list_conditions(layout, table):
+        enough = np.array([controls.count(plate) >= 2 for plate in plates[rows]], dtype=bool)
+        own = rows[enough]
+        if len(own) < len(rows):
+            lacking = sorted(set(plates[rows[~enough]]))
             notes[name] = (
                 f"{len(rows) - len(own)} of {len(rows)} wells left out: fewer than two control "
                 f"wells on plate {', '.join(lacking[:3])}"
@@ -152,19 +154,20 @@ def plan_contrasts(
         if len(own) < 2:
             notes[name] = "one well: nothing can be held out"
             continue
-        matched = controls[controls["plate"].isin(own["plate"])]
-        kind: Kind = "positive_control" if (rows["role"] == "positive_control").all() else "treated"
-        made = folder.fold(name, kind, own, matched)
+        kind: Kind = "positive_control" if is_positive[rows].all() else "treated"
+        made = folder.fold(name, kind, own, controls.on(plates[own]))
         if isinstance(made, str):
             notes[name] = made
             continue
-        structure = find_structure(own["plate"].tolist(), places[own.index].tolist())
+        structure = find_structure(plates[own].tolist(), places[own].tolist())
         contrasts[name] = made._replace(shape=name_shape(structure))
         structures.setdefault(contrasts[name].shape, Counter())[structure] += 1
-    drawn, n_independent = _draw_controls(controls, places, structures, n_draws=n_draws, seed=seed)
+    drawn, n_independent = _draw_controls(
+        controls.rows, plates, places, structures, n_draws=n_draws, seed=seed
+    )
     for number, (shape, own) in enumerate(drawn, start=1):
-        others = controls.drop(index=own.index)
-        others = others[others["plate"].isin(own["plate"])]
+        others = controls.on(plates[own])
+        others = others[~np.isin(others, own)]
         made = folder.fold(f"{DRAW} {number:02d}", "control_draw", own, others)
         if not isinstance(made, str):
             contrasts[made.condition] = made._replace(shape=shape)
@@ -214,17 +217,14 @@ def find_uncontrolled(contrast: Contrast, counts: Mapping[str, int]) -> set[str]
 
 
 def _draw_controls(
-    controls: pd.DataFrame,
-    places: "pd.Series[str]",
-    structures: Mapping[str, Counter[Structure]],
-    *,
-    n_draws: int,
-    seed: np.random.SeedSequence,
-) -> tuple[list[tuple[str, pd.DataFrame]], dict[str, int]]:
+    controls: Indices, plates: Objects, places: Objects,
+    structures: Mapping[str, Counter[Structure]], *, n_draws: int, seed: np.random.SeedSequence,
+) -> tuple[list[tuple[str, Indices]], dict[str, int]]:  # fmt: skip
     """Draw sets of control wells for every shape, and count how many could be independent."""
     sizes = {shape: sum(found.values()) for shape, found in structures.items()}
-    drawn: list[tuple[str, pd.DataFrame]] = []
+    drawn: list[tuple[str, Indices]] = []
     n_independent = {}
+    own_plates, own_places = plates[controls].astype(str), places[controls].astype(str)
     for shape in sorted(sizes, key=lambda name: -sizes[name]):
         wanted = round(n_draws * sizes[shape] / max(sizes.values()))
         wanted = max(wanted, min(MIN_DRAWS, n_draws))
@@ -232,12 +232,12 @@ def _draw_controls(
         shares = share_draws([count for _, count in common], wanted)
         counted = []
         for (structure, _), share in zip(common, shares, strict=True):
+            if not share:
+                continue
             # As many as are wanted in all, to see how many could have no well in common.
-            found = draw_control_sets(
-                controls["plate"], places[controls.index], structure, n_draws=wanted, seed=seed
-            )
-            drawn += [(shape, controls.iloc[chosen]) for chosen in found.wells[:share]]
-            counted += [found.n_independent] * (share > 0 and len(found.wells) > 0)
+            found = draw_control_sets(own_plates, own_places, structure, n_draws=wanted, seed=seed)
+            drawn += [(shape, controls[chosen]) for chosen in found.wells[:share]]
+            counted += [found.n_independent] * (len(found.wells) > 0)
         n_independent[shape] = min(counted, default=0)
     return drawn, n_independent
 
@@ -279,9 +279,101 @@ def _number_conditions(table: pd.DataFrame) -> npt.NDArray[np.intp]:
     return np.where(table["role"].isin(COMPARED), codes, -1).astype(np.intp)
 
 
-def _name_positions(table: pd.DataFrame, repeats: bool) -> pd.Series:
+def _name_positions(table: pd.DataFrame, repeats: bool) -> Objects:
     """Name each well's position; where layouts do not repeat, each well has one of its own."""
-    return table["well"] if repeats else pd.Series(table.index, index=table.index)
+    return _list_words(table["well"] if repeats else table.index)
+
+
+def _list_words(column: "pd.Series[str] | pd.Index[str]") -> Objects:
+    """Give a column's texts as Python's own: indexing pandas' costs a screen of plates minutes."""
+    return np.array([str(word) for word in column], dtype=object)
+
+
+def _list_conditions(layout: pd.DataFrame, table: pd.DataFrame) -> Iterator[tuple[str, Indices]]:
+    """Give the conditions in the layout's order, with their rows of the sorted table."""
+    names = layout.loc[layout["role"].isin(COMPARED), "condition"].dropna().unique()
+    codes = pd.Index(names).get_indexer(table["condition"])
+    codes = np.where(table["role"].isin(COMPARED), codes, -1)
+    order = np.argsort(codes, kind="stable").astype(np.intp)
+    ends = np.searchsorted(codes[order], np.arange(len(names) + 1))
+    for number, name in enumerate(names):
+        yield str(name), order[ends[number] : ends[number + 1]]
+
+
+class _Controls:
+    """The control wells of each plate, as rows of the sorted layout."""
+
+    def __init__(self, table: pd.DataFrame) -> None:
+        self.rows: Indices = np.flatnonzero(table["role"] == "negative_control")
+        plates = _list_words(table["plate"].iloc[self.rows])
+        found: dict[str, list[int]] = {}
+        for plate, row in zip(plates, self.rows.tolist(), strict=True):
+            found.setdefault(plate, []).append(row)
+        self._of_plate = {plate: np.array(rows, dtype=np.intp) for plate, rows in found.items()}
+
+    def count(self, plate: str) -> int:
+        """Count the control wells of a plate."""
+        return len(self._of_plate.get(plate, ()))
+
+    def on(self, plates: Iterable[str]) -> Indices:
+        """Give the control wells of plates, in the layout's order."""
+        found = [self._of_plate[plate] for plate in set(plates) if plate in self._of_plate]
+        return np.sort(np.concatenate(found)) if found else np.zeros(0, dtype=np.intp)
+
+
+class _Pieces(NamedTuple):
+    """What can be held out: wells, or their fields.
+
+    Attributes
+    ----------
+    ends : (well + 1,) intp
+        Pieces of a well are those from one to the next.
+    keys, fields, names, plates : (piece,) str
+        Well, field ("" for the whole well), a name unique over plates (``P1/B03``, ``P1/B03/2``
+        for a field), plate.
+    groups : (piece,) str
+        Position, plate or batch of each; none where wells or fields are held out.
+    is_control, is_compared : (piece,) bool
+        Whether its well is a negative control, and whether it holds a condition.
+    """
+
+    ends: Indices
+    keys: Objects
+    fields: Objects
+    names: Objects
+    plates: Objects
+    groups: Objects
+    is_control: npt.NDArray[np.bool_]
+    is_compared: npt.NDArray[np.bool_]
+
+    def of(self, rows: Indices) -> Indices:
+        """Give the pieces of wells."""
+        if len(self.keys) == len(self.ends) - 1:
+            return rows
+        found = [np.arange(self.ends[row], self.ends[row + 1]) for row in rows]
+        return np.concatenate([np.zeros(0, dtype=np.intp), *found]).astype(np.intp)
+
+
+def _cut_pieces(table: pd.DataFrame, group: Group) -> _Pieces:
+    """Cut wells into what is held out."""
+    keys, plates = _list_words(table.index), _list_words(table["plate"])
+    fields = [("",)] * len(table)
+    if group == "field":
+        fields = [tuple(map(str, own)) for own in table["fields"]]
+    counts = np.array([len(own) for own in fields], dtype=np.intp)
+    well = np.repeat(np.arange(len(table)), counts)
+    field = np.array([name for own in fields for name in own], dtype=object)
+    names = [f"{key}/{name}" if name else key for key, name in zip(keys[well], field, strict=True)]
+    groups = np.zeros(0, dtype=object)
+    if group in ("position", "plate", "batch"):
+        column = {"position": "well"}.get(group, group)
+        groups = np.array(table[column].astype(str).tolist(), dtype=object)[well]
+    return _Pieces(
+        np.concatenate([[0], np.cumsum(counts)]).astype(np.intp), keys[well], field,
+        np.array(names, dtype=object), plates[well], groups,
+        (table["role"] == "negative_control").to_numpy()[well],
+        table["role"].isin(COMPARED).to_numpy()[well],
+    )  # fmt: skip
 
 
 class _Folder:
@@ -289,29 +381,29 @@ class _Folder:
 
     def __init__(
         self,
-        table: pd.DataFrame,
+        pieces: _Pieces,
         *,
         group: Group,
         n_folds: int,
         seed: np.random.SeedSequence,
         shared: bool,
     ) -> None:
-        self.group, self.n_folds, self.shared = group, n_folds, shared
+        self.pieces, self.group, self.n_folds, self.shared = pieces, group, n_folds, shared
         self.entropy = seed
-        controls = table[table["role"] == "negative_control"]
-        pieces = self._split(controls)
-        dealt = spread_controls(pieces["plate"], n_folds=n_folds, seed=self._seed("controls"))
-        self.control_folds = dict(zip(_name_pieces(pieces), dealt.tolist(), strict=True))
+        controls = np.flatnonzero(pieces.is_control)
+        self.control_folds = np.full(len(pieces.keys), -1, dtype=np.intp)
+        self.control_folds[controls] = spread_controls(
+            pieces.plates[controls].astype(str), n_folds=n_folds, seed=self._seed("controls")
+        )
         self.group_folds: dict[str, int] = {}
-        if shared and group in ("position", "plate", "batch"):
-            used = table[table["role"].isin([*COMPARED, "negative_control"])]
-            is_treated = (used["role"] != "negative_control").to_numpy()
-            names = used[_column(group)].astype(str)
-            if names[is_treated].nunique() >= 2:
+        if shared and len(pieces.groups):
+            used = pieces.is_control | pieces.is_compared
+            names, is_treated = pieces.groups[used].astype(str), ~pieces.is_control[used]
+            if np.unique(names[is_treated]).size >= 2:
                 folds = deal_groups(
                     names, is_treated, n_folds=n_folds, seed=self._seed("groups")
                 ).tolist()
-                self.group_folds = dict(zip(names, folds, strict=True))
+                self.group_folds = dict(zip(names.tolist(), folds, strict=True))
 
     def _seed(self, name: str) -> np.random.SeedSequence:
         """A stream of its own for every comparison, whatever others there are."""
@@ -320,59 +412,44 @@ class _Folder:
             self.entropy.entropy, spawn_key=(*self.entropy.spawn_key, *words.tolist())
         )
 
-    def _split(self, wells: pd.DataFrame) -> pd.DataFrame:
-        """List the pieces of wells: themselves, or their fields."""
-        pieces = wells[["plate", "well", *({"batch"} & set(wells.columns))]].assign(field="")
-        if self.group == "field":
-            pieces = pieces.assign(field=wells["fields"]).explode("field")
-        return pieces
-
-    def fold(
-        self, condition: str, kind: Kind, rows: pd.DataFrame, controls: pd.DataFrame
-    ) -> Contrast | str:
+    def fold(self, condition: str, kind: Kind, rows: Indices, controls: Indices) -> Contrast | str:
         """Fold the wells of a comparison; say why where that can't be done."""
-        parts = [self._split(rows), self._split(controls)]
-        pieces = pd.concat(parts)
-        is_treated = np.arange(len(pieces)) < len(parts[0])
+        treated, others = self.pieces.of(rows), self.pieces.of(controls)
+        chosen = np.concatenate([treated, others])
+        is_treated = np.arange(len(chosen)) < len(treated)
         try:
-            folds = self._assign(condition, kind, pieces, is_treated)
+            folds = self._assign(condition, kind, chosen, is_treated)
         except ValueError as error:
             return f"can't be held out by {self.group}: {error}"
         if np.unique(folds[is_treated]).size < 2:
             return f"all its wells are in one {self.group}: nothing can be held out"
         return Contrast(
-            condition, kind, tuple(map(str, pieces.index)), tuple(map(str, pieces["field"])),
-            tuple(is_treated.tolist()), tuple(folds.tolist()),
+            condition, kind, tuple(self.pieces.keys[chosen].tolist()),
+            tuple(self.pieces.fields[chosen].tolist()),
+            _repeat_flags(len(treated), len(others)), tuple(folds.tolist()),
         )  # fmt: skip
 
     def _assign(
-        self, condition: str, kind: Kind, pieces: pd.DataFrame, is_treated: npt.NDArray[np.bool_]
-    ) -> npt.NDArray[np.intp]:
-        names = np.array(_name_pieces(pieces))
-        seed = self._seed(condition)
-        if self.group in ("position", "plate", "batch"):
-            groups = pieces[_column(self.group)].astype(str)
+        self, condition: str, kind: Kind, chosen: Indices, is_treated: npt.NDArray[np.bool_]
+    ) -> Indices:
+        pieces, seed = self.pieces, self._seed(condition)
+        if len(pieces.groups):
+            groups = pieces.groups[chosen].astype(str)
             if self.group_folds:
-                return np.array([self.group_folds[name] for name in groups], dtype=np.intp)
+                return np.array([self.group_folds[name] for name in groups.tolist()], dtype=np.intp)
             return deal_groups(groups, is_treated, n_folds=self.n_folds, seed=seed)
+        plates = pieces.plates[chosen].astype(str)
         if not self.shared:
-            plates = pieces["plate"].to_numpy(dtype=str)
+            names = pieces.names[chosen].astype(str)
             return assign_folds(names, is_treated, n_folds=self.n_folds, seed=seed, plates=plates)
-        folds = np.array([self.control_folds.get(name, -1) for name in names], dtype=np.intp)
+        folds = self.control_folds[chosen]
         if kind != "control_draw":
             n_made = min(self.n_folds, int(is_treated.sum()))
-            plates = pieces["plate"].to_numpy(dtype=str)[is_treated]
-            folds[is_treated] = spread_controls(plates, n_folds=n_made, seed=seed)
+            folds[is_treated] = spread_controls(plates[is_treated], n_folds=n_made, seed=seed)
         return folds
 
 
-def _column(group: Group) -> str:
-    return {"position": "well"}.get(group, group)
-
-
-def _name_pieces(pieces: pd.DataFrame) -> list[str]:
-    """Name pieces uniquely over plates: ``P1/B03``, or ``P1/B03/2`` for a field."""
-    return [
-        f"{key}/{field}" if field else str(key)
-        for key, field in zip(pieces.index, pieces["field"], strict=True)
-    ]
+@lru_cache(maxsize=1024)
+def _repeat_flags(n_treated: int, n_controls: int) -> tuple[bool, ...]:
+    """Give the flags of a comparison: the same object for all of these sizes."""
+    return (True,) * n_treated + (False,) * n_controls
