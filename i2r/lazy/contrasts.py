@@ -357,7 +357,7 @@ class _Pieces(NamedTuple):
 def _cut_pieces(table: pd.DataFrame, group: Group) -> _Pieces:
     """Cut wells into what is held out."""
     keys, plates = _list_words(table.index), _list_words(table["plate"])
-    fields = [("",)] * len(table)
+    fields: list[tuple[str, ...]] = [("",)] * len(table)
     if group == "field":
         fields = [tuple(map(str, own)) for own in table["fields"]]
     counts = np.array([len(own) for own in fields], dtype=np.intp)
