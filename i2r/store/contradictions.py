@@ -7,46 +7,30 @@ from itertools import combinations, pairwise
 
 import pandas as pd
 
-# Names of wells without a treatment: such a well with an empty role would count as treated.
-_CONTROLS = re.compile(
-    r"(dmso|etoh|ethanol|empty|blank|untreated|untransfected|uninfected|unperturbed|mock|vehicle|"
-    r"pbs|water|h2o|media|medium|buffer|solvent|ntc|nt|neg|negcon|negctrl|negativecontrol|control|"
-    r"controls|ctrl|ctl|nontargeting\w*|scrambled?|scr|parental|wildtype|none)\d*"
+from i2r.store.given_names import (
+    fold_spelling,
+    is_mangled,
+    is_serial_day,
+    looks_untreated,
+    tell_apart,
 )
-_MONTH = (
-    r"(?:jan|feb|mar|mär|apr|may|mai|jun|jul|aug|sept?|oct|okt|nov|dec|dez)"
-    r"(?:uary|ruary|ch|il|e|y|ust|ember|tember|ober)?"
-)
-_DATE = re.compile(
-    rf"\d{{1,2}}[-/. ]{_MONTH}\.?(?:[-/. ]\d{{2,4}})?|{_MONTH}[-/. ]\d{{1,4}}|"
-    r"\d{4}-\d\d?-\d\d?(?:[ T]\d\d?:\d\d.*)?|\d\d?[/.]\d\d?[/.](?:\d\d|\d{4})",
-    re.IGNORECASE,
-)
-_SCIENTIFIC = re.compile(r"\d(?:[.,]\d+)?E\+?\d+", re.IGNORECASE)
-# Excel's number of a day: from 2000 to 2049.
-_SERIAL_DAYS = range(36526, 54789)
+
+# A gene of this form is a date too; a perturbation may be a dilution.
+_DAY_MONTH = re.compile(r"\d\d?/\d\d?")
 _UNIT_COLUMN = re.compile(r"(dose|conc(entration)?)?_?units?|.*(dose|conc).*units?")
+# Other columns of units, such as JUMP's 'mmoles_per_liter_unit', are known by their values.
+_OTHER_UNITS = re.compile(r"(.*_)?units?(_.*)?")
+_CONCENTRATION = re.compile(r"(milli|micro|nano|pico|[fpnumk]?)(molar|mol(/l)?|m|g/m?l|%|x)", re.I)
+# How several genes are written that are then taken for one.
+_SEVERAL = re.compile(r"[A-Za-z][\w.-]*(?:\s*[,/+&]\s*|\s+)[A-Za-z][\w.-]*(?:[\s,/+&]+[\w.-]+)*")
 # Doses of one perturbation that are nearer than this are probably one dose, rounded.
 ROUNDING = 0.01
 
 
-def is_mangled(name: str) -> bool:
-    """Tell whether a spreadsheet has made a date, or a number in powers of ten, of a name.
-
-    ``2-Sep`` was SEPTIN2, ``1-Mar`` MARCHF1 or MTARC1, ``2.31E+13`` a RIKEN clone: which one can't
-    be told any more. Ziemann et al. 2016 (10.1186/s13059-016-1044-7).
-    """
-    return bool(_DATE.fullmatch(name) or _SCIENTIFIC.fullmatch(name))
-
-
-def is_serial_day(name: str) -> bool:
-    """Tell whether a name is a number that Excel has for a day: 44621 was 1-Mar, once MARCH1."""
-    return name.isdecimal() and len(name) == 5 and int(name) in _SERIAL_DAYS
-
-
 def split_genes(cell: str) -> list[str]:
     """List the genes of a cell that may have several, as targets of a compound: ``A|B``."""
-    return [gene for part in re.split(r"[|;]", cell) if (gene := part.strip())]
+    genes = [gene for part in re.split(r"[|;]", cell) if (gene := part.strip())]
+    return list(dict.fromkeys(genes))
 
 
 def find_contradictions(
@@ -116,8 +100,39 @@ def find_oddities(table: pd.DataFrame, *, given_roles: pd.Series, where: str) ->
             (undosed, ""),
             (near, ", which are two conditions. Write one if they are the same, rounded"),
             (untreated, ", though its name is that of untreated wells"),
+            (_find_lists(treated), " is taken for one gene. Several are written 'A|B'"),
+            (_find_swapped(treated), ". Compare the two columns"),
+            (_find_unitless(treated), " has doses without a unit, others have one"),
         )
         if found
+    ]
+
+
+def _find_lists(table: pd.DataFrame) -> list[str]:
+    """Find genes that are probably several, separated by other marks than '|' and ';'."""
+    genes = table["gene"].drop_duplicates()
+    return [f"gene {g!r} on line {line}" for line, g in genes.items() if _SEVERAL.fullmatch(g)]
+
+
+def _find_swapped(table: pd.DataFrame) -> list[str]:
+    """Find perturbations whose name is another one's gene, and not their own."""
+    rows = table[table["gene"] != ""].drop_duplicates(["perturbation", "gene"])
+    own = {row.Index: {g.upper() for g in split_genes(row.gene)} for row in rows.itertuples()}
+    every = set[str]().union(*own.values())
+    return [
+        f"{row.perturbation!r} has the gene {row.gene!r} (line {row.Index}), and is a gene itself"
+        for row in rows.itertuples()
+        if row.perturbation.upper() in every - own[row.Index]
+    ]
+
+
+def _find_unitless(table: pd.DataFrame) -> list[str]:
+    """Find columns of units that are empty beside some doses."""
+    rows = table[table["dose"].fillna(0) != 0]
+    return [
+        f"column {column!r} on {list_lines(rows.index[rows[column] == ''])}"
+        for column in _find_unit_columns(table)
+        if (rows[column] == "").any() and (rows[column] != "").any()
     ]
 
 
@@ -136,11 +151,6 @@ def _count_others(found: list[str]) -> str:
     return f" ({len(found) - 1} others alike)" if len(found) > 1 else ""
 
 
-def looks_untreated(name: str) -> bool:
-    """Tell whether a perturbation's name is one of wells without a treatment."""
-    return bool(_CONTROLS.fullmatch(re.sub(r"[^a-z0-9]", "", name.lower())))
-
-
 def _find_mangled(table: pd.DataFrame, where: str) -> list[str]:
     """Find names that a spreadsheet has turned into dates and numbers."""
     problems = []
@@ -148,11 +158,15 @@ def _find_mangled(table: pd.DataFrame, where: str) -> list[str]:
         names = table[column][table[column] != ""]
         numeric = names.map(str.isdecimal)
         # Where most are numbers, they are NCBI's gene identifiers or a library's.
-        serials = column == "gene" and numeric.mean() < 0.5 if len(names) else False
+        serials = column == "gene" and numeric.mean() <= 0.5 if len(names) else False
+        # A guide of JUN's may be called JUN-1.
+        own = table["gene"][names.index] if column == "perturbation" else names.map(lambda _: "")
         bad = [
             (line, name)
-            for line, name in names.items()
-            if is_mangled(name) or (serials and is_serial_day(name))
+            for (line, name), gene in zip(names.items(), own, strict=True)
+            if (is_mangled(name) and not (gene and name.upper().startswith(gene.upper())))
+            or (serials and is_serial_day(name))
+            or (column == "gene" and _DAY_MONTH.fullmatch(name))
         ]
         if bad:
             problems.append(
@@ -167,43 +181,32 @@ def _find_spellings(table: pd.DataFrame, column: str, where: str) -> list[str]:
     """Find names that differ in nothing but case, spaces or the way a letter is encoded."""
     names = table[column][table[column] != ""]
     known = pd.Series(names.unique(), dtype=object)
-    folded = known.map(_fold)
+    folded = known.map(fold_spelling)
     known = known[folded.duplicated(keep=False)]
     names = names[names.isin(known)]
     return [
         f"{where}: {column} is written {first!r} on {list_lines(names.index[names == first])} and "
-        f"{second!r} on {list_lines(names.index[names == second])}{_tell_apart(first, second)}. "
+        f"{second!r} on {list_lines(names.index[names == second])}{tell_apart(first, second)}. "
         "Write one name in one way, or give two more different names."
-        for _, same in names.groupby(names.map(_fold), sort=False)
+        for _, same in names.groupby(names.map(fold_spelling), sort=False)
         for first, second in combinations(same.unique()[:2], 2)
     ]
-
-
-def _fold(name: str) -> str:
-    return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
-
-
-def _tell_apart(first: str, second: str) -> str:
-    """Name the first letters that differ, where a reader can't see any."""
-    one, other = (unicodedata.normalize("NFKC", name) for name in (first, second))
-    if one != other:
-        return ""
-    pairs = zip(first + " ", second + " ", strict=False)
-    here, there = next((a, b) for a, b in pairs if a != b)
-    return f" (U+{ord(here):04X} and U+{ord(there):04X})"
 
 
 def _find_roles(table: pd.DataFrame, given: pd.Series, labels: pd.Series, where: str) -> list[str]:
     """Find wells of one condition with two roles, and untreated wells without one."""
     problems = []
     given = given[table.index]
-    nameless = table[[looks_untreated(name) for name in table["perturbation"]]]
+    untreated = {n for n in {*table["perturbation"], *table["gene"]} if looks_untreated(n)}
+    nameless = table[table["perturbation"].isin(untreated) | table["gene"].isin(untreated)]
     lost = nameless.index[given[nameless.index] == ""]
     has_roles = bool((given != "").any())
     if len(lost) and has_roles:
+        name, gene = table["perturbation"][lost[0]], table["gene"][lost[0]]
+        of_gene = "" if name in untreated else f" (gene {gene!r})"
         problems.append(
-            f"{where}: {table['perturbation'][lost[0]]!r} has no role on {list_lines(lost)}, and a "
-            "well without one counts as treated. Write negative_control, treated or empty."
+            f"{where}: {name!r}{of_gene} has no role on {list_lines(lost)}, and a well without "
+            "one counts as treated. Write negative_control, treated or empty."
         )
     by = labels[table.index]
     several = table.groupby(by)["role"].transform("nunique") > 1
@@ -240,9 +243,7 @@ def _find_genes(table: pd.DataFrame, where: str) -> list[str]:
 def _find_units(table: pd.DataFrame, where: str) -> list[str]:
     """Find doses in several units, which would be compared as if they were one."""
     problems = []
-    for column in table.columns:
-        if not _UNIT_COLUMN.fullmatch(re.sub(r"[^a-z]+", "_", str(column).lower())):
-            continue
+    for column in _find_unit_columns(table):
         rows = table[table["dose"].fillna(0) != 0]
         units = rows[column].map(lambda unit: unicodedata.normalize("NFKC", unit).replace("μ", "u"))
         units = units[units != ""]
@@ -255,6 +256,23 @@ def _find_units(table: pd.DataFrame, where: str) -> list[str]:
                 "to one."
             )
     return problems
+
+
+def _find_unit_columns(table: pd.DataFrame) -> list[str]:
+    """List the columns that give the unit of the dose, by their names and values."""
+    found = []
+    for column in table.columns:
+        folded = re.sub(r"[^a-z]+", "_", str(column).lower()).strip("_")
+        values = {value for value in table[column].unique() if value} if folded else set()
+        if _UNIT_COLUMN.fullmatch(folded) or (
+            _OTHER_UNITS.fullmatch(folded)
+            and values
+            and all(
+                _CONCENTRATION.fullmatch(str(v).replace("µ", "u").replace("μ", "u")) for v in values
+            )
+        ):
+            found.append(column)
+    return found
 
 
 def _find_collisions(table: pd.DataFrame, labels: pd.Series, where: str) -> list[str]:

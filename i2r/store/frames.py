@@ -129,7 +129,8 @@ def _to_utf8(data: bytes, url: str) -> bytes:
     if text.is_workbook(data):
         written = io.StringIO()
         writer = csv.writer(written, lineterminator="\n")
-        writer.writerows(cells for _, cells in text.read_workbook(data, url))
+        _, rows = next(text.read_workbook(data, url), ("", []))
+        writer.writerows(cells for _, cells in rows)
         return written.getvalue().encode()
     if data.startswith((b"\xff\xfe", b"\xfe\xff")) or text.name_format(data):
         return text.decode_text(data, url)[0].encode()

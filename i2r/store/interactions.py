@@ -8,8 +8,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from i2r.errors import InputError
-from i2r.store.contradictions import is_mangled
 from i2r.store.frames import to_numbers
+from i2r.store.given_names import is_mangled
 from i2r.store.interaction_tables import read_pairs
 from i2r.store.vocabulary import Vocabulary, tabulate_translations, translate
 

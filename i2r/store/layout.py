@@ -9,13 +9,24 @@ import pandas as pd
 
 from i2r.errors import InputError, find_meant, join_problems
 from i2r.store import text
-from i2r.store.contradictions import find_contradictions, find_oddities, list_lines
+from i2r.store.contradictions import (
+    find_contradictions,
+    find_oddities,
+    list_lines,
+    split_genes,
+)
+from i2r.store.given_names import is_mangled, names_nothing
 from i2r.store.sheets import fold_name, read_table
 from i2r.types import ROLES, parse_well
 
 REQUIRED = ("well", "perturbation")
 # Columns in this order, then whatever else the user's table has.
 COLUMNS = ("plate", "well", "perturbation", "gene", "dose", "replicate", "role")
+# What doses are called elsewhere; to be told of, not to be guessed.
+_DOSES = re.compile(r"conc(entration)?s?(_.*)?|.*_(conc|concentration)|dosage|.*_per_liter")
+_CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+# Columns that i2r adds itself.
+_OWN = ("fields", "n_fields", "height_px", "width_px", "dtype", "pixel_size_um", "channels")
 
 
 def read_layout(url: str) -> pd.DataFrame:
@@ -102,11 +113,12 @@ def empty_sources() -> pd.DataFrame:
 
 def _name_columns(table: pd.DataFrame, where: str, notes: list[str]) -> pd.DataFrame:
     """Take columns that differ from the layout's in case alone; tell of others that are near."""
+    table = _join_well(table)
     named = {}
     for name in COLUMNS:
         if name in table.columns:
             continue
-        same = [column for column in table.columns if fold_name(column) == name]
+        same = [column for column in table.columns if _fold(column) == name]
         if len(same) > 1:
             raise InputError(
                 f"{where}: the columns {' and '.join(map(repr, same[:2]))} are both {name!r}, "
@@ -114,12 +126,42 @@ def _name_columns(table: pd.DataFrame, where: str, notes: list[str]) -> pd.DataF
             )
         if same:
             named[same[0]] = name
-        elif near := [c for c in table.columns if name in fold_name(c) and not _is_unit(c)]:
+        elif near := [c for c in table.columns if _is_near(name, c) and not _is_unit(c)]:
             notes.append(
                 f"{where}: no column {name!r}; {near[0]!r} is kept as text and not used as it. "
                 f"Set 'layout_names' to {name}={near[0]} if it is"
             )
-    return table.rename(columns=named)
+    table = table.rename(columns=named)
+    if own := [column for column in table.columns if column in _OWN]:
+        notes.append(
+            f"{where}: column {own[0]!r} has the name of one that i2r writes and is left out. "
+            "Rename it to keep it"
+        )
+    return table.drop(columns=own)
+
+
+def _fold(column: str) -> str:
+    """Fold the name of a column, as profiles have it too: Metadata_Well is well."""
+    return fold_name(column).removeprefix("metadata_")
+
+
+def _is_near(name: str, column: str) -> bool:
+    folded = fold_name(column)
+    return name in folded or (name == "dose" and bool(_DOSES.fullmatch(folded)))
+
+
+def _join_well(table: pd.DataFrame) -> pd.DataFrame:
+    """Make the column 'well' of a row and a column, letters or numbers, where there is none."""
+    folded = {_fold(column).removeprefix("well_"): column for column in reversed(table.columns)}
+    row = folded.get("row")
+    column = next((folded[name] for name in ("column", "col") if name in folded), None)
+    if any(_fold(c) == "well" for c in table.columns) or row is None or column is None:
+        return table
+    wells = [
+        f"r{a}c{b}" if a.isdecimal() else f"{a}{b}"
+        for a, b in zip(table[row], table[column], strict=True)
+    ]
+    return table.assign(well=wells)
 
 
 def _is_unit(name: str) -> bool:
@@ -135,6 +177,13 @@ def _clear_missing(table: pd.DataFrame, where: str, notes: list[str]) -> pd.Data
             # 'none' is no gene, but a good name of untreated wells.
             names = {"none"} if name == "perturbation" else set()
             words = column[[text.is_missing(c) and c.lower() not in {"", *names} for c in column]]
+            marks = column[column.map(names_nothing)]
+            if len(marks) and name in ("perturbation", "gene"):
+                notes.append(
+                    f"{where}: {name} {marks.iloc[0]!r} on {list_lines(marks.index)} is read as "
+                    "missing"
+                )
+            column = column.where(~column.index.isin(marks.index), "")
             if len(words):
                 if name in ("perturbation", "gene"):
                     notes.append(
@@ -153,6 +202,10 @@ def _check_rows(table: pd.DataFrame, url: str, notes: list[str]) -> pd.DataFrame
         if name not in table.columns:
             table[name] = ""
     wells, doses = [], []
+    several = table["gene"].str.contains("[|;]")
+    table["gene"] = table["gene"].where(
+        ~several, table["gene"].map(lambda cell: "|".join(split_genes(cell)))
+    )
     given = table["role"]
     table["role"] = given.replace("", "treated")
     for line, well, role, dose, perturbation in zip(
@@ -178,6 +231,7 @@ def _check_rows(table: pd.DataFrame, url: str, notes: list[str]) -> pd.DataFrame
         if dose and not doses[-1] >= 0:
             problems.append(f"{where}: {_explain_dose(dose, doses[-1])}")
     table["well"], table["dose"] = wells, doses
+    problems += _list_broken_names(table, f"layout {url}")
     twice = table[table.duplicated(["plate", "well"], keep=False)]
     for (plate, well), group in twice.groupby(["plate", "well"], sort=False):
         lines = ", ".join(map(str, group.index))
@@ -199,6 +253,18 @@ def _check_rows(table: pd.DataFrame, url: str, notes: list[str]) -> pd.DataFrame
     return table[[*COLUMNS, *others]].sort_values(["plate", "well"], ignore_index=True)
 
 
+def _list_broken_names(table: pd.DataFrame, where: str) -> list[str]:
+    problems = []
+    for column in ("plate", "perturbation", "gene"):
+        broken = table[column][table[column].str.contains(_CONTROL_CHARACTER)]
+        if len(broken):
+            problems.append(
+                f"{where}: {column} {broken.iloc[0]!r} on {list_lines(broken.index)} holds a line "
+                "break or another control character, expected a name. Correct it."
+            )
+    return problems
+
+
 def _read_dose(cell: str) -> float:
     """Read a dose; NaN for none and for what is no finite number."""
     try:
@@ -212,10 +278,12 @@ def _explain_dose(cell: str, dose: float) -> str:
     """Say what is wrong with a dose."""
     if dose < 0:
         return f"dose {cell!r} is below 0. Leave it empty where none is known."
+    if is_mangled(cell):
+        return f"dose {cell!r} is a date that a spreadsheet made of it. Write the number."
     advice = (
         "Write decimals with a point, and nothing between thousands"
         if re.fullmatch(r"[-+]?[\d.,' ]*,[\d.,' ]*", cell)
-        else "Put units into the column name"
+        else "Write one number, and its unit in the column's name"
     )
     return f"dose {cell!r} is no number. {advice}."
 
@@ -265,6 +333,12 @@ def join_images(
         lambda f: list(dict.fromkeys(f))
     )
     problems, keep = [], []
+    if (unnamed := layout["plate"] == "").any():
+        raise InputError(
+            f"layout {url}: no plate for {int(unnamed.sum())} wells ("
+            f"{', '.join(layout['well'][unnamed][:3])}), while others name one. Fill the column: "
+            "a spreadsheet's merged cells have a value in the first only."
+        )
     for row in layout.itertuples():
         known = (row.plate, row.well) in fields.index
         keep.append(known)
@@ -274,7 +348,7 @@ def join_images(
             found = f"the images are of {', '.join(map(repr, plates[:4]))}"
             problems.append(
                 f"layout {url}: plate {row.plate!r} has no images; {found}. "
-                "Correct the plate's name."
+                "Correct the plate's name, or set 'plates' to those that are meant."
             )
         else:
             problems.append(

@@ -10,8 +10,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from i2r.errors import InputError
-from i2r.store.contradictions import is_mangled
 from i2r.store.frames import read_columns, read_text, to_numbers
+from i2r.store.given_names import is_mangled
 from i2r.store.text import is_missing, unquote
 from i2r.store.vocabulary import tabulate_translations, translate
 

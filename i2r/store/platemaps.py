@@ -7,7 +7,7 @@ import pandas as pd
 from i2r.errors import InputError
 from i2r.store import files
 from i2r.store.layout import REQUIRED, check_layout
-from i2r.store.sheets import read_table
+from i2r.store.sheets import fold_name, read_table
 from i2r.store.text import is_missing
 from i2r.types import ROLES
 
@@ -66,10 +66,10 @@ def read_platemap(
     said: list[str] = [] if notes is None else notes
     expected = [part.strip() for given in columns.values() for part in given.split("+")]
     table = read_table(url, expected=expected or REQUIRED, notes=said)
-    if set(_PLATE_LIST) <= set(table.columns):
+    if {*map(fold_name, _PLATE_LIST)} <= {*map(fold_name, table.columns)}:
         table = read_plate_list(table, url, notes=said)
     for other in join:
-        table = _join(table, read_table(other, notes=said), url, other)
+        table = _join(table, read_table(other, notes=said), url, other, said)
     sources = {name: _split_columns(column, table) for name, column in columns.items()}
     used = [column for several in sources.values() for column in several]
     if absent := [name for name in used if name not in table.columns]:
@@ -113,7 +113,14 @@ def read_plate_list(table: pd.DataFrame, url: str, *, notes: list[str]) -> pd.Da
     InputError
         If a plate is listed twice, or a map isn't there or has no column of wells.
     """
+    named = {fold_name(own): own for own in _PLATE_LIST}
+    table = table.rename(columns=lambda own: named.get(fold_name(own), own))
     barcode, name = _PLATE_LIST
+    table = table[(table[barcode] != "") | (table[name] != "")]
+    if unnamed := [line for line in table.index if not table.at[line, barcode]]:
+        raise InputError(
+            f"layout {url} line {unnamed[0]}: no {barcode}, expected the plate's name. Fill it in."
+        )
     twice = table[barcode][table[barcode].duplicated()]
     if len(twice):
         raise InputError(
@@ -142,7 +149,10 @@ def _read_platemap_named(name: str, url: str, notes: list[str]) -> pd.DataFrame:
             f"layout {url}: no plate map {name!r}, expected {places[0]}. Put it there."
         )
     found = read_table(place, notes=notes)
-    column = next((c for c in ("well", "well_position", "Metadata_Well") if c in found), "")
+    spelled = {fold_name(c): c for c in reversed(found.columns)}
+    column = next(
+        (spelled[n] for n in ("well", "well_position", "metadata_well") if n in spelled), ""
+    )
     if not column:
         raise InputError(
             f"layout {place}: found the columns {', '.join(map(repr, found.columns))}, expected "
@@ -181,7 +191,9 @@ def choose_plates(table: pd.DataFrame, plates: Sequence[str], *, where: str) -> 
     return table[table["plate"].isin(plates)]
 
 
-def _join(table: pd.DataFrame, other: pd.DataFrame, url: str, other_url: str) -> pd.DataFrame:
+def _join(
+    table: pd.DataFrame, other: pd.DataFrame, url: str, other_url: str, notes: list[str]
+) -> pd.DataFrame:
     """Add the columns of another table to the rows that it has something on."""
     shared = [name for name in table.columns if name in other.columns]
     if not shared:
@@ -203,6 +215,11 @@ def _join(table: pd.DataFrame, other: pd.DataFrame, url: str, other_url: str) ->
             f"layout {url}: no row is in {other_url} by {', '.join(map(repr, shared))}. Compare "
             "how both write them."
         )
+    lost = table[shared][~found & (table[shared] != "").any(axis=1).to_numpy()].drop_duplicates()
+    if len(lost):
+        what = ", ".join(f"{name} {lost[name].iloc[0]!r}" for name in shared)
+        more = f" ({len(lost) - 1} others alike)" if len(lost) > 1 else ""
+        notes.append(f"layout {url}: {what} is not in {other_url}{more}; its cells stay empty")
     return table.join(known, on=shared).fillna("")
 
 

@@ -37,7 +37,10 @@ def read_table(
         raise InputError(f"{where}: no such file. Give the path of a CSV table.") from error
     except IsADirectoryError as error:
         raise InputError(f"{where}: a folder, expected a CSV table. Name the file.") from error
-    rows, separator, note = text.read_rows(data, where)
+    wanted = {*map(fold_name, expected)}
+    rows, separator, note = text.read_rows(
+        data, where, is_header=lambda cells: wanted <= {*map(fold_name, cells)}
+    )
     said = [note] if note else []
     header = _find_header(rows, expected)
     if header:
@@ -62,7 +65,7 @@ def read_table(
 
 def fold_name(name: str) -> str:
     """Fold the name of a column: case, and spaces for underscores, don't matter."""
-    return "_".join(name.lower().split())
+    return "_".join(name.strip("\ufeff").lower().split())
 
 
 def _find_header(rows: list[tuple[int, list[str]]], expected: Sequence[str]) -> int:

@@ -5,7 +5,8 @@ import csv
 import io
 import re
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 
 from i2r.errors import InputError
 from i2r.store.packed import MAX_BYTES
@@ -178,8 +179,19 @@ def split_rows(text: str, separator: str, where: str) -> list[tuple[int, list[st
     return [(line, row) for line, row in rows if any(row)]
 
 
-def read_rows(data: bytes, where: str) -> tuple[list[tuple[int, list[str]]], str, str]:
-    """Read the rows of a table of any kind: text, or the first sheet of an .xlsx.
+def read_rows(
+    data: bytes, where: str, *, is_header: Callable[[list[str]], bool] | None = None
+) -> tuple[list[tuple[int, list[str]]], str, str]:
+    """Read the rows of a table of any kind: text, or a sheet of an .xlsx.
+
+    Parameters
+    ----------
+    data
+        The file.
+    where
+        What to call it in messages.
+    is_header
+        Tells the row with the columns' names: of several sheets the first that has it is read.
 
     Returns
     -------
@@ -194,15 +206,39 @@ def read_rows(data: bytes, where: str) -> tuple[list[tuple[int, list[str]]], str
         If it is no table.
     """
     if is_workbook(data):
-        return list(read_workbook(data, where)), "", ""
+        name, rows = "", list[tuple[int, list[str]]]()
+        for at, (sheet, own) in enumerate(read_workbook(data, where)):
+            found = (
+                any(map(is_header, (cells for _, cells in own[: MAX_TITLE_LINES + 1])))
+                if is_header
+                else bool(own)
+            )
+            if found:
+                return own, "", f"{where}: read from the sheet {sheet!r}" if at else ""
+            name, rows = (sheet, own) if not rows else (name, rows)
+        return rows, "", ""
     text, note = decode_text(data, where)
-    # A title may have a comma: the line with the most marks tells.
-    lines = [line for line in re.split(r"[\r\n]+", text[: 2**16]) if line.strip()]
-    best = max(lines[: MAX_TITLE_LINES + 1] or [""], key=lambda line: max(map(line.count, _MARKS)))
-    separator = find_separator(best)
-    if separator == " ":
-        separator = ","
+    text = text.lstrip("\ufeff")
+    separator = _find_common_separator(text[: 2**16])
     return split_rows(text, separator, where), separator, note
+
+
+def _find_common_separator(text: str) -> str:
+    """Find the mark that is there equally often on most lines.
+
+    A title may have commas, and a cell may list genes with commas or semicolons.
+    """
+    lines = [line for line in re.split(r"[\r\n]+", text) if line.strip()][: MAX_TITLE_LINES + 1]
+    lines = [re.sub(r'"[^"]*"?', "", line) for line in lines]
+
+    def count_alike(mark: str) -> tuple[int, int]:
+        counts = Counter(n for line in lines if (n := line.count(mark)))
+        often, n = max(((m, n) for n, m in counts.items()), default=(0, 0))
+        return often, n
+
+    # Of marks that are there alike the first: tabs, which no name has.
+    best = max(_MARKS, key=lambda mark: count_alike(mark)[0])
+    return best if count_alike(best)[0] else ","
 
 
 def is_workbook(data: bytes) -> bool:
@@ -210,8 +246,13 @@ def is_workbook(data: bytes) -> bool:
     return data.startswith(b"PK\x03\x04") and b"xl/" in data
 
 
-def read_workbook(data: bytes, where: str) -> Iterator[tuple[int, list[str]]]:
-    """Read the first sheet of an Excel workbook: numbers and dates as text, formulas as values.
+def read_workbook(data: bytes, where: str) -> Iterator[tuple[str, list[tuple[int, list[str]]]]]:
+    """Read the sheets of an Excel workbook: numbers and dates as text, formulas as values.
+
+    Yields
+    ------
+    sheet, rows
+        The name of a sheet that has rows, and the number and cells of each that is not empty.
 
     Raises
     ------
@@ -239,12 +280,12 @@ def read_workbook(data: bytes, where: str) -> Iterator[tuple[int, list[str]]]:
                                 "spreadsheet writes. Save the sheet as 'CSV UTF-8'."
                             )
         book = openpyxl.load_workbook(io.BytesIO(data), read_only=True, data_only=True)
-        sheet = book.worksheets[0]
-        sheet.reset_dimensions()
-        for number, row in enumerate(sheet.iter_rows(values_only=True), start=1):
-            cells = [_write_cell(value) for value in row]
-            if any(cells):
-                yield number, cells
+        for sheet in book.worksheets:
+            sheet.reset_dimensions()
+            rows = enumerate(sheet.iter_rows(values_only=True), start=1)
+            written = [(number, [_write_cell(value) for value in row]) for number, row in rows]
+            if filled := [(number, cells) for number, cells in written if any(cells)]:
+                yield str(sheet.title), filled
     except InputError:
         raise
     except Exception as error:  # a damaged workbook may end anywhere in its reader

@@ -9,8 +9,8 @@ import pandas as pd
 
 from i2r.errors import InputError
 from i2r.store import tables
-from i2r.store.contradictions import is_mangled
 from i2r.store.frames import read_columns
+from i2r.store.given_names import is_mangled
 
 # Ensembl's, of any species: 9606.ENSP00000269305, ENSG00000141510.18, ENSMUSG00000059552.
 _ENSEMBL = re.compile(r"(?:\d+\.)?(ENS[A-Z]{0,4}[GTP]\d+)(?:\.\d+)?")

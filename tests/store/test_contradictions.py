@@ -56,6 +56,16 @@ def notes_on(folder: Path, rows: str, header: str = HEADER, controls: str = CONT
         ("P1,A03,s1,44621,\nP1,A04,s2,TP53,\nP1,A05,s3,MYC,\n", "gene '44621' on line 4"),
         ("P1,A03,s1,2.31E+13,\n", "gene '2.31E+13' on line 4"),
         ("P1,A03,2-Sep,,\n", "perturbation '2-Sep' on line 4"),
+        ("P1,A03,sgNTC_1,NTC,\n", "'sgNTC_1' has no role on line 4"),
+        ("P1,A03,s1,Luciferase,\n", "'s1' (gene 'Luciferase') has no role on line 4"),
+        ("P1,A03,DMSO (vehicle),,\nP1,A04,no cells,,\n", "has no role on lines 4 and 5"),
+        ("P1,A03,siControl #2,,\n", "'siControl #2' has no role on line 4"),
+        ("P1,A03,s1,01. Mrz,\nP1,A04,s2,2-f\u00e9vr.,\nP1,A05,s3,3/1,\n", "on lines 4, 5 and 6 is a date"),
+        ("P1,A03,g1,TP53,\nP1,A04,g2,\u0422\u0420\u0035\u0033,\n", "(U+0054 and U+0422)"),
+        ("P1,A03,g1,,\nP1,A04,g1\u200b,,\n", "(U+0020 and U+200B)"),
+        ("P1,A03,BAY-11,,\nP1,A04,BAY\u201311,,\n", "(U+002D and U+2013)"),
+        ('P1,A03,"c1\n2",,\n', "'c1\\n2' on line 5 holds a line break"),
+        ("P1,A03,-,TP53,\n", "line 4: well A03 has no perturbation"),
     ],
 )  # fmt: skip
 def test_a_contradiction_is_refused_by_its_lines(tmp_path: Path, rows: str, found: str) -> None:
@@ -71,6 +81,7 @@ UNDOSED = "A01,DMSO,,,negative_control\nA02,DMSO,0,M,negative_control\n"
     [
         ("A03,c1,1,uM,\nA04,c1,1,nM,\n", "column 'dose_unit' is 'uM' on line 4 and 'nM' on line 5"),
         ("A03,c1,-666,uM,\n", "dose '-666' is below 0"),
+        ("A03,c1,3-Jan,uM,\n", "dose '3-Jan' is a date"),
         ("A03,c1,5,,\nA04,c1,7,,\nA05,c1@5,,,\n", "'c1@5' names a perturbation (line 6) and a dose of 'c1' (line 4)"),
     ],
 )  # fmt: skip
@@ -87,12 +98,22 @@ def test_doses_that_would_be_pooled_are_refused(tmp_path: Path, rows: str, found
         "P1,A03,a,7157,\nP1,A04,b,44621,\n",
         "P1,A03,SEPT2,SEPT2,\nP1,A04,DEC1,DEC1,\nP1,A05,MARCH1,MARCH1,\n",
         "P1,A03,c1,,positive_control\nP1,A04,c1,,positive_control\n",
+        "P1,A03,JUN-1,JUN,\nP1,A04,WT1,WT1,\n",
     ],
-    ids=["two reagents", "targets", "excluded", "Entrez", "old symbols", "positive"],
+    ids=["two reagents", "targets", "excluded", "Entrez", "old symbols", "positive", "guides"],
 )
 def test_what_is_no_contradiction_passes(tmp_path: Path, rows: str) -> None:
     assert len(read_layout(write(tmp_path, HEADER + CONTROLS + rows))) > 2
     assert notes_on(tmp_path, rows) == []
+
+
+def test_units_are_known_by_their_values_too(tmp_path: Path) -> None:
+    header = "well,perturbation,dose,mmoles_per_liter_unit,role\n"
+    found = complain(tmp_path, "A03,c1,1,uM,\nA04,c1,1,nM,\n", header, UNDOSED)
+    assert "column 'mmoles_per_liter_unit' is 'uM' on line 4 and 'nM' on line 5" in found
+    header = "well,perturbation,dose,unit_of_time,role\n"
+    rows = "A01,DMSO,,d,negative_control\nA03,c1,1,h,\nA04,c1,1,d,\n"
+    assert len(read_layout(write(tmp_path, header + rows))) == 3
 
 
 def test_a_micro_sign_of_either_kind_is_one_unit(tmp_path: Path) -> None:
@@ -105,6 +126,9 @@ def test_a_micro_sign_of_either_kind_is_one_unit(tmp_path: Path) -> None:
     [
         ("P1,A03,c1,TP53,\nP1,A04,c1,,\n", "has the gene 'TP53' on line 4 and none on line 5"),
         ("P1,A03,mock,,treated\n", "its name is that of untreated wells"),
+        ("P1,A03,c1,||,\n", "gene '||' on line 4 is read as missing"),
+        ('P1,A03,c1,"TP53,MDM2",\nP1,A04,c2,A/B,\n', "'TP53,MDM2' on line 4 (1 others alike)"),
+        ("P1,A03,TP53,MYC,\nP1,A04,g,TP53,\n", "has the gene 'MYC' (line 4), and is a gene itself"),
         ("P1,A03,c1,NA,\n", "gene 'NA' on line 4 is read as missing. In quotes (\"NA\")"),
     ],
 )
@@ -141,6 +165,33 @@ def test_columns_that_differ_in_case_are_taken_and_near_ones_named(tmp_path: Pat
     twice = write(tmp_path, "well,Gene,GENE,perturbation\nA1,a,b,c\n")
     with pytest.raises(InputError, match="'Gene' and 'GENE' are both 'gene'"):
         read_layout(twice)
+
+
+def test_columns_of_other_programs_are_taken_or_named(tmp_path: Path) -> None:
+    rows = "P1,A,1,DMSO,,negative_control\nP1,A,2,c1,5,\n"
+    header = "Metadata_Plate,Row,Column,perturbation,concentration,role\n"
+    table = read_layout(write(tmp_path, header + rows))
+    assert table["plate"].tolist() == ["P1", "P1"]
+    assert table["well"].tolist() == ["A01", "A02"]
+    (note,) = notes_on(tmp_path, rows.replace("A,", "1,"), header, "")
+    assert "no column 'dose'; 'concentration' is kept as text" in note
+    (note,) = notes_on(
+        tmp_path, "A01,DMSO,negative_control,1\n", "well,perturbation,role,fields\n", ""
+    )
+    assert "column 'fields' has the name of one that i2r writes" in note
+
+
+def test_units_missing_beside_doses_are_noted(tmp_path: Path) -> None:
+    (note,) = notes_on(tmp_path, "A03,c1,1,uM,\nA04,c1,1,,\n", DOSED, UNDOSED)
+    assert "column 'dose_unit' on line 5 has doses without a unit" in note
+
+
+def test_lists_in_cells_do_not_decide_the_separator(tmp_path: Path) -> None:
+    text = HEADER + CONTROLS + "P1,A03,c1,A;B;C;D;E;F;G;H,\n"
+    assert read_layout(write(tmp_path, text))["gene"].tolist()[2] == "A|B|C|D|E|F|G|H"
+    text = "Map, by me, on a day, of, May\n" + (HEADER + CONTROLS).replace(",", ";")
+    text += "P1;A03;c1;A,B,C,D,E,F,G,H;\n"
+    assert read_layout(write(tmp_path, text))["gene"].tolist()[2] == "A,B,C,D,E,F,G,H"
 
 
 GOOD = "plate,well,perturbation,dose,role\nP1,A01,DMSO,,negative_control\nP1,A02,caf\u00e9,0.5,treated\n"
@@ -207,6 +258,18 @@ def test_the_first_sheet_of_a_workbook_is_a_layout(tmp_path: Path) -> None:
         read_layout(write(tmp_path, make_workbook(rows), "layout.xlsx"))
 
 
+def test_the_sheet_with_the_columns_is_read_and_named(tmp_path: Path) -> None:
+    openpyxl = pytest.importorskip("openpyxl")
+    book, notes = openpyxl.Workbook(), list[str]()
+    book.active.append(["Read me first"])
+    for row in (["well", "perturbation", "role"], ["A01", "DMSO", "negative_control"]):
+        (book["map"] if "map" in book.sheetnames else book.create_sheet("map")).append(row)
+    book.save(tmp_path / "layout.xlsx")
+    table = read_platemap(str(tmp_path / "layout.xlsx"), columns={}, roles={}, notes=notes)
+    assert table["well"].tolist() == ["A01"]
+    assert "read from the sheet 'map'" in notes[0]
+
+
 @pytest.mark.parametrize(
     ("data", "found"),
     [
@@ -258,6 +321,23 @@ def test_one_plate_map_serves_replicate_plates(tmp_path: Path) -> None:
     assert table["role"].tolist()[:3] == ["negative_control", "treated", "positive_control"]
     assert table["batch"].tolist() == ["x", "x", "x", "y", "y", "y"]
     assert table["gene"][1] == "A|B"
+
+
+def test_headers_in_other_case_and_compounds_not_listed(tmp_path: Path) -> None:
+    url, notes = write_jump(tmp_path), list[str]()
+    Path(url).write_text("assay_plate_barcode,plate_map_name\nBR1,M1\n,\n")
+    maps = tmp_path / "platemap" / "M1.txt"
+    maps.write_text(maps.read_text().replace("well_position", "Well") + "M1\tA04\tBRD-9\n")
+    table = read_platemap(
+        url, columns={"perturbation": "broad_sample", "role": "pert_type"},
+        roles={"trt": "treated", "control": "negative_control", "*": "treated"},
+        join=[str(tmp_path / "compounds.tsv")], control_name="DMSO", notes=notes,
+    )  # fmt: skip
+    assert table["plate"].tolist() == ["BR1"] * 4
+    assert any("broad_sample 'BRD-9' is not in" in note for note in notes)
+    Path(url).write_text("Assay_Plate_Barcode,Plate_Map_Name\nBR1,M1\n,M1\n")
+    with pytest.raises(InputError, match="line 3: no Assay_Plate_Barcode"):
+        read_platemap(url, columns={"perturbation": "broad_sample"}, roles={})
 
 
 def test_a_plate_map_that_is_not_there_is_named(tmp_path: Path) -> None:
