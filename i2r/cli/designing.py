@@ -55,8 +55,10 @@ class Numbers(click.ParamType[tuple[int, ...]]):
 @click.option("--change", type=click.FloatRange(min=0, min_open=True), default=2.0,
               show_default=True, help="Change to be found, in standard deviations of a control "
               "well.")  # fmt: skip
-@click.option("--replicates", type=Numbers(2), default="2,3,4,6", show_default=True,
-              help="Replicate plates to compare; a condition has a well on each.")  # fmt: skip
+@click.option("--replicates", type=Numbers(1), default="2,3,4,6", show_default=True,
+              help="Replicate plates to compare; all hold every condition.")  # fmt: skip
+@click.option("--wells-per-plate", "per_plate", type=Numbers(1), default="1", show_default=True,
+              help="Wells of a condition on each of its plates to compare.")  # fmt: skip
 @click.option("--controls", type=Numbers(2), default="8,16,32", show_default=True,
               help="Control wells per plate to compare.")  # fmt: skip
 @click.option("--nuclei", type=Numbers(3), help="Nuclei per well to compare: more fields give more "
@@ -81,6 +83,7 @@ def design(
     names: str | None,
     change: float,
     replicates: tuple[int, ...],
+    per_plate: tuple[int, ...],
     controls: tuple[int, ...],
     nuclei: tuple[int, ...] | None,
     plate_format: str,
@@ -123,17 +126,24 @@ def design(
         for name in FILES:
             confirm_overwriting(target / name, yes=yes)
     capacity = int(plate_format)
-    if max(controls) > capacity - 2:
+    most = capacity - 2 * max(per_plate)
+    if max(controls) > most:
         raise InputError(
-            f"--controls: {max(controls)} of {capacity} wells, expected {capacity - 2} at most, so "
+            f"--controls: {max(controls)} of {capacity} wells, expected {max(most, 0)} at most, so "
             "that conditions have wells too. Name fewer."
+        )
+    if min(replicates) * min(per_plate) < 2:
+        raise InputError(
+            "--replicates: 1 plate with 1 well of each condition, expected two wells or more of "
+            "it: a single well can't be told from a bad one. Add --wells-per-plate 2."
         )
     say(f"reading {pilot}")
     noise = learn_pilot(prepare_screen(summarise_table(pilot, layout, names={}, roles={})))
     plans = [
-        Plan(count, r, c, float(n), capacity)
+        Plan(count, r, c, float(n), capacity, w)
         for n in (nuclei or (noise.nuclei,))
         for c in controls
+        for w in per_plate
         for r in replicates
     ]
     found = compare_plans(noise, plans, fdr=fdr, active=active, screens=screens, seed=seed, say=say)
@@ -152,7 +162,7 @@ def design(
         plates = write_layout(
             listed or [f"condition {number}" for number in range(1, count + 1)],
             replicates=int(chosen["replicates"]), controls=int(chosen["controls"]),
-            plate_format=capacity, seed=seed,
+            plate_format=capacity, seed=seed, per_plate=int(chosen["per_plate"]),
         )  # fmt: skip
         plates.to_csv(target / "layout.csv", index=False)
     if as_json:
@@ -183,15 +193,27 @@ def _say_which(table: "pd.DataFrame", enough: int | None, change: float, fdr: fl
         best = table.iloc[int(table["power"].to_numpy().argmax())]
         return (
             f"None of these plans finds 80 of 100 changes of {change:g} standard deviations; the "
-            f"best, {int(best['replicates'])} replicates with {int(best['controls'])} controls per "
-            f"plate, finds {best['power']:.0%}. Add replicates, or nuclei per well (more fields)."
+            f"best, {_name_wells(best)} with {int(best['controls'])} controls per plate, finds "
+            f"{best['power']:.0%}. Add replicates, or nuclei per well (more fields)."
         )
     plan = table.iloc[enough]
     return (
-        f"{int(plan['replicates'])} replicates with {int(plan['controls'])} controls per plate "
-        f"are enough: {plan['power']:.0%} of changes of {change:g} standard deviations are called "
-        f"at an FDR of {fdr:g}, on {int(plan['plates'])} plates."
+        f"{_name_wells(plan)} with {int(plan['controls'])} controls per plate are enough: "
+        f"{plan['power']:.0%} of changes of {change:g} standard deviations are called at an FDR "
+        f"of {fdr:g}, on {_count_plates(int(plan['plates']))}."
     )
+
+
+def _count_plates(number: int) -> str:
+    return f"{number} plate" if number == 1 else f"{number} plates"
+
+
+def _name_wells(plan: "pd.Series") -> str:
+    """Say how many wells a condition has."""
+    plates, wells = int(plan["replicates"]), int(plan["per_plate"])
+    if wells == 1:
+        return f"{plates} replicates"
+    return f"{wells} wells on each of {plates} plates" if plates > 1 else f"{wells} wells"
 
 
 def _join_curves(found: "Sequence[Power]") -> "pd.DataFrame":
@@ -199,8 +221,8 @@ def _join_curves(found: "Sequence[Power]") -> "pd.DataFrame":
 
     parts = [
         power.curve.assign(
-            replicates=power.plan.replicates, controls=power.plan.controls,
-            nuclei=round(power.plan.nuclei),
+            replicates=power.plan.replicates, per_plate=power.plan.per_plate,
+            controls=power.plan.controls, nuclei=round(power.plan.nuclei),
         )
         for power in found
     ]  # fmt: skip
@@ -209,13 +231,13 @@ def _join_curves(found: "Sequence[Power]") -> "pd.DataFrame":
 
 def _print(table: "pd.DataFrame", enough: int | None, change: float) -> None:
     shown = Table(box=None, pad_edge=False)
-    heads = ("replicates", "controls", "nuclei", "plates", "wells", f"power at {change:g} SD",
-             "found in 80 %")  # fmt: skip
+    heads = ("replicates", "on each", "controls", "nuclei", "plates", "wells",
+             f"power at {change:g} SD", "found in 80 %")  # fmt: skip
     for head in heads:
         shown.add_column(head, justify="right")
     for number, row in table.iterrows():
         least = f"{row['least_change']:.1f} SD" if row["least_change"] > 0 else "-"
-        cells = [f"{row[name]:.0f}" for name in table.columns[:5]]
+        cells = [f"{row[name]:.0f}" for name in table.columns[:6]]
         shown.add_row(
             *cells, f"{row['power']:.2f}", least, style="bold" if number == enough else None
         )

@@ -62,6 +62,12 @@ import rich_click as click
 )
 @click.option("--seed", type=int, help="Decides everything that is random.")
 @click.option("--workers", type=int, help="Processes (default: one per core).")
+@click.option(
+    "--join",
+    metavar="EXPERIMENT",
+    help="After a run: simulate nothing, put the truth of DIRECTORY and what EXPERIMENT found in "
+    "one table, truth/found.csv.",
+)
 def simulate(
     directory: str,
     preset: str,
@@ -69,6 +75,7 @@ def simulate(
     nuclei: str | None,
     side: str,
     shuffle_link: bool,
+    join: str | None,
     **options: Any,
 ) -> None:
     """Make a screen with planted effects in DIRECTORY, ready to run.
@@ -79,7 +86,14 @@ def simulate(
     expression are tables beside the images. truth/genes.csv says which gene does what, and how
     much, truth/modules.csv who belongs together. With --side regulation --genes are the genes
     with a perturbation.
+
+    After the run, --join DIRECTORY/experiment writes truth/found.csv: a row per gene with what was
+    planted, in standard deviations of control wells as 'i2r design' has it, and what the screen
+    found.
     """
+    if join is not None:
+        _join(directory, join)
+        return
     from i2r.simulation import PRESETS, write_screen
     from i2r.simulation.samples import sample_nuclei
 
@@ -107,8 +121,24 @@ def simulate(
     click.echo(
         f"{directory}: {design.plates} plates, {n_wells} wells, {n_wells * design.fields} fields, "
         f"{int((~genes['is_null']).sum())} of {design.genes} genes with an effect{modules}\n"
-        f"i2r run {directory}/pipeline.yaml {directory}/experiment"
+        f"i2r run {directory}/pipeline.yaml {directory}/experiment\n"
+        f"i2r simulate {directory} --join {directory}/experiment    # afterwards"
     )
+
+
+def _join(directory: str, experiment: str) -> None:
+    """Write truth and result side by side, and say what was called."""
+    from i2r.simulation.truth import describe_truth, join_truth
+    from i2r.store import files
+    from i2r.store.experiment import open_experiment
+
+    truth = files.join_url(files.normalise_url(directory), "truth")
+    joined = join_truth(open_experiment(experiment), files.join_url(truth, "genes.csv"))
+    target = files.join_url(truth, "found.csv")
+    files.write_bytes(target, joined.to_csv(index=False).encode())
+    for line in describe_truth(joined):
+        click.echo(line)
+    click.echo(f"truth and result, a row per gene: {target}")
 
 
 def _simulate_regulation(directory: str, given: dict[str, Any], *, shuffle_link: bool) -> None:

@@ -8,7 +8,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from i2r.design.pilot import Pilot
-from i2r.design.power import Power
+from i2r.design.power import Plan, Power
 from i2r.report import html
 from i2r.report.lines import Line, draw_lines
 from i2r.store import files
@@ -22,14 +22,16 @@ def tabulate(found: Sequence[Power], *, change: float) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        replicates, controls (per plate), nuclei (per well), plates, wells, power (of ``change``),
-        least_change (called in 80 of 100 cases; NaN beyond the sizes tried).
+        replicates (plates), per_plate (wells of a condition on each), controls (per plate), nuclei
+        (per well), plates, wells, power (of ``change``), least_change (called in 80 of 100 cases;
+        NaN beyond the sizes tried).
     """
     rows = [
         {
-            "replicates": power.plan.replicates, "controls": power.plan.controls,
-            "nuclei": round(power.plan.nuclei), "plates": power.plan.plates,
-            "wells": power.plan.wells, "power": power.at(change), "least_change": power.least,
+            "replicates": power.plan.replicates, "per_plate": power.plan.per_plate,
+            "controls": power.plan.controls, "nuclei": round(power.plan.nuclei),
+            "plates": power.plan.plates, "wells": power.plan.wells, "power": power.at(change),
+            "least_change": power.least,
         }
         for power in found
     ]  # fmt: skip
@@ -58,18 +60,20 @@ def write_page(
     table = tabulate(found, change=change)
     shown = table.rename(
         columns={
+            "replicates": "replicate plates", "per_plate": "wells on each",
             "controls": "controls per plate", "nuclei": "nuclei per well",
             "power": f"power for {change:g} SD", "least_change": "change found in 80 of 100, SD",
         }
     )  # fmt: skip
     caption = (
-        "Every condition has one well on each replicate plate; every plate is shuffled anew, with "
+        "Every condition has its wells on each replicate plate; every plate is shuffled anew, with "
         "its controls spread. A dash: more than the largest change that was tried."
     )
     best = sorted(found, key=lambda power: power.plan.wells)
     lines = [
         Line(
-            f"{p.plan.replicates} x {p.plan.controls} controls, {p.plan.nuclei:.0f} nuclei",
+            f"{_name_replicates(p.plan)} x {p.plan.controls} controls, "
+            f"{p.plan.nuclei:.0f} nuclei",
             p.curve["change"].tolist(), p.curve["power"].tolist(),
         )
         for p in _spread(best, MOST_LINES)
@@ -100,6 +104,12 @@ def write_page(
             script_hash=html.script_hash(script),
         )
     )  # fmt: skip
+
+
+def _name_replicates(plan: Plan) -> str:
+    """Say how many plates, and how many wells on each where there are several."""
+    wells = f" of {plan.per_plate} wells" if plan.per_plate > 1 else ""
+    return f"{plan.replicates} plates{wells}"
 
 
 def _spread(found: Sequence[Power], most: int) -> list[Power]:

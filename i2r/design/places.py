@@ -38,9 +38,14 @@ def spread_controls(
 
 
 def deal_plate(
-    conditions: int, controls: int, plate_format: int, random: np.random.Generator
+    conditions: int,
+    controls: int,
+    plate_format: int,
+    random: np.random.Generator,
+    *,
+    per_plate: int = 1,
 ) -> Indices:
-    """Deal conditions and controls to the wells of a plate.
+    """Deal conditions, so many wells of each, and controls to the wells of a plate.
 
     Returns
     -------
@@ -53,20 +58,29 @@ def deal_plate(
     ValueError
         If there are more than there are wells.
     """
-    if conditions + controls > plate_format:
-        raise ValueError(f"{conditions} conditions and {controls} controls in {plate_format} wells")
+    treated = conditions * per_plate
+    if treated + controls > plate_format:
+        raise ValueError(
+            f"{treated} wells of conditions and {controls} of controls in {plate_format} wells"
+        )
     rows, columns = name_grid(plate_format)
     depth = np.minimum.reduce([rows, columns, rows.max() - rows, columns.max() - columns])
-    used = np.lexsort([random.random(plate_format), -depth])[: conditions + controls]
+    used = np.lexsort([random.random(plate_format), -depth])[: treated + controls]
     dealt = np.full(plate_format, -2, dtype=np.intp)
     dealt[used] = -3
     dealt[spread_controls(np.sort(used), controls, plate_format, random)] = -1
-    dealt[dealt == -3] = random.permutation(conditions)
+    dealt[dealt == -3] = random.permutation(treated) % conditions
     return dealt
 
 
 def write_layout(
-    names: list[str], *, replicates: int, controls: int, plate_format: int, seed: int
+    names: list[str],
+    *,
+    replicates: int,
+    controls: int,
+    plate_format: int,
+    seed: int,
+    per_plate: int = 1,
 ) -> pd.DataFrame:
     """Make the layout of a screen: every replicate plate is shuffled anew.
 
@@ -74,7 +88,7 @@ def write_layout(
     ----------
     names
         Of the conditions; as many as fit go on the first set of plates, the rest on the next.
-    replicates, controls, plate_format, seed
+    replicates, controls, plate_format, seed, per_plate
         See `i2r.design.power.Plan`.
 
     Returns
@@ -85,14 +99,14 @@ def write_layout(
     random = np.random.default_rng(seed)
     rows, columns = name_grid(plate_format)
     wells = [Well(int(r) + 1, int(c) + 1).name for r, c in zip(rows, columns, strict=True)]
-    capacity = plate_format - controls
+    capacity = (plate_format - controls) // per_plate
     parts = [
         list(p) for p in np.array_split(np.array(names, dtype=object), -(-len(names) // capacity))
     ]
     found = []
     for number, part in enumerate(parts, start=1):
         for replicate in range(1, replicates + 1):
-            dealt = deal_plate(len(part), controls, plate_format, random)
+            dealt = deal_plate(len(part), controls, plate_format, random, per_plate=per_plate)
             plate = f"R{replicate}" if len(parts) == 1 else f"S{number}R{replicate}"
             for well, condition in zip(wells, dealt, strict=True):
                 if condition > -2:

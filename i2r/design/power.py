@@ -25,20 +25,22 @@ something, not on their number, so a larger plan is simulated in part."""
 
 
 class Plan(NamedTuple):
-    """A screen to be: every condition has one well on each of so many replicate plates.
+    """A screen to be: every condition has its wells on each of so many replicate plates.
 
     Attributes
     ----------
     conditions
         How many are tested.
     replicates
-        Wells of each, one per replicate plate.
+        Replicate plates, which all hold every condition.
     controls
         Negative-control wells per plate.
     nuclei
         Of a well.
     plate_format
         Wells of a plate.
+    per_plate
+        Wells of a condition on each of its plates.
     """
 
     conditions: int
@@ -46,11 +48,17 @@ class Plan(NamedTuple):
     controls: int
     nuclei: float
     plate_format: int = 384
+    per_plate: int = 1
+
+    @property
+    def room(self) -> int:
+        """Conditions that a plate holds."""
+        return (self.plate_format - self.controls) // self.per_plate
 
     @property
     def sets(self) -> int:
-        """Different plates that hold all conditions once."""
-        return -(-self.conditions // (self.plate_format - self.controls))
+        """Different plates that hold all conditions."""
+        return -(-self.conditions // self.room)
 
     @property
     def plates(self) -> int:
@@ -60,7 +68,7 @@ class Plan(NamedTuple):
     @property
     def wells(self) -> int:
         """All wells that are used."""
-        return self.conditions * self.replicates + self.plates * self.controls
+        return self.conditions * self.replicates * self.per_plate + self.plates * self.controls
 
 
 class Power(NamedTuple):
@@ -142,7 +150,7 @@ def simulate_screen(
     pilot: Pilot, plan: Plan, fdr: float, active: float, size: float, random: np.random.Generator
 ) -> npt.NDArray[np.bool_]:
     """Draw one screen and test it; say of each active condition whether it is called."""
-    simulated = min(plan.conditions, MOST_SIMULATED, plan.plate_format - plan.controls)
+    simulated = min(plan.conditions, MOST_SIMULATED, plan.room)
     wells = draw_wells(pilot, plan, simulated, random)
     n_active = max(1, round(active * simulated))
     chosen = random.choice(simulated, n_active, replace=False)
@@ -163,7 +171,9 @@ def draw_wells(pilot: Pilot, plan: Plan, conditions: int, random: np.random.Gene
     which, plates, places = [], [], []
     rows, columns = name_grid(plan.plate_format)
     for plate in range(plan.replicates):
-        dealt = deal_plate(conditions, plan.controls, plan.plate_format, random)
+        dealt = deal_plate(
+            conditions, plan.controls, plan.plate_format, random, per_plate=plan.per_plate
+        )
         used = np.flatnonzero(dealt > -2)
         which.append(dealt[used])
         plates.append(np.full(used.size, plate))
@@ -196,8 +206,8 @@ def compare_plans(
     found = []
     for number, plan in enumerate(plans, start=1):
         say(
-            f"plan {number} of {len(plans)}: {plan.replicates} replicates, {plan.controls} "
-            f"controls per plate, {plan.nuclei:.0f} nuclei"
+            f"plan {number} of {len(plans)}: {plan.replicates} replicate plates, {plan.per_plate} "
+            f"wells per plate, {plan.controls} controls per plate, {plan.nuclei:.0f} nuclei"
         )
         found.append(predict_power(pilot, plan, fdr=fdr, active=active, screens=screens, seed=seed))
     return found

@@ -1,19 +1,31 @@
 """Is the power that 'i2r design' predicts the power that screens have?
 
-``python -m tests.benchmarks.design [--screens 20]``: pilots and screens come from the battery's own
-generator (`tests.benchmarks.situations`), which knows nothing of how the plan simulates. A pilot is one
-plate of 16 controls and 80 conditions; screens of three plans are drawn with a planted change of one
-feature, and tested.
+``python -m tests.benchmarks.design [--screens 20] [--pilots 4] [--real EXPERIMENT]``
+
+First simulated screens: pilots and screens come from the battery's own generator
+(`tests.benchmarks.situations`), which knows nothing of how the plan simulates. A pilot is one plate of
+16 controls and 80 conditions; screens of three plans are drawn with a planted change of one feature,
+and tested. A single pilot of 16 control wells knows their standard deviation to about 18 %, so
+predictions are averaged over pilots, and how far pilots lie apart is printed beside them.
+
+Then the real plate BBBC013 (`I2R_DATA`; ``--real`` names an experiment that has its features): DNA says
+nothing of the drugs, so its wells are real noise. Half of the wells are the pilot; the others are dealt
+to conditions and controls, a change is planted in a quarter of the conditions, and calls are counted,
+many times. What is predicted and what comes out have no draw of a random number in common.
 """
 
 import argparse
+import os
+import tempfile
+from pathlib import Path
 
 import numpy as np
 
-from i2r.audit.screen import AuditScreen
-from i2r.design.pilot import learn_pilot
+from i2r.audit.screen import AuditScreen, prepare_screen
+from i2r.audit.wells import summarise_table
+from i2r.design.pilot import Pilot, learn_pilot
 from i2r.design.power import Plan, predict_power
-from i2r.kernels.conditions import compare_conditions
+from i2r.kernels.conditions import Wells, compare_conditions
 from i2r.kernels.statistics import adjust_pvalues
 from tests.benchmarks.battery import wells_of
 from tests.benchmarks.situations import Screen, Situation, draw_screen
@@ -24,6 +36,10 @@ CASES = {
     "4 replicates, 8 controls": (Situation(plates=4, controls=8), (0.3, 0.45, 0.6)),
 }
 """Plans, and changes of one feature in standard deviations of a nucleus."""
+
+REAL_SIZES = (2.0, 3.0, 4.0, 6.0)
+CONTROLS = 12
+BAR = 0.05
 
 
 def as_pilot(screen: Screen) -> AuditScreen:
@@ -48,29 +64,147 @@ def measure_power(situation: Situation, screens: int) -> tuple[float, float]:
     return float(np.mean(shares)), float(np.std(shares) / np.sqrt(screens))
 
 
-def main() -> None:
-    """Print predicted and realised power of every case."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--screens", type=int, default=20)
-    given = parser.parse_args()
-    print(f"{'plan':28} {'change':>9} {'predicted':>9} {'realised':>9}  +/-   apart")
+def learn_pilots(situation: Situation, pilots: int) -> list[Pilot]:
+    """Learn from so many pilots, drawn one by one."""
+    one_plate = situation._replace(plates=1, controls=16)
+    return [learn_pilot(as_pilot(draw_screen(one_plate, 7 + n))) for n in range(pilots)]
+
+
+def compare_simulated(screens: int, pilots: int) -> float:
+    """Print predicted and realised power of every plan; give the largest difference."""
+    print(f"{'plan':28} {'change':>9} {'predicted':>9} pilots apart {'realised':>9}  +/-   apart")
     worst = 0.0
     for name, (situation, effects) in CASES.items():
-        pilot = learn_pilot(as_pilot(draw_screen(situation._replace(plates=1, controls=16), 7)))
+        learned = learn_pilots(situation, pilots)
         plan = Plan(situation.conditions, situation.plates, situation.controls, situation.nuclei)
-        deviation = float(np.median(pilot.deviation(situation.nuclei)))
+        # The unit is the wells' own, which many pilots know better than one.
+        deviation = float(np.mean([np.median(p.deviation(situation.nuclei)) for p in learned]))
         sizes = sorted(effect / deviation for effect in effects)
-        power = predict_power(pilot, plan, screens=given.screens, sizes=sizes)
+        found = [
+            predict_power(pilot, plan, screens=screens, sizes=sizes, seed=number)
+            for number, pilot in enumerate(learned)
+        ]
         for effect, size in zip(sorted(effects), sizes, strict=True):
+            power = np.array([each.at(size) for each in found])
             real = situation._replace(spread="single", effect=effect)
-            share, error = measure_power(real, given.screens)
-            apart = power.at(size) - share
+            share, error = measure_power(real, screens)
+            apart = power.mean() - share
             worst = max(worst, abs(apart))
             print(
-                f"{name:28} {size:6.2f} SD {power.at(size):9.2f} {share:9.2f} {error:5.2f} {apart:7.2f}",
+                f"{name:28} {size:6.2f} SD {power.mean():9.2f} {np.ptp(power):12.2f} "
+                f"{share:9.2f} {error:5.2f} {apart:7.2f}",
                 flush=True,
             )
-    print(f"largest difference {worst:.2f} (bar: 0.05)")
+    return worst
+
+
+def split_plate(screen: AuditScreen, random: np.random.Generator) -> AuditScreen:
+    """Take half of the wells as a pilot: half of the controls, and half of the others."""
+    control = screen.is_control
+    kept = np.concatenate(
+        [
+            random.permutation(np.flatnonzero(control))[: control.sum() // 2],
+            random.permutation(np.flatnonzero(~control))[: (~control).sum() // 2],
+        ]
+    )
+    return take_wells(screen, np.sort(kept), screen.which)
+
+
+def take_wells(screen: AuditScreen, kept: np.ndarray, which: np.ndarray) -> AuditScreen:
+    """Give some of the wells, with labels of their own."""
+    return screen._replace(
+        values=screen.values[kept], which=which[kept], plates=screen.plates[kept],
+        rows=screen.rows[kept], columns=screen.columns[kept], places=screen.places[kept],
+        counts=screen.counts[kept],
+    )  # fmt: skip
+
+
+def realise(
+    screen: AuditScreen, plan: Plan, size: float, deviation: np.ndarray, random: np.random.Generator
+) -> float:
+    """Deal real wells to a plan, plant changes, test, and give the share that is called."""
+    used = random.permutation(len(screen.which))[: plan.wells]
+    labels = np.r_[
+        np.full(plan.controls, -1), np.repeat(np.arange(plan.conditions), plan.per_plate)
+    ]
+    own = take_wells(screen, used, screen.which)
+    control = own.values[labels < 0].mean(axis=0)
+    means = own.values - control
+    active = random.choice(plan.conditions, max(1, round(0.25 * plan.conditions)), replace=False)
+    for condition in active:
+        feature = random.integers(means.shape[1])
+        means[labels == condition, feature] += random.choice([-1, 1]) * size * deviation[feature]
+    wells = Wells(
+        means, np.ones_like(means), own.counts, np.zeros(len(used), np.intp), own.rows,
+        own.columns, labels.astype(np.intp),
+    )  # fmt: skip
+    p_values = compare_conditions(wells, n_draws=1500, seed=int(random.integers(2**31))).p_value
+    return float((adjust_pvalues(p_values) < 0.05)[active].mean())
+
+
+def compare_real(table: str, layout: str, draws: int) -> float:
+    """Print predicted and realised power on the real plate; give the largest difference."""
+    screen = prepare_screen(summarise_table(table, layout, names={}, roles={}))
+    dna = [n for n, name in enumerate(screen.names) if "GFP" not in name]
+    screen = screen._replace(
+        values=screen.values[:, dna], names=tuple(screen.names[n] for n in dna)
+    )
+    random = np.random.default_rng(0)
+    print(f"BBBC013, {len(screen.which)} wells, {len(dna)} features of DNA; {draws} subsets")
+    print(f"{'plan':28} {'change':>9} {'predicted':>9} pilots apart {'realised':>9}  +/-   apart")
+    worst = 0.0
+    # The unit: all wells, which are alike, say more of it than the pilots' six controls.
+    whole = learn_pilot(screen)
+    for per_plate in (3, 5):
+        conditions = (len(screen.which) - CONTROLS) // per_plate
+        plan = Plan(conditions, 1, CONTROLS, whole.nuclei, 96, per_plate)
+        deviation = whole.deviation(plan.nuclei)
+        found = [
+            predict_power(
+                learn_pilot(split_plate(screen, random)), plan,
+                screens=max(4, draws // 4), sizes=REAL_SIZES, seed=number,
+            )
+            for number in range(4)
+        ]  # fmt: skip
+        for size in REAL_SIZES:
+            power = np.array([each.at(size) for each in found])
+            shares = np.array(
+                [realise(screen, plan, size, deviation, random) for _ in range(draws)]
+            )
+            apart = power.mean() - shares.mean()
+            worst = max(worst, abs(apart))
+            print(
+                f"{f'{conditions} conditions x {per_plate} wells':28} {size:6.2f} SD "
+                f"{power.mean():9.2f} {np.ptp(power):12.2f} {shares.mean():9.2f} "
+                f"{shares.std() / np.sqrt(draws):5.2f} {apart:7.2f}",
+                flush=True,
+            )
+    return worst
+
+
+def main() -> None:
+    """Print both comparisons."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--screens", type=int, default=20)
+    parser.add_argument("--pilots", type=int, default=4)
+    parser.add_argument("--only", choices=("simulated", "real"))
+    parser.add_argument("--real", help="an experiment with features of BBBC013")
+    given = parser.parse_args()
+    if given.only != "real":
+        worst = compare_simulated(given.screens, given.pilots)
+        print(f"largest difference {worst:.2f} (bar: {BAR})")
+    root = os.environ.get("I2R_DATA")
+    if given.only == "simulated" or (given.real is None and root is None):
+        return
+    from tests.benchmarks.bbbc013 import screen_doses, write_layout
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        data = Path(root or "") / "bbbc013_u2os_plate"
+        url = given.real or str(screen_doses(data, folder))
+        write_layout(data, folder / "wells.csv")
+        worst = compare_real(f"{url}/tables/features", str(folder / "wells.csv"), 4 * given.screens)
+    print(f"largest difference {worst:.2f} (bar: {BAR})")
 
 
 if __name__ == "__main__":

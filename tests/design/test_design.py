@@ -72,6 +72,27 @@ def test_more_conditions_than_a_plate_holds_go_on_sets_of_plates() -> None:
     assert Plan(100, 2, 8, 80, 96).wells == len(layout)
 
 
+def test_a_condition_may_have_several_wells_on_a_plate() -> None:
+    layout = write_layout(
+        [f"c{n}" for n in range(30)],
+        replicates=2, controls=8, plate_format=96, seed=0, per_plate=4,
+    )  # fmt: skip
+    plan = Plan(30, 2, 8, 80, 96, per_plate=4)
+    assert plan.sets == 2
+    assert plan.wells == len(layout)
+    wells = layout[layout["role"] == "treated"].groupby(["perturbation", "plate"]).size()
+    assert (wells == 4).all()
+    assert wells.groupby("perturbation").size().eq(2).all()
+
+
+def test_four_wells_on_a_plate_find_more_than_two() -> None:
+    two, four = (
+        predict_power(make_pilot(), Plan(20, 1, 12, 80, 96, w), screens=4, sizes=(3,)).at(3)
+        for w in (2, 4)
+    )
+    assert four > two + 0.1
+
+
 def test_controls_lie_where_conditions_lie() -> None:
     random = np.random.default_rng(0)
     rows, columns = name_grid(384)
@@ -170,6 +191,7 @@ def test_the_command_writes_a_page_tables_and_a_layout(tmp_path: Path, cli: Cli)
         ([], "--conditions"),
         (["--conditions", "40", "--controls", "96", "--plate-format", "96"], "96 of 96 wells"),
         (["--conditions", "40", "--replicates", "two"], "whole numbers such as 2,3,4"),
+        (["--conditions", "40", "--replicates", "1,2"], "Add --wells-per-plate 2"),
         (["--conditions", "40", "--names", "missing.txt"], "missing.txt"),
     ],
 )
