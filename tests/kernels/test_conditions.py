@@ -6,7 +6,12 @@ from scipy import stats
 
 from i2r.kernels.conditions import Wells, compare_conditions, explain_by
 from i2r.kernels.conditions.fields import find_displaced
-from i2r.kernels.conditions.noise import average_replicates
+from i2r.kernels.conditions.noise import (
+    average_replicates,
+    centre_on_controls,
+    estimate_noise,
+)
+from i2r.kernels.conditions.positions import estimate_positions
 from i2r.kernels.conditions.statistics import extend_tail
 from i2r.kernels.statistics import adjust_pvalues
 from tests.benchmarks.situations import BASE, Screen, Situation, draw_screen
@@ -66,6 +71,25 @@ def test_null_p_values_are_uniform_or_a_little_large() -> None:
     nulls, _, _ = test_screens(SMALL._replace(active=0), 8)
     assert stats.kstest(nulls, "uniform", alternative="greater").statistic < 0.05
     assert stats.kstest(nulls, "uniform").statistic < 0.15
+
+
+def test_places_as_strong_as_wells_make_no_calls() -> None:
+    """One layout for all plates: each condition keeps its place, few conditions help to tell it."""
+    strong = SMALL._replace(layout="sister", position_sd=0.2, plates=4, active=0, conditions=20)
+    nulls, false, _ = test_screens(strong, 8)
+    assert (nulls < 0.05).mean() < 0.08
+    assert np.mean(false) <= 1 / 8
+
+
+def test_noise_and_places_are_told_apart_where_two_of_three_plates_are_alike() -> None:
+    screen = draw_screen(SMALL._replace(layout="pair", position_sd=0.3, active=0, gradient=0.0), 0)
+    wells = wells_of(screen)
+    centred, _ = centre_on_controls(wells.means, wells, np.ones(len(wells.counts)))
+    noise = estimate_noise(centred, wells)
+    places = estimate_positions(centred, wells, noise, borrows=True)
+    nucleus = screen.variances.mean()
+    assert noise.variances.mean() == pytest.approx((0.15**2 + 1 / 50) * nucleus, rel=0.15)
+    assert places.variance.mean() == pytest.approx(0.3**2 * nucleus, rel=0.15)
 
 
 def test_a_large_change_has_a_small_p_value_with_few_controls() -> None:

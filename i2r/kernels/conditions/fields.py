@@ -8,9 +8,17 @@ condition.
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy import sparse, stats
 
-from i2r.kernels.conditions.noise import Flags, Floats, Noise, Wells, average_replicates
+from i2r.kernels.conditions.noise import (
+    Flags,
+    Floats,
+    Indices,
+    Noise,
+    Wells,
+    average_replicates,
+    number_places,
+)
 
 DISPLACED = 0.01
 """Below this p-value controls lie elsewhere than conditions, over all wells of the screen."""
@@ -79,7 +87,8 @@ def fit_field(centred: Floats, wells: Wells, noise: Noise, *, borrows: bool) -> 
 
     Rows and columns enter to the third order, and the edge. The field of all plates comes first,
     then what each plate differs by. Each term is shrunk by what it explains beyond noise over all
-    features, so that a field that is not there adds nothing.
+    features, so that a field that is not there adds nothing. Noise is what whole conditions and
+    places of controls scatter by: what a place does on every plate again is no field.
 
     Parameters
     ----------
@@ -142,22 +151,37 @@ def _make_basis(wells: Wells) -> Floats | None:
 
 
 def _shrink_effects(values: Floats, wells: Wells, noise: Noise, *, borrows: bool) -> Floats:
-    """Estimate what each condition does, shrunk to nothing where its wells show nothing."""
+    """Estimate what each condition does, shrunk to nothing where its wells show nothing.
+
+    That is what controls at one place of several plates show: there the place itself does it.
+    """
     effects = np.zeros_like(values)
+    usual = 1.0
+    if borrows:
+        controls = np.flatnonzero(wells.is_control)
+        at = number_places(wells)[controls]
+        names, counts = np.unique(at, return_counts=True)
+        sizes = [_measure(values, controls[at == name], noise)[1] for name in names[counts > 1]]
+        usual = max(1.0, float(np.median(sizes))) if sizes else 1.0
     for number in range(wells.n_conditions):
         rows = np.flatnonzero(wells.which == number)
         if not rows.size:
             continue
-        means, shares = average_replicates(
-            values[rows][None], noise.variances[rows], noise.weights[rows], noise.usual
-        )
-        variance = (shares[0][:, None] ** 2 * noise.variances[rows]).sum(axis=0)
-        size = float((means[0] ** 2 / variance).mean())
+        mean, size = _measure(values, rows, noise)
         # Positive-part shrinkage of the whole profile (James and Stein 1961), with some reserve:
         # a field is in all wells and must not pass for effects.
-        kept = max(0.0, 1 - 2.0 / max(size, 1e-9)) if borrows else 1.0
-        effects[rows] = kept * means[0]
+        kept = max(0.0, 1 - 2.0 * usual / max(size, 1e-9)) if borrows else 1.0
+        effects[rows] = kept * mean
     return effects
+
+
+def _measure(values: Floats, rows: Indices, noise: Noise) -> tuple[Floats, float]:
+    """Average wells; give the mean, and its mean square in variances of the noise of wells."""
+    means, shares = average_replicates(
+        values[rows][None], noise.variances[rows], noise.weights[rows], noise.usual
+    )
+    variance = (shares[0][:, None] ** 2 * noise.variances[rows]).sum(axis=0)
+    return means[0], float((means[0] ** 2 / variance).mean())
 
 
 def _regress(
@@ -179,7 +203,32 @@ def _regress(
     unit = noise.variances * noise.weights[:, None]  # variance of a well of weight 1
     scatter = np.median(unit[here], axis=0)
     size = (coefficients**2 / scatter).mean(axis=1)
+    size /= _inflate(root * (values - free @ (np.linalg.pinv(r) @ coefficients)), q, wells, scatter)
     kept = np.where(able, np.maximum(0, 1 - 1 / np.maximum(size, 1e-9)), 0)
     slopes = np.linalg.pinv(r) @ (coefficients * kept[:, None])
     fitted = free @ slopes
     return np.where(here[:, None], fitted, 0.0)
+
+
+def _inflate(rest: Floats, q: Floats, wells: Wells, scatter: Floats) -> Floats:
+    """Say how many times the noise of wells the terms scatter by, 1 or more.
+
+    Wells of one condition, and controls at one place, scatter together.
+
+    References
+    ----------
+    Liang and Zeger, Biometrika 73:13 (1986), doi:10.1093/biomet/73.1.13.
+    """
+    own = np.where(wells.is_control, wells.n_conditions + number_places(wells), wells.which)
+    used = (q != 0).any(axis=1)
+    names, cluster = np.unique(own[used], return_inverse=True)
+    lost = names.size / max(names.size - q.shape[1], 1)
+    sums = sparse.csr_array(
+        (np.ones(cluster.size), (cluster, np.arange(cluster.size))),
+        shape=(names.size, cluster.size),
+    )
+    found = [
+        lost * ((sums @ (term[:, None] * rest[used])) ** 2).sum(axis=0) / scatter
+        for term in q[used].T
+    ]
+    return np.maximum(1.0, np.array(found).mean(axis=1))

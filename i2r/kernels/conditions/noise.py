@@ -23,6 +23,9 @@ LEAST_EXCESS = 0.02
 WORSE_PLATE = 1.5
 """Plates whose wells scatter less than this many times as much as usual count as usual."""
 
+MOST = 0.5
+"""Share of treated wells beyond which places are repeated by plan."""
+
 USUAL = 0.9
 """Share of the wells whose distance from their replicates counts as usual."""
 
@@ -92,6 +95,8 @@ class Noise(NamedTuple):
         Degrees of freedom of the residuals.
     trust : (well,) float64
         1, or less for wells far from two or more replicates, as artefacts are.
+    at_places : bool
+        Whether this is what wells at one place differ by, see `group_replicates`.
     """
 
     variances: Floats
@@ -102,11 +107,44 @@ class Noise(NamedTuple):
     usual: float
     freedom: float
     trust: Floats
+    at_places: bool
 
     @property
     def trusted(self) -> Floats:
         """The precision of each well, less where it is far from its replicates."""
         return self.weights * self.trust
+
+
+def number_places(wells: Wells) -> Indices:
+    """Number places: wells of one number share it on several plates; unknown ones have their own.
+
+    Numbers are 0 or more only where places are known.
+    """
+    known = (wells.rows >= 0) & (wells.columns >= 0)
+    own = wells.rows * 1000 + wells.columns
+    return np.where(known, own, -1 - np.arange(len(own)))
+
+
+def group_replicates(wells: Wells) -> tuple[Indices, bool]:
+    """Group wells that hold the same: a condition's, and the controls of each plate.
+
+    Where most wells repeat their place on other plates, those of one condition and one place: what
+    a place does is no noise there, and is told from places that controls and conditions repeat.
+
+    Returns
+    -------
+    groups : (well,) intp
+        From 0.
+    at_places : bool
+        Whether groups are of one place.
+    """
+    groups = np.where(wells.is_control, wells.n_conditions + wells.plates, wells.which)
+    places = number_places(wells)
+    both = np.column_stack([wells.which, places])
+    _, own, counts = np.unique(both, axis=0, return_inverse=True, return_counts=True)
+    treated = ~wells.is_control
+    at_places = bool(treated.any()) and float((counts[own][treated] > 1).mean()) > MOST
+    return (np.asarray(own).ravel(), True) if at_places else (groups, False)
 
 
 def centre_on_controls(values: Floats, wells: Wells, weights: Floats) -> tuple[Floats, Floats]:
@@ -179,12 +217,15 @@ def estimate_noise(centred: Floats, wells: Wells) -> Noise:
     has = left > 0.02
     residuals[has] /= np.sqrt(left[has, None] * variances[has])
     residuals[~has] = 0
-    return Noise(variances, weights, nucleus, residuals, has, usual, float(left[has].sum()), trust)
+    return Noise(variances, weights, nucleus, residuals, has, usual, float(left[has].sum()), trust,
+                 group_replicates(wells)[1])  # fmt: skip
 
 
 def _find_artefacts(centred: Floats, wells: Wells, variances: Floats) -> tuple[Floats, float]:
     """Say how far wells are from the median of their replicates: trust, and the usual distance."""
-    groups = np.where(wells.is_control, wells.n_conditions + wells.plates, wells.which)
+    groups, at_places = group_replicates(wells)
+    if at_places and np.bincount(groups).max() < 3:
+        groups = np.where(wells.is_control, wells.n_conditions + wells.plates, wells.which)
     distance = np.full(len(groups), np.nan)
     for group in np.unique(groups):
         rows = np.flatnonzero(groups == group)
@@ -204,12 +245,12 @@ def _find_artefacts(centred: Floats, wells: Wells, variances: Floats) -> tuple[F
 
 def _subtract_replicates(centred: Floats, wells: Wells, weights: Floats) -> tuple[Floats, Floats]:
     """Subtract the mean of each well's replicates, and of each plate; say what variance is left."""
-    groups = np.where(wells.is_control, wells.n_conditions + wells.plates, wells.which)
+    groups, at_places = group_replicates(wells)
     sums = np.bincount(groups, weights)
     members = np.bincount(groups)
     left = np.where(members[groups] > 1, 1 - weights / sums[groups], 0.0)
     residuals = np.where(left[:, None] > 0, centred, 0.0)
-    treated = (left > 0) & ~wells.is_control
+    treated = (left > 0) & (~wells.is_control | at_places)
     on_plate = np.bincount(wells.plates[treated], weights[treated], wells.n_plates)
     many = np.bincount(wells.plates[treated], minlength=wells.n_plates)
     if wells.n_plates > 1:

@@ -16,6 +16,7 @@ from i2r.kernels.conditions.noise import (
     Noise,
     Wells,
     average_replicates,
+    number_places,
     shrink_correlation,
 )
 
@@ -34,6 +35,9 @@ LONG = 1.5
 FOLDS = 4
 """Sets of positions that are left out in turn."""
 
+FEW = 8
+"""Places that conditions repeat with fewer of which they don't help."""
+
 CLEANING = 4
 """Rounds in which means of conditions are cleaned of their effects."""
 
@@ -45,6 +49,9 @@ class PositionNoise(NamedTuple):
     ----------
     known : bool
         Whether plates repeat positions.
+    at_places : bool
+        Whether the noise of wells is that at one place, so that every place adds its own; else
+        only places that a condition repeats do.
     variance : (feature,) float64
         Variance over positions; 0 where plates do not repeat them.
     correlation, root : (feature, feature) float64
@@ -56,25 +63,44 @@ class PositionNoise(NamedTuple):
         have 1: few positions leave directions in which the controls' mean is further off.
     places : (well,) intp
         Number of each well's position; wells of one number share it.
+    freedom : float
+        Degrees of freedom of the variance.
     """
 
     known: bool
+    at_places: bool
     variance: Floats
     correlation: Floats
     root: Floats
     reference: Floats
     widening: float
     places: Indices
+    freedom: float
+
+    @property
+    def least(self) -> int:
+        """Wells at one place from which on it counts."""
+        return 1 if self.at_places else 2
 
     def sum_variance(self, rows: Indices, shares: Floats) -> Floats:
-        """Give what repeated positions add to the variance of means: (condition, feature)."""
+        """Give what positions add to the variance of means: (condition, feature)."""
         if not self.known:
             return np.zeros((len(shares), self.variance.size))
         _, which, counts = np.unique(self.places[rows], return_inverse=True, return_counts=True)
         at = np.zeros((len(shares), counts.size))
         for column, place in enumerate(which.tolist()):
             at[:, place] += shares[:, column]
-        return np.asarray((at[:, counts > 1] ** 2).sum(axis=1)[:, None] * self.variance)
+        return np.asarray((at[:, counts >= self.least] ** 2).sum(axis=1)[:, None] * self.variance)
+
+    def applies(self, rows: Indices) -> bool:
+        """Tell whether a condition's wells have places that count."""
+        counts = np.unique(self.places[rows], return_counts=True)[1]
+        return self.known and bool((counts >= self.least).any())
+
+    def share(self, rows: Indices) -> float:
+        """Give what of a position's variance is left in the mean of wells that count alike."""
+        counts = np.unique(self.places[rows], return_counts=True)[1] / rows.size
+        return float((counts[counts * rows.size >= self.least] ** 2).sum())
 
     def draw(self, rows: Indices, n_draws: int, random: np.random.Generator) -> Floats:
         """Draw what repeated positions do to wells: (draw, well, feature)."""
@@ -82,30 +108,26 @@ class PositionNoise(NamedTuple):
         if not self.known:
             return found
         _, which, counts = np.unique(self.places[rows], return_inverse=True, return_counts=True)
-        for place in np.flatnonzero(counts > 1).tolist():
+        for place in np.flatnonzero(counts >= self.least).tolist():
             shared = random.standard_normal((n_draws, self.variance.size)) @ self.root
             found[:, which == place] = shared[:, None]
         return found
 
-    def mix(self, correlation: Floats, of_wells: Floats) -> Floats:
-        """Give the correlation of means at one position, whose wells alone scatter by so much."""
-        deviation = np.sqrt(self.variance)
+    def mix(self, correlation: Floats, of_wells: Floats, share: float) -> Floats:
+        """Give the correlation of means of conditions.
+
+        Parameters
+        ----------
+        correlation, of_wells
+            Of the noise of wells, and the variance that it gives a mean.
+        share
+            What of a position's variance is left in a mean.
+        """
+        deviation = np.sqrt(self.variance * share)
         both = correlation * np.sqrt(np.outer(of_wells, of_wells))
         both = both + self.correlation * np.outer(deviation, deviation)
         scale = np.sqrt(np.diag(both))
         return np.asarray(both / np.outer(scale, scale))
-
-
-def find_repeats(wells: Wells, rows: Indices) -> bool:
-    """Tell whether a condition's wells repeat a position on several plates."""
-    places = _number_places(wells)[rows]
-    return bool(np.unique(places).size < rows.size) and bool((wells.rows[rows] >= 0).all())
-
-
-def _number_places(wells: Wells) -> Indices:
-    known = (wells.rows >= 0) & (wells.columns >= 0)
-    own = wells.rows * 1000 + wells.columns
-    return np.where(known, own, -1 - np.arange(len(own)))
 
 
 def estimate_positions(
@@ -129,21 +151,20 @@ def estimate_positions(
         Whether controls count where conditions do. Controls at the rim decide the field there, so
         that they seem to differ by less than they do.
     """
-    places, d = _number_places(wells), centred.shape[1]
-    none = PositionNoise(False, np.zeros(d), np.eye(d), np.eye(d), np.zeros(d), 1.0, places)
-    repeated = [
-        number for number in range(wells.n_conditions)
-        if find_repeats(wells, np.flatnonzero(wells.which == number))
-    ]  # fmt: skip
+    places, d = number_places(wells), centred.shape[1]
+    none = PositionNoise(
+        False, noise.at_places, np.zeros(d), np.eye(d), np.eye(d), np.zeros(d), 1.0, places, 0.0
+    )
+    repeated = _list_sets(wells, places, np.flatnonzero(~wells.is_control), least=2)
     if wells.n_plates < 2 or not repeated:
         return none
     unit = np.median(noise.variances, axis=0)
     of_wells = shrink_correlation(noise.residuals[noise.has_residual])
     controls = np.flatnonzero(wells.is_control)
-    sets = [controls[places[controls] == place] for place in np.unique(places[controls])]
-    own, own_part = _average_sets([s for s in sets if s.size > 1], centred, noise)
+    sets = _list_sets(wells, places, controls, least=1 if noise.at_places else 2)
+    own, own_part = _average_sets(sets, centred, noise)
     n_own = float(len(own)) if len(own) > 1 else 0.0
-    n_others = len(repeated) / 2 if borrows and len(repeated) >= 8 else 0.0
+    n_others = len(repeated) / 2 if borrows and len(repeated) >= FEW else 0.0
     if not n_own and not n_others:
         return none
     of_controls = np.zeros(d)
@@ -151,8 +172,7 @@ def estimate_positions(
         of_controls = (own**2).mean(axis=0) / unit * n_own / (n_own - 1) - own_part
     counted, pooled, part, means = n_own, of_controls, own_part, own / np.sqrt(unit)
     if n_others:
-        rows = [np.flatnonzero(wells.which == number) for number in repeated]
-        others, part = _average_sets(rows, centred, noise)
+        others, part = _average_sets(repeated, centred, noise)
         others = (others - np.median(others, axis=0)) / np.sqrt(unit)
         both = _take_out_effects(np.concatenate([own / np.sqrt(unit), others]), of_wells)
         means, of_others = both, (both[len(own) :] ** 2).mean(axis=0) - part
@@ -162,13 +182,31 @@ def estimate_positions(
     variance = np.maximum((known * pooled + PRIOR * ratio) / (known + PRIOR), 0.25 * ratio)
     correlation = _separate(means, of_wells, part, variance)
     variance = variance * unit
-    reference = variance * _share_places(wells, places, controls)
+    reference = variance * _share_places(wells, places, controls, least=1 if noise.at_places else 2)
     root = root_of(correlation) * np.sqrt(variance)
     widening = _cross_validate(means, of_wells)
-    return PositionNoise(True, variance, correlation, root, reference, widening, places)
+    return PositionNoise(
+        True,
+        noise.at_places,
+        variance,
+        correlation,
+        root,
+        reference,
+        widening,
+        places,
+        known + PRIOR,
+    )
 
 
-def _share_places(wells: Wells, places: Indices, controls: Indices) -> float:
+def _list_sets(wells: Wells, places: Indices, rows: Indices, *, least: int) -> list[Indices]:
+    """List the sets of wells of one condition, or of controls, at one place; `least` or more."""
+    both = np.column_stack([wells.which, places])[rows]
+    _, at, counts = np.unique(both, axis=0, return_inverse=True, return_counts=True)
+    found = np.split(rows[np.argsort(at.ravel(), kind="stable")], np.cumsum(counts)[:-1])
+    return [own for own in found if own.size >= least]
+
+
+def _share_places(wells: Wells, places: Indices, controls: Indices, *, least: int) -> float:
     """Give the variance of the controls' mean for a variance of 1 of places that repeat.
 
     Each plate's mean counts alike. Where controls lie at new places on every plate hardly any
@@ -177,7 +215,7 @@ def _share_places(wells: Wells, places: Indices, controls: Indices) -> float:
     per_plate = np.bincount(wells.plates[controls], minlength=wells.n_plates)
     parts = 1 / (per_plate[wells.plates[controls]] * max(int((per_plate > 0).sum()), 1))
     _, inverse, counts = np.unique(places[controls], return_inverse=True, return_counts=True)
-    return float((np.bincount(inverse, parts)[counts > 1] ** 2).sum())
+    return float((np.bincount(inverse, parts)[counts >= least] ** 2).sum())
 
 
 def _average_sets(sets: list[Indices], centred: Floats, noise: Noise) -> tuple[Floats, float]:
@@ -190,7 +228,7 @@ def _average_sets(sets: list[Indices], centred: Floats, noise: Noise) -> tuple[F
         means[number] = found[0]
         relative = np.median(noise.variances[rows] / np.median(noise.variances, axis=0), axis=1)
         parts.append(float(share[0] ** 2 @ relative))
-    return means, float(np.median(parts)) if parts else 0.0
+    return means, float(np.mean(parts)) if parts else 0.0
 
 
 def _take_out_effects(means: Floats, aim: Floats) -> Floats:
@@ -198,8 +236,18 @@ def _take_out_effects(means: Floats, aim: Floats) -> Floats:
 
     In coordinates that do not hang together a value far out is brought back to the usual one, so
     that neither many conditions that move a few features nor a few that move many count as what
-    positions do.
+    positions do. Normal means of no condition lose a little by that too, the more the fewer they
+    are: what drawn ones lose is given back.
     """
+    cleaned = _bring_back(means, aim)
+    correlation = shrink_correlation(cleaned, aim)
+    drawn = np.random.default_rng(0).standard_normal(means.shape) @ root_of(correlation)
+    lost = (_bring_back(drawn, aim) ** 2).mean() / (drawn**2).mean()
+    return np.asarray(cleaned / np.sqrt(min(lost, 1.0)))
+
+
+def _bring_back(means: Floats, aim: Floats) -> Floats:
+    """Bring coordinates far out back, see `_take_out_effects`."""
     scale = np.sqrt(np.maximum(np.median(means**2, axis=0) / MEDIAN_OF_SQUARES, 1e-12))
     z = means / scale
     cleaned = z

@@ -21,7 +21,7 @@ from i2r.kernels.conditions.noise import (
     estimate_noise,
     shrink_correlation,
 )
-from i2r.kernels.conditions.positions import estimate_positions, find_repeats, root_of
+from i2r.kernels.conditions.positions import estimate_positions, root_of
 from i2r.kernels.conditions.statistics import (
     Shape,
     agree,
@@ -36,6 +36,9 @@ FOLDS = 5
 RESERVE = 1.04
 """Draws are wider by this: variances and correlations are estimates, and the error of the controls'
 mean is common to all conditions of a screen."""
+
+RESERVE_AT_PLACES = 1.02
+"""The same where noise is that at one place: there degrees of freedom count places too."""
 
 LEAST_FREEDOM = 6.0
 """Degrees of freedom of the noise below which there is no p-value."""
@@ -277,14 +280,15 @@ class _Tester:
             others = able & ((fold_of != fold) | (folds == 1))
             residuals = self.noise.residuals[training]
             for repeats in sorted({self._repeats(kind) for kind in kinds}):
+                chosen = [n for n, kind in enumerate(kinds) if self._repeats(kind) == repeats]
                 correlation = shrink_correlation(residuals)
                 if repeats:
                     n_wells = np.median([self.rows[number].size for number in self.able])
                     of_wells = np.median(self.noise.variances, axis=0) / n_wells
-                    correlation = self.positions.mix(correlation, of_wells)
+                    share = np.median([self.positions.share(kinds[n].rows) for n in chosen])
+                    correlation = self.positions.mix(correlation, of_wells, float(share))
                 shape = learn_shape(residuals, changes[others], correlation)
                 root = root_of(correlation)
-                chosen = [n for n, kind in enumerate(kinds) if self._repeats(kind) == repeats]
                 own = [k for n in chosen for k in kinds[n].members if fold_of[k] == fold]
                 scores[:, own] = score_changes(changes[own], agreement[own], shape)
                 pool = self.noise.has_residual & ((well_fold == fold) | (folds == 1))
@@ -301,7 +305,7 @@ class _Tester:
         return p_values
 
     def _repeats(self, kind: _Drawn) -> bool:
-        return self.positions.known and find_repeats(self.wells, kind.rows)
+        return self.positions.applies(kind.rows)
 
     def _sort_kinds(self) -> list[_Drawn]:
         """Sort conditions by how their wells lie and count."""
@@ -315,7 +319,7 @@ class _Tester:
                 rows.size,
                 effective,
                 tuple(np.sort(on_plates)),
-                find_repeats(self.wells, rows),
+                self.positions.applies(rows),
             )
             kinds.setdefault(key, _Drawn([], rows)).members.append(number)
         return list(kinds.values())
@@ -340,9 +344,25 @@ class _Tester:
             means, values = means + error, values + error[:, None]
         agreement = agree(values, self.deviations[rows], self.noise.usual)
         # The noise itself is known with an error: Student's t, feature by feature.
-        freedom = max(self.noise.freedom, 3.0)
-        widened = RESERVE * np.sqrt(freedom / random.chisquare(freedom, size=means.shape))
+        freedom = self._count_freedom(rows, shares)
+        reserve = RESERVE_AT_PLACES if self.noise.at_places else RESERVE
+        widened = reserve * np.sqrt(freedom / random.chisquare(freedom, size=means.shape))
         return score_changes(means / np.sqrt(variance) * widened, agreement, shape)
+
+    def _count_freedom(self, rows: Indices, shares: Floats) -> float:
+        """Give the degrees of freedom of a mean's variance (Satterthwaite 1946), 3 or more.
+
+        References
+        ----------
+        Satterthwaite, Biometrics Bull. 2:110 (1946), doi:10.2307/3002019.
+        """
+        of_places = self.positions.sum_variance(rows, shares[:1])[0]
+        of_wells = shares[0] ** 2 @ self.noise.variances[rows]
+        part = float(np.median(of_places / (of_places + of_wells)))
+        inverse = (1 - part) ** 2 / max(self.noise.freedom, 3.0)
+        if part > 0:
+            inverse += part**2 / max(self.positions.freedom, 3.0)
+        return max(1 / inverse, 3.0)
 
     def _pick(
         self, pool: Indices, n_wells: int, n_draws: int, random: np.random.Generator

@@ -78,7 +78,7 @@ class Screen(ByMethod):
     )
 
     outputs: ClassVar[tuple[Output, ...]] = SCREEN
-    version: ClassVar[int] = 7
+    version: ClassVar[int] = 8
     reads: ClassVar[Mapping[str, bool]] = {"crop": True}
     group: ClassVar[Workers] = "gpu"
     layout_columns: ClassVar[tuple[str, ...]] = ("perturbation", "gene", "dose", "role")
