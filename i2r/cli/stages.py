@@ -31,7 +31,7 @@ def make_stage_command(verb: str) -> click.Command:
     )
     options: list[click.Parameter] = [click.Argument(["experiment"], type=click.Path())]
     options += [_make_option(n, *f) for n, f in list_options(kind).items() if n not in _HIDDEN]
-    if kind.survey is not Stage.survey:
+    if kind.may_survey():
         help_text = "Only show what the source holds: plate map, channels, gaps, duplicates."
         options.append(click.Option(["--dry-run"], is_flag=True, help=help_text))
     if verb == "convert":

@@ -254,9 +254,14 @@ class Stage(BaseModel):
         return None
 
     @classmethod
+    def may_survey(cls) -> bool:
+        """Tell whether it can bring in wells."""
+        return cls.survey is not Stage.survey
+
+    @classmethod
     def may_begin(cls) -> bool:
         """Tell whether an experiment can begin with it: it brings in all that it reads."""
-        return cls.survey is not Stage.survey or not (any(cls.reads.values()) or "*" in cls.reads)
+        return cls.may_survey() or not (any(cls.reads.values()) or "*" in cls.reads)
 
     def replaces(self, experiment: Experiment, key: str) -> list[tuple[str, str]]:
         """List the units whose output is gone or out of place once this unit begins.

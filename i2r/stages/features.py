@@ -16,13 +16,14 @@ from i2r.stages.imports import (
     incoming_url,
     remove_incoming,
 )
+from i2r.stages.methods import ByMethod
 from i2r.stages.outputs import Output
 from i2r.stages.written.images import FEATURES
 from i2r.store import tables
 from i2r.store.experiment import Experiment
 
 
-class Features(Importing):
+class Features(ByMethod):
     """Measure features: about 80 numbers of shape, chromatin and neighbourhood per nucleus.
 
     They are defined, each with its unit and source, in `i2r.kernels.outlines`, `chromatin`,
@@ -41,6 +42,42 @@ class Features(Importing):
     method: Literal["measure", "import"] = Field(
         "measure", description="Measure nuclei, or take the features from a table"
     )
+    outputs: ClassVar[tuple[Output, ...]] = FEATURES
+    version: ClassVar[int] = 2
+    # `outside` says how features were made.
+    execution_only: ClassVar[frozenset[str]] = frozenset({"method"})
+    # Earlier one class had the options of both methods.
+    settled: ClassVar[dict[str, object]] = {
+        "stage": "features", "threads": 1, "channels": ["DNA"], "curvature_step_um": 3.3,
+        "radius_um": 50.0, "texture_um": [0.66, 3.3, 13.1],
+    }  # fmt: skip
+    reads: ClassVar[Mapping[str, bool]] = {
+        "convert": True,
+        "illuminate": False,
+        "quality": False,
+        "segment": True,
+        "crop": True,
+    }
+
+    def finish(self, experiment: Experiment, keys: Sequence[str]) -> Delayed:
+        """Merge the tables."""
+        return delayed(tables.merge_tables)(self.merges(experiment, keys))
+
+    def peak_bytes(self, experiment: Experiment, key: str) -> int:
+        """A well's images and labels."""
+        plate, _ = experiment.locate(key)
+        n_fields = experiment.n_fields(key)
+        return n_fields * (2 * plate.field_bytes() + 8 * plate.shape[1] * plate.shape[2]) + 2**27
+
+    def bytes_out(self, experiment: Experiment, key: str) -> int:
+        """About 150 nuclei in every field, 80 numbers each."""
+        return experiment.n_fields(key) * 150 * 80 * 4
+
+
+class MeasureFeatures(Features):
+    """Measure the nuclei that have a crop."""
+
+    method: Literal["measure"] = "measure"
     channels: tuple[str, ...] = Field(
         ("DNA",), description="Channels whose intensities and textures are measured"
     )
@@ -52,49 +89,16 @@ class Features(Importing):
         (0.66, 3.3, 13.1), description="Distances of the texture"
     )
 
-    outputs: ClassVar[tuple[Output, ...]] = FEATURES
-    version: ClassVar[int] = 2
-    reads: ClassVar[Mapping[str, bool]] = {
-        "convert": True,
-        "illuminate": False,
-        "quality": False,
-        "segment": True,
-        "crop": True,
-    }
-
-    @property
-    def wanted(self) -> Mapping[str, bool]:
-        """Images, nuclei and crops; or for an import that names no layout, nuclei to join."""
-        if self.method == "measure":
-            return self.reads
-        return self.joined
-
     def check(self, experiment: Experiment) -> list[str]:
-        """Refuse channels that are not there, needs that leave out nuclei or crops, no table."""
-        if self.method == "measure":
-            problems = self.list_misplaced()
-            problems += self.list_missing_channels(experiment, self.channels)
-            return problems + self.list_lacking("segment", "crop")
-        return self.list_unreadable() or ([] if self.layout else self.list_lacking("segment"))
-
-    def outside(self, experiment: Experiment) -> object:
-        """Give the imported table's size and time, and how rows are joined to nuclei."""
-        return self.describe_import() if self.method == "import" else None
+        """Refuse channels that are not there, and needs that leave out nuclei or crops."""
+        problems = self.list_missing_channels(experiment, self.channels)
+        return problems + self.list_lacking("segment", "crop")
 
     def build(self, experiment: Experiment, key: str) -> Delayed:
-        """Measure the nuclei of one well, or take its rows of the table."""
+        """Measure the nuclei of one well."""
         plate, well = experiment.locate(key)
         segment, crop = self.needed("segment"), self.needed("crop")
         fields = experiment.fields(key, self.needs)
-        if self.method == "import":
-            return delayed(import_well)(
-                incoming_url(experiment, self.title, key),
-                key=key,
-                part_url=experiment.part_url(self.title, key),
-                fields=fields,
-                segment_url=experiment.part_url(segment, key) if segment else "",
-                reach_px=self.max_distance_um / plate.pixel_size_um,
-            )
         # What the crops were corrected with, where 'needs' doesn't name it.
         behind_crops = (experiment.ledger.result(crop, key) or {}).get("after", ())
         table = measure_features(
@@ -113,6 +117,31 @@ class Features(Importing):
             table, n_fields=len(fields), part_url=experiment.part_url(self.title, key)
         )
 
+
+class ImportFeatures(Features, Importing):
+    """Take the features from a table that another program made."""
+
+    method: Literal["import"] = "import"
+
+    execution_only: ClassVar[frozenset[str]] = Importing.execution_only
+
+    def check(self, experiment: Experiment) -> list[str]:
+        """Refuse a table that can't be read, or needs that leave out the nuclei it is joined to."""
+        return self.list_unreadable() or ([] if self.layout else self.list_lacking("segment"))
+
+    def build(self, experiment: Experiment, key: str) -> Delayed:
+        """Take the rows of one well."""
+        plate, _ = experiment.locate(key)
+        segment = self.needed("segment")
+        return delayed(import_well)(
+            incoming_url(experiment, self.title, key),
+            key=key,
+            part_url=experiment.part_url(self.title, key),
+            fields=experiment.fields(key, self.needs),
+            segment_url=experiment.part_url(segment, key) if segment else "",
+            reach_px=self.max_distance_um / plate.pixel_size_um,
+        )
+
     def finish(self, experiment: Experiment, keys: Sequence[str]) -> Delayed:
         """Merge the tables."""
         return delayed(finish_tables)(
@@ -120,15 +149,8 @@ class Features(Importing):
             notes=describe_matches(experiment, self.title, keys),
         )  # fmt: skip
 
-    def peak_bytes(self, experiment: Experiment, key: str) -> int:
-        """A well's images and labels."""
-        plate, _ = experiment.locate(key)
-        n_fields = experiment.n_fields(key)
-        return n_fields * (2 * plate.field_bytes() + 8 * plate.shape[1] * plate.shape[2]) + 2**27
 
-    def bytes_out(self, experiment: Experiment, key: str) -> int:
-        """About 150 nuclei in every field, 80 numbers each."""
-        return experiment.n_fields(key) * 150 * 80 * 4
+Features.methods = {"measure": MeasureFeatures, "import": ImportFeatures}
 
 
 def finish_tables(

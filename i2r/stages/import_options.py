@@ -1,4 +1,4 @@
-"""What stages share that can take a table in place of computing."""
+"""The method 'import' of several stages: a table that another program made."""
 
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
@@ -13,12 +13,11 @@ from i2r.store.profile_tables import open_profiles
 
 
 class Importing(Stage):
-    """A stage whose method 'import' takes what another program made."""
+    """What the method 'import' adds to a stage."""
 
-    method: str = Field("import", description="Compute, or take a table")
     table: str | None = Field(
         None,
-        description="Table for the method 'import': CSV, TSV, Parquet or h5ad, or a folder of them",
+        description="Table: CSV, TSV, Parquet or h5ad, or a folder of them",
         json_schema_extra={"path": True},
     )
     layout: str | None = Field(
@@ -37,20 +36,20 @@ class Importing(Stage):
         3.0, gt=0, description="Largest distance of an imported centroid from its nucleus"
     )
 
-    # `describe_import` stands for them in fingerprints, so that those of results that were computed
+    # `outside` stands for them in fingerprints, so that those of results that were computed
     # stay as they are.
     execution_only: ClassVar[frozenset[str]] = frozenset(
         {"method", "table", "layout", "layout_names", "layout_roles", "max_distance_um"}
     )
 
     @property
-    def joined(self) -> Mapping[str, bool]:
-        """What an import reads: nuclei to join its rows to, or nothing where it names a layout."""
+    def wanted(self) -> Mapping[str, bool]:
+        """Nuclei to join its rows to, or nothing where it names a layout."""
         return {} if self.layout else {"convert": True, "quality": False, "segment": True}
 
     def survey(self) -> Survey | None:
         """Describe the wells that an import with a layout brings in."""
-        if self.method != "import" or not self.layout:
+        if not self.layout:
             return None
         return survey_table(
             self.name_table(), self.layout, names=self.layout_names, roles=self.layout_roles
@@ -58,8 +57,7 @@ class Importing(Stage):
 
     def begin(self, experiment: Experiment, keys: Sequence[str]) -> None:
         """Read an imported table once, and put the rows of each well where its unit finds them."""
-        if self.method == "import":
-            split_table(experiment, self.title, open_profiles(self.name_table()), keys)
+        split_table(experiment, self.title, open_profiles(self.name_table()), keys)
 
     def name_table(self) -> str:
         """Give the table's place.
@@ -75,15 +73,6 @@ class Importing(Stage):
             )
         return self.table
 
-    def list_misplaced(self) -> list[str]:
-        """List the options of an import that are given to a stage that computes."""
-        return [
-            f"stage {self.title!r}: {name!r} belongs to the method 'import'. Set it, or leave it "
-            "out."
-            for name in ("table", "layout")
-            if getattr(self, name)
-        ]
-
     def list_unreadable(self) -> list[str]:
         """Say why the table can't be read, if so."""
         try:
@@ -92,7 +81,7 @@ class Importing(Stage):
             return [f"stage {self.title!r}: {error}"]
         return []
 
-    def describe_import(self) -> object:
+    def outside(self, experiment: Experiment) -> object:
         """Give the table's size and time, and how its rows are joined to nuclei."""
         joined = [] if self.layout else [self.max_distance_um]
         return ["import", open_profiles(self.name_table()).stamp, joined]

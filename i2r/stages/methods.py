@@ -33,6 +33,12 @@ class ByMethod(Stage):
         return cls.methods.get(method, cls.installed or cls)
 
     @classmethod
+    def may_survey(cls) -> bool:
+        """Tell whether a method can bring in wells; of a method's class, whether that one can."""
+        kinds = () if cls in cls.methods.values() else cls.methods.values()
+        return super().may_survey() or any(kind.may_survey() for kind in kinds)
+
+    @classmethod
     def list_options(cls) -> dict[str, tuple[FieldInfo, tuple[str, ...]]]:
         """Give the options of all methods, and which methods have them; none for all."""
         found = {name: (field, tuple[str, ...]()) for name, field in cls.model_fields.items()}
@@ -40,8 +46,8 @@ class ByMethod(Stage):
         for method, kind in {**cls.methods, **other}.items():
             for name, field in kind.model_fields.items():
                 if name not in cls.model_fields:
-                    _, methods = found.get(name, (field, ()))
-                    found[name] = (field, (*methods, method))
+                    first, methods = found.get(name, (field, ()))
+                    found[name] = (first, (*methods, method))
         return found
 
     @classmethod

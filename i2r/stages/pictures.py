@@ -18,8 +18,8 @@ from i2r.readers.images import read_plane, read_shape
 from i2r.readers.labels import read_mask
 from i2r.readers.masks import find_mask
 from i2r.stages.crop import Crop
-from i2r.stages.embed import Embed, digest_file, open_encoder
-from i2r.stages.features import Features
+from i2r.stages.embed import Embed, EncodeEmbed, digest_file, open_encoder
+from i2r.stages.features import Features, MeasureFeatures
 from i2r.stages.map import Map
 from i2r.stages.methods import restore_stage
 from i2r.stages.segment import Segment
@@ -43,7 +43,7 @@ class Chain(NamedTuple):
 
     segment: Segment
     crop: Crop
-    profile: Embed | Features
+    profile: EncodeEmbed | MeasureFeatures
     plate: Plate
     functions: Mapping[str, Sequence[str]]
 
@@ -71,11 +71,11 @@ def open_chain(experiment: Experiment, map_stage: str, *, has_masks: bool) -> Ch
     segment, crop = stages[profile.needed("segment")], stages[profile.needed("crop")]
     assert isinstance(segment, Segment)
     assert isinstance(crop, Crop)
-    assert isinstance(profile, Embed | Features)
-    if isinstance(profile, Embed) and profile.method != "encode":
+    if not isinstance(profile, EncodeEmbed | MeasureFeatures):
+        assert isinstance(profile, Embed | Features)
         raise InputError(
-            f"stage {profile.title!r} took embeddings by the method {profile.method!r}, which new "
-            "images don't go through. Embed them in the same way and set 'queries', a table."
+            f"stage {profile.title!r} took its numbers by the method {profile.method!r}, which new "
+            "images don't go through. Treat them in the same way and set 'queries', a table."
         )
     if segment.method == "import" and not has_masks:
         raise InputError(

@@ -117,7 +117,7 @@ def test_the_stage_embeds_with_it_and_again_when_its_weights_change(
     ("options", "problem"),
     [
         ({"method": "mean"}, "expected one of encode, import, broken"),
-        ({"method": "means", "encoder": "a.pt"}, "belongs to the method 'encode'"),
+        ({"method": "means", "encoder": "a.pt"}, "is an option of the method 'encode'"),
         ({"method": "means", "channels": ["ER"]}, "no channel 'ER'"),
     ],
 )

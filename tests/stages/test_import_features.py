@@ -230,7 +230,6 @@ def test_measurements_keep_their_fingerprints(cropped_original: Path) -> None:
     settings = stage.model_dump(exclude=set(Features.execution_only) | {"name", "needs"})
     assert set(settings) == {"stage", "threads", "channels", "curvature_step_um", "radius_um", "texture_um"}  # fmt: skip
     assert stage.inputs(experiment, key)[-1] is None
-    assert "belongs to the method 'import'" in Features(table="x").check(experiment)[0]
 
 
 @pytest.mark.parametrize("by", ["centroid", "number"])
