@@ -1,6 +1,6 @@
 """What the fast screen says of conditions: p-values, what moved, and what that may be owed to."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -93,8 +93,9 @@ class ConditionTests(NamedTuple):
 
 
 def run_condition_tests(
-    given: TestedWells, *, n_draws: int, seed: np.random.SeedSequence
-) -> ConditionTests:
+    given: TestedWells, *, n_draws: int, seed: np.random.SeedSequence,
+    in_full: Collection[str] = (),
+) -> ConditionTests:  # fmt: skip
     """Test the mean profiles of all conditions, and say what moved and why that may be.
 
     Parameters
@@ -105,6 +106,8 @@ def run_condition_tests(
         Of the null, for each kind of condition.
     seed
         Of the draws.
+    in_full
+        Conditions of which all features are listed, not only those that moved most.
     """
     names, wells, density = _place_wells(given)
     filled = np.asarray(given.counts) > 0
@@ -119,26 +122,15 @@ def run_condition_tests(
     unplaced = wells._replace(rows=np.full(filled.sum(), -1), columns=np.full(filled.sum(), -1))
     anywhere = compare_conditions(unplaced, borrows=False, n_draws=n_draws, seed=seed)
     count = _compare_counts(wells, density, n_draws=n_draws, seed=seed)
-    features = _list_moved(found, names, given.names)
+    features = _list_moved(found, names, given.names, in_full)
     first = features[features["place"] == 1].set_index("condition")
-    fdr = adjust_pvalues(found.p_value)
     tests = pd.DataFrame(
         {
             "condition": names,
             "p_value": found.p_value,
             "feature": first["feature"].reindex(names).fillna("").to_numpy(),
             "change": first["change"].reindex(names).to_numpy(dtype=np.float64),
-            "explained": [
-                explain_call(*values)
-                for values in zip(
-                    fdr,
-                    adjust_pvalues(left.p_value),
-                    count.p_value,
-                    found.p_value,
-                    anywhere.p_value,
-                    strict=True,
-                )
-            ],
+            "explained": "",
             "p_count": left.p_value,
             "p_place": np.where(np.isnan(found.p_value), np.nan, anywhere.p_value),
             "count_change": count.change[:, 0] / np.log(2),
@@ -146,6 +138,7 @@ def run_condition_tests(
             "test_note": found.reason,
         }
     )
+    tests["explained"] = explain_conditions(tests)
     shares = np.zeros(filled.size)
     shares[filled] = found.weights
     weights = pd.DataFrame(
@@ -283,6 +276,18 @@ def _rank_correlation(table: pd.DataFrame, axis: str) -> float:
     return abs(float(stats.spearmanr(table["dose"], table[axis]).statistic))
 
 
+def explain_conditions(tests: pd.DataFrame) -> list[str]:
+    """Say of every tested condition what its change may be owed to; see `ConditionTests`."""
+    fdr = adjust_pvalues(tests["p_value"].to_numpy(dtype=np.float64))
+    left = adjust_pvalues(tests["p_count"].to_numpy(dtype=np.float64))
+    return [
+        explain_call(*values)
+        for values in zip(
+            fdr, left, tests["count_p"], tests["p_value"], tests["p_place"], strict=True
+        )
+    ]
+
+
 def explain_call(
     fdr: float, fdr_left: float, p_count: float, p_value: float, p_place: float, *,
     strict: float = STRICT,
@@ -307,7 +312,9 @@ def explain_call(
     return "count" if fdr_left >= NOT_CALLED and p_count < NOT_CALLED else "own"
 
 
-def _list_moved(found: Changes, conditions: Sequence[str], names: Sequence[str]) -> pd.DataFrame:
+def _list_moved(
+    found: Changes, conditions: Sequence[str], names: Sequence[str], in_full: Collection[str]
+) -> pd.DataFrame:
     """List the features that moved most, in standard deviations of control wells."""
     rows = []
     quantile = stats.t.ppf(0.975, max(found.freedom, 1.0))
@@ -317,7 +324,8 @@ def _list_moved(found: Changes, conditions: Sequence[str], names: Sequence[str])
         if not known.any():
             continue
         z = np.where(known, found.change[number] / np.where(known, error, 1), 0)
-        order = np.argsort(-np.abs(z), kind="stable")[:N_NAMED]
+        order = np.argsort(-np.abs(z), kind="stable")
+        order = order if condition in in_full else order[:N_NAMED]
         for place, feature in enumerate(order.tolist(), start=1):
             if not known[feature]:
                 continue

@@ -56,7 +56,7 @@ class CallRule(NamedTuple):
 def rank_conditions(
     scores: pd.DataFrame,
     described: pd.DataFrame,
-    calls: pd.DataFrame,
+    called: pd.DataFrame,
     tests: pd.DataFrame,
     *,
     rule: CallRule,
@@ -71,9 +71,8 @@ def rank_conditions(
         One row per condition and fold.
     described
         One row per condition; those without scores keep their place at the end.
-    calls
-        One row per condition and held-out well: condition, plate, well, is_treated, n_nuclei,
-        n_called.
+    called
+        One row per condition; see `summarise_calls`.
     tests
         One row per tested condition (see `i2r.lazy.screening.FastScores`). Without a column
         ``p_value`` the p-value is that of the score (`i2r.lazy.score_tests`).
@@ -110,15 +109,12 @@ def rank_conditions(
         noise=("n_test_treated", _sum_noise),
     )
     ranking = described.merge(scored, on="condition", how="left")
-    ranking = ranking.merge(_list_intervals(calls), on="condition", how="left")
+    ranking = ranking.merge(called, on="condition", how="left")
     extra = tests.reindex(columns=["condition", *TESTED])
     words = dict.fromkeys(("feature", "explained", "test_note"), object)
     ranking = ranking.merge(
         extra.astype({name: words.get(name, float) for name in TESTED}), on="condition", how="left"
     )
-    filled = calls[calls["is_treated"].astype(bool) & (calls["n_nuclei"] > 0)]
-    ranking["n_wells"] = ranking["condition"].map(filled.groupby("condition").size())
-    ranking["position_calls"] = ranking["condition"].map(compare_positions(calls)).astype(float)
     for name in ("feature", "explained", "test_note"):
         ranking[name] = [text if isinstance(text, str) else "" for text in ranking[name]]
     is_draw = ranking["kind"] == "control_draw"
@@ -153,6 +149,28 @@ def rank_conditions(
     ranked = ranking["rank"] > 0
     ranking["rank"] = np.where(ranked, ranked.cumsum(), 0)
     return ranking[ORDER]
+
+
+def summarise_calls(calls: pd.DataFrame) -> pd.DataFrame:
+    """Say in one row per condition how the nuclei of its wells were called.
+
+    Parameters
+    ----------
+    calls
+        One row per condition and held-out well: condition, plate, well, is_treated, n_nuclei,
+        n_called.
+
+    Returns
+    -------
+    DataFrame
+        condition, ci_low and ci_high (`interval_accuracies`), n_wells (treated, with nuclei),
+        position_calls (`compare_positions`).
+    """
+    found = _list_intervals(calls)
+    filled = calls[calls["is_treated"].astype(bool) & (calls["n_nuclei"] > 0)]
+    found["n_wells"] = found["condition"].map(filled.groupby("condition").size())
+    found["position_calls"] = found["condition"].map(compare_positions(calls)).astype(float)
+    return found
 
 
 def sum_calls(calls: pd.DataFrame) -> pd.DataFrame:
@@ -191,15 +209,20 @@ def compare_positions(calls: pd.DataFrame) -> dict[str, float]:
         that share in its other control wells; near 0 where position plays no part. Only
         conditions with nuclei in both: where all plates have one layout there are none.
     """
-    found = {}
-    for condition, rows in calls.groupby("condition", sort=False):
-        treated = rows["is_treated"].astype(bool)
-        here = rows["well"].isin(rows.loc[treated, "well"])
-        sums = rows[~treated].groupby(here[~treated])[["n_called", "n_nuclei"]].sum()
-        if len(sums) == 2 and (sums["n_nuclei"] > 0).all():
-            shares = sums["n_called"] / sums["n_nuclei"]
-            found[str(condition)] = float(shares[True] - shares[False])
-    return found
+    codes, names = pd.factorize(calls["condition"])
+    wells, well_names = pd.factorize(calls["well"])
+    places = codes.astype(np.int64) * max(len(well_names), 1) + wells
+    treated = calls["is_treated"].to_numpy(dtype=bool)
+    here = np.isin(places, places[treated])
+    sums = np.zeros((2, 2, len(names)))
+    for is_here in (False, True):
+        rows = ~treated & (here == is_here)
+        for row, column in enumerate(("n_called", "n_nuclei")):
+            values = calls[column].to_numpy(dtype=np.float64)[rows]
+            sums[int(is_here), row] = np.bincount(codes[rows], values, len(names))
+    both = (sums[:, 1] > 0).all(axis=0)
+    away, at = sums[:, 0, both] / sums[:, 1, both]
+    return dict(zip(map(str, names[both]), (at - away).tolist(), strict=True))
 
 
 def _sum_noise(n_nuclei: "pd.Series[int]") -> float:

@@ -1,6 +1,7 @@
 """The fast screen: heads from the sums of plates; scores, calls and tests from their calls."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import compress
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +12,7 @@ from scipy import sparse
 from i2r.errors import I2RError
 from i2r.kernels.heads import HeadSums, fit_heads
 from i2r.kernels.standardisation import find_axes
-from i2r.lazy.condition_tests import TestedWells, run_condition_tests
+from i2r.lazy.condition_tests import ConditionTests, TestedWells, run_condition_tests
 from i2r.lazy.contrasts import Contrast
 from i2r.lazy.plate_passes import (
     MAX_FEATURES,
@@ -140,10 +141,17 @@ def plan_plates(
         for plate, numbers in own.items()
     }  # fmt: skip
     known = {key: plans[key.rpartition("/")[0]] for key in keys}
+    seen: set[frozenset[str]] = set()
     for number, contrast in enumerate(contrasts):
-        pieces = zip(
+        pieces: Iterable[tuple[str, str, bool, int]] = zip(
             contrast.keys, contrast.fields, contrast.is_treated, contrast.folds, strict=True
         )
+        on = frozenset(key.rpartition("/")[0] for key in contrast.treated_keys)
+        if on in seen and contrast.kind != "control_draw":
+            # The controls of these plates are known already, two hundred for one condition.
+            pieces = compress(pieces, contrast.is_treated)
+        elif contrast.kind != "control_draw":
+            seen.add(on)
         for key, field, is_treated, fold in pieces:
             if key not in known:
                 continue
@@ -409,49 +417,141 @@ def finish_screen(
     n_draws, seed
         Of the null of the tests.
     """
-    number_of = {key: number for number, key in enumerate(plan.keys)}
-    n_tested = len(fitted.tested)
-    counts = np.zeros(len(plan.keys), dtype=np.intp)
-    means, variances = np.zeros((len(counts), n_tested)), np.zeros((len(counts), n_tested))
-    n_folds = max(own.n_folds for own in plans.values())
-    tally = np.zeros((len(plan.contrasts), n_folds, 5), dtype=np.int64)
-    rows: list[npt.NDArray[np.intp]] = []
+    gathered = _Gathered(plan, plans, len(fitted.tested))
     for name, part in calls:
-        of_plate = np.array([number_of[key] for key in plans[name].keys], dtype=np.intp)
-        profiled = of_plate[part.profiled]
-        counts[profiled] = part.counts
-        if len(profiled):
-            means[profiled], variances[profiled] = part.means, part.variances
-        # Treated wells leave their margins, control wells count them.
-        is_treated = len(part.above) > 0
-        at, first = (part.comparison, part.fold), 0 if is_treated else 2
-        np.add.at(tally[..., first], at, part.n_nuclei)
-        np.add.at(tally[..., first + 1], at, part.n_called)
-        np.add.at(tally[..., 4], (part.ranked, part.ranked_fold), part.n_below)
-        if len(part.comparison):
-            rows.append(
-                np.stack(
-                    [
-                        part.comparison,
-                        of_plate[part.well],
-                        np.full(len(part.well), is_treated),
-                        part.n_nuclei,
-                        part.n_called,
-                    ]
-                )
-            )
-    if fitted.has_nuclei[0]:
-        scores, called = _list_scores(plan, tally), _list_calls(plan, rows)
-    else:
-        scores, called = _list_profiles(plan, counts)
-    tested = TestedWells(
-        plan.keys, plan.plates, plan.positions, plan.conditions,
-        plan.doses or (np.nan,) * len(counts), plan.compounds or ("",) * len(counts),
-        plan.n_fields, fitted.tested.tolist(), means, variances, counts,
-    )  # fmt: skip
-    found = run_condition_tests(tested, n_draws=n_draws, seed=seed)
+        gathered.add(name, part)
+    found = gathered.test(plan, fitted, n_draws=n_draws, seed=seed)
+    scores, called = gathered.list_tables(plan, fitted)
     table = pd.DataFrame(fitted.left_out.tolist(), columns=["what", "where", "reason"])
     return FastScores(scores, called, found.tests, table, found.features, found.wells, found.layout)
+
+
+def finish_block(
+    plan: FastPlan,
+    plans: Mapping[str, PlatePlan],
+    fitted: Fitted,
+    calls: Iterator[tuple[str, PlateCalls]],
+    *,
+    comparisons: Sequence[int],
+    in_full: Collection[str],
+    n_draws: int,
+    seed: np.random.SeedSequence,
+) -> FastScores:
+    """Put the calls of a block's plates together, and test its wells' profiles.
+
+    Parameters
+    ----------
+    plan
+        Of the block: its wells and comparisons.
+    plans, fitted, calls
+        Of its plates; `plans` have wells of other blocks too.
+    comparisons
+        Numbers of the comparisons in the screen.
+    in_full
+        Conditions that other blocks test as well.
+    n_draws, seed
+        Of the null of the tests.
+    """
+    gathered = _Gathered(plan, plans, len(fitted.tested), comparisons)
+    for name, part in calls:
+        gathered.add(name, part)
+    found = gathered.test(plan, fitted, n_draws=n_draws, seed=seed, in_full=in_full)
+    scores, called = gathered.list_tables(plan, fitted)
+    none = pd.DataFrame(columns=["what", "where", "reason"], dtype=str)
+    return FastScores(scores, called, found.tests, none, found.features, found.wells, found.layout)
+
+
+def finish_rest(
+    plan: FastPlan,
+    plans: Mapping[str, PlatePlan],
+    fitted: Fitted,
+    calls: Iterator[tuple[str, PlateCalls]],
+    *,
+    comparisons: Sequence[int],
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Give scores and calls of comparisons that lie in several blocks, and what was not used."""
+    gathered = _Gathered(plan, plans, 0, comparisons)
+    for name, part in calls:
+        gathered.add(name, part)
+    scores, called = gathered.list_tables(plan, fitted)
+    table = pd.DataFrame(fitted.left_out.tolist(), columns=["what", "where", "reason"])
+    return scores, called, table
+
+
+class _Gathered:
+    """Calls and profiles of plates, put together for some wells and comparisons."""
+
+    def __init__(
+        self, plan: FastPlan, plans: Mapping[str, PlatePlan], n_tested: int,
+        comparisons: Sequence[int] | None = None,
+    ) -> None:  # fmt: skip
+        self._plans = plans
+        self._number_of = {key: number for number, key in enumerate(plan.keys)}
+        n_wells = len(plan.keys)
+        self.counts = np.zeros(n_wells, dtype=np.intp)
+        self.means = np.zeros((n_wells, n_tested))
+        self.variances = np.zeros((n_wells, n_tested))
+        n_folds = max(own.n_folds for own in plans.values())
+        self.tally = np.zeros((len(plan.contrasts), n_folds, 5), dtype=np.int64)
+        self.rows: list[npt.NDArray[np.intp]] = []
+        self._own: npt.NDArray[np.intp] | None = None
+        if comparisons is not None:
+            self._own = np.full(max(comparisons, default=0) + 2, -1, dtype=np.intp)
+            self._own[np.asarray(comparisons, dtype=np.intp)] = np.arange(len(comparisons))
+
+    def _find_own(self, comparison: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
+        """Give the comparisons' numbers here, -1 for those of other blocks."""
+        if self._own is None:
+            return comparison
+        return self._own[np.minimum(comparison, len(self._own) - 1)]
+
+    def add(self, name: str, part: PlateCalls) -> None:
+        """Add calls of a plate."""
+        keys = self._plans[name].keys
+        of_plate = np.array([self._number_of.get(key, -1) for key in keys], dtype=np.intp)
+        profiled = of_plate[part.profiled]
+        here = profiled >= 0
+        self.counts[profiled[here]] = part.counts[here]
+        if here.any() and self.means.shape[1]:
+            self.means[profiled[here]] = part.means[here]
+            self.variances[profiled[here]] = part.variances[here]
+        # Treated wells leave their margins, control wells count them.
+        is_treated = len(part.above) > 0
+        ranked = self._find_own(part.ranked)
+        own = ranked >= 0
+        np.add.at(self.tally[..., 4], (ranked[own], part.ranked_fold[own]), part.n_below[own])
+        comparison = self._find_own(part.comparison)
+        own = comparison >= 0
+        if not own.any():
+            return
+        at, first = (comparison[own], part.fold[own]), 0 if is_treated else 2
+        np.add.at(self.tally[..., first], at, part.n_nuclei[own])
+        np.add.at(self.tally[..., first + 1], at, part.n_called[own])
+        flag = np.full(int(own.sum()), is_treated)
+        self.rows.append(
+            np.stack(
+                [at[0], of_plate[part.well[own]], flag, part.n_nuclei[own], part.n_called[own]]
+            )
+        )
+
+    def list_tables(self, plan: FastPlan, fitted: Fitted) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Give scores and calls."""
+        if fitted.has_nuclei[0]:
+            return _list_scores(plan, self.tally), _list_calls(plan, self.rows)
+        return _list_profiles(plan, self.counts)
+
+    def test(
+        self, plan: FastPlan, fitted: Fitted, *, n_draws: int, seed: np.random.SeedSequence,
+        in_full: Collection[str] = (),
+    ) -> ConditionTests:  # fmt: skip
+        """Test the profiles."""
+        n_wells = len(self.counts)
+        tested = TestedWells(
+            plan.keys, plan.plates, plan.positions, plan.conditions,
+            plan.doses or (np.nan,) * n_wells, plan.compounds or ("",) * n_wells,
+            plan.n_fields, fitted.tested.tolist(), self.means, self.variances, self.counts,
+        )  # fmt: skip
+        return run_condition_tests(tested, n_draws=n_draws, seed=seed, in_full=in_full)
 
 
 def _list_scores(plan: FastPlan, tally: npt.NDArray[np.int64]) -> pd.DataFrame:

@@ -24,7 +24,7 @@ from scipy import stats
 
 from i2r.kernels.classification import score_probabilities
 from i2r.lazy.contrasts import Contrast, describe_conditions, plan_contrasts
-from i2r.lazy.ranking import CallRule, rank_conditions
+from i2r.lazy.ranking import CallRule, rank_conditions, summarise_calls
 from i2r.lazy.training import FoldPlan, train_and_score
 
 GENES, CONTROLS, PLATES, FOLDS, NUCLEI, FEATURES = 24, 24, 4, 4, 40, 6
@@ -177,7 +177,7 @@ def rank_screen(wells: Wells, seed: int, *, networks: bool, pooled: bool = False
     scores = pd.DataFrame(rows)
     return rank_conditions(
         scores[scores["condition"].isin(described["condition"])], described,
-        pd.DataFrame(columns=["condition", "is_treated", "n_nuclei", "n_called"]), pd.DataFrame(),
+        summarise_calls(pd.DataFrame(columns=["condition", "well", "is_treated", "n_nuclei", "n_called"])), pd.DataFrame(),
         rule=CallRule("fdr", 0.05, 1), n_independent=plan.n_independent,
     )  # fmt: skip
 

@@ -13,6 +13,7 @@ from i2r.lazy.ranking import (
     describe_statistics,
     rank_conditions,
     sum_calls,
+    summarise_calls,
 )
 from i2r.lazy.score_tests import run_score_tests
 from tests.benchmarks.nulls import rank_screen, simulate_wells
@@ -34,14 +35,14 @@ def rank(n_nuclei: int = 200) -> pd.DataFrame:
     ]
     table = pd.DataFrame(rows, columns=["condition", "shape", "kind", "balanced_accuracy", "n"])
     described = table[["condition", "shape", "kind"]].assign(
-        perturbation=table["condition"], gene="", dose=np.nan, n_wells=2, note=""
+        perturbation=table["condition"], gene="", dose=np.nan, note=""
     )
     scores = table[["condition", "balanced_accuracy"]].assign(
         auc=0.5, n_test_treated=table["n"] // 2, note=""
     )
     return rank_conditions(
         pd.concat([scores, scores]), described,
-        pd.DataFrame(columns=["condition", "is_treated", "n_nuclei", "n_called"]), pd.DataFrame(),
+        summarise_calls(pd.DataFrame(columns=["condition", "well", "is_treated", "n_nuclei", "n_called"])), pd.DataFrame(),
         rule=CallRule("fdr", 0.05, 1), n_independent=INDEPENDENT,
     )  # fmt: skip
 
@@ -127,7 +128,7 @@ def test_what_is_called_stands_above_what_is_not() -> None:
     )  # fmt: skip
     tests = pd.DataFrame({"condition": names, "p_value": [0.5, 1e-6, 0.9]})
     ranking = rank_conditions(
-        scores, described, pd.DataFrame(columns=["condition", "is_treated", "n_nuclei", "n_called"]),
+        scores, described, summarise_calls(pd.DataFrame(columns=["condition", "well", "is_treated", "n_nuclei", "n_called"])),
         tests, rule=CallRule("fdr", 0.05, 1), n_independent={},
     )  # fmt: skip
     assert ranking["condition"].tolist() == ["sure", "loud", "quiet"]

@@ -11,7 +11,7 @@ import i2r.stages.screen.cnn as stages_screen
 import i2r.stages.screen.published as stages_published
 from i2r.lazy.contrasts import DRAW, UNCONTROLLED
 from i2r.lazy.ensembles import EnsemblePlan
-from i2r.lazy.ranking import CallRule, rank_conditions
+from i2r.lazy.ranking import CallRule, rank_conditions, summarise_calls
 from i2r.lazy.training import FoldPlan
 from i2r.stages.screen import Screen
 from i2r.stages.screen.plan import choose_wells, list_unused
@@ -153,10 +153,12 @@ def test_ranks_go_by_score_and_draws_and_unscored_ones_have_none() -> None:
         {
             "condition": ["a", "b", "c", "d", f"{DRAW} 01"], "perturbation": ["a", "b", "c", "d", DRAW], "gene": "",
             "dose": float("nan"), "kind": ["treated", "positive_control", "treated", "treated", "control_draw"],
-            "n_wells": 2, "shape": "1+1", "note": ["", "", "", "one well", ""],
+            "shape": "1+1", "note": ["", "", "", "one well", ""],
         }
     )  # fmt: skip
-    calls = pd.DataFrame(columns=["condition", "is_treated", "n_nuclei", "n_called"])
+    calls = summarise_calls(
+        pd.DataFrame(columns=["condition", "well", "is_treated", "n_nuclei", "n_called"])
+    )
     ranking = rank_conditions(
         scores,
         described,

@@ -2,14 +2,17 @@
 
 Up to `FEW_PLATES` plates are one unit. More are units per plate with reductions between: sums of
 every plate, heads of all, calls of every plate's treated wells, calls of its controls, and the end.
-They leave their arrays in ``models/<name>/``.
+They leave their arrays in ``models/<name>/``. A screen of more wells than are tested at once
+(`i2r.lazy.condition_blocks`) has a unit for every block of plates before the end.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 import pandas as pd
 from dask import delayed
 from dask.delayed import Delayed
@@ -17,6 +20,7 @@ from pydantic import Field
 
 from i2r.errors import I2RError
 from i2r.kernels.conditions import FOLDS
+from i2r.lazy.condition_blocks import Block
 from i2r.lazy.contrasts import COMPARED
 from i2r.lazy.plate_passes import PlatePlan, Reader
 from i2r.lazy.ranking import CallRule
@@ -26,12 +30,15 @@ from i2r.stages.screen.fast_units import (
     CONTROLS,
     HEADS,
     SUMS,
+    TESTS,
     TREATED,
     PassStore,
+    run_block,
     run_controls,
     run_end,
     run_few,
     run_heads,
+    run_rest,
     run_sums,
     run_treated,
 )
@@ -67,7 +74,14 @@ def list_units(plan: PassPlan) -> list[str]:
         return [ALL]
     passes = ([f"{word}{plate}" for plate in plan.plates] for word in (SUMS, TREATED, CONTROLS))
     sums, treated, controls = passes
-    return [*sums, HEADS, *treated, *controls, ALL]
+    return [*sums, HEADS, *treated, *controls, *list_blocks(plan), ALL]
+
+
+def list_blocks(plan: PassPlan) -> dict[str, Block]:
+    """List the units that test blocks of plates; none where all wells are tested at the end."""
+    if has_one_unit(plan) or len(plan.blocks) < 2:
+        return {}
+    return {f"{TESTS}{number:04d}": block for number, block in enumerate(plan.blocks, start=1)}
 
 
 def list_followed(plan: PassPlan, key: str) -> Sequence[str]:
@@ -76,6 +90,11 @@ def list_followed(plan: PassPlan, key: str) -> Sequence[str]:
         return ()
     if key.startswith(TREATED):
         return (HEADS,)
+    blocks = list_blocks(plan)
+    if key in blocks:
+        return [f"{CONTROLS}{plate}" for plate in blocks[key].plates]
+    if key == ALL and blocks:
+        return list(blocks)
     # What a plate's controls are compared with may lie on any plate.
     word = {HEADS: SUMS, ALL: CONTROLS}.get(key, TREATED)
     return [f"{word}{plate}" for plate in plan.plates]
@@ -88,9 +107,15 @@ def list_read(plan: PassPlan, key: str) -> Sequence[str]:
     return plan.compared if has_one_unit(plan) else ()
 
 
+def find_shared(blocks: Sequence[Block]) -> set[str]:
+    """Name the conditions that several blocks test."""
+    counts = Counter(name for block in blocks for name in block.conditions)
+    return {name for name, count in counts.items() if count > 1 and name}
+
+
 def find_plate(key: str) -> str:
     """Give the plate of a unit; empty for units of all plates."""
-    return key.partition("/")[2] if "/" in key else ""
+    return "" if key.startswith(TESTS) else key.partition("/")[2]
 
 
 class FastScreen(Screen):
@@ -160,8 +185,8 @@ class FastScreen(Screen):
         return []
 
     def list_parts(self, keys: Sequence[str]) -> list[str]:
-        """Name the units that leave tables: the last one."""
-        return [ALL]
+        """Name the units that leave tables: those of blocks, and the last one."""
+        return [key for key in keys if key == ALL or key.startswith(TESTS)]
 
     def find_teacher(self, experiment: Experiment) -> str:
         """Name the stage that taught the encoder behind embeddings this screen's own labels.
@@ -181,7 +206,7 @@ class FastScreen(Screen):
             If there are embeddings of several encoders.
         """
         passes = self.plan_passes(experiment)
-        urls = {name: experiment.part_url(f"{self.title}{name}", ALL) for name in PARTS}
+        urls = {name: experiment.part_url(f"{self.title}{name}", key) for name in PARTS}
         null: dict[str, Any] = {
             "n_draws": FOLDS * self.permutations,
             "seed": seed_sequence(self.seed, "screen", "permutations"),
@@ -209,6 +234,26 @@ class FastScreen(Screen):
             readers_of = {p: inputs.make_readers(plan.keys) for p, plan in own.items()}
             n_comparisons = len(self.contrasts(experiment))
             return delayed(partial(run_heads, store, own, readers_of, n_comparisons))()
+        blocks = list_blocks(passes)
+        if key in blocks:
+            block = blocks[key]
+            shared = find_shared(passes.blocks)
+            seed = null["seed"]
+            own_seed = np.random.SeedSequence(
+                seed.entropy, spawn_key=(*seed.spawn_key, list(blocks).index(key))
+            )
+            tested = inputs.plan_screen(set(block.wells), block.comparisons)
+            own = {plate: plans[plate] for plate in block.plates if plate in plans}
+            return delayed(
+                partial(
+                    run_block, store, tested, own, done, {**null, "seed": own_seed}, urls,
+                    block.comparisons, shared & set(tested.conditions),
+                )
+            )()  # fmt: skip
+        if blocks:
+            rest = passes.rest
+            plan = inputs.plan_screen(None, rest)
+            return delayed(partial(run_rest, store, plan, plans, done, urls, rest))()
         return delayed(partial(run_end, store, inputs.plan_screen(), plans, done, null, urls))()
 
     def peak_bytes(self, experiment: Experiment, key: str) -> int:
@@ -230,11 +275,19 @@ class FastScreen(Screen):
         one_plate = (4 * controls + 8 * largest) * columns * 4
         if plate:
             return one_plate + 2**28
-        contrasts = self.contrasts(experiment).values()
+        contrasts = list(self.contrasts(experiment).values())
         heads = len(contrasts) * self.n_folds * min(columns, 128) * 8 * 4
-        tests = len(passes.compared) * min(columns, 384) * 8 * 12
-        called = sum(len(contrast.keys) for contrast in contrasts) * 400
-        return max(heads, one_plate) + (0 if key == HEADS else tests + called) + 2**28
+        if key == HEADS:
+            return max(heads, one_plate) + 2**28
+        blocks = list_blocks(passes)
+        if key == ALL and blocks:
+            called = sum(len(contrasts[number].keys) for number in passes.rest) * 400
+            return called + len(passes.compared) * 200 + 2**28
+        chosen = blocks[key].comparisons if key in blocks else range(len(contrasts))
+        wells = blocks[key].wells if key in blocks else passes.compared
+        tests = len(wells) * min(columns, 384) * 8 * 24
+        called = sum(len(contrasts[number].keys) for number in chosen) * 400
+        return tests + called + 2**28
 
     def bytes_in(self, experiment: Experiment, key: str) -> int:
         """About 150 nuclei in every field, of 85 features."""
@@ -290,20 +343,25 @@ class _Inputs:
                 )
         return found
 
-    def plan_screen(self) -> FastPlan:
-        """Give the plan of the whole screen, with the wells that are done."""
+    def plan_screen(
+        self, wells: Collection[str] | None = None, comparisons: Sequence[int] | None = None
+    ) -> FastPlan:
+        """Give the plan of the screen, or of some of it, with the wells that are done."""
         screen, experiment = self.screen, self.experiment
-        rows = experiment.layout_by_key.loc[self.keys]
+        keys = [key for key in self.keys if wells is None or key in wells]
+        contrasts = list(screen.contrasts(experiment).values())
+        chosen = range(len(contrasts)) if comparisons is None else comparisons
+        rows = experiment.layout_by_key.loc[keys]
         return FastPlan(
-            keys=tuple(self.keys),
+            keys=tuple(keys),
             plates=tuple(map(str, rows["plate"])),
             positions=tuple(map(str, rows["well"])),
-            n_fields=tuple(len(experiment.fields(key, screen.needs)) for key in self.keys),
+            n_fields=tuple(len(experiment.fields(key, screen.needs)) for key in keys),
             conditions=tuple(
                 str(condition) if role in COMPARED else ""
                 for condition, role in zip(rows["condition"], rows["role"], strict=True)
             ),
-            contrasts=tuple(screen.contrasts(experiment).values()),
+            contrasts=tuple(contrasts[number] for number in chosen),
             by_field=screen.split_by == "field",
             doses=tuple(pd.to_numeric(rows["dose"], errors="coerce").astype(float)),
             compounds=tuple(map(str, rows["perturbation"])),

@@ -1,6 +1,6 @@
 """What units of the fast screen do on a worker, and where they leave arrays for each other."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -14,13 +14,23 @@ from i2r.lazy.plate_passes import (
     call_treated,
     sum_plate,
 )
-from i2r.lazy.screening import FastPlan, Fitted, finish_screen, fit_screen, score_plates
+from i2r.lazy.screening import (
+    FastPlan,
+    Fitted,
+    finish_block,
+    finish_rest,
+    finish_screen,
+    fit_screen,
+    score_plates,
+)
+from i2r.store import tables
 from i2r.store.bundles import read_arrays, write_arrays
 from i2r.store.experiment import Experiment
 from i2r.store.scores import write_fast
 
 HEADS = "heads"
 SUMS, TREATED, CONTROLS = "sums/", "treated/", "controls/"
+TESTS = "tests/"
 
 
 class PassStore:
@@ -102,11 +112,40 @@ def run_end(
     null: dict[str, Any], urls: dict[str, str],
 ) -> dict[str, Any]:  # fmt: skip
     """Score and test all comparisons from the calls of all plates."""
-    calls = (
-        (plate, store.read(PlateCalls, word + plate))
-        for plate in plans
-        for word in (TREATED, CONTROLS)
-        if plate in done[word]
-    )
-    fitted = store.read(Fitted, HEADS)
+    fitted, calls = store.read(Fitted, HEADS), _read_calls(store, plans, done)
     return write_fast(finish_screen(plan, plans, fitted, calls, **null), urls=urls)
+
+
+def run_block(
+    store: PassStore, plan: FastPlan, plans: dict[str, PlatePlan], done: dict[str, list[str]],
+    null: dict[str, Any], urls: dict[str, str], comparisons: Sequence[int], shared: set[str],
+) -> dict[str, Any]:  # fmt: skip
+    """Score and test the comparisons of a block from the calls of its plates."""
+    fitted, calls = store.read(Fitted, HEADS), _read_calls(store, plans, done)
+    scored = finish_block(
+        plan, plans, fitted, calls, comparisons=comparisons, in_full=shared, **null
+    )
+    return write_fast(scored, urls=urls)
+
+
+def run_rest(
+    store: PassStore, plan: FastPlan, plans: dict[str, PlatePlan], done: dict[str, list[str]],
+    urls: dict[str, str], comparisons: Sequence[int],
+) -> dict[str, Any]:  # fmt: skip
+    """Score the comparisons that lie in several blocks."""
+    fitted, calls = store.read(Fitted, HEADS), _read_calls(store, plans, done)
+    found = finish_rest(plan, plans, fitted, calls, comparisons=comparisons)
+    for name, table in zip(("-scores", "-calls", "-left-out"), found, strict=True):
+        tables.write_table(urls[name], table)
+    return {"nuclei": int(found[0]["n_test_treated"].sum()) if len(found[0]) else 0}
+
+
+def _read_calls(
+    store: PassStore, plans: dict[str, PlatePlan], done: dict[str, list[str]]
+) -> Iterator[tuple[str, PlateCalls]]:
+    """Read the calls of plates, one after another."""
+    finished = {word: set(plates) for word, plates in done.items()}
+    for plate in plans:
+        for word in (TREATED, CONTROLS):
+            if plate in finished[word]:
+                yield plate, store.read(PlateCalls, word + plate)

@@ -1,9 +1,9 @@
 """What all methods of the screen share: options, checks, and the last unit."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import ClassVar, Literal
 
-import pandas as pd
 from dask import delayed
 from dask.delayed import Delayed
 from pydantic import Field
@@ -160,23 +160,15 @@ class Screen(ByMethod):
     def finish(self, experiment: Experiment, keys: Sequence[str]) -> Delayed:
         """Rank the perturbations; write folds, scores of every fold and how p-values are made."""
         plan, parts = self.plan(experiment), self.list_parts(keys)
-        folds = pd.DataFrame(
-            [
-                (c.condition, c.kind, *experiment.wells[well][:2], field, treated, fold)
-                for c in plan.contrasts.values()
-                for well, field, treated, fold in zip(
-                    c.keys, c.fields, c.is_treated, c.folds, strict=True
-                )
-            ],
-            columns=["condition", "kind", "plate", "well", "field", "is_treated", "fold"],
-        )
-        return delayed(write_ranking)(
+        # Plans are large: within a partial function Dask does not look through them.
+        write = partial(
+            write_ranking,
             {
                 name: [experiment.part_url(f"{self.title}{name}", key) for key in parts]
                 for name in _PARTS
             },
             described=describe_conditions(experiment.layout_by_key, plan),
-            folds=folds,
+            contrasts=list(plan.contrasts.values()),
             plan=plan._replace(contrasts={}),
             unused=list_unused(experiment, self.source, plan.contrasts.values()),
             teacher=self.find_teacher(experiment),
@@ -188,3 +180,4 @@ class Screen(ByMethod):
             title=self.title,
             urls={name: experiment.table_url(f"{self.title}{name}") for name in TABLES},
         )
+        return delayed(write)()

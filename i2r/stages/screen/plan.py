@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from i2r.lazy.condition_blocks import Block, plan_blocks
 from i2r.lazy.condition_tests import TestedWells
 from i2r.lazy.contrasts import (
     COMPARED,
@@ -76,11 +77,23 @@ class PassPlan(NamedTuple):
         By plate, in the order of these wells.
     digest
         Of all that, and of the layout behind it.
+    blocks
+        What is tested together; one for all where wells are few.
+    n_comparisons
+        Of the screen.
     """
 
     compared: tuple[str, ...]
     plates: dict[str, PlatePlan]
     digest: str
+    blocks: tuple[Block, ...]
+    n_comparisons: int
+
+    @property
+    def rest(self) -> list[int]:
+        """Numbers of the comparisons that lie in several blocks."""
+        within = {number for block in self.blocks for number in block.comparisons}
+        return [number for number in range(self.n_comparisons) if number not in within]
 
 
 def plan_passes(
@@ -104,7 +117,10 @@ def _plan_passes(
     content = sha256(repr(layout.table[names].astype(str).to_numpy().tolist()).encode())
     for plan_of_plate in plates.values():
         content.update(repr(plan_of_plate).encode())
-    return PassPlan(tuple(compared), plates, content.hexdigest()[:32])
+    held = layout.table["condition"].reindex(compared).astype(str)
+    conditions = np.where(is_control, "", held).tolist()
+    blocks = plan_blocks(compared, conditions, contrasts)
+    return PassPlan(tuple(compared), plates, content.hexdigest()[:32], blocks, len(contrasts))
 
 
 def choose_wells(experiment: Experiment, crop: str, contrast: Contrast) -> set[str]:

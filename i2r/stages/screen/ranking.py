@@ -1,27 +1,78 @@
 """What the last unit of a screen writes: its ranking, and all that it came from."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from i2r.errors import I2RError
+from i2r.lazy.condition_blocks import TestedBlock, merge_blocks
 from i2r.lazy.condition_tests import TestedWells, is_displaced, run_count_tests
-from i2r.lazy.contrasts import Group, ScreenPlan
+from i2r.lazy.contrasts import Contrast, Group, ScreenPlan
 from i2r.lazy.gene_tests import rank_genes
-from i2r.lazy.ranking import CallRule, describe_statistics, rank_conditions, sum_calls
+from i2r.lazy.ranking import (
+    CallRule,
+    describe_statistics,
+    rank_conditions,
+    sum_calls,
+    summarise_calls,
+)
 from i2r.store import files, tables
 
 COUNT_DRAWS = 2000
 """Of the null of the numbers of nuclei in screens by networks."""
 
 
+AT_ONCE = 4000
+"""Comparisons whose folds are listed at once: about a million rows."""
+
+TESTED = ("-tests", "-features", "-wells", "-layout")
+"""Tables of tests, one of each block of plates."""
+
+
+def _read_tests(parts: Mapping[str, Sequence[str]]) -> TestedBlock:
+    """Read what the units tested, and put it together."""
+    blocks = []
+    for urls in zip(*(parts[name] for name in TESTED), strict=True):
+        if files.exists(urls[0]):
+            blocks.append(TestedBlock(*map(tables.read_table, urls)))
+    nothing = pd.DataFrame()
+    return merge_blocks(blocks or [TestedBlock(nothing, nothing, nothing, nothing)])
+
+
+def _read_calls(urls: Sequence[str], *, whole: bool) -> Iterator[pd.DataFrame]:
+    """Read the calls of parts, each with `whole` conditions; else of all parts at once."""
+    found = (tables.read_table(url) for url in urls if files.exists(url))
+    if not whole:
+        yield sum_calls(tables.concatenate(list(found)))
+        return
+    empty = True
+    for part in found:
+        if len(part) or empty:
+            empty = False
+            yield sum_calls(part)
+
+
+def _list_folds(contrasts: Sequence[Contrast]) -> pd.DataFrame:
+    """List what is held out in which fold."""
+    return pd.DataFrame(
+        [
+            (c.condition, c.kind, *well.rsplit("/", 1), field, treated, fold)
+            for c in contrasts
+            for well, field, treated, fold in zip(
+                c.keys, c.fields, c.is_treated, c.folds, strict=True
+            )
+        ],
+        columns=["condition", "kind", "plate", "well", "field", "is_treated", "fold"],
+    )
+
+
 def write_ranking(
     parts: Mapping[str, Sequence[str]],
     *,
     described: pd.DataFrame,
-    folds: pd.DataFrame,
+    contrasts: Sequence[Contrast],
     plan: ScreenPlan,
     unused: Sequence[tuple[str, str, str]],
     teacher: str,
@@ -40,19 +91,26 @@ def write_ranking(
     read = {
         name: tables.concatenate([tables.read_table(url) for url in given if files.exists(url)])
         for name, given in parts.items()
+        if name != "-calls" and name not in TESTED
     }
-    scores, tests, lies = read["-scores"], read["-tests"], read["-layout"]
+    tested = _read_tests(parts)
+    scores, tests, lies = read["-scores"], tested.tests, tested.layout
     is_tested = len(tests) > 0 and tests["p_value"].notna().any()
     if not scores["balanced_accuracy"].notna().any() and not is_tested:
         raise I2RError(
             "no perturbation could be scored: there are too few nuclei everywhere. Look at the "
             "table 'crop'."
         )
-    calls = sum_calls(read["-calls"])
+    called = tables.Parts(urls["-calls"])
+    summaries = []
+    for part in _read_calls(parts["-calls"], whole=method == "fast"):
+        summaries.append(summarise_calls(part))
+        called.add(part)
     if counted is not None:
         tests, lies = run_count_tests(counted, n_draws=COUNT_DRAWS, seed=count_seed)
     ranking = rank_conditions(
-        scores, described, calls, tests, rule=rule, n_independent=plan.n_independent,
+        scores, described, tables.concatenate(summaries), tests, rule=rule,
+        n_independent=plan.n_independent,
         displaced=counted is not None and is_displaced(lies),
     )  # fmt: skip
     statistics = describe_statistics(
@@ -74,12 +132,18 @@ def write_ranking(
     ]
     noted = pd.DataFrame(notes, columns=["what", "where", "reason"], dtype=str)
     made = {
-        "": ranking, "-folds": folds, "-scores": scores, "-calls": calls,
+        "": ranking, "-scores": scores,
         "-statistics": statistics,
-        **{name: read[name] for name in ("-features", "-wells") if len(read[name])},
-        "-genes": rank_genes(ranking, read["-features"]),
+        **({"-features": tested.features} if len(tested.features) else {}),
+        **({"-wells": tested.wells} if len(tested.wells) else {}),
+        "-genes": rank_genes(ranking, tested.features),
         "-left-out": tables.concatenate([left_out, noted]).drop_duplicates(ignore_index=True),
     }  # fmt: skip
+    called.close()
+    folds = tables.Parts(urls["-folds"])
+    for first in range(0, max(len(contrasts), 1), AT_ONCE):
+        folds.add(_list_folds(contrasts[first : first + AT_ONCE]))
+    folds.close()
     for name, table in made.items():
         tables.write_table(urls[name], table)
     said = []
