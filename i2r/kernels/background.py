@@ -97,19 +97,47 @@ def _find_low_values(
     height, width = image.shape
     n_rows, n_columns = max(height // tile_px, 1), max(width // tile_px, 1)
     out = np.empty((n_rows, n_columns), dtype=np.float32)
-    values = np.empty((height // n_rows + 1) * (width // n_columns + 1), dtype=image.dtype)
+    n_most = (height // (n_rows * SAMPLE_PX) + 2) * (width // (n_columns * SAMPLE_PX) + 2)
+    heap = np.empty(int(part * n_most) + 1, dtype=image.dtype)
     for i in range(n_rows):
         top, bottom = i * height // n_rows, (i + 1) * height // n_rows
         for j in range(n_columns):
             left, right = j * width // n_columns, (j + 1) * width // n_columns
-            n = 0
-            for y in range(top, bottom, SAMPLE_PX):
-                for x in range(left, right, SAMPLE_PX):
-                    values[n] = image[y, x]
-                    n += 1
-            k = int(part * n)
-            out[i, j] = np.partition(values[:n], k)[k]
+            n = -((top - bottom) // SAMPLE_PX) * -((left - right) // SAMPLE_PX)
+            out[i, j] = _find_smallest(image[top:bottom, left:right], heap[: int(part * n) + 1])
     return out
+
+
+@numba.njit(cache=True, nogil=True)
+def _find_smallest(image: npt.NDArray[np.number], heap: npt.NDArray[np.number]) -> Any:
+    """Largest of as many smallest samples as the heap has places.
+
+    The heap holds the smallest so far, each at most as large as the one at half its place; most
+    samples are larger than its first and cost one comparison.
+    """
+    n = 0
+    for y in range(0, image.shape[0], SAMPLE_PX):
+        for x in range(0, image.shape[1], SAMPLE_PX):
+            value = image[y, x]
+            if n < heap.size:
+                place = n
+                n += 1
+                while place > 0 and heap[(place - 1) // 2] < value:
+                    heap[place] = heap[(place - 1) // 2]
+                    place = (place - 1) // 2
+                heap[place] = value
+            elif value < heap[0]:
+                place = 0
+                while True:
+                    child = 2 * place + 1
+                    if child + 1 < n and heap[child + 1] > heap[child]:
+                        child += 1
+                    if child >= n or heap[child] <= value:
+                        break
+                    heap[place] = heap[child]
+                    place = child
+                heap[place] = value
+    return heap[0]
 
 
 @numba.njit(cache=True, nogil=True)

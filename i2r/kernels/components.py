@@ -87,7 +87,10 @@ def find_components(
         none = np.zeros(0, dtype=np.int32)
         return Components(np.zeros(1, dtype=np.int32), none, none, none)
     width = regions.shape[1]
-    row_first, start, value = _find_runs(np.ascontiguousarray(regions))
+    values: npt.NDArray[np.number] = np.ascontiguousarray(regions)
+    if regions.dtype == np.bool_:  # the compiler vectorises comparisons of bytes
+        values = values.view(np.uint8)
+    row_first, start, value = _find_runs(values)
     parent = _join_runs(row_first, start, value, width)
     if max_hole_area_px > 0 and _fill_holes(
         row_first, start, value, parent, width, float(max_hole_area_px)
@@ -111,6 +114,8 @@ def _find_runs(
         row_first[y + 1] = row_first[y] + changes
     start = np.zeros(row_first[height], dtype=np.int32)
     value = np.zeros(row_first[height], dtype=regions.dtype)
+    changed = np.zeros((width + 7) // 8 * 8, dtype=np.uint8)
+    words = changed.view(np.uint64)  # most are 0
     for y in range(height):
         row = regions[y]
         run = row_first[y]
@@ -118,10 +123,14 @@ def _find_runs(
         if row_first[y + 1] == run + 1:
             continue
         for x in range(1, width):
-            if row[x] != row[x - 1]:
-                run += 1
-                start[run] = x
-                value[run] = row[x]
+            changed[x] = row[x] != row[x - 1]
+        for word in range(words.size):
+            if words[word] != 0:
+                for x in range(8 * word, 8 * word + 8):
+                    if changed[x] != 0:
+                        run += 1
+                        start[run] = x
+                        value[run] = row[x]
     return row_first, start, value
 
 

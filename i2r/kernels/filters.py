@@ -103,57 +103,121 @@ def smooth_rows(
     ring = np.empty((2 * radius + 1, width), dtype=np.float32)
     padded = np.empty(width + 2 * radius, dtype=np.float32)
     tile_height, tile_width = height / (offset.shape[0] - 2), width / (offset.shape[1] - 2)
-    above_offset, below_offset = np.empty((2, width), dtype=np.float32)
-    expanded = -2
+    places = find_places(width, tile_width, 1, offset.shape[1])
+    rows = find_places(height, tile_height, 1, offset.shape[0])
+    above_offset = np.empty(width, dtype=np.float32)
+    below_offset = np.empty(width, dtype=np.float32)
+    expand_row(offset[rows.left[0]], places, below_offset)
+    expanded = -1
+    middle = weights[0]
     n_rows = 0  # source rows in the ring so far
     for y in range(height):
         while n_rows <= min(y + radius, height - 1):
-            position = (n_rows + 0.5) / tile_height + 0.5
-            i = int(np.floor(position))
-            if i != expanded:
-                expand_row(offset[i], tile_width, 1, above_offset)
-                expand_row(offset[i + 1], tile_width, 1, below_offset)
-                expanded = i
-            part = np.float32(position - i)
+            # The sum tells each pair of neighbours from the next one, at the ends too.
+            if rows.left[n_rows] + rows.right[n_rows] != expanded:
+                above_offset, below_offset = below_offset, above_offset
+                expand_row(offset[rows.right[n_rows]], places, below_offset)
+                expanded = rows.left[n_rows] + rows.right[n_rows]
+            part = rows.part[n_rows]
             converted = ring[n_rows % ring.shape[0]]
             _convert_row(image[n_rows], above_offset, below_offset, part, square_root, converted)
             n_rows += 1
         row = padded[radius : radius + width]
         centre = ring[y % ring.shape[0]]
         for x in range(width):
-            row[x] = weights[0] * centre[x]
-        for k in range(1, radius + 1):
-            weight = weights[k]
+            row[x] = middle * centre[x]
+        for k in range(1, radius, 2):
             above = ring[max(y - k, 0) % ring.shape[0]]
             below = ring[min(y + k, height - 1) % ring.shape[0]]
-            for x in range(width):
-                row[x] += weight * (above[x] + below[x])
+            higher = ring[max(y - k - 1, 0) % ring.shape[0]]
+            lower = ring[min(y + k + 1, height - 1) % ring.shape[0]]
+            _add_two(row, weights[k], above, below, weights[k + 1], higher, lower)
+        if radius % 2:
+            above = ring[max(y - radius, 0) % ring.shape[0]]
+            below = ring[min(y + radius, height - 1) % ring.shape[0]]
+            _add_one(row, weights[radius], above, below)
         padded[:radius] = row[0]
         padded[radius + width :] = row[width - 1]
         smoothed = out[y]
         for x in range(width):
-            smoothed[x] = weights[0] * row[x]
-        for k in range(1, radius + 1):
-            weight = weights[k]
+            smoothed[x] = middle * row[x]
+        for k in range(1, radius, 2):
             left = padded[radius - k : radius - k + width]
             right = padded[radius + k : radius + k + width]
-            for x in range(width):
-                smoothed[x] += weight * (left[x] + right[x])
+            lefter = padded[radius - k - 1 : radius - k - 1 + width]
+            righter = padded[radius + k + 1 : radius + k + 1 + width]
+            _add_two(smoothed, weights[k], left, right, weights[k + 1], lefter, righter)
+        if radius % 2:
+            left, right = padded[:width], padded[2 * radius : 2 * radius + width]
+            _add_one(smoothed, weights[radius], left, right)
+
+
+@numba.njit(cache=True, nogil=True, fastmath={"contract", "reassoc", "nsz"})
+def _add_one(
+    row: npt.NDArray[np.float32],
+    weight: np.float32,
+    before: npt.NDArray[np.float32],
+    after: npt.NDArray[np.float32],
+) -> None:
+    """Add two places of equal distance to a row, with the weight of that distance."""
+    for x in range(row.size):
+        row[x] += weight * (before[x] + after[x])
+
+
+@numba.njit(cache=True, nogil=True, fastmath={"contract", "reassoc", "nsz"})
+def _add_two(
+    row: npt.NDArray[np.float32],
+    weight: np.float32,
+    before: npt.NDArray[np.float32],
+    after: npt.NDArray[np.float32],
+    next_weight: np.float32,
+    next_before: npt.NDArray[np.float32],
+    next_after: npt.NDArray[np.float32],
+) -> None:
+    """Add two distances at once: the row is read and written half as often."""
+    for x in range(row.size):
+        row[x] += weight * (before[x] + after[x])
+        row[x] += next_weight * (next_before[x] + next_after[x])
+
+
+class Places(NamedTuple):
+    """Where the pixels of a row lie between the centres of blocks.
+
+    Attributes
+    ----------
+    left, right : (width,) int64
+        The blocks on either side of each pixel; the same one twice beyond the outer centres.
+    part : (width,) float32
+        Distance from the left one's centre, in blocks.
+    """
+
+    left: npt.NDArray[np.int64]
+    right: npt.NDArray[np.int64]
+    part: npt.NDArray[np.float32]
+
+
+@numba.njit(cache=True, nogil=True)
+def find_places(width: int, block_px: float, n_before: int, n_blocks: int) -> Places:
+    """Find where pixels lie between the centres of blocks, `n_before` of which precede the row."""
+    left = np.empty(width, dtype=np.int64)
+    right = np.empty(width, dtype=np.int64)
+    part = np.empty(width, dtype=np.float32)
+    for x in range(width):
+        position = (x + 0.5) / block_px - 0.5 + n_before
+        block = int(np.floor(position))
+        left[x], right[x] = max(block, 0), min(block + 1, n_blocks - 1)
+        part[x] = position - block
+    return Places(left, right, part)
 
 
 @numba.njit(cache=True, nogil=True)
 def expand_row(
-    values: npt.NDArray[np.float32], block_px: float, n_before: int, row: npt.NDArray[np.float32]
+    values: npt.NDArray[np.float32], places: Places, row: npt.NDArray[np.float32]
 ) -> None:
-    """Interpolate between the centres of blocks, `n_before` of which lie before the row.
-
-    It is constant beyond the outer ones.
-    """
+    """Interpolate a row between the centres of blocks; it is constant beyond the outer ones."""
     for x in range(row.size):
-        position = (x + 0.5) / block_px - 0.5 + n_before
-        j = int(np.floor(position))
-        left, right = values[max(j, 0)], values[min(j + 1, values.size - 1)]
-        row[x] = left + np.float32(position - j) * (right - left)
+        left = values[places.left[x]]
+        row[x] = left + places.part[x] * (values[places.right[x]] - left)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -206,25 +270,30 @@ def _fill_histogram(
 ) -> tuple[np.float32, np.float32]:
     """Count into two alternating histograms: equal neighbours would wait for each other."""
     height, width = image.shape
-    low = high = image[0, 0]
+    # Per column, as the compiler vectorises that.
+    lowest, highest = image[0].copy(), image[0].copy()
     for y in range(0, height, row_step):
         row = image[y]
         for x in range(width):
-            low = min(low, row[x])
-            high = max(high, row[x])
+            lowest[x] = min(lowest[x], row[x])
+            highest[x] = max(highest[x], row[x])
+    low, high = lowest.min(), highest.max()
     n_bins = counts.size
     scale = np.float32(0)
     if high > low:
         scale = np.float32(n_bins) / (high - low)
     even = np.zeros(n_bins + 1, dtype=np.int64)
     odd = np.zeros(n_bins + 1, dtype=np.int64)
+    bins = np.zeros(width + width % 2, dtype=np.uint32)
     for y in range(0, height, row_step):
         row = image[y]
-        for x in range(0, width - 1, 2):
-            even[np.int32((row[x] - low) * scale)] += 1
-            odd[np.int32((row[x + 1] - low) * scale)] += 1
-        if width % 2:
-            even[np.int32((row[width - 1] - low) * scale)] += 1
+        for x in range(width):
+            bins[x] = np.uint32((row[x] - low) * scale)
+        for x in range(0, width, 2):
+            even[bins[x]] += 1
+            odd[bins[x + 1]] += 1
+        # What fills up the last pair is no pixel.
+        odd[0] -= width % 2
     for k in range(n_bins):
         counts[k] = even[k] + odd[k]
     counts[n_bins - 1] += even[n_bins] + odd[n_bins]

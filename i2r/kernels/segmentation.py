@@ -25,6 +25,7 @@ from i2r.kernels.filters import (
     expand_row,
     find_local_maximum,
     find_otsu_threshold,
+    find_places,
     make_weights,
     measure_contrast,
     measure_level,
@@ -293,17 +294,19 @@ def _threshold_locally(
     """Pixels above a threshold and above a coarse grid of thresholds, interpolated linearly."""
     height, width = image.shape
     mask = np.empty((height, width), dtype=np.bool_)
+    places = find_places(width, block_px, 0, local.shape[1])
+    rows = find_places(height, block_px, 0, local.shape[0])
     above = np.empty(width, dtype=np.float32)
     below = np.empty(width, dtype=np.float32)
-    expanded = -2
+    expand_row(local[0], places, below)
+    expanded = -1
     for y in range(height):
-        position = (y + 0.5) / block_px - 0.5
-        i = int(np.floor(position))
-        if i != expanded:
-            expand_row(local[max(i, 0)], block_px, 0, above)
-            expand_row(local[min(i + 1, local.shape[0] - 1)], block_px, 0, below)
-            expanded = i
-        weight = np.float32(position - i)
+        # The sum tells each pair of neighbours from the next one, at the ends too.
+        if rows.left[y] + rows.right[y] != expanded:
+            above, below = below, above
+            expand_row(local[rows.right[y]], places, below)
+            expanded = rows.left[y] + rows.right[y]
+        weight = rows.part[y]
         row, out = image[y], mask[y]
         for x in range(width):
             local_threshold = above[x] + weight * (below[x] - above[x])

@@ -74,12 +74,14 @@ def split_components(
             continue
         top, left = y[0], x0.min()
         landscape = measure_distance(y, x0, x1, labels.shape)
-        _weigh_landscape(landscape, brightness, weights, y, x0, x1)
-        pixels = _sort_pixels(landscape, y - top, x0 - left, x1 - left, area)
+        landscape = _weigh_landscape(landscape, brightness, weights, y, x0, x1)
+        # The landscape has a frame of one pixel.
+        pixels = _sort_pixels(landscape, y - top + 1, x0 - left + 1, x1 - left + 1, area)
+        basins = np.zeros(landscape.shape, dtype=np.int32)
         parent = _flood_basins(
-            landscape, pixels, labels, top, left, min_neck_depth_px * STEPS_PER_PX, max_neck_ratio
+            landscape, pixels, basins, min_neck_depth_px * STEPS_PER_PX, max_neck_ratio
         )
-        n_objects = _paint_basins(parent, labels, y, x0, x1, n_objects)
+        n_objects = _paint_basins(parent, basins, labels, y, x0, x1, n_objects)
     return n_objects
 
 
@@ -116,7 +118,7 @@ def measure_distance(
     for run in range(y.size):
         distance[y[run] - top, x0[run] - left : x1[run] - left] = far
     _measure_columns(distance, top > 0, top + height < field[0])
-    _measure_rows(distance, left > 0, left + width < field[1])
+    _measure_runs(distance, y - top, x0 - left, x1 - left, left > 0, left + width < field[1])
     return distance
 
 
@@ -127,36 +129,51 @@ def _measure_columns(distance: npt.NDArray[np.uint16], above: bool, below: bool)
     `above` and `below` say whether there is background beyond the box.
     """
     height, width = distance.shape
+    one = np.uint16(1)
     if above:
         for x in range(width):
-            distance[0, x] = min(distance[0, x], 1)
+            distance[0, x] = min(distance[0, x], one)
     for row in range(1, height):
         for x in range(width):
-            distance[row, x] = min(distance[row, x], distance[row - 1, x] + 1)
+            distance[row, x] = min(distance[row, x], np.uint16(distance[row - 1, x] + one))
     if below:
         for x in range(width):
-            distance[height - 1, x] = min(distance[height - 1, x], 1)
+            distance[height - 1, x] = min(distance[height - 1, x], one)
     for row in range(height - 2, -1, -1):
         for x in range(width):
-            distance[row, x] = min(distance[row, x], distance[row + 1, x] + 1)
+            distance[row, x] = min(distance[row, x], np.uint16(distance[row + 1, x] + one))
 
 
 @numba.njit(cache=True, nogil=True)
-def _measure_rows(distance: npt.NDArray[np.uint16], before_box: bool, after_box: bool) -> None:
-    """Combine the distances within columns: lower envelope of the parabolas on each row.
+def _measure_runs(
+    distance: npt.NDArray[np.uint16],
+    y: npt.NDArray[np.int32],
+    x0: npt.NDArray[np.int32],
+    x1: npt.NDArray[np.int32],
+    before_box: bool,
+    after_box: bool,
+) -> None:
+    """Combine the distances within columns: lower envelope of the parabolas along each run.
 
-    `before_box` and `after_box` say whether there is background beside the box.
+    Pixels beyond the background at a run's ends are never the nearest. `before_box` and
+    `after_box` say whether there is background beside the box.
     """
-    height, width = distance.shape
-    begin = -1 if before_box else 0
-    end = width + 1 if after_box else width
+    width = distance.shape[1]
     site = np.empty(width + 2, dtype=np.int64)
     height_at = np.empty(width + 2, dtype=np.float64)
     border = np.empty(width + 3, dtype=np.float64)
-    for row in range(height):
+    run = 0
+    while run < y.size:
+        row = distance[y[run]]
+        first = x0[run]
+        # Where a hole was filled, one run ends where the next begins.
+        while run + 1 < y.size and y[run + 1] == y[run] and x0[run + 1] == x1[run]:
+            run += 1
+        last = x1[run]
+        run += 1
         n = 0
-        for x in range(begin, end):
-            own = 0.0 if x < 0 or x >= width else np.float64(distance[row, x]) ** 2
+        for x in range(first - int(first > 0 or before_box), last + int(last < width or after_box)):
+            own = 0.0 if x < first or x >= last else np.float64(row[x]) ** 2
             crossing = -np.inf
             while n > 0:
                 before = site[n - 1]
@@ -168,27 +185,32 @@ def _measure_rows(distance: npt.NDArray[np.uint16], before_box: bool, after_box:
             n += 1
         border[n] = np.inf
         k = 0
-        for x in range(width):
+        for x in range(first, last):
             while border[k + 1] < x:
                 k += 1
-            if distance[row, x] > 0:
-                squared = height_at[k] + np.float64(x - site[k]) ** 2
-                steps = STEPS_PER_PX * np.sqrt(squared) + 0.5
-                distance[row, x] = np.uint16(min(steps, np.float64(HIGHEST)))
+            squared = height_at[k] + np.float64(x - site[k]) ** 2
+            steps = STEPS_PER_PX * np.sqrt(squared) + 0.5
+            row[x] = np.uint16(min(steps, np.float64(HIGHEST)))
 
 
 @numba.njit(cache=True, nogil=True)
 def _weigh_landscape(
-    landscape: npt.NDArray[np.uint16],
+    distance: npt.NDArray[np.uint16],
     brightness: npt.NDArray[np.float32],
     weights: npt.NDArray[np.float32],
     y: npt.NDArray[np.int32],
     x0: npt.NDArray[np.int32],
     x1: npt.NDArray[np.int32],
-) -> None:
-    """Multiply the distance by the smoothed brightness, relative to its mean over the object."""
+) -> npt.NDArray[np.uint16]:
+    """Multiply the distance by the smoothed brightness, relative to its mean over the object.
+
+    Returns
+    -------
+    (height + 2, width + 2) uint16
+        With a frame of zeros around the box.
+    """
     top, left = y[0], x0.min()
-    height, width = landscape.shape
+    height, width = distance.shape
     smoothed = np.empty((height, width), dtype=np.float32)
     # As whole images are, in memory and type: what is compiled for them serves here too.
     window = brightness[top : top + height, left : left + width].copy()
@@ -198,11 +220,13 @@ def _weigh_landscape(
         for x in range(x0[run] - left, x1[run] - left):
             total += smoothed[y[run] - top, x]
     scale = (x1 - x0).sum() / total
+    landscape = np.zeros((height + 2, width + 2), dtype=np.uint16)
     for run in range(y.size):
         row = y[run] - top
         for x in range(x0[run] - left, x1[run] - left):
-            value = landscape[row, x] * (smoothed[row, x] * scale)
-            landscape[row, x] = np.uint16(min(max(value, 1.0), np.float64(HIGHEST)))
+            value = distance[row, x] * (smoothed[row, x] * scale)
+            landscape[row + 1, x + 1] = np.uint16(min(max(value, 1.0), np.float64(HIGHEST)))
+    return landscape
 
 
 @numba.njit(cache=True, nogil=True)
@@ -234,54 +258,63 @@ def _sort_pixels(
 def _flood_basins(
     landscape: npt.NDArray[np.uint16],
     pixels: npt.NDArray[np.int32],
-    labels: npt.NDArray[np.int32],
-    top: int,
-    left: int,
+    basins: npt.NDArray[np.int32],
     min_depth: float,
     max_ratio: float,
 ) -> npt.NDArray[np.int32]:
-    """Paint each pixel with minus the number of its basin; say which basins were given up.
+    """Number each pixel's basin, from 1; say which basins were given up.
+
+    Parameters
+    ----------
+    landscape : (height, width) uint16
+        With a frame of one pixel that belongs to nothing.
+    pixels : int32
+        Positions in the landscape, the highest first.
+    basins : (height, width) int32
+        All zeros; receives the numbers.
 
     Returns
     -------
     (n_basins + 1,) int32
         The basin that each basin has become part of, itself if none.
     """
-    width = landscape.shape[1]
-    capacity = (landscape.shape[0] // 2 + 1) * (width // 2 + 1) + 1  # new basins never touch
+    height, width = landscape.shape
+    capacity = (height // 2 + 1) * (width // 2 + 1) + 1  # new basins never touch
     parent = np.zeros(min(capacity, pixels.size + 1), dtype=np.int32)
     peak = np.zeros(parent.size, dtype=np.uint16)
+    level, basin_of = landscape.ravel(), basins.ravel()
+    around = (-width - 1, -width, -width + 1, -1, 1, width - 1, width, width + 1)
     n = 0
     for k in range(pixels.size):
-        row, column = pixels[k] // width, pixels[k] % width
-        value = int(landscape[row, column])
-        y, x = top + row, left + column
-        best = 0
-        best_value = -1
-        several = False
-        for ny in range(max(y - 1, 0), min(y + 2, labels.shape[0])):
-            for nx in range(max(x - 1, 0), min(x + 2, labels.shape[1])):
-                basin = -int(labels[ny, nx])
-                if basin > 0:
-                    several |= best not in (0, basin)
-                    neighbour = int(landscape[ny - top, nx - left])
-                    if neighbour > best_value:
-                        best, best_value = basin, neighbour
-        if best == 0:
+        pixel = pixels[k]
+        # Most pixels have neighbours of one basin only; 0 is a pixel still dry.
+        least, greatest = np.int32(0x7FFFFFFF), np.int32(0)
+        for step in around:
+            basin = basin_of[pixel + step]
+            greatest = max(greatest, basin)
+            least = min(least, basin if basin > 0 else np.int32(0x7FFFFFFF))
+        if greatest == 0:
             n += 1
             parent[n] = n
-            peak[n] = value
-            labels[y, x] = -n
+            peak[n] = level[pixel]
+            basin_of[pixel] = n
             continue
-        labels[y, x] = -best
-        if not several:
+        if least == greatest:
+            basin_of[pixel] = greatest
             continue
+        best = 0
+        best_level = -1
+        for step in around:
+            if basin_of[pixel + step] > 0 and level[pixel + step] > best_level:
+                best, best_level = basin_of[pixel + step], int(level[pixel + step])
+        basin_of[pixel] = best
         root = _find_basin(parent, best)
-        for ny in range(max(y - 1, 0), min(y + 2, labels.shape[0])):
-            for nx in range(max(x - 1, 0), min(x + 2, labels.shape[1])):
-                if labels[ny, nx] < 0:
-                    other = _find_basin(parent, -int(labels[ny, nx]))
-                    root = _merge_basins(parent, peak, root, other, value, min_depth, max_ratio)
+        for step in around:
+            basin = basin_of[pixel + step]
+            if basin > 0:
+                other = _find_basin(parent, basin)
+                saddle = int(level[pixel])
+                root = _merge_basins(parent, peak, root, other, saddle, min_depth, max_ratio)
     for basin in range(1, n + 1):
         parent[basin] = _find_basin(parent, basin)
     return parent[: n + 1]
@@ -319,18 +352,20 @@ def _find_basin(parent: npt.NDArray[np.int32], basin: int) -> int:
 @numba.njit(cache=True, nogil=True)
 def _paint_basins(
     parent: npt.NDArray[np.int32],
+    basins: npt.NDArray[np.int32],
     labels: npt.NDArray[np.int32],
     y: npt.NDArray[np.int32],
     x0: npt.NDArray[np.int32],
     x1: npt.NDArray[np.int32],
     n_objects: int,
 ) -> int:
-    """Replace basins by the numbers of objects, in raster order; return the last number."""
+    """Paint basins with the numbers of objects, in raster order; return the last number."""
     number = np.zeros(parent.size, dtype=np.int32)
+    top, left = y[0], x0.min()
     for run in range(y.size):
-        row = labels[y[run]]
+        own, row = basins[y[run] - top + 1], labels[y[run]]
         for x in range(x0[run], x1[run]):
-            basin = parent[-row[x]]
+            basin = parent[own[x - left + 1]]
             if number[basin] == 0:
                 n_objects += 1
                 number[basin] = n_objects
