@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 from i2r.cli.options import running_options, say
 from i2r.errors import InputError
 from i2r.stages.base import Stage, find_stage
-from i2r.stages.methods import keep_own, list_options
+from i2r.stages.methods import keep_earlier, keep_own, list_options
 
 # What the verb itself says, and names that only a pipeline file needs.
 _HIDDEN = ("stage",)
@@ -93,8 +93,7 @@ def run_stage(
     before = [s for s in pipeline.stages if s.title == title] if pipeline else []
     if before:
         kept = before[0].model_dump(mode="json", exclude_none=True)
-        kept |= {"method": values["method"]} if "method" in values else {}
-        values = {**keep_own(kind, kept), **values}
+        values = {**keep_earlier(kind, kept, values), **values}
     values["stage"] = kind.model_fields["stage"].default
     stage = parse_stage(values, where=f"i2r {values['stage']}", folder=".")
     # Whether a stage can begin may depend on its options: an import can, a measurement can't.

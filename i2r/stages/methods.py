@@ -19,6 +19,8 @@ class ByMethod(Stage):
     methods: ClassVar[Mapping[str, type[Stage]]] = {}
     # The class of methods that other packages offer; None for stages that take none.
     installed: ClassVar[type[Stage] | None] = None
+    # Options that say which method is meant.
+    deciding: ClassVar[tuple[str, ...]] = ("method",)
 
     def __new__(cls, *args: object, **options: object) -> Self:
         """Make a stage of the method's class."""
@@ -67,6 +69,18 @@ def list_options(kind: type[Stage]) -> dict[str, tuple[FieldInfo, tuple[str, ...
 def keep_own(kind: type[Stage], values: Mapping[str, Any]) -> dict[str, Any]:
     """Drop options that the method has not: earlier versions recorded those of all methods."""
     return kind.drop_foreign(values) if issubclass(kind, ByMethod) else dict(values)
+
+
+def keep_earlier(
+    kind: type[Stage], earlier: Mapping[str, Any], given: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Keep of earlier options those that the method has which options given now ask for."""
+    if not issubclass(kind, ByMethod):
+        return dict(earlier)
+    deciding = {name: given[name] for name in kind.deciding if name in given}
+    own = kind.choose(deciding or earlier).model_fields
+    kept = {name: value for name, value in earlier.items() if name in own}
+    return {name: v for name, v in kept.items() if name != "method" or not deciding}
 
 
 def restore_stage(entry: Mapping[str, Any]) -> Stage:

@@ -50,7 +50,9 @@ def test_help_of_a_method_shows_its_options_alone(verb: str) -> None:
         text = CliRunner().invoke(i2r, given, terminal_width=200).output
         for name, (_, methods) in list_options(find_stage(verb)).items():
             if name != "stage":
-                found = re.search(rf"--{name.replace('_', '-')}(?![-\w])", text)
+                # In the list of options; a sentence may name those of other methods.
+                flag = rf"^\W*--{name.replace('_', '-')}(?![-\w])"
+                found = re.search(flag, text, re.MULTILINE)
                 assert bool(found) == (not methods or method in methods), name
 
 

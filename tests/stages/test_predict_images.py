@@ -14,10 +14,10 @@ from i2r.models.weights import encode_encoder
 from i2r.pipeline.loop import Summary
 from i2r.pipeline.run import load_last_pipeline
 from i2r.pipeline.spec import parse_pipeline, parse_stage, with_stage
-from i2r.stages import predict as predict_stage
-from i2r.stages.pictures import open_chain
 from i2r.stages.predict import Predict
-from i2r.stages.references import list_controls, relate_profiles
+from i2r.stages.predict import images as predict_stage
+from i2r.stages.predict.query_images import open_chain
+from i2r.stages.predict.references import list_controls, relate_profiles
 from i2r.store.experiment import Experiment, open_experiment
 from i2r.store.tables import read_table
 from i2r.testing import draw_field, name_wells
@@ -202,8 +202,8 @@ def test_masks_and_bad_pictures(experiment: Path, tmp_path: Path) -> None:
     ("options", "message"),
     [
         ({"images": "nowhere"}, "no picture there"),
-        ({"images": "new", "queries": "q.csv"}, "expected one"),
-        ({"masks": "new"}, "belong to 'images'"),
+        ({"images": "new", "queries": "q.csv"}, "'queries' is an option of the method 'queries'"),
+        ({"masks": "new"}, "'masks' is an option of the method 'images'"),
         ({"images": "new", "pixel_size_um": 0.5}, "0.5 um per pixel, the experiment's 1"),
     ],
 )

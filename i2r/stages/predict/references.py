@@ -14,7 +14,7 @@ from i2r.kernels.profiles import Correction, Transform, fit_correction, start_mo
 from i2r.lazy.profiles import Aggregate
 from i2r.lazy.queries import correct_embeddings, relate_features, shift_embeddings
 from i2r.stages.features import Features
-from i2r.stages.pictures import Chain
+from i2r.stages.predict.query_images import Chain
 from i2r.store import feature_profiles, signatures, tables
 from i2r.store.arrays import read_array
 from i2r.store.experiment import Experiment

@@ -13,7 +13,7 @@ from i2r.kernels.mapping import Configuration
 from i2r.lazy.gene_mapping import extend_candidates, list_candidates, pose_problem
 from i2r.lazy.gene_prediction import describe_answers, predict_genes
 from i2r.lazy.queries import arrange_profiles
-from i2r.stages.references import Reference, relate_profiles
+from i2r.stages.predict.references import Reference, relate_profiles
 from i2r.store import tables
 from i2r.store.experiment import Experiment
 from i2r.store.gene_inputs import translate_vectors
@@ -37,10 +37,12 @@ def write_profiles(queries: str, wells: QueryWells | None, *, url: str) -> dict[
 def write_predictions(
     options: Mapping[str, Any],
     *,
+    where: str,
     profiles: Sequence[str],
     controls: str,
     reference: Reference | None,
     calls: Mapping[str, bool],
+    silent: Sequence[str],
     sources: Mapping[str, str],
     seed: np.random.SeedSequence,
     urls: tuple[str, str],
@@ -73,23 +75,21 @@ def write_predictions(
         named = table["query"].str.rpartition("/")[2].map(lambda name: translate(name, symbols))
         table["gene"] = named.where(named.isin(problem.candidates), "")
         new = tables.read_table(controls) if controls else None
-        table, compared = relate_profiles(table, names, new, reference, where=options["images"])
+        table, compared = relate_profiles(table, names, new, reference, where=where)
     table["gene"] = [translate(name, symbols) or name for name in table["gene"].astype(str)]
     queries = arrange_profiles(
         table,
         names,
         encoders=metadata["encoders"],
         genes=problem.genes,
-        where=options["images"] or options["queries"] or "the experiment",
+        where=where,
     )
     answers = predict_genes(
         problem,
         [Configuration(*values) for values in metadata["configurations"]],
         queries,
         correct=bool(metadata["correct"]),
-        uncalled=[]
-        if options["uncalled"] == "answer"
-        else [q for q, yes in calls.items() if not yes],
+        uncalled=silent,
         p_map=float(tables.read_table(sources["scores"])["p_permutation"].iloc[0]),
         level=options["level"],
         alpha=options["alpha"],
