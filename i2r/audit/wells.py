@@ -155,7 +155,7 @@ def _finish(
     notes = []
     if table.columns.left_out:
         shown = ", ".join(name for name, _ in table.columns.left_out[:3])
-        notes.append(f"{len(table.columns.left_out)} columns are no features ({shown}, ...)")
+        notes.append(f"{len(table.columns.left_out)} columns are not features ({shown}, ...)")
     filled = sums.rows > 0
     missing = 1 - sums.count[filled].sum(axis=0) / max(sums.rows.sum(), 1)
     usable = missing <= MAX_MISSING

@@ -84,7 +84,7 @@ def _write_type(annotation: Any) -> str:
         return str(getattr(annotation, "__name__", annotation))
     if all(isinstance(a, (str, int, float)) for a in inner):
         return " \\| ".join(f"`{a}`" for a in inner)
-    # What annotates a type is no type itself.
+    # What annotates a type is not a type itself.
     types = [a for a in inner if isinstance(a, type) or get_args(a)]
     return " or ".join(dict.fromkeys(_write_type(a) for a in types))
 

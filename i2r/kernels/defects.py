@@ -1,4 +1,4 @@
-"""What is no signal in a field: lines of a defective camera, and what lies outside an aperture.
+"""What is not a signal in a field: lines of a defective camera, and what lies outside an aperture.
 
 Both are for thresholds. A hot column runs through nuclei and joins them; a black margin makes the
 step at its edge the largest contrast of the field. Most fields have neither, so what is asked

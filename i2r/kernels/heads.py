@@ -28,7 +28,7 @@ class HeadSums(NamedTuple):
     treated, n_treated : (comparison, fold, feature), (comparison, fold) float64
         Sums of the mean features of treated pieces with nuclei, and how many there are.
     copied, n_copied : the same
-        Of those among them that are controls, as of draws: they are no controls there.
+        Of those among them that are controls, as of draws: they are not controls there.
     controls, n_controls : (plate, fold, feature), (plate, fold) float64
         Of all control pieces with nuclei.
     on_plate : (comparison, plate) sparse

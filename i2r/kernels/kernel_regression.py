@@ -43,7 +43,7 @@ def ntk_kernel(x: npt.ArrayLike, y: npt.ArrayLike) -> Floats:
     Raises
     ------
     ValueError
-        If the inputs are no matrices of equal width.
+        If the inputs are not matrices of equal width.
     """
     x, y = _as_rows(x, y)
     return ntk_of_products(x @ y.T, (x * x).sum(axis=1), (y * y).sum(axis=1))
@@ -76,7 +76,7 @@ def rbf_kernel(x: npt.ArrayLike, y: npt.ArrayLike, *, bandwidth: float) -> Float
     Raises
     ------
     ValueError
-        If the inputs are no matrices of equal width, or the bandwidth is not positive.
+        If the inputs are not matrices of equal width, or the bandwidth is not positive.
     """
     if not bandwidth > 0:
         raise ValueError(f"bandwidth is {bandwidth}, expected more than 0")
@@ -92,7 +92,7 @@ def linear_kernel(x: npt.ArrayLike, y: npt.ArrayLike) -> Floats:
     Raises
     ------
     ValueError
-        If the inputs are no matrices of equal width.
+        If the inputs are not matrices of equal width.
     """
     x, y = _as_rows(x, y)
     kernel: Floats = x @ y.T

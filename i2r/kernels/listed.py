@@ -54,7 +54,7 @@ def check_listed(
 
 
 def check_finite(image: npt.NDArray[np.number]) -> None:
-    """Refuse an image of floating point with a value that is no number.
+    """Refuse an image of floating point with a value that is not a number.
 
     Raises
     ------

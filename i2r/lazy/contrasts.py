@@ -101,7 +101,7 @@ def plan_contrasts(
     """List what is compared, and put every piece into a fold.
 
     A condition is compared with the negative controls of its own plates: what differs between
-    plates is no effect. Draws are sets of control wells with the structures of the conditions
+    plates is not an effect. Draws are sets of control wells with the structures of the conditions
     (`i2r.kernels.nulls`), compared with the other controls of the same plates.
 
     Parameters

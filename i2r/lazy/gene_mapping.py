@@ -53,7 +53,7 @@ class Problem(NamedTuple):
     mean_scores : (s, c) float64
         Scores of the candidates by their distance to the mean of all, in each space of the link.
     n_beyond : int
-        How many candidates, the last ones, are no genes of the network.
+        How many candidates, the last ones, are not genes of the network.
     hidden : (n, c) bool or None
         At i, the candidates other than i whose label their embedding was made with. Labels may come
         from the perturbation embeddings, and then genes that look alike lie near each other

@@ -63,7 +63,7 @@ def rank_conditions(
     n_independent: Mapping[str, int],
     displaced: bool = False,
 ) -> pd.DataFrame:
-    """Average the folds of each condition, rank and call what is no draw of controls.
+    """Average the folds of each condition, rank and call what is not a draw of controls.
 
     Parameters
     ----------

@@ -83,7 +83,7 @@ def call_segmenter(image: np.ndarray, *, name: str, pixel_size_um: float | None)
     InputError
         If no segmenter has this name.
     I2RError
-        If the labels are no integers of the image's shape, 0 and above, in 31 bits.
+        If the labels are not integers of the image's shape, 0 and above, in 31 bits.
     """
     segment: Segmenter = find_segmenter(name).load()
     labels = np.asarray(segment(image, pixel_size_um))

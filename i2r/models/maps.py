@@ -124,7 +124,7 @@ def load_network(weights: bytes, *, device: torch.device | str = "cpu") -> Nucle
     Raises
     ------
     ValueError
-        If these are no weights of this network.
+        If these are not weights of this network.
     """
     try:
         state = load_tensors(weights)

@@ -230,7 +230,7 @@ def _read_record(experiment: Experiment, run: int) -> tuple[Pipeline, dict[str, 
         ) from error
     if "array" not in record:
         raise InputError(
-            f"{experiment.url}: run {run} is no job array. Start one: i2r run ... --array N."
+            f"{experiment.url}: run {run} is not a job array. Start one: i2r run ... --array N."
         )
     return parse_pipeline(record["pipeline"], where=url, recorded=True), record["array"]
 

@@ -35,7 +35,7 @@ def describe_run(
 
 
 def list_options(pipeline: Mapping[str, Any]) -> dict[str, Any]:
-    """List the seed, and of every stage of a recorded pipeline the options that are no defaults.
+    """List the seed, and of every stage of a recorded pipeline the options that are not defaults.
 
     Returns
     -------

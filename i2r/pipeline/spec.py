@@ -197,7 +197,7 @@ def resolve_needs(
         for name in needs:
             if name not in titles:
                 problems.append(
-                    f"{where}: stage {stage.title!r} needs {name!r}, which is no earlier stage"
+                    f"{where}: stage {stage.title!r} needs {name!r}, which is not an earlier stage"
                     f"{_suggest(name, titles)}"
                 )
         if not needs:

@@ -88,7 +88,7 @@ def start_cluster(
             set_as_default=False,
             security=security,
         )
-    except (OSError, TimeoutError, ValueError) as error:  # or it is no address at all
+    except (OSError, TimeoutError, ValueError) as error:  # or it is not an address at all
         raise InputError(
             f"cluster {spec.address}: no scheduler answers. Start one, or check the address."
         ) from error

@@ -51,7 +51,7 @@ def score_folders(predicted: str, truth: str, *, min_area_px: int = 25) -> Agree
         If a true image has no counterpart or one of another shape, or labels are negative;
         predicted images without truth are passed over.
     FieldError
-        If a file is no label image.
+        If a file is not a label image.
     """
     found, expected = list_pictures(predicted), list_pictures(truth)
     absent = [stem for stem in expected if stem not in found]

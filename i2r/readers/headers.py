@@ -72,7 +72,7 @@ class Header(NamedTuple):
 
 
 def parse_header(file: Any, n_bytes: int, url: str, page: int) -> Header:
-    """Read a page's header and refuse what is no grey image of numbers.
+    """Read a page's header and refuse what is not a grey image of numbers.
 
     Parameters
     ----------

@@ -53,7 +53,7 @@ def read_mask(url: str, *, shape: tuple[int, int], label_parts: bool = False) ->
     Raises
     ------
     I2RError
-        If it is no label image of the field's shape, or has one label of several parts.
+        If it is not a label image of the field's shape, or has one label of several parts.
     FieldError
         If it can't be read.
     """

@@ -35,7 +35,7 @@ def read_sheet(source: str) -> pd.DataFrame:
     Raises
     ------
     InputError
-        If there is no such file, if it is no CSV table, too large, or has no rows.
+        If there is no such file, if it is not a CSV table, too large, or has no rows.
     """
     where = files.without_secrets(source)
     try:

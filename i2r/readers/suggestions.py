@@ -27,7 +27,7 @@ _CHANNEL = re.compile(r"(?i)(?:^|(?<=[\d _.-]))(?:channel|chan|ch|wv|c|w)[_-]?(?
 _ANY_WELL = re.compile(rf"{_EDGE}(?:A[A-F]|[A-P])\d{{1,2}}{_END}")
 # ScanR and CV1000 count wells from 1, and only the plate's format says in which row that is.
 _COUNTED = re.compile(r"(?:^|[-_/])W\d+(?:--P\d|F\d)")
-# More values than this are no channels but times, or numbers that a microscope counts up.
+# More values than this are not channels but times, or numbers that a microscope counts up.
 _MOST_CHANNELS = 8
 # A pattern is suggested if it reads this part of the images: a folder has some of other kinds.
 _LEAST_PART = 0.8

@@ -13,7 +13,7 @@ LEAST_UM, GREATEST_UM = 0.005, 50.0
 
 
 def to_microns(value: object, unit: object) -> float:
-    """Give a length in microns; NaN for a unit that is none, and for what is no length of a pixel.
+    """Give a length in microns; NaN for an unknown unit, or for what is not a pixel's length.
 
     ``µm`` in either of its two characters, and as ImageJ escapes it, is a micron.
     """

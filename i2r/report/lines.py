@@ -26,7 +26,7 @@ class Line(NamedTuple):
     low, high
         Limits of a band around it; empty for none.
     is_dashed
-        For what is no result, such as chance.
+        For what is not a result, such as chance.
     """
 
     name: str

@@ -94,7 +94,7 @@ def draw_nucleus(
     phenotype
         What was done to it; its density plays no part.
     size
-        A further factor on the diameter, for what is no effect.
+        A further factor on the diameter, for what is not an effect.
     nuclei
         What is drawn from; default: those that ship with i2r.
 

@@ -211,7 +211,7 @@ class Stage(BaseModel):
     def inputs(self, experiment: Experiment, key: str) -> object:
         """Describe what a unit reads besides other stages' output, as plain JSON values.
 
-        Default: the fields of its well and their shapes, and for units that are no wells the
+        Default: the fields of its well and their shapes, and for units that are not wells the
         `layout_columns` of the whole layout; and what lies `outside`.
         """
         if key in experiment.wells:

@@ -180,7 +180,7 @@ def _read_matrix(x: Any, var: Any, names: str, where: str, elsewhere: str) -> Co
     is_dense = hasattr(x, "dtype")
     if hasattr(var, "dtype"):  # before anndata 0.7: one table of records
         if not var.dtype.names:
-            raise ValueError("'var' is no table")
+            raise ValueError("'var' is not a table")
         index = var[var.dtype.names[0]]
         genes, kinds = [_to_text(name) for name in index], list[str]()
     else:

@@ -60,7 +60,7 @@ def read_counts(
     known
         Symbols of the network, to tell genes from cells in a table.
     scale
-        'counts' refuses what is no whole number, see `i2r.store.scales.check_counts`;
+        'counts' refuses what is not a whole number, see `i2r.store.scales.check_counts`;
         'signatures' takes values below 0.
     log
         Takes the table of names that were translated.

@@ -49,7 +49,7 @@ def read_bounded(url: str, *, where: str, limit_bytes: int = TABLE_BYTES) -> byt
     FileNotFoundError
         If there is none.
     InputError
-        If it is larger, is no regular file, or is damaged gzip.
+        If it is larger, is not a regular file, or is damaged gzip.
     """
     if files.is_local(url) and not stat.S_ISREG(os.stat(files.local_path(url)).st_mode):
         if os.path.isdir(files.local_path(url)):

@@ -274,8 +274,8 @@ def _is_temporary(name: str) -> bool:
 def find_files(url: str, accept: Callable[[str], bool]) -> Iterator[FoundFile]:
     """Find files below a folder, in the order of their paths.
 
-    Hidden files and folders are passed over (``._x.tif`` of macOS is no image). Links to folders
-    are followed, each folder once; a link to nowhere is listed as `ABSENT`.
+    Hidden files and folders are passed over (``._x.tif`` of macOS is not an image). Links to
+    folders are followed, each folder once; a link to nowhere is listed as `ABSENT`.
 
     Parameters
     ----------

@@ -25,7 +25,7 @@ def read_frame(url: str) -> pd.DataFrame:
     Raises
     ------
     InputError
-        If there is no such file, or it is no table.
+        If there is no such file, or it is not a table.
     """
     if url.endswith(".parquet"):
         try:
@@ -138,7 +138,7 @@ def _to_utf8(data: bytes, url: str) -> bytes:
 
 
 def to_numbers(table: pd.DataFrame) -> npt.NDArray[np.float64]:
-    """Give the values of a table as float64; NaN for what is no number."""
+    """Give the values of a table as float64; NaN for what is not a number."""
     try:
         return table.apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float64)
     except OverflowError:  # a whole number of more than 300 digits
@@ -158,7 +158,7 @@ def read_text(url: str) -> str:
     Raises
     ------
     InputError
-        If there is no such file, or it is no text.
+        If there is no such file, or it is not text.
     """
     return text.decode_text(_read_bytes(url), url)[0].removeprefix("\ufeff")
 

@@ -54,7 +54,7 @@ def read_signatures(
     ------
     InputError
         If it can't be read, names no perturbed genes, has treatments of several types, or values
-        that are no numbers.
+        that are not numbers.
     """
     with _open(url) as file:
         matrix = file[MATRIX]
@@ -66,7 +66,7 @@ def read_signatures(
         genes, means = _average(matrix, perturbed, chosen, block_bytes)
     if not np.isfinite(means).all():
         raise InputError(
-            f"{url}: {int((~np.isfinite(means)).sum())} means are no finite numbers, expected "
+            f"{url}: {int((~np.isfinite(means)).sum())} means are not finite numbers, expected "
             "none. Leave the signatures with missing values out."
         )
     return genes, means, [measured[row] for row in chosen]

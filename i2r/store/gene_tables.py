@@ -20,7 +20,7 @@ from i2r.store.scales import find_counters
 _GENE_COLUMNS = ("gene", "symbol", "gene_symbol", "gene symbol", "genesymbol", "hgnc_symbol")
 # What labels are called, here and in published files.
 _LABEL_COLUMNS = ("label", "labels")
-# Columns of our own tables that are no numbers of a vector.
+# Columns of our own tables that are not numbers of a vector.
 NOT_VALUES = ("gene", "held_out", "perturbation", "condition", "n_nuclei", "n_wells", "role")
 
 
@@ -129,7 +129,7 @@ def gather_vectors(table: pd.DataFrame, *, where: str) -> GeneVectors:
     columns = [name for name in table.columns if str(name) not in NOT_VALUES]
     wrong = [n for n in columns if not pd.api.types.is_numeric_dtype(table[n])]
     if wrong or not columns:
-        what = f"column {wrong[0]!r} is no number" if wrong else "no column of numbers"
+        what = f"column {wrong[0]!r} is not a number" if wrong else "no column of numbers"
         raise InputError(f"{where}: {what}, expected 'gene' and numbers. Leave other columns out.")
     symbols = table["gene"].astype("string").str.strip().str.upper()
     named = symbols.notna() & (symbols != "")

@@ -48,8 +48,8 @@ def read_layout(url: str) -> pd.DataFrame:
     Raises
     ------
     InputError
-        With the first five problems: missing columns, unknown roles, names that are no wells,
-        wells listed twice, doses that are no numbers, no negative control; and for what the table
+        With the first five problems: missing columns, unknown roles, names that are not wells,
+        wells listed twice, doses that are not numbers, no negative control; and for what the table
         says against itself, see `i2r.store.contradictions`.
     """
     return check_layout(read_table(url, expected=REQUIRED), url)
@@ -285,7 +285,7 @@ def _explain_dose(cell: str, dose: float) -> str:
         if re.fullmatch(r"[-+]?[\d.,' ]*,[\d.,' ]*", cell)
         else "Write one number, and its unit in the column's name"
     )
-    return f"dose {cell!r} is no number. {advice}."
+    return f"dose {cell!r} is not a number. {advice}."
 
 
 def join_images(

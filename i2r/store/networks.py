@@ -78,7 +78,7 @@ def read_network(url: str) -> "nx.Graph":
     Raises
     ------
     InputError
-        If there is no such file, it is no GraphML, holds no node, or a prize or cost in it is
+        If there is no such file, it is not GraphML, holds no node, or a prize or cost in it is
         negative or no number.
     """
     import networkx as nx
@@ -118,7 +118,7 @@ def _read_checked(url: str) -> bytes:
         if size > MAX_BYTES:
             raise InputError(
                 f"network {url}: {size / 2**20:.0f} MiB, expected at most "
-                f"{MAX_BYTES / 2**20:.0f} MiB. Leave out what is no part of the network."
+                f"{MAX_BYTES / 2**20:.0f} MiB. Leave out what is not part of the network."
             )
         data = files.read_bytes(url)
     except (FileNotFoundError, IsADirectoryError) as error:

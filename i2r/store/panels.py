@@ -260,7 +260,7 @@ def read_line_names(url: str) -> list[tuple[str, ...]]:
     Raises
     ------
     InputError
-        If there is no such file, or it is no table.
+        If there is no such file, or it is not a table.
     """
     _, table = read_columns(url, as_text=True)
     rows = table.to_numpy(dtype=object).tolist()

@@ -21,7 +21,7 @@ def read_anndata_columns(url: str) -> tuple[list[str], list["np.dtype[np.generic
     """
     with _open(url) as file:
         obs, names = list(_list_obs(file)), _read_features(file)
-        # Numbers of obs describe a nucleus, such as its dose: they are no features.
+        # Numbers of obs describe a nucleus, such as its dose: they are not features.
         kinds = [np.dtype(object)] * len(obs) + [np.dtype(np.float64)] * len(names)
         return obs + names, kinds
 

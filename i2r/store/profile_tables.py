@@ -267,8 +267,8 @@ def _to_values(frame: pd.DataFrame, features: tuple[str, ...], *, url: str, firs
             if bad.size:
                 raise InputError(
                     f"{url} row {first + int(bad[0])}, column {name!r}: "
-                    f"{chosen[name].iloc[bad[0]]!r} is no number. Correct it, or leave the column "
-                    "out."
+                    f"{chosen[name].iloc[bad[0]]!r} is not a number. Correct it, or leave the "
+                    "column out."
                 ) from error
         raise
     return np.where(np.isfinite(values), values, np.float32(np.nan))

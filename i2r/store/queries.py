@@ -68,7 +68,7 @@ def read_queries(url: str) -> pd.DataFrame:
     numbers = to_numbers(table[columns])
     if not np.isfinite(numbers).all() or not columns or not names:
         raise InputError(
-            f"{url}: {int((~np.isfinite(numbers)).sum())} of {numbers.size} values are no finite "
+            f"{url}: {int((~np.isfinite(numbers)).sum())} of {numbers.size} values are not finite "
             "numbers, expected query, gene and numbers. Fill them or leave the rows out."
         )
     symbols = genes.astype(str).str.strip().str.upper().tolist()

@@ -35,7 +35,7 @@ class Codec(NamedTuple):
 PLANES = Codec("zstd", 1)
 CROPS = Codec("lz4", 1)
 CHECKSUM_BYTES = 4
-# NumPy also knows names such as '2int16', which are no numbers.
+# NumPy also knows names such as '2int16', which are not numbers.
 _TYPES = {f"{kind}{bits}" for kind in ("int", "uint", "float") for bits in (8, 16, 32, 64)}
 
 

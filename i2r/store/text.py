@@ -65,7 +65,7 @@ def decode_text(data: bytes, where: str) -> tuple[str, str]:
     Raises
     ------
     InputError
-        If it is no text.
+        If it is not text.
     """
     if kind := name_format(data):
         raise InputError(f"{where}: {kind}, expected a table as text. Save it as 'CSV UTF-8'.")
@@ -98,7 +98,7 @@ def decode_text(data: bytes, where: str) -> tuple[str, str]:
 
 
 def name_format(data: bytes) -> str:
-    """Name the format of a file that is no text by how it begins; empty where none is known."""
+    """Name the format of a file that is not text by how it begins; empty where none is known."""
     return next((kind for head, kind in _OTHER_FORMATS if data.startswith(head)), "")
 
 
@@ -203,7 +203,7 @@ def read_rows(
     Raises
     ------
     InputError
-        If it is no table.
+        If it is not a table.
     """
     if is_workbook(data):
         name, rows = "", list[tuple[int, list[str]]]()
@@ -257,7 +257,7 @@ def read_workbook(data: bytes, where: str) -> Iterator[tuple[str, list[tuple[int
     Raises
     ------
     InputError
-        If openpyxl is not installed, or it is no workbook, too large, or declares entities.
+        If openpyxl is not installed, or it is not a workbook, too large, or declares entities.
     """
     try:
         import openpyxl

@@ -175,7 +175,7 @@ def test_control_wells_at_a_condition_s_positions_are_a_test_set_of_their_own() 
 
 
 def test_a_well_whose_fields_are_in_several_folds_is_drawn_whole() -> None:
-    """Rows of fields are no wells: drawn one by one they would make the interval too narrow."""
+    """Rows of fields are not wells: drawn one by one they would make the interval too narrow."""
     names = ["condition", "plate", "well", "is_treated", "n_nuclei", "n_called"]
     wells = pd.DataFrame(
         [

@@ -117,7 +117,7 @@ class Merged(Whole):
 
 
 class Pairs(Stub):
-    """Units that are no wells, each of which uses two wells."""
+    """Units that are not wells, each of which uses two wells."""
 
     stage: str = "pairs"
 

@@ -176,6 +176,6 @@ def test_the_array_holds_the_experiment_until_it_is_finished(tmp_path: Path) -> 
     with pytest.raises(InputError, match="no job array works here"):
         finish_array(url)
     assert run_here(pipeline, url).exit_code == 0
-    with pytest.raises(InputError, match="no job array"):
+    with pytest.raises(InputError, match="not a job array"):
         run_slice(url, run=open_experiment(url).ledger.last_run, number=0)
     assert prepare_array(pipeline, url, n_slices=2, command="test") is None

@@ -48,7 +48,7 @@ def complain(content: object) -> list[str]:
         ({"stages": [{**CONVERT, "name": "a/b"}]}, "can't hold '/'"),
         ({"stages": [{**CONVERT, "name": ".."}]}, "'name' is '..'"),
         ({"stages": ["quality"]}, "'quality' needs a stage 'convert' before it"),
-        ({"stages": [CONVERT, {"stage": "quality", "needs": ["convrt"]}]}, "needs 'convrt', which is no earlier stage; did you mean 'convert'"),
+        ({"stages": [CONVERT, {"stage": "quality", "needs": ["convrt"]}]}, "needs 'convrt', which is not an earlier stage; did you mean 'convert'"),
         ({"stages": [CONVERT, "quality", "quality"]}, "two stages are called 'quality'"),
         ({"stages": [CONVERT, {"stage": "quality", "name": "convert"}]}, "two stages are called 'convert'"),
     ],

@@ -132,7 +132,7 @@ def test_memory_bounds_grow_with_the_fields(verb: str) -> None:
     options = {"source": "/x", "layout": "/y", "pixel_size_um": 1.0} if verb == "convert" else {}
     stage = find_stage(verb)(**options)  # type: ignore[arg-type]
     if verb == "screen":
-        return  # its units are no wells
+        return  # its units are not wells
     small = stage.peak_bytes(plan(), "P1/A01")
     large = stage.peak_bytes(plan(height_px=2000, width_px=2000), "P1/A01")
     assert 0 < small < large

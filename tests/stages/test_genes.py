@@ -282,7 +282,7 @@ def test_same_tables_for_any_workers(files: Path, tmp_path: Path) -> None:
         ({"network": "none.graphml"}, "no such file"),
         ({"method": "import"}, "without a file"),
         ({"labels": "file"}, "without a source"),
-        ({"features": "labels"}, "is no number|none of its genes"),
+        ({"features": "labels"}, "is not a number|none of its genes"),
         ({"gene_sets": ["labels"]}, "field"),
     ],
 )

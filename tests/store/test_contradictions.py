@@ -222,7 +222,7 @@ def test_tables_of_other_programs_give_the_same(tmp_path: Path, data: bytes, not
 
 def test_thousands_are_not_taken_for_decimals(tmp_path: Path) -> None:
     text = GOOD.replace(",", ";").replace("0.5", "1,000")
-    with pytest.raises(InputError, match="dose '1,000' is no number"):
+    with pytest.raises(InputError, match="dose '1,000' is not a number"):
         read_layout(write(tmp_path, text))
 
 

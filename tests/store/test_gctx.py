@@ -81,7 +81,7 @@ def test_what_is_no_such_file_is_one_line(tmp_path: Path) -> None:
     for url, message in (
         (write(tmp_path / "n.gctx", MATRIX, ROWS, nameless), "no META/COL/pert_iname"),
         (write(tmp_path / "m.gctx", MATRIX, ROWS, mixed), "treatments of 2 types"),
-        (write(tmp_path / "h.gctx", holes, ROWS, COLUMNS), "1 means are no finite"),
+        (write(tmp_path / "h.gctx", holes, ROWS, COLUMNS), "1 means are not finite"),
         (write(tmp_path / "s.gctx", MATRIX.T, ROWS, COLUMNS), "no readable GCTX"),
         (str(tmp_path / "text.gctx"), "no readable GCTX"),
         (str(tmp_path / "none.gctx"), "no such file"),

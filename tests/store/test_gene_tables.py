@@ -42,9 +42,9 @@ def test_vectors_are_averaged_per_gene_whatever_the_format(tmp_path: Path) -> No
     ("text", "message"),
     [
         ("name,e0\nA,1\n", "no column 'gene'"),
-        ("gene,e0\nA,high\n", "'e0' is no number"),
+        ("gene,e0\nA,high\n", "'e0' is not a number"),
         ("gene\nA\n", "no column of numbers"),
-        ("gene,e0\n", "no number|no row"),
+        ("gene,e0\n", "not a number|no row"),
         ("gene,e0\nA,1\nB,\n", "gene 'B' has no finite value in 'e0'"),
         ("", "no table"),
     ],

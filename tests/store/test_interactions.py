@@ -82,7 +82,7 @@ def test_row_names_of_r_are_a_column(tmp_path: Path) -> None:
 
 def test_rows_with_more_fields_than_names_are_one_line(tmp_path: Path) -> None:
     url = write(tmp_path / "t.csv", "gene,e0\nA,x,1\nB,y,2\n")
-    with pytest.raises(InputError, match="column 'Unnamed: 0' is no number"):
+    with pytest.raises(InputError, match="column 'Unnamed: 0' is not a number"):
         read_vectors(url)
     for text in ("gene,e0\nA,x,y,1\nB,x,y,2\n", ",e0\nA,x,1\nB,y,2\n"):
         with pytest.raises(InputError, match="more fields than the first line has names"):

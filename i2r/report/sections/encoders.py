@@ -22,7 +22,7 @@ MAX_NAMED = 60
 TINT = 0.75
 # From 0 to 1 in the chart that compares views.
 VIEW_AXIS = (150.0, 700.0)
-# Cells of tables that are no numbers or names: maps of occlusion.
+# Cells of tables that are not numbers or names: maps of occlusion.
 LISTS = (list, np.ndarray)
 
 

@@ -39,7 +39,7 @@ class EncodeEmbed(Embed):
     _trained: tuple[Entry | None, dict[str, str]] | None = PrivateAttr(default=None)
 
     def check(self, experiment: Experiment) -> list[str]:
-        """Refuse a file that is no encoder, and channels or columns that are not there."""
+        """Refuse a file that is not an encoder, and channels or columns that are not there."""
         problems = self.list_lacking("segment", "crop") + super().check(experiment)
         train = self.needed("train")
         if self.encoder is None:

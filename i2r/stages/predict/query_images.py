@@ -1,6 +1,6 @@
 """New images treated as an experiment's own: the stages behind a map, and what they make of them.
 
-This is no stage; `i2r.stages.predict` uses it.
+This is not a stage; `i2r.stages.predict` uses it.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,6 +1,6 @@
 """New images beside controls: their own, or the experiment's.
 
-This is no stage; `i2r.stages.predict` uses it.
+This is not a stage; `i2r.stages.predict` uses it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ from i2r.store.arrays import read_array
 from i2r.store.experiment import Experiment
 from i2r.types import unit_key
 
-# Columns of profiles that are no numbers.
+# Columns of profiles that are not numbers.
 DESCRIBED = ("query", "gene", "encoder", "n_nuclei")
 NEW_CONTROLS, OWN_CONTROLS = "control images", "the experiment's controls"
 

@@ -1,6 +1,6 @@
 """What a unit of `i2r.stages.predict` does on a worker: profiles of queries, and their answers.
 
-This is no stage.
+This is not a stage.
 """
 
 from collections.abc import Mapping, Sequence
