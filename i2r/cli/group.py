@@ -44,6 +44,10 @@ COMMANDS = {
     "segment-images": ("i2r.cli.segmenting", "Find the nuclei in a folder of images; no plate."),
     "score-segmentation": ("i2r.cli.segmenting", "Score label images against true ones."),
     "train-segmenter": ("i2r.cli.training", "Train the segmentation network on labelled images."),
+    "adapt-segmenter": (
+        "i2r.cli.adapting",
+        "Adapt the network to your images, by correcting nuclei.",
+    ),
     "table": ("i2r.cli.tables", "Print any result table, or write it as CSV or JSON."),
     "show": ("i2r.cli.viewing", "Put a well, condition or gene on one page."),
     "view": ("i2r.cli.viewing", "Look at plates, hits and nuclei in a browser."),

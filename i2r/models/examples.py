@@ -32,7 +32,7 @@ class Example(NamedTuple):
     image
         Shape (y, x), float32, normalised.
     labels
-        Shape (y, x), float32, 0 = background; exact up to 2**24 nuclei.
+        Shape (y, x), float32, 0 = background, -1 = not known; exact up to 2**24 nuclei.
     """
 
     image: Tensor
@@ -49,7 +49,8 @@ class Windows(NamedTuple):
     labels
         Shape (window, y + 2 margins, x + 2 margins), int64, 0 = background.
     inside
-        Like the labels, bool: False where the window reaches beyond its field.
+        Like the labels, bool: False where the window reaches beyond its field, and where labels
+        are not known.
     """
 
     images: Tensor
@@ -78,6 +79,60 @@ def make_example(image: npt.NDArray[Any], labels: npt.NDArray[np.integer]) -> Ex
     return Example(torch.from_numpy(scaled), torch.from_numpy(labels.astype(np.float32)))
 
 
+def cut_example(
+    image: npt.NDArray[Any],
+    labels: npt.NDArray[np.integer],
+    box: tuple[int, int, int, int],
+    *,
+    context_px: int,
+) -> Example:
+    """Make a training example of a part of a field, the only part whose nuclei are known.
+
+    Parameters
+    ----------
+    image
+        Shape (y, x), the whole field: its brightness is that of the field.
+    labels
+        Shape (y1 - y0, x1 - x0), integers, 0 = background: those of the part.
+    box
+        y0, x0, y1, x1 of the part, half open.
+    context_px
+        How much of the field around the part the network sees.
+
+    Returns
+    -------
+    Example
+        Not known: what lies around the part, and nuclei that the part's edge cuts, since their
+        centres may be outside; the field's own edge cuts nothing off.
+
+    Raises
+    ------
+    ValueError
+        If labels and box differ in shape.
+    """
+    y0, x0, y1, x1 = box
+    height, width = image.shape
+    if labels.shape != (y1 - y0, x1 - x0):
+        raise ValueError(f"labels are {labels.shape}, expected {(y1 - y0, x1 - x0)}")
+    edges = [
+        labels[side]
+        for side, is_cut in (
+            (np.s_[:1], y0 > 0), (np.s_[-1:], y1 < height),
+            (np.s_[:, :1], x0 > 0), (np.s_[:, -1:], x1 < width),
+        )
+        if is_cut
+    ]  # fmt: skip
+    cut = np.unique(np.concatenate([edge.ravel() for edge in edges])) if edges else labels[:0, 0]
+    known = labels.astype(np.float32)
+    known[np.isin(labels, cut[cut > 0])] = -1
+    top, left = max(y0 - context_px, 0), max(x0 - context_px, 0)
+    part = image[top : y1 + context_px, left : x1 + context_px]
+    whole = np.full(part.shape, -1, dtype=np.float32)
+    whole[y0 - top : y1 - top, x0 - left : x1 - left] = known
+    scaled = normalise(part, measure_brightness(image))
+    return Example(torch.from_numpy(scaled), torch.from_numpy(whole))
+
+
 def draw_windows(
     examples: Sequence[Example],
     probabilities: npt.NDArray[np.float64],
@@ -85,6 +140,8 @@ def draw_windows(
     n_windows: int,
     side_px: int,
     random: np.random.Generator,
+    magnification: float = MAGNIFICATION,
+    crowded: float = 0.0,
 ) -> Windows:
     """Draw a minibatch of windows.
 
@@ -102,6 +159,11 @@ def draw_windows(
         Size of the minibatch.
     random
         Source of all randomness.
+    magnification
+        Another middle of the magnifications than `MAGNIFICATION`; all above change with it.
+    crowded
+        Share of the windows to which nuclei of another window are added, so that they touch
+        more often than they do in the fields.
 
     Returns
     -------
@@ -111,31 +173,71 @@ def draw_windows(
     drawn = []
     for chosen in random.choice(len(examples), size=n_windows, p=probabilities):
         example = examples[int(chosen)]
-        grid = _draw_grid(example.image.shape, side_px + 2 * MARGIN_PX, random)
-        image = functional.grid_sample(
-            example.image[None, None], grid, padding_mode="reflection", align_corners=False
-        )
-        # One is added so that what lies outside, filled with 0, is told from background.
-        labels = functional.grid_sample(
-            example.labels[None, None] + 1, grid, mode="nearest", align_corners=False
-        )
-        drawn.append((image[0], labels[0, 0]))
+        window = _cut_window(example, side_px + 2 * MARGIN_PX, magnification, random)
+        if crowded and random.random() < crowded:
+            other = _cut_window(example, side_px + 2 * MARGIN_PX, magnification, random)
+            window = _add_nuclei(window, other, random)
+        drawn.append(window)
     labels = torch.stack([labels for _, labels in drawn]).long()
     cut = slice(MARGIN_PX, -MARGIN_PX)
     images = torch.stack([vary_brightness(image[:, cut, cut], random) for image, _ in drawn])
     return Windows(images, (labels - 1).clamp(min=0), labels > 0)
 
 
-def _draw_grid(shape: Sequence[int], side: int, random: np.random.Generator) -> Tensor:
+def _cut_window(
+    example: Example, side: int, magnification: float, random: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    """Draw a window: its image (1, y, x), and its labels (y, x) plus 1, 0 where not known."""
+    grid = _draw_grid(example.image.shape, side, magnification, random)
+    image = functional.grid_sample(
+        example.image[None, None], grid, padding_mode="reflection", align_corners=False
+    )
+    # One is added so that what lies outside, filled with 0, is told from background.
+    labels = functional.grid_sample(
+        example.labels[None, None] + 1, grid, mode="nearest", align_corners=False
+    )
+    return image[0], labels[0, 0]
+
+
+def _add_nuclei(
+    window: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor], random: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    """Add nuclei of another window of the same field where little of them would be covered.
+
+    Light adds up, so the sum of two images is what a camera would have seen. A nucleus is added
+    whole, or where up to a tenth of it lies on others, which keep those pixels.
+    """
+    (image, labels), (added, numbers) = window, other
+    n = int(numbers.max()) + 1
+    area = torch.bincount(numbers.flatten().long(), minlength=n)
+    covered = torch.bincount(
+        numbers.flatten().long(), weights=(labels != 1).flatten().float(), minlength=n
+    )
+    fits = (covered <= 0.1 * area) & (torch.from_numpy(random.random(n)) < 0.7)
+    fits[:2] = False
+    chosen = fits[numbers.long()]
+    # A soft rim, so that no edge shows that the light itself does not have.
+    mask = functional.max_pool2d(chosen[None].float(), 5, 1, 2)
+    mask = functional.avg_pool2d(mask[None], 3, 1, 1)[0]
+    dark = added[(numbers == 1)[None]]
+    background = dark.median() if dark.numel() else added.min()
+    image = image + mask * (added - background).clamp(min=0)
+    free = chosen & (labels == 1)
+    return image, torch.where(free, numbers + labels.max(), labels)
+
+
+def _draw_grid(
+    shape: Sequence[int], side: int, magnification: float, random: np.random.Generator
+) -> Tensor:
     """Draw where a window's pixels lie in a field, in the coordinates of `grid_sample`."""
     height, width = shape
     upright = random.random() < 0.35
     if upright:
-        zoom = 1.0 if random.random() < 0.4 else 1.5
+        zoom = (1.0 if random.random() < 0.4 else 1.5) * magnification / MAGNIFICATION
         angle = int(random.integers(4)) * math.pi / 2
     else:
         spread = 0.28 if random.random() < 0.6 else 0.8
-        zoom = MAGNIFICATION * math.exp(random.uniform(-spread, spread))
+        zoom = magnification * math.exp(random.uniform(-spread, spread))
         angle = random.uniform(0, 2 * math.pi)
     mirror = 1.0 if random.random() < 0.5 else -1.0
     half = side / 2 / zoom

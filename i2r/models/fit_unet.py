@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from i2r.models.cnn import choose_precision, mix_precision
-from i2r.models.examples import Example, draw_windows
+from i2r.models.examples import MAGNIFICATION, Example, draw_windows
 from i2r.models.maps import compress
 from i2r.models.saved import load_tensors
 from i2r.models.targets import make_targets, measure_loss
@@ -39,6 +39,15 @@ class UNetSettings:
         Of weights, windows and their deformations.
     widths
         See `NucleusUNet`.
+    outlines
+        How much the overlap of single nuclei counts, see `i2r.models.targets.measure_loss`.
+    crowded
+        Share of windows with more nuclei than there are, see `i2r.models.examples.draw_windows`.
+    magnification
+        Middle of the magnifications in training, see `i2r.models.examples.draw_windows`.
+    freeze_norm
+        Batch normalisation keeps the means and variances that the network came with: a few
+        images are too few to measure them.
     """
 
     n_steps: int = 3400
@@ -49,6 +58,10 @@ class UNetSettings:
     weight_decay: float = 0.01
     seed: int = 0
     widths: tuple[int, ...] = WIDTHS
+    outlines: float = 0.0
+    crowded: float = 0.0
+    magnification: float = MAGNIFICATION
+    freeze_norm: bool = False
 
 
 # Steps between two checkpoints: a few minutes on two cores.
@@ -62,8 +75,10 @@ def fit_unet(
     probabilities: npt.NDArray[np.float64],
     *,
     settings: UNetSettings,
+    start: NucleusUNet | None = None,
     device: torch.device | str = "cpu",
     checkpoint: bytes | None = None,
+    checkpoint_steps: int | None = None,
     save: Callable[[bytes], object] | None = None,
     report: Callable[[int, float], None] | None = None,
 ) -> NucleusUNet:
@@ -77,12 +92,17 @@ def fit_unet(
         Shape (example,): how often each is drawn; sums to 1.
     settings
         See `UNetSettings`.
+    start
+        A network of the same widths to go on from (`i2r.models.maps.unpack_weights`), which
+        stays as it is; None for random weights.
     device
         Where to train.
     checkpoint
         What ``save`` was given last: the training goes on there.
+    checkpoint_steps
+        Steps between two checkpoints; None for `CHECKPOINT_STEPS`.
     save
-        Is given the state of the training every `CHECKPOINT_STEPS` steps and at the end.
+        Is given the state of the training every so many steps and at the end.
     report
         Is given the number of steps and the mean loss since the last call, as often.
 
@@ -101,6 +121,8 @@ def fit_unet(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         network = NucleusUNet(settings.widths)
+    if start is not None:
+        network.load_state_dict(start.state_dict())
     network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = {name: value.clone() for name, value in network.state_dict().items()}
     optimizer = torch.optim.AdamW(
@@ -111,12 +133,17 @@ def fit_unet(
         first = _restore(checkpoint, network, average, optimizer, settings)
     losses = []
     network.train()
+    if settings.freeze_norm:
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
+    every = CHECKPOINT_STEPS if checkpoint_steps is None else checkpoint_steps
     for step in range(first, settings.n_steps):
         for group in optimizer.param_groups:
             group["lr"] = settings.learning_rate * _shape_rate(step, n_steps=settings.n_steps)
         losses.append(_take_step(network, optimizer, examples, probabilities, settings, step))
         _update_average(average, network, step)
-        if (step + 1) % CHECKPOINT_STEPS == 0 or step + 1 == settings.n_steps:
+        if (step + 1) % every == 0 or step + 1 == settings.n_steps:
             if save is not None:
                 save(_pack(network, average, optimizer, settings, step + 1))
             if report is not None:
@@ -145,6 +172,8 @@ def _take_step(
             probabilities,
             n_windows=settings.n_windows // settings.n_parts,
             side_px=settings.side_px,
+            magnification=settings.magnification,
+            crowded=settings.crowded,
             random=np.random.default_rng([settings.seed, step, part]),
         )
         targets = make_targets(windows.labels, windows.inside)
@@ -152,7 +181,7 @@ def _take_step(
         inputs = compress(windows.images.to(device)).contiguous(memory_format=torch.channels_last)
         with mix_precision(device, dtype):
             maps = network(inputs)
-        loss = measure_loss(maps, targets) / settings.n_parts
+        loss = measure_loss(maps, targets, outlines=settings.outlines) / settings.n_parts
         torch.autograd.backward(loss)
         total += float(loss.detach())
     torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
@@ -205,12 +234,10 @@ def _restore(
 ) -> int:
     """Put a checkpoint's state in place; returns how many steps were taken."""
     state = load_tensors(checkpoint)
-    if state["settings"] != _comparable(settings):
-        differing = [
-            name
-            for name, value in _comparable(settings).items()
-            if state["settings"].get(name) != value
-        ]
+    # A checkpoint from before a setting existed was made with its default.
+    made_with = {**_comparable(UNetSettings()), **state["settings"]}
+    if made_with != _comparable(settings):
+        differing = [n for n, value in _comparable(settings).items() if made_with.get(n) != value]
         raise ValueError(f"the checkpoint is of a training with another {', '.join(differing)}")
     network.load_state_dict(state["network"])
     optimizer.load_state_dict(state["optimizer"])

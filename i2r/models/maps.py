@@ -106,6 +106,31 @@ def pack_weights(network: NucleusUNet) -> bytes:
     return file.getvalue()
 
 
+def unpack_weights(weights: bytes) -> NucleusUNet:
+    """Make a network from weights, as it was trained, to go on with its training.
+
+    Parameters
+    ----------
+    weights
+        What `pack_weights` gave; nothing in them is executed.
+
+    Raises
+    ------
+    ValueError
+        If these are no weights of this network.
+    """
+    try:
+        state = load_tensors(weights)
+        levels = sum(name.startswith("down.") and name.endswith("first.0.weight") for name in state)
+        widths = tuple(int(state[f"down.{i}.first.0.weight"].shape[0]) for i in range(levels))
+        network = NucleusUNet(widths)
+        network.load_state_dict({name: value.float() for name, value in state.items()})
+    except Exception as error:  # pickle, zip, key and size errors alike
+        first = (str(error).splitlines() or [type(error).__name__])[0][:120]
+        raise ValueError(f"no weights of the segmentation network ({first})") from error
+    return network
+
+
 def load_network(weights: bytes, *, device: torch.device | str = "cpu") -> NucleusUNet:
     """Make a network ready for prediction.
 
@@ -126,15 +151,7 @@ def load_network(weights: bytes, *, device: torch.device | str = "cpu") -> Nucle
     ValueError
         If these are not weights of this network.
     """
-    try:
-        state = load_tensors(weights)
-        levels = sum(name.startswith("down.") and name.endswith("first.0.weight") for name in state)
-        widths = tuple(int(state[f"down.{i}.first.0.weight"].shape[0]) for i in range(levels))
-        network = NucleusUNet(widths)
-        network.load_state_dict({name: value.float() for name, value in state.items()})
-    except Exception as error:  # pickle, zip, key and size errors alike
-        first = (str(error).splitlines() or [type(error).__name__])[0][:120]
-        raise ValueError(f"no weights of the segmentation network ({first})") from error
+    network = unpack_weights(weights)
     network.eval()
     for module in network.modules():
         if isinstance(module, nn.Sequential):

@@ -15,6 +15,12 @@ SPOT_SIZE = 0.2
 MIN_SPOT_PX = 1.2
 """Smallest such standard deviation in pixels."""
 
+MIN_AREA_PX = 25
+"""The overlap of smaller nuclei, or of parts that a window's edge leaves, does not count."""
+
+REACH_PX = 3
+"""Background this near to a nucleus counts against it where it is taken for foreground."""
+
 TYPICAL_AREA_PX = 300
 """Offsets of smaller nuclei weigh more, of larger ones less, in inverse proportion."""
 
@@ -30,6 +36,9 @@ class Targets(NamedTuple):
         Shape (window, 2, y, x): to the centre along y and x, in `OFFSET_UNIT_PX`; 0 in background.
     weight, offset_weight
         Shape (window, y, x): of the maps, 0 outside the field; of the offsets, 0 in background.
+    nearest
+        Shape (window, y, x), int64: the nucleus of each pixel and of the background within
+        `REACH_PX` of it, 1 to n over all windows, 0 elsewhere.
     """
 
     foreground: Tensor
@@ -37,6 +46,7 @@ class Targets(NamedTuple):
     offset: Tensor
     weight: Tensor
     offset_weight: Tensor
+    nearest: Tensor
 
 
 def make_targets(labels: Tensor, inside: Tensor) -> Targets:
@@ -94,10 +104,20 @@ def make_targets(labels: Tensor, inside: Tensor) -> Targets:
         offset=offset[(slice(None), *cut)].float() / OFFSET_UNIT_PX,
         weight=weight[cut].float(),
         offset_weight=offset_weight[cut].float(),
+        nearest=_number_regions(labels, above)[cut],
     )
 
 
-def measure_loss(maps: Tensor, targets: Targets) -> Tensor:
+def _number_regions(labels: Tensor, above: int) -> Tensor:
+    """Give background near nuclei the number of the nearest; numbers differ between windows."""
+    grown = labels[:, None].float()
+    for _ in range(REACH_PX):
+        grown = torch.where(grown > 0, grown, functional.max_pool2d(grown, 3, 1, 1))
+    numbers = grown[:, 0].long()
+    return (numbers + above * torch.arange(len(labels))[:, None, None]) * (numbers > 0)
+
+
+def measure_loss(maps: Tensor, targets: Targets, *, outlines: float = 0.0) -> Tensor:
     """Measure how wrong predicted maps are.
 
     Parameters
@@ -106,6 +126,9 @@ def measure_loss(maps: Tensor, targets: Targets) -> Tensor:
         Shape (window, 4, y, x), from `i2r.models.unet.NucleusUNet`.
     targets
         From `make_targets`.
+    outlines
+        How much the overlap of single nuclei counts, small ones like large ones: it is what a
+        segmentation is scored by, and a pixel of the outline decides it.
 
     Returns
     -------
@@ -124,7 +147,26 @@ def measure_loss(maps: Tensor, targets: Targets) -> Tensor:
     error = functional.smooth_l1_loss(maps[:, 2:], targets.offset, reduction="none", beta=0.25)
     offset = (error.sum(dim=1) * targets.offset_weight).sum()
     offset = offset / targets.offset_weight.sum().clamp(min=1)
-    return foreground + 0.3 * dice + centre + 0.5 * offset
+    loss = foreground + 0.3 * dice + centre + 0.5 * offset
+    return loss + outlines * _miss_nuclei(probability, targets) if outlines else loss
+
+
+def _miss_nuclei(probability: Tensor, targets: Targets) -> Tensor:
+    """Give the mean over nuclei of 1 - IoU, of probabilities with the truth around each."""
+    numbers, region = targets.nearest.unique(return_inverse=True)
+    region = region.flatten()
+    truth = targets.foreground.flatten()
+
+    def total(values: Tensor) -> Tensor:
+        return torch.zeros(len(numbers), device=values.device).index_add(0, region, values)
+
+    area, size = total(truth), total(torch.ones_like(truth))
+    known = total((targets.weight > 0).flatten().float()) == size
+    inside = total(probability.flatten() * truth)
+    outside = total(probability.flatten() * (1 - truth))
+    counts = known & (numbers > 0) & (area >= MIN_AREA_PX)
+    missed = 1 - inside / (area + outside).clamp(min=1)
+    return (missed * counts).sum() / counts.sum().clamp(min=1)
 
 
 def _mean_cross_entropy(logits: Tensor, truth: Tensor, weight: Tensor) -> Tensor:

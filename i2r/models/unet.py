@@ -60,6 +60,7 @@ class NucleusUNet(nn.Module):
 
     def __init__(self, widths: tuple[int, ...] = WIDTHS) -> None:
         super().__init__()
+        self.widths = widths
         before = (4, *widths[:-1])
         self.down = nn.ModuleList(
             DoubleConvolution(a, b) for a, b in zip(before, widths, strict=True)

@@ -64,7 +64,7 @@ def draw_worst_fields(
         fields.append(_draw_field(stem, image, labels, true_labels, agreement))
     body = html.render("worst.html", fields=fields, iou=MISSED_AT_IOU, total=agreement.total)
     title = f"The {len(fields)} fields with the lowest mean F1"
-    return _make_page("Segmentation: the worst fields", truth, ("worst", title, body))
+    return make_page("Segmentation: the worst fields", truth, ("worst", title, body))
 
 
 def draw_found_fields(labels: str, images: str, *, channel: int | None = None) -> str:
@@ -99,12 +99,12 @@ def draw_found_fields(labels: str, images: str, *, channel: int | None = None) -
         _check_shapes(pictures[stem], image, own)
         edges = find_outlines(own).astype(np.uint8)
         n_nuclei = len(np.unique(own[own > 0]))
-        fields.append({"stem": stem, "n_nuclei": n_nuclei, **_draw_layers(image, edges, [ORANGE])})
+        fields.append({"stem": stem, "n_nuclei": n_nuclei, **draw_layers(image, edges, [ORANGE])})
     body = html.render("outlines.html", fields=fields, n_images=len(stems))
-    return _make_page("Segmentation: outlines", labels, ("outlines", "Fields", body))
+    return make_page("Segmentation: outlines", labels, ("outlines", "Fields", body))
 
 
-def _make_page(heading: str, folder: str, section: tuple[str, str, Markup]) -> str:
+def make_page(heading: str, folder: str, section: tuple[str, str, Markup]) -> str:
     """Put one section on a page of its own."""
     script = html.read_text("script.js")
     page = html.render(
@@ -167,11 +167,11 @@ def _draw_field(
     agreement: Agreement,
 ) -> dict[str, Any]:
     classes = classify_outlines(labels, true_labels)
-    layers = _draw_layers(image, classes, [BLUE, ORANGE, MAGENTA])
+    layers = draw_layers(image, classes, [BLUE, ORANGE, MAGENTA])
     return {"stem": stem, "score": agreement.by_image[stem], **layers}
 
 
-def _draw_layers(
+def draw_layers(
     image: npt.NDArray[Any],
     classes: npt.NDArray[np.uint8],
     colours: Sequence[tuple[int, int, int]],

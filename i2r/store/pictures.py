@@ -30,3 +30,23 @@ def write_label_tiff(url: str, labels: npt.NDArray[np.integer]) -> int:
         file, labels.astype(np.uint32 if wide else np.uint16), compression="zlib", metadata=None
     )
     return files.write_bytes(url, file.getvalue())
+
+
+def write_image_tiff(url: str, image: npt.NDArray[np.number]) -> int:
+    """Write a plane as a compressed TIFF file of its own type.
+
+    Parameters
+    ----------
+    url
+        Where to write.
+    image
+        Shape (y, x), uint8, uint16 or float32.
+
+    Returns
+    -------
+    int
+        The number of bytes written.
+    """
+    file = io.BytesIO()
+    tifffile.imwrite(file, image, compression="zlib", metadata=None, photometric="minisblack")
+    return files.write_bytes(url, file.getvalue())

@@ -19,6 +19,7 @@ from i2r.kernels.metrics import SegmentationScore, combine_scores, score_segment
 from i2r.kernels.segmentation import segment_nuclei
 from i2r.lazy.segmenters import segment_by_network
 from i2r.models.maps import load_network, read_packaged_weights
+from i2r.models.unet import NucleusUNet
 from i2r.readers.labelled import LabelledField, keep_fifth_out, list_labelled, read_labelled
 from tests.benchmarks.kernels import segment_by_textbook, simulate_field
 
@@ -26,9 +27,9 @@ Segment = Callable[[Any], Any]
 BBBC039_PIXEL_UM = 0.656
 
 
-def segment_with(pixel_size_um: float | None) -> Segment:
-    """Make the function that labels one plane by the network that ships with i2r."""
-    network = load_network(read_packaged_weights())
+def segment_with(pixel_size_um: float | None, network: NucleusUNet | None = None) -> Segment:
+    """Make the function that labels one plane, by default by the network that ships with i2r."""
+    network = network or load_network(read_packaged_weights())
     return lambda plane: segment_by_network(plane[None], network, pixel_size_um=pixel_size_um)[0]
 
 

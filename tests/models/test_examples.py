@@ -5,7 +5,14 @@ import pytest
 import torch
 from scipy import ndimage
 
-from i2r.models.examples import MARGIN_PX, Example, draw_windows, make_example, vary_brightness
+from i2r.models.examples import (
+    MARGIN_PX,
+    Example,
+    cut_example,
+    draw_windows,
+    make_example,
+    vary_brightness,
+)
 
 
 def make_blobs(seed: int = 0, shape: tuple[int, int] = (120, 150)) -> np.ndarray:
@@ -14,10 +21,12 @@ def make_blobs(seed: int = 0, shape: tuple[int, int] = (120, 150)) -> np.ndarray
     return ndimage.label(noise > 0.8 * noise.std())[0]
 
 
-def draw(examples: list[Example], seed: int, n: int = 6, side: int = 48):
+def draw(examples: list[Example], seed: int, n: int = 6, side: int = 48, **options):
     probabilities = np.full(len(examples), 1 / len(examples))
     random = np.random.default_rng(seed)
-    return draw_windows(examples, probabilities, n_windows=n, side_px=side, random=random)
+    return draw_windows(
+        examples, probabilities, n_windows=n, side_px=side, random=random, **options
+    )
 
 
 def test_windows_have_images_labels_and_a_margin() -> None:
@@ -73,3 +82,36 @@ def test_brightness_varies_and_stays_finite() -> None:
 def test_labels_of_another_shape_are_refused() -> None:
     with pytest.raises(ValueError, match=r"expected one \(y, x\)"):
         make_example(np.zeros((4, 5)), np.zeros((5, 4), int))
+
+
+def test_of_a_part_only_whole_nuclei_are_known() -> None:
+    labels = np.zeros((60, 80), np.int32)
+    for number, (y, x) in enumerate(((20, 20), (20, 45), (35, 0)), 1):
+        labels[y : y + 10, x : x + 10] = number
+    image = labels + np.random.default_rng(0).normal(100, 1, labels.shape)
+    # The second nucleus is cut by the part's edge, the third one by the field's own.
+    example = cut_example(image, labels[15:50, 0:50], (15, 0, 50, 50), context_px=8)
+    assert example.image.shape == example.labels.shape == (51, 58)
+    known = example.labels.numpy()
+    assert (known[:8] == -1).all()
+    assert (known[:, 50:] == -1).all()
+    part = known[8:43, :50]
+    assert set(np.unique(part)) == {-1, 0, 1, 3}
+    assert (part == -1).sum() == 50
+    whole = make_example(image, labels)
+    torch.testing.assert_close(example.image, whole.image[7:58, :58])
+    windows = draw([example], 1, n=9)
+    assert set(windows.labels.unique().tolist()) <= {0, 1, 3}
+    assert not windows.inside.all()
+    with pytest.raises(ValueError, match=r"expected \(35, 50\)"):
+        cut_example(image, labels, (15, 0, 50, 50), context_px=8)
+
+
+def test_crowded_windows_hold_more_nuclei_and_keep_the_first() -> None:
+    labels = make_blobs()
+    example = make_example(labels * 10.0, labels)
+    numbers = []
+    for crowded in (0.0, 1.0):
+        windows = draw([example], 2, n=12, side=96, crowded=crowded)
+        numbers.append(sum(len(part.unique()) for part in windows.labels))
+    assert numbers[1] > 1.2 * numbers[0]

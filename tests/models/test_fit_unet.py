@@ -76,3 +76,14 @@ def test_a_checkpoint_of_another_training_is_refused() -> None:
 
 def test_sets_of_examples_share_equally() -> None:
     np.testing.assert_allclose(share_equally([2, 0, 4]), [0.25] * 2 + [0.125] * 4)
+
+
+def test_a_training_goes_on_from_a_network_and_leaves_it_as_it_is() -> None:
+    start = train(QUICK)
+    before = {name: value.clone() for name, value in start.state_dict().items()}
+    settings = replace(QUICK, n_steps=3, freeze_norm=True, outlines=0.5, crowded=0.5)
+    further = train(settings, start=start).state_dict()
+    for name, value in start.state_dict().items():
+        assert torch.equal(value, before[name])
+        is_norm = "running" in name
+        assert torch.equal(value, further[name]) == (is_norm or "num_batches" in name), name

@@ -72,3 +72,20 @@ def test_what_lies_outside_the_field_does_not_matter() -> None:
     changed = maps.clone()
     changed[..., 20:] = 9.0
     assert measure_loss(maps, targets) == measure_loss(changed, targets)
+
+
+def test_the_overlap_of_each_nucleus_counts_the_same() -> None:
+    """A large and a small square whose foreground is a pixel too wide on one side."""
+    labels = torch.zeros(1, 60 + 2 * MARGIN_PX, 60 + 2 * MARGIN_PX, dtype=torch.long)
+    m = MARGIN_PX
+    labels[0, m + 5 : m + 35, m + 5 : m + 35] = 2
+    labels[0, m + 45 : m + 55, m + 45 : m + 55] = 4
+    targets = make_targets(labels, torch.ones_like(labels, dtype=torch.bool))
+    found = targets.foreground.clone()
+    found[0, 5:35, 35] = 1
+    found[0, 45:55, 55] = 1
+    maps = torch.cat([(found * 80 - 40)[:, None], torch.zeros(1, 3, 60, 60)], dim=1)
+    extra = measure_loss(maps, targets, outlines=1.0) - measure_loss(maps, targets)
+    wanted = (1 - 900 / 930 + 1 - 100 / 110) / 2
+    assert float(extra) == pytest.approx(wanted, abs=1e-5)
+    assert set(targets.nearest.unique().tolist()) == {0, 2, 4}
