@@ -153,7 +153,7 @@ def measure_loss(maps: Tensor, targets: Targets, *, outlines: float = 0.0) -> Te
 
 def _miss_nuclei(probability: Tensor, targets: Targets) -> Tensor:
     """Give the mean over nuclei of 1 - IoU, of probabilities with the truth around each."""
-    numbers, region = targets.nearest.unique(return_inverse=True)
+    numbers, region = torch.unique(targets.nearest, return_inverse=True)
     region = region.flatten()
     truth = targets.foreground.flatten()
 
