@@ -22,8 +22,14 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from scipy.io import savemat
 
+from i2r.analysis.regulation.query_wells import read_queries
 from i2r.cluster import load_cluster
 from i2r.errors import I2RError
+from i2r.formats.cells import read_counts
+from i2r.formats.gctx import read_signatures
+from i2r.formats.gene_tables import read_gene_sets, read_labels, read_vectors
+from i2r.formats.interactions import read_interactions
+from i2r.formats.panels import read_panel
 from i2r.pipeline.spec import load_pipeline
 from i2r.readers import htd, illumination, images, labels, sheets, yokogawa
 from i2r.readers.flatfield import name_profile
@@ -33,17 +39,11 @@ from i2r.readers.phenix import scan as scan_phenix
 from i2r.readers.samplesheet import scan as scan_samplesheet
 from i2r.readers.sources import ReaderOptions
 from i2r.stages.embed import load_encoder
-from i2r.store.cells import read_counts
 from i2r.store.experiment import open_experiment
 from i2r.store.frames import read_frame
-from i2r.store.gctx import read_signatures
-from i2r.store.gene_tables import read_gene_sets, read_labels, read_vectors
-from i2r.store.interactions import read_interactions
 from i2r.store.layout import read_layout
 from i2r.store.ledger import Ledger
 from i2r.store.networks import read_network
-from i2r.store.panels import read_panel
-from i2r.store.queries import read_queries
 from i2r.store.tables import encode_table
 
 ALL = int(os.environ.get("I2R_FUZZ", "10000"))

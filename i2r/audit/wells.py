@@ -8,10 +8,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from i2r.errors import InputError
+from i2r.formats.platemaps import read_platemap
+from i2r.formats.profile_places import is_one_per_well, match_plates
+from i2r.formats.profile_tables import ProfileTable, open_profiles, read_batches, read_places
 from i2r.store.layout import conditions
-from i2r.store.platemaps import read_platemap
-from i2r.store.profile_places import is_one_per_well, match_plates
-from i2r.store.profile_tables import ProfileTable, open_profiles, read_batches, read_places
 from i2r.types import parse_well
 
 Floats = npt.NDArray[np.float64]
@@ -67,9 +67,9 @@ def summarise_table(
     Parameters
     ----------
     url
-        See `i2r.store.profile_tables.open_profiles`.
+        See `i2r.formats.profile_tables.open_profiles`.
     layout_url, names, roles
-        See `i2r.store.platemaps.read_platemap`.
+        See `i2r.formats.platemaps.read_platemap`.
     seed
         Of the rows that are kept.
 

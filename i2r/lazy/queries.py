@@ -27,7 +27,7 @@ class Queries(NamedTuple):
         except that a gene of the training set is left out of the map for its own query.
     x : (q, d) or (q, n, d) float64
         Perturbation embeddings, as those of the training genes; or by the encoder of every
-        training gene, see `i2r.lazy.gene_mapping.Problem`.
+        training gene, see `i2r.analysis.regulation.gene_mapping.Problem`.
     """
 
     names: list[str]

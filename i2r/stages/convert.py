@@ -10,6 +10,7 @@ from dask.delayed import Delayed
 from pydantic import Field
 
 from i2r.errors import FieldError, I2RError
+from i2r.formats.platemaps import choose_plates, read_platemap
 from i2r.readers import ReaderOptions, Sources, find_reader
 from i2r.readers.images import read_field, read_shape, stat_source
 from i2r.readers.nucleus_size import list_doubts
@@ -33,7 +34,6 @@ from i2r.store import files, tables
 from i2r.store.catalog import quote_name, well_path
 from i2r.store.experiment import Experiment
 from i2r.store.layout import join_images
-from i2r.store.platemaps import choose_plates, read_platemap
 from i2r.store.write import write_image, write_plate, write_well
 from i2r.types import parse_well, smallest_format
 

@@ -6,10 +6,10 @@ from typing import ClassVar
 from pydantic import Field
 
 from i2r.errors import InputError
+from i2r.formats.profile_tables import open_profiles
 from i2r.stages.base import Stage, Survey
 from i2r.stages.imports import split_table, survey_table
 from i2r.store.experiment import Experiment
-from i2r.store.profile_tables import open_profiles
 
 
 class Importing(Stage):

@@ -7,6 +7,9 @@ import numpy as np
 import pandas as pd
 
 from i2r.errors import I2RError, InputError
+from i2r.formats.platemaps import read_platemap
+from i2r.formats.profile_places import is_one_per_well, match_plates
+from i2r.formats.profile_tables import ProfileTable, open_profiles, read_batches, read_places
 from i2r.kernels.matching import match_points
 from i2r.stages.base import Survey
 from i2r.store import files, tables
@@ -14,9 +17,6 @@ from i2r.store.catalog import quote_name
 from i2r.store.experiment import Experiment
 from i2r.store.features import PLACE
 from i2r.store.layout import empty_sources
-from i2r.store.platemaps import read_platemap
-from i2r.store.profile_places import is_one_per_well, match_plates
-from i2r.store.profile_tables import ProfileTable, open_profiles, read_batches, read_places
 from i2r.store.write import write_embeddings
 
 # Where rows wait for their wells' units, below the experiment.
@@ -37,9 +37,9 @@ def survey_table(
     Parameters
     ----------
     url
-        The table, see `i2r.store.profile_tables.open_profiles`.
+        The table, see `i2r.formats.profile_tables.open_profiles`.
     layout_url, names, roles
-        The layout, see `i2r.store.platemaps.read_platemap`.
+        The layout, see `i2r.formats.platemaps.read_platemap`.
 
     Raises
     ------

@@ -18,11 +18,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from i2r.analysis.regulation.interactome_inputs import prepare_interactome
+from i2r.analysis.regulation.interactome_sizes import estimate_interactome
 from i2r.kernels import mapping, selection
 from i2r.kernels.links import link_genes
 from i2r.stages.interactome import Interactome
-from i2r.store.interactome_inputs import prepare_interactome
-from i2r.store.interactome_sizes import estimate_interactome
 
 TARGETS, CANDIDATES, WIDTH, DENSITY = 500, 1000, 160, 0.08
 

@@ -11,10 +11,10 @@ import networkx as nx
 import numpy as np
 import pytest
 
+from i2r.formats.interactions import read_interactions
 from i2r.kernels.interactome import count_degrees, find_largest_part
 from i2r.kernels.kernel_regression import ntk_kernel
 from i2r.kernels.ranking import published_auc, top_k_curve
-from i2r.store.interactions import read_interactions
 
 GENES = (  # noqa: SIM905
     "ACAN AKT1S1 ALOX5 AMPH APPBP2 AQP1 ARMCX2 ATF4 ATXN7 AURKA AURKB AXL BAX BCL2L11 BCR "

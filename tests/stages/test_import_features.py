@@ -8,12 +8,12 @@ import pandas as pd
 import pytest
 
 from i2r.errors import InputError
+from i2r.formats.profile_tables import ROWS_PER_BATCH, open_profiles, read_batches
 from i2r.pipeline.run import prepare
 from i2r.pipeline.spec import Pipeline, parse_pipeline
 from i2r.stages import imports
 from i2r.stages.features import Features
 from i2r.store.experiment import open_experiment
-from i2r.store.profile_tables import ROWS_PER_BATCH, open_profiles, read_batches
 from i2r.testing import PlateFiles
 from tests.conftest import run_here, short_pipeline
 from tests.stages.imported import FEATURES, Written, average_wells, make_cells
@@ -43,7 +43,7 @@ def test_a_table_of_nuclei_is_screened_and_reported_without_an_image(
 ) -> None:
     """Shuffled rows, written to their wells in several pieces, read in one pass."""
     monkeypatch.setattr(imports, "KEPT_BYTES", 40_000)
-    monkeypatch.setattr("i2r.store.profile_tables.ROWS_PER_BATCH", 500)
+    monkeypatch.setattr("i2r.formats.profile_tables.ROWS_PER_BATCH", 500)
     passes = []
     monkeypatch.setattr(imports, "read_batches", lambda t: passes.append(1) or read_batches(t))
     table = tmp_path / "cells.parquet"

@@ -9,14 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from i2r.analysis.regulation.interactome_inputs import prepare_interactome
 from i2r.cluster import ClusterSpec, WorkerGroup
 from i2r.errors import I2RError, InputError
+from i2r.formats.interactions import read_interactions
+from i2r.formats.panels import read_panel
 from i2r.pipeline.spec import parse_pipeline
 from i2r.stages.interactome import Interactome
 from i2r.store.experiment import Experiment, open_experiment
-from i2r.store.interactions import read_interactions
-from i2r.store.interactome_inputs import prepare_interactome
-from i2r.store.panels import read_panel
 from i2r.store.vocabulary import read_symbols
 from i2r.testing import digest_experiment
 from tests.conftest import Cli, run_here

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from i2r.analysis.regulation.gene_mapping import FIXED, NESTED, REPORTED
 from i2r.cluster import ClusterSpec
 from i2r.errors import InputError
-from i2r.lazy.gene_mapping import FIXED, NESTED, REPORTED
 from i2r.pipeline.run import run_pipeline
 from i2r.pipeline.spec import parse_pipeline
 from i2r.store.experiment import Experiment, open_experiment

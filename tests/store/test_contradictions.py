@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from i2r.errors import InputError
+from i2r.formats.platemaps import read_platemap
 from i2r.store.layout import check_layout, read_layout
-from i2r.store.platemaps import read_platemap
 from i2r.store.sheets import read_table
 
 HEADER = "plate,well,perturbation,gene,role\n"

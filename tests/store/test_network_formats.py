@@ -10,10 +10,10 @@ from scipy.io import mmwrite
 from scipy.sparse import coo_matrix, csc_array, csc_matrix, csr_matrix
 
 from i2r.errors import InputError
-from i2r.store.cells import read_counts
-from i2r.store.interactions import Interactions, read_interactions
-from i2r.store.panels import choose_line, read_line_names, read_panel
-from i2r.store.scales import check_counts, check_logarithms, check_signatures, find_counters
+from i2r.formats.cells import read_counts
+from i2r.formats.interactions import Interactions, read_interactions
+from i2r.formats.panels import choose_line, read_line_names, read_panel
+from i2r.formats.scales import check_counts, check_logarithms, check_signatures, find_counters
 
 
 def interactions(folder: Path, text: str, name: str = "i.tsv", **options: object) -> Interactions:

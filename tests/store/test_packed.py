@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from scipy.io import savemat
 
 from i2r.errors import InputError
+from i2r.formats.cells import read_counts
+from i2r.formats.gene_tables import read_gene_sets
 from i2r.readers.illumination import read_function
 from i2r.readers.sheets import read_sheet
 from i2r.store import packed, tables
-from i2r.store.cells import read_counts
 from i2r.store.frames import read_frame
-from i2r.store.gene_tables import read_gene_sets
 
 BOUND = 2**20
 HUGE = 2**26

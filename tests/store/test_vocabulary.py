@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from i2r.errors import InputError
-from i2r.store.interactions import read_interactions
-from i2r.store.panels import clean_symbols
+from i2r.formats.interactions import read_interactions
+from i2r.formats.panels import clean_symbols
 from i2r.store.vocabulary import (
     Vocabulary,
     read_symbols,

@@ -9,11 +9,11 @@ from click.testing import CliRunner
 
 from i2r.cli.group import i2r
 from i2r.errors import InputError
+from i2r.formats.profile_tables import open_profiles, read_batches
 from i2r.kernels.normalisation import normalise_wells
 from i2r.store import tables
 from i2r.store.experiment import Experiment
 from i2r.store.ledger import LedgerWriter
-from i2r.store.profile_tables import open_profiles, read_batches
 from tests.conftest import run_here
 from tests.stages.imported import make_cells
 from tests.stages.profiled import NAMES, lay_out, write_features

@@ -7,23 +7,23 @@ from dask import delayed
 from dask.delayed import Delayed
 from pydantic import Field
 
-from i2r.errors import I2RError
-from i2r.stages.base import Stage
-from i2r.stages.genes.embeddings import PARTS, TABLES, embed_seed, write_genes
-from i2r.stages.outputs import Output
-from i2r.stages.written.regulation import GENES
-from i2r.store import signatures
-from i2r.store.experiment import Experiment
-from i2r.store.gene_inputs import (
+from i2r.analysis.regulation import signatures
+from i2r.analysis.regulation.gene_inputs import (
     Naming,
 )
-from i2r.store.gene_tables import (
+from i2r.errors import I2RError
+from i2r.formats.gene_tables import (
     digest_files,
     read_gene_sets,
     read_labels,
     read_spaces,
     read_vectors,
 )
+from i2r.stages.base import Stage
+from i2r.stages.genes.embeddings import PARTS, TABLES, embed_seed, write_genes
+from i2r.stages.outputs import Output
+from i2r.stages.written.regulation import GENES
+from i2r.store.experiment import Experiment
 from i2r.store.networks import read_network
 from i2r.store.vocabulary import read_symbols
 

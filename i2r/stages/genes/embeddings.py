@@ -6,10 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from i2r.errors import InputError
-from i2r.lazy import gene_embeddings as embedding
-from i2r.store import signatures, tables
-from i2r.store.gene_inputs import (
+from i2r.analysis.regulation import signatures
+from i2r.analysis.regulation.gene_inputs import (
     Naming,
     read_edges,
     read_features,
@@ -18,7 +16,10 @@ from i2r.store.gene_inputs import (
     translate_sets,
     translate_vectors,
 )
-from i2r.store.gene_tables import read_gene_sets, read_labels, read_spaces
+from i2r.errors import InputError
+from i2r.formats.gene_tables import read_gene_sets, read_labels, read_spaces
+from i2r.lazy import gene_embeddings as embedding
+from i2r.store import tables
 from i2r.store.vocabulary import Vocabulary, translate, write_vocabulary
 
 PARTS = ("-seeds", "-quality", "-training", "-genes")

@@ -8,25 +8,25 @@ from dask.delayed import Delayed
 from pydantic import Field
 from pydantic.config import JsonDict
 
-from i2r.errors import I2RError
-from i2r.stages.base import Stage, seed_sequence
-from i2r.stages.interactome.network import write_network_of, write_sweep
-from i2r.stages.outputs import Output
-from i2r.stages.written.regulation import INTERACTOME
-from i2r.store.experiment import Experiment
-from i2r.store.gene_inputs import list_impactful_genes
-from i2r.store.gene_tables import digest_files
-from i2r.store.interactome_inputs import (
+from i2r.analysis.regulation.gene_inputs import list_impactful_genes
+from i2r.analysis.regulation.interactome_inputs import (
     find_line,
     import_network,
     read_cells,
     read_network_table,
     translate_targets,
 )
-from i2r.store.interactome_sizes import estimate_interactome
-from i2r.store.panels import read_panel
-from i2r.store.pruned_network import PREPARED
-from i2r.store.scales import check_logarithms
+from i2r.analysis.regulation.interactome_sizes import estimate_interactome
+from i2r.analysis.regulation.pruned_network import PREPARED
+from i2r.errors import I2RError
+from i2r.formats.gene_tables import digest_files
+from i2r.formats.panels import read_panel
+from i2r.formats.scales import check_logarithms
+from i2r.stages.base import Stage, seed_sequence
+from i2r.stages.interactome.network import write_network_of, write_sweep
+from i2r.stages.outputs import Output
+from i2r.stages.written.regulation import INTERACTOME
+from i2r.store.experiment import Experiment
 
 PATH: JsonDict = {"path": True}
 

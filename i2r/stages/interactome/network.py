@@ -6,19 +6,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from i2r.kernels.pcst import PCSTResult, solve_pcst
-from i2r.lazy.interactome_trees import (
+from i2r.analysis.regulation.interactome_inputs import import_network, prepare_interactome
+from i2r.analysis.regulation.interactome_trees import (
     Problem,
     draw_near_trees,
     mark_inside,
     measure_frequencies,
     sweep_betas,
 )
+from i2r.analysis.regulation.pruned_network import PREPARED, Pruned
+from i2r.formats.losses import note_losses, note_size, note_translations
+from i2r.kernels.pcst import PCSTResult, solve_pcst
 from i2r.store import tables
-from i2r.store.interactome_inputs import import_network, prepare_interactome
-from i2r.store.losses import note_losses, note_size, note_translations
 from i2r.store.networks import write_network
-from i2r.store.pruned_network import PREPARED, Pruned
 from i2r.store.vocabulary import Vocabulary, write_vocabulary
 
 if TYPE_CHECKING:

@@ -7,7 +7,11 @@ from dask import delayed
 from dask.delayed import Delayed
 from pydantic import Field
 
+from i2r.analysis.regulation import signatures
+from i2r.analysis.regulation.feature_profiles import list_feature_wells
 from i2r.errors import I2RError
+from i2r.formats.gene_tables import digest_files
+from i2r.formats.scales import check_signatures
 from i2r.kernels import mapping
 from i2r.stages.base import Stage, seed_sequence
 from i2r.stages.map.judgement import (
@@ -19,11 +23,7 @@ from i2r.stages.map.judgement import (
 )
 from i2r.stages.outputs import Output
 from i2r.stages.written.regulation import MAP
-from i2r.store import signatures
 from i2r.store.experiment import Experiment
-from i2r.store.feature_profiles import list_feature_wells
-from i2r.store.gene_tables import digest_files
-from i2r.store.scales import check_signatures
 
 LEFT_OUT = "left-out"
 # Shuffled links of one unit: more units than that would spend their time on starting.

@@ -7,13 +7,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from i2r.analysis.regulation import gene_mapping as judging
+from i2r.analysis.regulation import map_scores as scoring
+from i2r.analysis.regulation import signatures
+from i2r.analysis.regulation.feature_profiles import FeatureWells, average_features
 from i2r.errors import I2RError
 from i2r.kernels import mapping
 from i2r.kernels import selection as selecting
-from i2r.lazy import gene_mapping as judging
-from i2r.lazy import map_scores as scoring
-from i2r.store import signatures, tables
-from i2r.store.feature_profiles import FeatureWells, average_features
+from i2r.store import tables
 from i2r.store.vocabulary import read_vocabulary, translate
 
 LEAKED = "seen by the embeddings that a gene is ranked in (as published)"

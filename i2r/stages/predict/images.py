@@ -7,6 +7,7 @@ from dask.delayed import Delayed
 from pydantic import Field
 
 from i2r.errors import I2RError, InputError
+from i2r.formats.gene_tables import digest_files
 from i2r.readers.masks import find_mask
 from i2r.readers.pictures import group_pictures
 from i2r.stages.base import Group
@@ -16,7 +17,6 @@ from i2r.stages.predict.references import Reference, list_controls
 from i2r.stages.predict.worker import read_origin
 from i2r.store import files
 from i2r.store.experiment import Experiment
-from i2r.store.gene_tables import digest_files
 
 IMAGES = "images/"
 

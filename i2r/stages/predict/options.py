@@ -8,6 +8,7 @@ from dask.delayed import Delayed
 from pydantic import Field, model_validator
 
 from i2r.errors import I2RError
+from i2r.formats.gene_tables import digest_files, read_vectors
 from i2r.stages.base import FINISH, WHOLE, Stage, seed_sequence
 from i2r.stages.methods import ByMethod
 from i2r.stages.outputs import Output
@@ -15,7 +16,6 @@ from i2r.stages.predict.references import Reference
 from i2r.stages.predict.worker import write_predictions
 from i2r.stages.written.regulation import PREDICT
 from i2r.store.experiment import Experiment
-from i2r.store.gene_tables import digest_files, read_vectors
 
 # Options that only the last unit uses: changing them embeds no picture anew.
 OF_FINISH = ("candidates", "uncalled", "level", "alpha", "permutations", "top", "seed")

@@ -9,13 +9,14 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from i2r.analysis.regulation import feature_profiles, signatures
 from i2r.errors import InputError
 from i2r.kernels.profiles import Correction, Transform, fit_correction, start_moments
 from i2r.lazy.profiles import Aggregate
 from i2r.lazy.queries import correct_embeddings, relate_features, shift_embeddings
 from i2r.stages.features import Features
 from i2r.stages.predict.query_images import Chain
-from i2r.store import feature_profiles, signatures, tables
+from i2r.store import tables
 from i2r.store.arrays import read_array
 from i2r.store.experiment import Experiment
 from i2r.types import unit_key

@@ -6,12 +6,12 @@ from dask import delayed
 from dask.delayed import Delayed
 from pydantic import Field
 
+from i2r.analysis.regulation.query_wells import read_queries
 from i2r.errors import I2RError
+from i2r.formats.gene_tables import digest_files
 from i2r.stages.predict.options import Predict
 from i2r.stages.predict.worker import write_profiles
 from i2r.store.experiment import Experiment
-from i2r.store.gene_tables import digest_files
-from i2r.store.queries import read_queries
 
 
 class PredictTable(Predict):

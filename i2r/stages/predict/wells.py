@@ -8,13 +8,13 @@ from dask import delayed
 from dask.delayed import Delayed
 from pydantic import Field
 
+from i2r.analysis.regulation import feature_profiles
+from i2r.analysis.regulation.query_wells import QueryWells
+from i2r.formats.gene_tables import digest_files
 from i2r.stages.predict.options import Predict
 from i2r.stages.predict.query_images import list_encoders
 from i2r.stages.predict.worker import read_origin, write_profiles
-from i2r.store import feature_profiles
 from i2r.store.experiment import Experiment
-from i2r.store.gene_tables import digest_files
-from i2r.store.queries import QueryWells
 
 
 class PredictWells(Predict):

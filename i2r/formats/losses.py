@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from i2r.store.interactions import MANGLED, NAMELESS
+from i2r.formats.interactions import MANGLED, NAMELESS
 
 # A published gene embedding has 249 genes: with many more the published widths take hours.
 MANY_GENES = 1000

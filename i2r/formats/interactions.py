@@ -8,9 +8,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from i2r.errors import InputError
+from i2r.formats.interaction_tables import read_pairs
 from i2r.store.frames import to_numbers
 from i2r.store.given_names import is_mangled
-from i2r.store.interaction_tables import read_pairs
 from i2r.store.vocabulary import Vocabulary, tabulate_translations, translate
 
 # Why something is left out.
@@ -55,7 +55,7 @@ def read_interactions(
     unscored_cost: float | None = None,
     log: list[pd.DataFrame] | None = None,
 ) -> Interactions:
-    """Read interactions in any of the formats of `i2r.store.interaction_tables`.
+    """Read interactions in any of the formats of `i2r.formats.interaction_tables`.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ def read_interactions(
         From `i2r.store.vocabulary.read_symbols`. Interactions of a protein without a symbol are
         left out, as are rows that lack a name and names that a spreadsheet made dates of.
     score_column, unscored_cost
-        See `i2r.store.interaction_tables.read_pairs`.
+        See `i2r.formats.interaction_tables.read_pairs`.
     log
         Takes the table of names that were translated.
 

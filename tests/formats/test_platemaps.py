@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from i2r.errors import InputError
-from i2r.store.platemaps import read_platemap
+from i2r.formats.platemaps import read_platemap
 
 MAP = "Barcode,Position,Reagent\nP1,A1,r1\nP1,A2,r2\nP2,A1,r3\nP2,A2,\n"
 REAGENTS = "Reagent\tSymbol\tkind\nr1\tBFP\tneg\nr2\tKRAS\ttrt\nr3\tTP53\ttrt\n"

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+from i2r.formats.cell_containers import count_values
+from i2r.formats.cell_matrices import count_entries
 from i2r.store import files
-from i2r.store.cell_containers import count_values
-from i2r.store.cell_matrices import count_entries
 
 # The process with pandas, SciPy and compiled kernels.
 BASE_BYTES = 350_000_000

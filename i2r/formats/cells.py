@@ -7,19 +7,19 @@ import numpy as np
 import pandas as pd
 
 from i2r.errors import InputError
-from i2r.store import files
-from i2r.store.cell_containers import (
+from i2r.formats.cell_containers import (
     GENE,
     CountsRead,
     keep_genes,
     read_10x_h5,
     read_anndata,
 )
-from i2r.store.cell_matrices import Counts, compress, read_matrix_market, take_columns
+from i2r.formats.cell_matrices import Counts, compress, read_matrix_market, take_columns
+from i2r.formats.gctx import read_measurements
+from i2r.formats.panels import clean_symbols
+from i2r.formats.scales import check_counts
+from i2r.store import files
 from i2r.store.frames import read_columns, read_text, to_numbers
-from i2r.store.gctx import read_measurements
-from i2r.store.panels import clean_symbols
-from i2r.store.scales import check_counts
 from i2r.store.vocabulary import is_identifier, tabulate_translations, translate
 
 # Names of columns in a list of features that has a header.
@@ -60,7 +60,7 @@ def read_counts(
     known
         Symbols of the network, to tell genes from cells in a table.
     scale
-        'counts' refuses what is not a whole number, see `i2r.store.scales.check_counts`;
+        'counts' refuses what is not a whole number, see `i2r.formats.scales.check_counts`;
         'signatures' takes values below 0.
     log
         Takes the table of names that were translated.

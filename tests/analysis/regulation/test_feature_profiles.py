@@ -6,8 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from i2r.analysis.regulation.feature_profiles import (
+    FeatureWells,
+    average_features,
+    measure_standard,
+)
 from i2r.errors import InputError
-from i2r.store.feature_profiles import FeatureWells, average_features, measure_standard
 from i2r.store.tables import write_table
 
 SHIFT, SCALE = np.array([0.0, 100.0, -5.0]), np.array([1.0, 10.0, 0.1])

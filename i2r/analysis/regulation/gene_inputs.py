@@ -8,9 +8,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from i2r.errors import InputError
+from i2r.formats.gene_tables import GeneVectors, read_gene_sets, read_vectors
 from i2r.store.contradictions import split_genes
 from i2r.store.experiment import Experiment
-from i2r.store.gene_tables import GeneVectors, read_gene_sets, read_vectors
 from i2r.store.networks import read_network
 from i2r.store.vocabulary import Vocabulary, read_symbols, read_vocabulary, translate
 

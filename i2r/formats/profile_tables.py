@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from i2r.errors import InputError
+from i2r.formats.profile_columns import ProfileColumns, sort_columns
+from i2r.formats.profile_h5ad import read_anndata_batches, read_anndata_columns
 from i2r.store import files
-from i2r.store.profile_columns import ProfileColumns, sort_columns
-from i2r.store.profile_h5ad import read_anndata_batches, read_anndata_columns
 from i2r.types import parse_well
 
 Values = npt.NDArray[np.float32]

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from i2r.errors import InputError
+from i2r.formats.cell_matrices import check_size
 from i2r.store import files
-from i2r.store.cell_matrices import check_size
 from i2r.store.frames import read_columns
 
 MATRIX, ROWS, COLUMNS = "0/DATA/0/matrix", "0/META/ROW", "0/META/COL"

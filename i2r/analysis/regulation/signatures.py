@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from i2r.analysis.regulation.gene_inputs import translate_vectors
 from i2r.errors import InputError
+from i2r.formats.gene_tables import GeneVectors, read_spaces
 from i2r.store import tables
 from i2r.store.experiment import Experiment
-from i2r.store.gene_inputs import translate_vectors
-from i2r.store.gene_tables import GeneVectors, read_spaces
 from i2r.store.vocabulary import translate
 from i2r.types import unit_key
 
@@ -70,7 +70,7 @@ def read_seen(url: str, symbols: Mapping[str, str] | None = None, *, info: str =
     Parameters
     ----------
     url, info
-        See `i2r.store.gene_tables.read_spaces`.
+        See `i2r.formats.gene_tables.read_spaces`.
     symbols
         What genes are called, see `i2r.store.vocabulary`.
     """

@@ -6,10 +6,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from i2r.analysis.regulation.signatures import (
+    TreatedWells,
+    average_genes,
+    average_wells,
+    list_treated_wells,
+)
 from i2r.errors import InputError
 from i2r.store.experiment import Experiment
 from i2r.store.ledger import LedgerWriter
-from i2r.store.signatures import TreatedWells, average_genes, average_wells, list_treated_wells
 from i2r.store.tables import write_table
 
 

@@ -8,7 +8,12 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import sparse
 
+from i2r.analysis.regulation.pruned_network import Pruned
 from i2r.errors import I2RError
+from i2r.formats.cells import read_counts
+from i2r.formats.interactions import Interactions, read_interactions
+from i2r.formats.panels import Panel, choose_line, read_line_names, read_panel
+from i2r.formats.scales import check_logarithms
 from i2r.kernels.edge_costs import correlate_edges, measure_information
 from i2r.kernels.interactome import (
     CellChoice,
@@ -20,12 +25,7 @@ from i2r.kernels.interactome import (
     scale_genes,
     take_cells,
 )
-from i2r.store.cells import read_counts
-from i2r.store.interactions import Interactions, read_interactions
 from i2r.store.networks import read_network
-from i2r.store.panels import Panel, choose_line, read_line_names, read_panel
-from i2r.store.pruned_network import Pruned
-from i2r.store.scales import check_logarithms
 from i2r.store.vocabulary import (
     Vocabulary,
     read_symbols,

@@ -7,9 +7,9 @@ import numpy as np
 import numpy.typing as npt
 
 from i2r.errors import InputError
+from i2r.formats.gene_tables import GeneVectors
 from i2r.kernels.standardisation import standardise_wells
 from i2r.store.features import read_features
-from i2r.store.gene_tables import GeneVectors
 
 if TYPE_CHECKING:
     from i2r.store.experiment import Experiment

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from i2r.errors import InputError
-from i2r.store.gene_tables import read_vectors
-from i2r.store.interactions import read_interactions
-from i2r.store.panels import read_panel
+from i2r.formats.gene_tables import read_vectors
+from i2r.formats.interactions import read_interactions
+from i2r.formats.panels import read_panel
 from i2r.store.vocabulary import read_symbols
 
 # As STRING has it: every interaction in both directions.

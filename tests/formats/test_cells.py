@@ -9,9 +9,9 @@ import pytest
 from scipy.io import mmwrite
 from scipy.sparse import coo_matrix, csc_matrix, csr_matrix
 
+from i2r.analysis.regulation.interactome_sizes import estimate_interactome
 from i2r.errors import InputError
-from i2r.store.cells import read_counts
-from i2r.store.interactome_sizes import estimate_interactome
+from i2r.formats.cells import read_counts
 
 COUNTS = np.array([[0, 3, 1, 7], [2, 0, 0, 8]])
 NAMES = ["a", "B", "C", "A"]

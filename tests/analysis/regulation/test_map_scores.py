@@ -3,11 +3,17 @@
 import numpy as np
 import pandas as pd
 
+from i2r.analysis.regulation.gene_mapping import (
+    NESTED,
+    Problem,
+    leave_genes_out,
+    pose_problem,
+    tabulate_genes,
+)
+from i2r.analysis.regulation.map_scores import Unlabelled, tabulate_scores
 from i2r.kernels.mapping import PUBLISHED, invert_kernels
 from i2r.kernels.ranking import published_auc
 from i2r.kernels.selection import shuffle_links
-from i2r.lazy.gene_mapping import NESTED, Problem, leave_genes_out, pose_problem, tabulate_genes
-from i2r.lazy.map_scores import Unlabelled, tabulate_scores
 
 CANDIDATES, GENES, CLUSTERS, DRAWS, SEEDS = 120, 24, 3, 39, 40
 

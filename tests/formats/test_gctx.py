@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from i2r.errors import InputError
-from i2r.store.gctx import read_signatures
-from i2r.store.gene_tables import read_vectors
+from i2r.formats.gctx import read_signatures
+from i2r.formats.gene_tables import read_vectors
 
 h5py = pytest.importorskip("h5py")
 

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 from i2r.errors import InputError
+from i2r.formats.gene_tables import digest_files, read_gene_sets, read_labels, read_vectors
+from i2r.formats.interactions import read_interactions
 from i2r.store.frames import to_numbers
-from i2r.store.gene_tables import digest_files, read_gene_sets, read_labels, read_vectors
-from i2r.store.interactions import read_interactions
 
 
 def write(path: Path, text: str) -> str:

@@ -9,8 +9,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from i2r.errors import InputError
-from i2r.store import files
-from i2r.store.cell_matrices import (
+from i2r.formats.cell_matrices import (
     Counts,
     check_size,
     compress,
@@ -18,6 +17,7 @@ from i2r.store.cell_matrices import (
     read_dense,
     take_columns,
 )
+from i2r.store import files
 from i2r.store.vocabulary import is_identifier
 
 # What 10x calls a feature that is a gene.
@@ -51,7 +51,7 @@ def read_anndata(url: str, *, layer: str = "", names: str = "") -> CountsRead:
     layer
         'raw', a layer's name, or empty for ``X``.
     names
-        The column of ``var`` with symbols; empty: see `i2r.store.cells.read_counts`.
+        The column of ``var`` with symbols; empty: see `i2r.formats.cells.read_counts`.
 
     Raises
     ------

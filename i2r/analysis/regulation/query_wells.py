@@ -6,12 +6,12 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from i2r.analysis.regulation.feature_profiles import FeatureWells, average_features
+from i2r.analysis.regulation.signatures import average_wells
 from i2r.errors import InputError
+from i2r.formats.gene_tables import NOT_VALUES, name_genes
 from i2r.store import tables
-from i2r.store.feature_profiles import FeatureWells, average_features
 from i2r.store.frames import read_frame, to_numbers
-from i2r.store.gene_tables import NOT_VALUES, name_genes
-from i2r.store.signatures import average_wells
 
 
 class QueryWells(NamedTuple):
@@ -41,7 +41,7 @@ class QueryWells(NamedTuple):
 def read_queries(url: str) -> pd.DataFrame:
     """Read queries: query, gene, encoder (empty), n_nuclei (NaN where not given) and numbers.
 
-    A table that `i2r.store.gene_tables.read_vectors` reads is one of queries, too.
+    A table that `i2r.formats.gene_tables.read_vectors` reads is one of queries, too.
 
     Raises
     ------

@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from i2r.analysis.regulation.gene_mapping import FIXED, NESTED, Ranked
 from i2r.kernels import ranking
-from i2r.lazy.gene_mapping import FIXED, NESTED, Ranked
 
 Floats = npt.NDArray[np.float64]
 AREAS = (5, 10, 20, 50)

@@ -11,10 +11,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from i2r.errors import InputError
+from i2r.formats.gctx import read_signatures
+from i2r.formats.scales import find_counters
 from i2r.store import files
 from i2r.store.frames import UNNAMED, read_frame, read_text
-from i2r.store.gctx import read_signatures
-from i2r.store.scales import find_counters
 
 # What others call the column of genes, in lower case.
 _GENE_COLUMNS = ("gene", "symbol", "gene_symbol", "gene symbol", "genesymbol", "hgnc_symbol")
@@ -55,7 +55,7 @@ def read_vectors(url: str, *, info: str = "") -> GeneVectors:
     url
         A table with the column ``gene`` and columns of numbers, or with genes in a first column
         without a name, as pandas and R write an index; or signatures of the Connectivity Map, see
-        `i2r.store.gctx.read_signatures`.
+        `i2r.formats.gctx.read_signatures`.
     info
         Of a GCTX file, the table of its signatures (sig_info).
 

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from i2r.analysis.regulation.query_wells import read_queries
 from i2r.errors import InputError
-from i2r.store.gene_tables import read_vectors
-from i2r.store.queries import read_queries
+from i2r.formats.gene_tables import read_vectors
 
 
 def test_a_table_of_vectors_is_one_of_queries(tmp_path: Path) -> None:

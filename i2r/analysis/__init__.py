@@ -1,0 +1,1 @@
+"""What computes tables of results from tables and arrays, without dask."""

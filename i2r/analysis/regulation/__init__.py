@@ -1,0 +1,1 @@
+"""Interactome, gene embeddings, maps and predictions, as tables."""
