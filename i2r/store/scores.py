@@ -10,7 +10,7 @@ from i2r.store.encoders import remove_checkpoints
 
 
 class Scored(Protocol):
-    """What the fast screen gives; see `i2r.lazy.screening.FastScores`."""
+    """What the fast screen gives; see `i2r.analysis.screen.screening.FastScores`."""
 
     def __iter__(self) -> Iterator[pd.DataFrame]:
         """Give its tables."""

@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from i2r.analysis.screen.condition_tests import warn_of_layout
 from i2r.kernels.conditions import Wells, compare_conditions
 from i2r.kernels.statistics import adjust_pvalues
-from i2r.lazy.condition_tests import warn_of_layout
 from tests.benchmarks.comparators import test_energy, test_map, test_max_t
 from tests.benchmarks.situations import SITUATIONS, Screen, Situation, draw_screen
 

@@ -10,8 +10,8 @@ import argparse
 
 import numpy as np
 
+from i2r.analysis.screen.condition_tests import TestedWells, run_condition_tests
 from i2r.kernels.statistics import adjust_pvalues
-from i2r.lazy.condition_tests import TestedWells, run_condition_tests
 from i2r.types import Well
 from tests.benchmarks.situations import BASE, Screen, Situation, draw_screen
 

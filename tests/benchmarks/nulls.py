@@ -22,9 +22,9 @@ import pandas as pd
 import torch
 from scipy import stats
 
+from i2r.analysis.screen.contrasts import Contrast, describe_conditions, plan_contrasts
+from i2r.analysis.screen.ranking import CallRule, rank_conditions, summarise_calls
 from i2r.kernels.classification import score_probabilities
-from i2r.lazy.contrasts import Contrast, describe_conditions, plan_contrasts
-from i2r.lazy.ranking import CallRule, rank_conditions, summarise_calls
 from i2r.lazy.training import FoldPlan, train_and_score
 
 GENES, CONTROLS, PLATES, FOLDS, NUCLEI, FEATURES = 24, 24, 4, 4, 40, 6
@@ -91,7 +91,7 @@ def thin_draws(
     wells: Wells, contrast: Contrast, contrasts: dict[str, Contrast]
 ) -> list[np.ndarray]:
     """Give the nuclei of a comparison's wells, of draws no more than the stage would use."""
-    from i2r.lazy.contrasts import list_copied
+    from i2r.analysis.screen.contrasts import list_copied
 
     counts: dict[str, list[int]] = {}
     for key in list_copied(contrasts.values(), contrast):

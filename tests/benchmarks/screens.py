@@ -18,11 +18,11 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from i2r.analysis.screen.contrasts import plan_contrasts
+from i2r.analysis.screen.plate_passes import WellFeatures, call_controls, call_treated, sum_plate
+from i2r.analysis.screen.screening import FastPlan, fit_screen, plan_plates
 from i2r.kernels.conditions import Wells, compare_conditions
 from i2r.kernels.statistics import adjust_pvalues
-from i2r.lazy.contrasts import plan_contrasts
-from i2r.lazy.plate_passes import WellFeatures, call_controls, call_treated, sum_plate
-from i2r.lazy.screening import FastPlan, fit_screen, plan_plates
 from i2r.simulation import PRESETS, write_screen
 
 Layout = Literal["shuffled", "sister"]

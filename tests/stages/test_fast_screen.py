@@ -7,13 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from i2r.analysis.screen.screening import FastPlan
 from i2r.errors import I2RError
-from i2r.lazy.screening import FastPlan
 from i2r.stages.screen import Screen
 from i2r.store import tables
 from i2r.store.experiment import Experiment
 from i2r.store.ledger import LedgerWriter
-from tests.lazy import whole_screen
+from tests.analysis.screen import whole_screen
 from tests.stages.profiled import lay_out, screen_features, write_features
 
 GENES = [f"G{number:02d}" for number in range(10)]

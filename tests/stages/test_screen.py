@@ -9,9 +9,9 @@ import pytest
 
 import i2r.stages.screen.cnn as stages_screen
 import i2r.stages.screen.published as stages_published
-from i2r.lazy.contrasts import DRAW, UNCONTROLLED
+from i2r.analysis.screen.contrasts import DRAW, UNCONTROLLED
+from i2r.analysis.screen.ranking import CallRule, rank_conditions, summarise_calls
 from i2r.lazy.ensembles import EnsemblePlan
-from i2r.lazy.ranking import CallRule, rank_conditions, summarise_calls
 from i2r.lazy.training import FoldPlan
 from i2r.stages.screen import Screen
 from i2r.stages.screen.plan import choose_wells, list_unused

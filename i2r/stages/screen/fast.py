@@ -3,7 +3,7 @@
 Up to `FEW_PLATES` plates are one unit. More are units per plate with reductions between: sums of
 every plate, heads of all, calls of every plate's treated wells, calls of its controls, and the end.
 They leave their arrays in ``models/<name>/``. A screen of more wells than are tested at once
-(`i2r.lazy.condition_blocks`) has a unit for every block of plates before the end.
+(`i2r.analysis.screen.condition_blocks`) has a unit for every block of plates before the end.
 """
 
 import json
@@ -18,13 +18,13 @@ from dask import delayed
 from dask.delayed import Delayed
 from pydantic import Field
 
+from i2r.analysis.screen.condition_blocks import Block
+from i2r.analysis.screen.contrasts import COMPARED
+from i2r.analysis.screen.plate_passes import PlatePlan, Reader
+from i2r.analysis.screen.ranking import CallRule
+from i2r.analysis.screen.screening import FastPlan
 from i2r.errors import I2RError
 from i2r.kernels.conditions import FOLDS
-from i2r.lazy.condition_blocks import Block
-from i2r.lazy.contrasts import COMPARED
-from i2r.lazy.plate_passes import PlatePlan, Reader
-from i2r.lazy.ranking import CallRule
-from i2r.lazy.screening import FastPlan
 from i2r.stages.base import Group, Stage, seed_sequence
 from i2r.stages.screen.fast_units import (
     CONTROLS,

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
-from i2r.lazy.plate_passes import (
+from i2r.analysis.screen.plate_passes import (
     PlateCalls,
     PlateHeads,
     PlatePlan,
@@ -14,7 +14,7 @@ from i2r.lazy.plate_passes import (
     call_treated,
     sum_plate,
 )
-from i2r.lazy.screening import (
+from i2r.analysis.screen.screening import (
     FastPlan,
     Fitted,
     finish_block,

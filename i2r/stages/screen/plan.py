@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from i2r.lazy.condition_blocks import Block, plan_blocks
-from i2r.lazy.condition_tests import TestedWells
-from i2r.lazy.contrasts import (
+from i2r.analysis.screen.condition_blocks import Block, plan_blocks
+from i2r.analysis.screen.condition_tests import TestedWells
+from i2r.analysis.screen.contrasts import (
     COMPARED,
     UNCONTROLLED,
     Contrast,
@@ -19,8 +19,8 @@ from i2r.lazy.contrasts import (
     find_uncontrolled,
     plan_contrasts,
 )
-from i2r.lazy.plate_passes import PlatePlan
-from i2r.lazy.screening import plan_plates
+from i2r.analysis.screen.plate_passes import PlatePlan
+from i2r.analysis.screen.screening import plan_plates
 from i2r.stages.base import seed_sequence
 from i2r.store.experiment import Experiment
 from i2r.store.pools import count_crops
@@ -48,7 +48,7 @@ def plan_screen(
     *,
     shared_controls: bool,
 ) -> ScreenPlan:
-    """Plan a screen; see `i2r.lazy.contrasts.plan_contrasts`. Asked for again, it is there."""
+    """Plan a screen, once for the same wells and options; see `contrasts.plan_contrasts`."""
     return _plan(_Layout(layout), split_by, n_folds, n_draws, seed, shared_controls)
 
 

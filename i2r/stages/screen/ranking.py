@@ -6,18 +6,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from i2r.errors import I2RError
-from i2r.lazy.condition_blocks import TestedBlock, merge_blocks
-from i2r.lazy.condition_tests import TestedWells, is_displaced, run_count_tests
-from i2r.lazy.contrasts import Contrast, Group, ScreenPlan
-from i2r.lazy.gene_tests import rank_genes
-from i2r.lazy.ranking import (
+from i2r.analysis.screen.condition_blocks import TestedBlock, merge_blocks
+from i2r.analysis.screen.condition_tests import TestedWells, is_displaced, run_count_tests
+from i2r.analysis.screen.contrasts import Contrast, Group, ScreenPlan
+from i2r.analysis.screen.gene_tests import rank_genes
+from i2r.analysis.screen.ranking import (
     CallRule,
     describe_statistics,
     rank_conditions,
     sum_calls,
     summarise_calls,
 )
+from i2r.errors import I2RError
 from i2r.store import files, tables
 
 COUNT_DRAWS = 2000

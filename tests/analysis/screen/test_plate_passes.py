@@ -8,15 +8,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from i2r.analysis.screen import plate_passes, screening
+from i2r.analysis.screen.contrasts import COMPARED, plan_contrasts
+from i2r.analysis.screen.plate_passes import WellFeatures, sum_plate
+from i2r.analysis.screen.screening import FastPlan, FastScores, plan_plates, score_plates
 from i2r.errors import I2RError
-from i2r.lazy import plate_passes, screening
-from i2r.lazy.contrasts import COMPARED, plan_contrasts
-from i2r.lazy.plate_passes import WellFeatures, sum_plate
-from i2r.lazy.screening import FastPlan, FastScores, plan_plates, score_plates
 from i2r.stages.screen import Screen, fast
 from i2r.store.experiment import Experiment
 from i2r.store.ledger import LedgerWriter
-from tests.lazy.whole_screen import score_whole_screen
+from tests.analysis.screen.whole_screen import score_whole_screen
 from tests.stages.profiled import lay_out, screen_features, write_features
 
 SEED = np.random.SeedSequence(5)
@@ -90,7 +90,7 @@ def test_passes_over_plates_give_what_all_nuclei_at_once_gave(
 
 
 def test_more_features_than_are_tested_become_components(monkeypatch: pytest.MonkeyPatch) -> None:
-    from tests.lazy import whole_screen
+    from tests.analysis.screen import whole_screen
 
     for module in (plate_passes, screening, whole_screen):
         for name, number in (("MAX_FEATURES", 4), ("MAX_TESTED", 6)):

@@ -19,9 +19,9 @@ def rank_genes(ranking: pd.DataFrame, features: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     ranking
-        From `i2r.lazy.ranking.rank_conditions`.
+        From `i2r.analysis.screen.ranking.rank_conditions`.
     features
-        The features that moved most of every condition (`i2r.lazy.condition_tests`); may be empty.
+        The features that moved most of every condition (`condition_tests`); may be empty.
 
     Returns
     -------

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from i2r.lazy import condition_blocks
-from i2r.lazy.condition_blocks import cut_wells
+from i2r.analysis.screen import condition_blocks
+from i2r.analysis.screen.condition_blocks import cut_wells
 from i2r.stages.screen import Screen
 from tests.stages.profiled import lay_out, screen_features, write_features
 

@@ -6,14 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from i2r.kernels.nulls import find_structure
-from i2r.lazy.contrasts import (
+from i2r.analysis.screen.contrasts import (
     MIN_DRAWS,
     ScreenPlan,
     describe_conditions,
     list_copied,
     plan_contrasts,
 )
+from i2r.kernels.nulls import find_structure
 
 PLATES = ("P1", "P2", "P3")
 

@@ -9,12 +9,9 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import sparse
 
-from i2r.errors import I2RError
-from i2r.kernels.heads import HeadSums, fit_heads
-from i2r.kernels.standardisation import find_axes
-from i2r.lazy.condition_tests import ConditionTests, TestedWells, run_condition_tests
-from i2r.lazy.contrasts import Contrast
-from i2r.lazy.plate_passes import (
+from i2r.analysis.screen.condition_tests import ConditionTests, TestedWells, run_condition_tests
+from i2r.analysis.screen.contrasts import Contrast
+from i2r.analysis.screen.plate_passes import (
     MAX_FEATURES,
     MAX_MISSING,
     MAX_TESTED,
@@ -29,7 +26,10 @@ from i2r.lazy.plate_passes import (
     has_standard,
     sum_plate,
 )
-from i2r.lazy.ranking import sum_calls
+from i2r.analysis.screen.ranking import sum_calls
+from i2r.errors import I2RError
+from i2r.kernels.heads import HeadSums, fit_heads
+from i2r.kernels.standardisation import find_axes
 
 Flags = npt.NDArray[np.bool_]
 
@@ -74,7 +74,7 @@ class FastScores(NamedTuple):
         One row per comparison and held-out well: condition, plate, well, is_treated, n_nuclei,
         n_called.
     tests, features, wells, layout
-        See `i2r.lazy.condition_tests.ConditionTests`.
+        See `i2r.analysis.screen.condition_tests.ConditionTests`.
     left_out
         What was not used, and why: what, where, reason.
     """

@@ -6,13 +6,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from i2r.analysis.screen.condition_tests import ConditionTests, TestedWells, run_condition_tests
+from i2r.analysis.screen.contrasts import UNCONTROLLED
+from i2r.analysis.screen.plate_passes import MAX_FEATURES, MAX_MISSING, MAX_TESTED, WellFeatures
+from i2r.analysis.screen.ranking import sum_calls
+from i2r.analysis.screen.screening import FastPlan, FastScores
 from i2r.errors import I2RError
 from i2r.kernels.standardisation import standardise_wells
-from i2r.lazy.condition_tests import ConditionTests, TestedWells, run_condition_tests
-from i2r.lazy.contrasts import UNCONTROLLED
-from i2r.lazy.plate_passes import MAX_FEATURES, MAX_MISSING, MAX_TESTED, WellFeatures
-from i2r.lazy.ranking import sum_calls
-from i2r.lazy.screening import FastPlan, FastScores
 from tests.kernels.whole_heads import Blocks, HeldOutCalls, score_heads
 
 Singles = npt.NDArray[np.float32]

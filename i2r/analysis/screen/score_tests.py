@@ -6,9 +6,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from i2r.analysis.screen.condition_tests import NOT_CALLED, STRICT, explain_call
 from i2r.kernels.scores import LEAST_FREEDOM, ScoreNull, compare_scores, learn_null
 from i2r.kernels.statistics import adjust_pvalues
-from i2r.lazy.condition_tests import NOT_CALLED, STRICT, explain_call
 
 Floats = npt.NDArray[np.float64]
 
@@ -39,7 +39,7 @@ def run_score_tests(
     -------
     DataFrame
         With the index of ``ranking``: p_value, p_count (with what a change of the count does to
-        other conditions' scores taken off), explained (`i2r.lazy.condition_tests.ConditionTests`),
+        other conditions' scores taken off), explained (`condition_tests.ConditionTests`),
         freedom, test_note (why there is no p-value).
     """
     found = pd.DataFrame(

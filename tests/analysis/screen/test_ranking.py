@@ -5,9 +5,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from i2r.kernels.scores import CHANCE, compare_scores, learn_null
-from i2r.lazy.contrasts import DRAW
-from i2r.lazy.ranking import (
+from i2r.analysis.screen.contrasts import DRAW
+from i2r.analysis.screen.ranking import (
     CallRule,
     compare_positions,
     describe_statistics,
@@ -15,7 +14,8 @@ from i2r.lazy.ranking import (
     sum_calls,
     summarise_calls,
 )
-from i2r.lazy.score_tests import run_score_tests
+from i2r.analysis.screen.score_tests import run_score_tests
+from i2r.kernels.scores import CHANCE, compare_scores, learn_null
 from tests.benchmarks.nulls import rank_screen, simulate_wells
 
 NULLS = {

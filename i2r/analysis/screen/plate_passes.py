@@ -11,10 +11,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from i2r.analysis.screen.contrasts import UNCONTROLLED
 from i2r.errors import I2RError
 from i2r.kernels.heads import rank_margins
 from i2r.kernels.standardisation import ControlSums, standardise_well, sum_controls
-from i2r.lazy.contrasts import UNCONTROLLED
 
 Floats = npt.NDArray[np.float64]
 Singles = npt.NDArray[np.float32]

@@ -14,9 +14,9 @@ import pandas as pd
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
+from i2r.analysis.screen.condition_tests import N_NAMED, explain_conditions, warn_of_layout
+from i2r.analysis.screen.contrasts import Contrast
 from i2r.kernels.statistics import combine_pvalues
-from i2r.lazy.condition_tests import N_NAMED, explain_conditions, warn_of_layout
-from i2r.lazy.contrasts import Contrast
 
 Indices = npt.NDArray[np.intp]
 
@@ -172,7 +172,7 @@ def _split(
 
 
 class TestedBlock(NamedTuple):
-    """Tables of one block; see `i2r.lazy.condition_tests.ConditionTests`."""
+    """Tables of one block; see `i2r.analysis.screen.condition_tests.ConditionTests`."""
 
     tests: pd.DataFrame
     features: pd.DataFrame

@@ -6,9 +6,9 @@ from typing import Literal, NamedTuple
 import numpy as np
 import pandas as pd
 
+from i2r.analysis.screen.score_tests import run_score_tests
 from i2r.kernels.scores import learn_null
 from i2r.kernels.statistics import adjust_pvalues, find_knee, interval_accuracies
-from i2r.lazy.score_tests import run_score_tests
 
 Rule = Literal["fdr", "top", "knee"]
 ORDER = [
@@ -19,7 +19,7 @@ ORDER = [
 ]  # fmt: skip
 
 
-# What the fast screen's tests say of a condition (`i2r.lazy.condition_tests.ConditionTests`).
+# What the fast screen's tests say of a condition (`condition_tests.ConditionTests`).
 TESTED = [
     "p_value", "feature", "change", "explained", "p_count", "p_place", "count_change", "count_p",
     "test_note",
@@ -74,8 +74,8 @@ def rank_conditions(
     called
         One row per condition; see `summarise_calls`.
     tests
-        One row per tested condition (see `i2r.lazy.screening.FastScores`). Without a column
-        ``p_value`` the p-value is that of the score (`i2r.lazy.score_tests`).
+        One row per tested condition (see `screening.FastScores`). Without a column
+        ``p_value`` the p-value is that of the score (`i2r.analysis.screen.score_tests`).
     rule
         Who is called.
     n_independent
@@ -283,7 +283,7 @@ def describe_statistics(
     ranking
         From `rank_conditions`.
     layout
-        One row of what the layout can answer (`i2r.lazy.condition_tests.describe_layout`), or none.
+        One row of what the layout can answer (`condition_tests.describe_layout`), or none.
     rule, method, group, repeats, n_independent, teacher
         See the columns.
 

@@ -1,0 +1,1 @@
+"""What a screen compares, tests and ranks, as tables."""
