@@ -156,6 +156,8 @@ def _open(url: str) -> Iterator[Any]:
             path = files.local_path(url)
             if not os.path.isdir(path):
                 raise FileNotFoundError(path)
+            if not os.listdir(path):
+                raise InputError(f"counts {url}: an empty folder, expected AnnData. Copy it again.")
             yield zarr.open_group(path, mode="r")
         else:
             yield zarr.open_group(url, mode="r")

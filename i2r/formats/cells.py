@@ -22,6 +22,9 @@ from i2r.store import files
 from i2r.store.frames import read_columns, read_text, to_numbers
 from i2r.store.vocabulary import is_identifier, tabulate_translations, translate
 
+_NOT_READ = (
+    ".loom", ".h5seurat", ".rds", ".rdata", ".robj", ".h5mu", ".tar", ".tar.gz", ".tgz", ".zip",
+)  # fmt: skip
 # Names of columns in a list of features that has a header.
 _HEADER = {
     "id", "gene_id", "ensembl", "ensembl_id", "feature_id", "symbol", "gene", "name", "gene_name",
@@ -85,6 +88,11 @@ def read_counts(
             f"counts {url}: {read.counts.shape[1]} genes in the matrix, {len(read.names)} names. "
             "Export both again."
         )
+    if not all(read.counts.shape):
+        raise InputError(
+            f"counts {url}: {read.counts.shape[0]} cells and {read.counts.shape[1]} genes, "
+            "expected a table of cells by genes. Export it again."
+        )
     if log is not None:
         log.append(tabulate_translations(read.names, symbols, table="cells"))
     genes, kept, dropped = clean_symbols(read.names, symbols)
@@ -113,6 +121,11 @@ def _read_any(
 ) -> CountsRead:
     """Read counts by what a file's name says it is."""
     name = url.lower().rstrip("/")
+    if name.endswith(_NOT_READ):
+        raise InputError(
+            f"counts {url}: a format that i2r does not read, expected AnnData (.h5ad or .zarr), "
+            "10x's .h5 or matrix.mtx, or a table. Unpack it, or export one of these."
+        )
     if name.endswith((".h5ad", ".zarr")):
         return read_anndata(url, layer=layer, names=names)
     if name.endswith(".gctx"):
@@ -128,11 +141,13 @@ def _read_any(
     if name.endswith((".h5", ".hdf5")):
         return read_10x_h5(url)
     if files.is_local(url) and os.path.isdir(files.local_path(url)):
-        found = [n for n in files.list_folder(url) if n.endswith(("matrix.mtx", "matrix.mtx.gz"))]
+        listed = sorted(files.list_folder(url))
+        found = [n for n in listed if n.endswith(("matrix.mtx", "matrix.mtx.gz"))]
         if len(found) != 1:
             raise InputError(
-                f"counts {url}: a folder with {len(found)} files matrix.mtx, expected one. Name "
-                "the file."
+                f"counts {url}: a folder with {len(found)} files matrix.mtx, expected one; found "
+                f"{', '.join(map(repr, (found or listed)[:4])) or 'nothing'}. Name the file, or "
+                "the folder that it is in."
             )
         return _read_10x(files.join_url(url, found[0]))
     return _read_table(url, symbols, known)
@@ -159,6 +174,8 @@ def _read_10x(url: str) -> CountsRead:
     third says what a feature is, such as an antibody, genes alone are taken; the others are listed
     with what they are.
     """
+    if not files.exists(url):
+        raise InputError(f"counts {url}: no such file. Give the path of one.")
     folder, _, file = url.rpartition("/")
     prefix = file[: file.lower().rindex("matrix.mtx")] if "matrix.mtx" in file.lower() else ""
     beside = [

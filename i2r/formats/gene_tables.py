@@ -3,6 +3,7 @@
 Symbols are compared in upper case throughout.
 """
 
+import re
 from hashlib import sha256
 from typing import NamedTuple
 
@@ -20,6 +21,10 @@ from i2r.store.frames import UNNAMED, read_frame, read_text
 _GENE_COLUMNS = ("gene", "symbol", "gene_symbol", "gene symbol", "genesymbol", "hgnc_symbol")
 # What labels are called, here and in published files.
 _LABEL_COLUMNS = ("label", "labels")
+# Columns of whole numbers that name something, whatever they are beside.
+_IDENTIFIER = re.compile(r"(^|[\W_])(id|ids|index|idx|entrez\w*|geneid|row|rownames?)$", re.I)
+# Squares of values outside of this and its inverse are 0 or infinite.
+_SMALLEST = 1e-100
 # Columns of our own tables that are not numbers of a vector.
 NOT_VALUES = ("gene", "held_out", "perturbation", "condition", "n_nuclei", "n_wells", "role")
 
@@ -144,8 +149,15 @@ def gather_vectors(table: pd.DataFrame, *, where: str) -> GeneVectors:
             f"{where}: gene {symbols.iloc[row]!r} has no finite value in {columns[column]!r} "
             f"({int(bad.sum())} such values in all). Fill them or leave the gene out."
         )
+    _check_sizes(values, where)
     whole = [pd.api.types.is_integer_dtype(table[name]) for name in columns]
-    numbered = [n for n in find_counters(values, columns) if whole[columns.index(n)]]
+    named = [n for n, yes in zip(columns, whole, strict=True) if yes and _IDENTIFIER.search(str(n))]
+    if named:
+        raise InputError(
+            f"{where}: column {named[0]!r} is an identifier by its name, expected a measurement. "
+            "Leave it out, or rename it."
+        )
+    numbered = find_counters(values, columns)
     if numbered:
         raise InputError(
             f"{where}: column {numbered[0]!r} numbers the rows, expected a measurement. It is an "
@@ -155,6 +167,21 @@ def gather_vectors(table: pd.DataFrame, *, where: str) -> GeneVectors:
     return GeneVectors(
         [str(g) for g in means.index], means.to_numpy(dtype=float), [str(c) for c in columns]
     )
+
+
+def _check_sizes(values: npt.NDArray[np.float64], where: str) -> None:
+    """Refuse values whose squares are no numbers any more, and vectors that are all the same."""
+    largest = float(np.abs(values).max())
+    if largest > 1 / _SMALLEST or 0 < largest < _SMALLEST:
+        raise InputError(
+            f"{where}: values up to {largest:g} in size, expected {_SMALLEST:g} to "
+            f"{1 / _SMALLEST:g}. Scale them."
+        )
+    if len(values) > 1 and (values == values[0]).all():
+        raise InputError(
+            f"{where}: every gene has the same vector, so none can be told from another. Export "
+            "it again."
+        )
 
 
 def name_genes(table: pd.DataFrame) -> pd.DataFrame:

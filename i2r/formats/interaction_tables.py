@@ -1,6 +1,7 @@
 """Tables of interactions as STRING, HIPPIE, BioGRID, OmniPath, HuRI and Reactome have them."""
 
 import re
+from collections.abc import Collection
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,7 @@ _ENDS = (
     ("source_genesymbol", "target_genesymbol"),
     ("official symbol interactor a", "official symbol interactor b"),
     ("official_symbol_a", "official_symbol_b"),
+    ("gene name interactor a", "gene name interactor b"),
     ("symbol_a", "symbol_b"),
     ("gene_a", "gene_b"),
     ("source", "target"),
@@ -28,7 +30,11 @@ _PERCENT = 100
 
 
 def read_pairs(  # noqa: PLR0911
-    url: str, *, score_column: str = "", unscored_cost: float | None = None
+    url: str,
+    *,
+    score_column: str = "",
+    unscored_cost: float | None = None,
+    symbols: Collection[str] = (),
 ) -> pd.DataFrame:
     """Read two names and a cost per row.
 
@@ -45,11 +51,15 @@ def read_pairs(  # noqa: PLR0911
         The column of confidences (0 to 1, or 0 to 1,000), where it has another name.
     unscored_cost
         The cost of every interaction where the table has no confidence.
+    symbols
+        Names that are known: of HIPPIE's two names for a protein, UniProt's or NCBI's, those that
+        more of them are in are taken.
 
     Returns
     -------
     DataFrame
-        first, second (text; empty where it is missing) and cost, indexed by line.
+        first, second (text; empty where it is missing) and cost, indexed by line; ``left_out`` of
+        its ``attrs`` says what was left out and why.
 
     Raises
     ------
@@ -62,11 +72,15 @@ def read_pairs(  # noqa: PLR0911
     if _is_headerless(names):
         rows = pd.concat([pd.DataFrame([names], columns=table.columns), table], ignore_index=True)
         if len(names) == 6:
-            return _add_costs(
-                _take(rows, 0, 2, first_line=1), 1 - to_numbers(rows.iloc[:, [4]])[:, 0], url, None
-            )
+            pairs = _take(rows, 0, 2, first_line=1)
+            if symbols and _count_known(pairs, symbols) < _count_known(
+                by_number := _take(rows, 1, 3, first_line=1), symbols
+            ):
+                pairs = by_number
+            return _add_costs(pairs, 1 - to_numbers(rows.iloc[:, [4]])[:, 0], url, None)
         return _add_costs(_take(rows, 0, 1, first_line=1), None, url, unscored_cost)
-    columns = {str(name).strip().lower().lstrip("#"): n for n, name in enumerate(table.columns)}
+    folded = [str(name).strip().lower().lstrip("#") for name in names]
+    columns = {name: n for n, name in reversed([*enumerate(folded)])}
     ends = next(((columns[a], columns[b]) for a, b in _ENDS if {a, b} <= set(columns)), None)
     if ends is None:
         raise InputError(
@@ -74,10 +88,10 @@ def read_pairs(  # noqa: PLR0911
             "expected protein1, protein2 and cost (or combined_score). Name them so, or add a "
             "header where the first line is an interaction."
         )
-    if set(_ORGANISMS) <= set(columns):
-        first, second = (table.iloc[:, columns[name]] for name in _ORGANISMS)
-        table = table[(first == second).to_numpy()]
     pairs = _take(table, *ends)
+    if set(_ORGANISMS) <= set(columns):
+        pairs = _keep_organism(pairs, *(table.iloc[:, columns[name]] for name in _ORGANISMS), url)
+        table = table.loc[pairs.index - 2]
     if score_column:
         at = columns.get(score_column.strip().lower().lstrip("#"))
         if at is None:
@@ -85,17 +99,66 @@ def read_pairs(  # noqa: PLR0911
                 f"interactions {url}: no column {score_column!r}, found "
                 f"{', '.join(map(repr, table.columns[:8]))}. Correct 'score_column'."
             )
-        return _add_costs(pairs, 1 - _scale(table.iloc[:, at], score_column, url), url, None)
+        return _add_scores(pairs, table.iloc[:, at], score_column, url)
+    used = (
+        "cost",
+        "combined_score",
+        "confidence",
+        "confidence_score",
+        *map(folded.__getitem__, ends),
+    )
+    if twice := next((name for name in used if folded.count(name) > 1), ""):
+        raise InputError(
+            f"interactions {url}: the column {twice!r} is there twice, expected once. Rename one."
+        )
     if "cost" in columns:
         return pairs.assign(cost=table.iloc[:, columns["cost"]].to_numpy())
-    known = ["combined_score", "confidence", "confidence_score"]
+    known = ["combined_score", "confidence", "confidence_score", "confidence value"]
     known += ["score"] if {"annotation", "direction"} <= set(columns) else []
     name = next((name for name in known if name in columns), "")
     if not name:
         near = [n for n in columns if re.search(r"score|weight|conf|mi_", n)]
         numeric = [n for n in near if np.isfinite(to_numbers(table.iloc[:, [columns[n]]])).any()]
         return _add_costs(pairs, None, url, unscored_cost, near=numeric)
-    return _add_costs(pairs, 1 - _scale(table.iloc[:, columns[name]], name, url), url, None)
+    return _add_scores(pairs, table.iloc[:, columns[name]], name, url)
+
+
+def _count_known(pairs: pd.DataFrame, symbols: Collection[str]) -> int:
+    names = {*pairs["first"], *pairs["second"]}
+    return sum(name.upper() in symbols for name in names)
+
+
+def _keep_organism(
+    pairs: pd.DataFrame, first: pd.Series, second: pd.Series, url: str
+) -> pd.DataFrame:
+    """Keep interactions within the organism that most are of."""
+    same = (first == second).to_numpy()
+    if not same.any():
+        raise InputError(
+            f"interactions {url}: {len(pairs)} interactions, all of two organisms, expected of "
+            "one. Export those of your organism."
+        )
+    kept = same & (first == first[same].mode().iloc[0]).to_numpy()
+    left_out = (
+        [(f"{int((~kept).sum())} interactions", "of another organism")] if not kept.all() else []
+    )
+    pairs = pairs[kept]
+    pairs.attrs["left_out"] = left_out
+    return pairs
+
+
+def _add_scores(pairs: pd.DataFrame, column: pd.Series, name: str, url: str) -> pd.DataFrame:
+    """Add 1 less the confidence as the cost; where there are two names, there has to be one."""
+    values = _scale(column, name, url)
+    bad = ~np.isfinite(values) & ~pairs[["first", "second"]].isin([""]).any(axis=1).to_numpy()
+    if bad.any():
+        row = int(np.argmax(bad))
+        found = "empty" if pd.isna(column.iloc[row]) else repr(column.iloc[row])
+        raise InputError(
+            f"interactions {url} line {pairs.index[row]}: {name} is {found} "
+            f"({int(bad.sum())} such rows in all), expected a number. Fill it in, or drop the row."
+        )
+    return pairs.assign(cost=1 - values)
 
 
 def _is_headerless(names: list[str]) -> bool:
@@ -135,7 +198,7 @@ def _scale(column: "pd.Series[float]", name: str, url: str) -> np.ndarray:
     values = to_numbers(pd.DataFrame({name: column}))[:, 0]
     known = values[np.isfinite(values)]
     top = float(known.max()) if len(known) else 0.0
-    if top <= 1:
+    if top <= 1 and not (known < 0).any():
         return values
     if not _PERCENT < top <= 1000 or (known < 0).any():
         raise InputError(

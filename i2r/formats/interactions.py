@@ -74,10 +74,13 @@ def read_interactions(
     InputError
         If it is none of these, no interaction is left, or a cost is negative or no number.
     """
-    table = read_pairs(url, score_column=score_column, unscored_cost=unscored_cost)
+    table = read_pairs(
+        url, score_column=score_column, unscored_cost=unscored_cost, symbols=symbols or ()
+    )
+    other = table.attrs.get("left_out", [])
     n_rows = len(table)
     nameless = table[["first", "second"]].isin([""]).any(axis=1)
-    dropped = [(f"line {line}", NAMELESS) for line in table.index[nameless]]
+    dropped = [*other, *((f"line {line}", NAMELESS) for line in table.index[nameless])]
     table = table[~nameless]
     if not len(table):
         raise InputError(f"interactions {url}: no row with two names. Give protein1 and protein2.")
@@ -112,6 +115,11 @@ def read_interactions(
     loops = known & (pairs[:, 0] == pairs[:, 1])
     dropped += [(str(genes[at]), "interacts with itself") for at in pairs[loops, 0]]
     pairs, costs = pairs[known & ~loops], numbers[known & ~loops]
+    if not len(pairs):
+        raise InputError(
+            f"interactions {url}: every protein interacts with itself alone ({int(loops.sum())} "
+            "rows), expected interactions of two. Look at the columns of names."
+        )
     order = np.lexsort((costs, pairs[:, 1], pairs[:, 0]))
     pairs, costs = pairs[order], costs[order]
     again = np.zeros(len(pairs), dtype=bool)

@@ -21,6 +21,7 @@ _SYMBOLS = ("symbol", "gene_symbol", "hgnc_symbol", "gene_name", "genesymbol", "
 _LINE_COLUMN = re.compile(
     r"(Unnamed: \d+|.*ID|IsDefault\w*|.*Name|line|lineage\w*|depmap_id|cell_line\w*)", re.IGNORECASE
 )
+_GCT = ("#1.2", "#1.3")
 _DEFAULT = "isdefaultentryformodel"
 
 
@@ -95,7 +96,7 @@ def read_panel(
         log.append(tabulate_translations(raw.genes, symbols, table="expression"))
     genes, kept, dropped = clean_symbols(raw.genes, symbols)
     values = raw.values[:, kept]
-    holes: npt.NDArray[np.bool_] = np.asarray(np.isnan(values).any(axis=0))
+    holes: npt.NDArray[np.bool_] = np.asarray(~np.isfinite(values).all(axis=0))
     dropped += [(genes[i], "expression is missing") for i in np.flatnonzero(holes)]
     if not len(raw.lines) or holes.all():
         raise InputError(
@@ -103,7 +104,7 @@ def read_panel(
             "complete. Give lines by genes, or genes by lines with a column 'symbol'."
         )
     return Panel(
-        [next((name for name in names if name), f"row {row + 1}")
+        [_name_line(names, row)
          for row, names in enumerate(raw.lines)],
         [name for name, hole in zip(genes, holes, strict=True) if not hole],
         np.ascontiguousarray(values[:, ~holes]),
@@ -113,8 +114,16 @@ def read_panel(
     )  # fmt: skip
 
 
+def _name_line(names: tuple[str, ...], row: int) -> str:
+    """Give the name of a line that is no number, such as the index that pandas wrote."""
+    worded = (name for name in names if name and not name.isdecimal())
+    return next(worded, next((name for name in names if name), f"row {row + 1}"))
+
+
 def _read_table(url: str, symbols: Mapping[str, str] | None, known: frozenset[str]) -> _Raw:
     header, table = read_columns(url, keep_marks=True)
+    if header[0] in _GCT:
+        return _read_gct(url)
     folded = [re.sub(r"[^a-z0-9]+", "_", str(name).lower()).strip("_") for name in header]
     atlas = {"gene_name", "cell_line"} <= set(folded)
     value = next((n for n in ("ntpm", "tpm", "ptpm") if n in folded), "")
@@ -179,8 +188,10 @@ def _read_gct(url: str) -> _Raw:
         n_described = sizes[2] + 1 if version == "#1.3" else 2
         n_meta = sizes[3] if version == "#1.3" else 0
         body = rows[1 + n_meta :]
-        if version not in ("#1.2", "#1.3") or len(body) != sizes[0]:
+        if version not in _GCT or len(body) != sizes[0]:
             raise ValueError(f"{len(body)} rows after {version!r}, its second line says {sizes[0]}")
+        if short := next((n for n, row in enumerate(body, 1) if len(row) != len(header)), 0):
+            raise ValueError(f"its row {short} has {len(body[short - 1])} cells of {len(header)}")
         described = [_fold(name) for name in header[:n_described]]
         at = next((described.index(n) for n in _SYMBOLS if n in described), None)
         if at is None:

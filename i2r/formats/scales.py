@@ -10,6 +10,10 @@ Floats = npt.NDArray[np.float64]
 # A logarithm to base 2 of a count or of a share per million is never above this; of raw values of
 # a whole transcriptome some always are.
 LARGEST_LOGARITHM = 32.0
+# Values from which on it can be told that whole numbers are no counts.
+_ENOUGH = 1000
+# Rows from which on numbers in a row are no chance, wherever they begin.
+_MANY_ROWS = 10
 # Of standardised values, how far means of genes may be from 0 and deviations from 1.
 _STANDARD = 0.05
 _TRUST = "If they are what they should be all the same, set 'check_scale' to false."
@@ -34,15 +38,20 @@ def check_counts(counts: sparse.csc_array, *, where: str, elsewhere: str = "") -
     """
     n_broken = int((counts.data != np.floor(counts.data)).sum())
     if not n_broken:
+        if found := _find_whole_scale(counts):
+            raise InputError(
+                f"{where}: {found}, expected counts. {elsewhere or 'Give raw counts.'} {_TRUST}"
+            )
         return
     broken = n_broken / max(1, counts.shape[0] * counts.shape[1])
     largest = float(counts.data.max())
-    raised = np.expm1(np.minimum(counts.data.astype(np.float64), 700))
-    sums = np.bincount(counts.indices, raised, minlength=counts.shape[0])
-    sums = sums[sums > 0]
-    even = len(sums) > 1 and largest <= LARGEST_LOGARITHM and sums.std() < 0.01 * sums.mean()
+    raised = counts.copy()
+    raised.data = np.expm1(np.minimum(counts.data.astype(np.float64), 100))
+    plain, logs = _find_total(counts), _find_total(raised)
     kind = (
-        f"logarithms of counts scaled to {sums.mean():.0f} per cell" if even
+        f"scaled to {plain:.6g} per cell" if plain
+        else f"logarithms of counts scaled to {logs:.0f} per cell"
+        if logs and largest <= LARGEST_LOGARITHM
         else "probably logarithms" if largest <= LARGEST_LOGARITHM else "probably scaled"
     )  # fmt: skip
     raise InputError(
@@ -50,6 +59,37 @@ def check_counts(counts: sparse.csc_array, *, where: str, elsewhere: str = "") -
         f"{kind}, expected counts. {elsewhere or 'Give raw counts.'} Or set 'cells_scale' to "
         f"'logarithms' where they are. {_TRUST}"
     )
+
+
+def _sum_cells(counts: sparse.csc_array) -> Floats:
+    """Give the sums of cells that have any; in the values' precision, which copies nothing."""
+    sums = np.asarray(counts @ np.ones(counts.shape[1], dtype=counts.dtype), dtype=np.float64)
+    return sums[sums > 0]
+
+
+def _find_total(counts: sparse.csc_array) -> float:
+    """Give the sum of values that all cells share; 0 where they differ."""
+    sums = _sum_cells(counts)
+    even = len(sums) > 1 and sums.std() < 0.01 * sums.mean()
+    return float(sums.mean()) if even else 0.0
+
+
+def _find_whole_scale(counts: sparse.csc_array) -> str:
+    """Say what whole numbers are that are no counts; empty where they may be."""
+    values = counts.data[: 10**6]
+    values = values[values > 0]
+    if len(values) < _ENOUGH:
+        return ""
+    divisor = int(np.gcd.reduce(values.astype(np.int64)))
+    if divisor > 1:
+        return f"every value is a multiple of {divisor}, which is a scale"
+    if counts.data.max() == 1:
+        return "every value is 0 or 1, which says what was seen and not how often"
+    total = _find_total(counts)
+    # Counts thinned to one depth have exactly one sum.
+    if total and np.ptp(_sum_cells(counts)) > 0:
+        return f"values of every cell add up to about {total:.0f}, so they are scaled and rounded"
+    return ""
 
 
 def check_logarithms(values: Floats, *, logarithm: bool, where: str) -> None:
@@ -73,17 +113,10 @@ def check_logarithms(values: Floats, *, logarithm: bool, where: str) -> None:
     if not values.size:
         return
     largest = float(values.max())
-    if len(values) >= 5:
-        spread = values.std(axis=0)
-        used = spread > 0
-        near = (np.abs(values[:, used].mean(axis=0)) < _STANDARD) & (
-            np.abs(values[:, used].std(axis=0, ddof=1) - 1) < 2 * _STANDARD
+    if found := _find_standardised(values):
+        raise InputError(
+            f"{where}: {found}, expected expression before it was standardised. Give that. {_TRUST}"
         )
-        if used.any() and near.mean() > 0.9:
-            raise InputError(
-                f"{where}: every gene has the mean 0 and the deviation 1 over lines, expected "
-                f"expression before it was standardised. Give that. {_TRUST}"
-            )
     if not logarithm and largest > LARGEST_LOGARITHM:
         raise InputError(
             f"{where}: values up to {largest:g}, expected logarithms. Set 'logarithm' to true for "
@@ -94,6 +127,26 @@ def check_logarithms(values: Floats, *, logarithm: bool, where: str) -> None:
             f"{where}: values up to {largest:g} look like logarithms, expected raw values where "
             f"'logarithm' is set. Leave it out. {_TRUST}"
         )
+
+
+def _find_standardised(values: Floats) -> str:
+    """Say how (line, gene) values are standardised; empty where they aren't."""
+    for what, own in (("gene", values), ("line", values.T)):
+        if len(own) < 5:
+            continue
+        spread = own.std(axis=0, ddof=1)
+        used = spread > 0
+        if not used.any():
+            continue
+        spread = spread[used]
+        middles = (own[:, used].mean(axis=0), np.median(own[:, used], axis=0))
+        centred = max((np.abs(m) < _STANDARD * spread).mean() for m in middles) > 0.9
+        if centred and (np.abs(spread - 1) < 2 * _STANDARD).mean() > 0.9:
+            return f"every {what} has the mean 0 and the deviation 1"
+        if centred:
+            return f"every {what} has the middle 0"
+    ranked = values.size >= _ENOUGH and values.min() >= 0 and values.max() <= 1
+    return "every value is 0 to 1, as ranks or fractions are" if ranked else ""
 
 
 def check_signatures(values: Floats, *, where: str) -> None:
@@ -132,8 +185,8 @@ def find_counters(values: Floats, names: list[str]) -> list[str]:
     n = len(values)
     if n < 3 or values.shape[1] < 2:
         return []
-    return [
-        name
-        for name, column in zip(names, values.T, strict=True)
-        if any((column == np.arange(start, n + start)).all() for start in (0, 1))
-    ]
+    steps = np.diff(values, axis=0)
+    up, down = (steps == 1).all(axis=0), (steps == -1).all(axis=0)
+    # From any number on, or backwards, only where that is no chance.
+    counts = np.isin(values[0], (0, 1)) & up if n < _MANY_ROWS else up | down
+    return [name for name, yes in zip(names, counts, strict=True) if yes]

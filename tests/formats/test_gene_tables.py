@@ -166,3 +166,20 @@ def test_a_folder_is_digested_by_all_its_files(tmp_path: Path) -> None:
     assert (again[0] != first[0], again[1]) == (True, first[1])
     (folder / "features.tsv").rename(folder / "genes.tsv")
     assert digest_files(str(folder))[0] != again[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("gene,a,entrez_id\nX,1.5,7157\nY,2.5,4193\n", "'entrez_id' is an identifier by its name"),
+        ("gene,a,b\nX,1,2\nY,1,2\nZ,1,2\n", "every gene has the same vector"),
+        ("gene,a,b\nX,1e200,2\nY,1,2\n", r"up to 1e\+200 in size"),
+        ("gene,a,b\nX,1e-300,2e-300\nY,0,0\n", "in size, expected 1e-100"),
+    ],
+)
+def test_vectors_that_can_not_be_compared_are_refused(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    (tmp_path / "v.csv").write_text(text)
+    with pytest.raises(InputError, match=message):
+        read_vectors(str(tmp_path / "v.csv"))

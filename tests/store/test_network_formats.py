@@ -40,9 +40,13 @@ BIOGRID = (
         ("protein1\tprotein2\tweight\nMAX\tMYC\t0.75\nMDM2\tTP53\t1\n", "w.tsv",
          {"score_column": "weight"}, [0.25, 0.0]),
         ("gene1;gene2;cost\nMAX;MYC;0,25\nMDM2;TP53;0,5\n", "s.csv", {}, [0.25, 0.5]),
+        ("ID Interactor A\tConfidence Value\tGene Name Interactor A\tGene Name Interactor B\n"
+         "x\t0.75\tMAX\tMYC\nx\t1\tMDM2\tTP53\n", "hippie.mitab", {}, [0.25, 0.0]),
+        ("MAX_HUMAN\t4149\tMYC_HUMAN\t4609\t0.75\tx\nMDM2_HUMAN\t4193\tP53_HUMAN\t7157\t1\tx\n",
+         "hippie.txt", {"symbols": {"4149": "MAX", "4609": "MYC", "4193": "MDM2", "7157": "TP53"}}, [0.25, 0.0]),
         ("gene1,gene2,confidence\nMAX,MYC,750\nMDM2,TP53,1000\n", "c.csv", {}, [0.25, 0.0]),
     ],
-    ids=["BioGRID", "OmniPath", "Reactome FI", "SIF", "weight", "semicolons", "confidence"],
+    ids=["BioGRID", "OmniPath", "Reactome FI", "SIF", "weight", "semicolons", "MITAB", "HIPPIE by numbers", "confidence"],
 )  # fmt: skip
 def test_interactions_of_many_sites(
     tmp_path: Path, text: str, name: str, options: dict[str, object], costs: list[float]
@@ -51,6 +55,30 @@ def test_interactions_of_many_sites(
     assert found.genes == ["MAX", "MDM2", "MYC", "TP53"]
     assert found.edges.tolist() == [[0, 2], [1, 3]]
     assert found.costs.tolist() == costs
+
+
+def test_interactions_of_the_organism_that_most_are_of(tmp_path: Path) -> None:
+    found = interactions(tmp_path, BIOGRID + "4\tA\tB\t-\t10090\t10090\n", unscored_cost=0.5)
+    assert found.genes == ["MAX", "MDM2", "MYC", "TP53"]
+    assert found.dropped["symbol"].tolist() == ["2 interactions"]
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "message"),
+    [
+        (BIOGRID.replace("\t9606\n", "\t10090\n"), {"unscored_cost": 0.5}, "all of two organisms"),
+        ("gene1,gene2,cost\nA,A,1\nB,B,1\n", {}, r"interacts with itself alone \(2 rows\)"),
+        ("gene1,gene2,s\nA,B,-0.9\nA,C,0.7\n", {"score_column": "s"}, r"s is -0\.9 to 0\.7"),
+        ("gene1,gene2,s\nA,B,1\nA,C,high\n", {"score_column": "s"}, "line 3: s is 'high'"),
+        ("gene1,gene2,s\nA,B,1\nA,C,\n", {"score_column": "s"}, "line 3: s is empty"),
+        ("gene1,gene2,cost,cost\nA,B,1,2\n", {}, "'cost' is there twice"),
+    ],
+)
+def test_interactions_that_would_pass_silently(
+    tmp_path: Path, text: str, options: dict[str, object], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        interactions(tmp_path, text, "i.csv" if "," in text else "i.tsv", **options)
 
 
 def test_a_list_of_identifiers_without_a_header_loses_no_line(tmp_path: Path) -> None:
@@ -267,6 +295,54 @@ def test_counts_are_whole_numbers() -> None:
             check_counts(csc_array(values), where="x")
 
 
+def test_whole_numbers_may_be_no_counts() -> None:
+    counts = np.random.default_rng(0).poisson(3.0, (60, 40)).astype(float)
+    check_counts(csc_array(counts), where="x")
+    for values, found in (
+        (np.round(counts / counts.sum(1, keepdims=True) * 1e4), "add up to about"),
+        (counts * 1000, "a multiple of 1000"),
+        (np.minimum(counts, 1), "is 0 or 1"),
+        (counts / counts.sum(1, keepdims=True), "scaled to 1 per cell"),
+    ):
+        with pytest.raises(InputError, match=found):
+            check_counts(csc_array(values), where="x")
+
+
+def test_expression_of_other_scales_is_refused() -> None:
+    logs = np.log2(1 + np.random.default_rng(0).gamma(0.5, 500.0, (30, 40)))
+    for values, found in (
+        ((logs.T - logs.mean(1)).T / logs.std(1)[:, None], "every line has the mean 0"),
+        (logs - np.median(logs, axis=0), "every gene has the middle 0"),
+        (logs.argsort(1).argsort(1) / 40, "as ranks or fractions are"),
+    ):
+        with pytest.raises(InputError, match=found):
+            check_logarithms(values, logarithm=False, where="x")
+
+
+def test_an_expression_file_of_another_name_or_cut_short(tmp_path: Path) -> None:
+    text = "#1.2\n2\t2\nName\tDescription\tU2OS\tHELA\nE1\tTP53\t1\t2\nE2\tMYC\t3\t4\n"
+    (tmp_path / "x.txt").write_text(text)
+    assert read_panel(str(tmp_path / "x.txt")).genes == ["TP53", "MYC"]
+    (tmp_path / "x.gct").write_text(text.removesuffix("\t4\n"))
+    with pytest.raises(InputError, match="its row 2 has 3 cells of 4"):
+        read_panel(str(tmp_path / "x.gct"))
+
+
+def test_counts_that_are_not_there_say_so(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "x.zarr").mkdir()
+    (tmp_path / "x.csv").write_text("cell,A,B\n")
+    for name, found in (
+        ("a.loom", "a format that i2r does not read"),
+        ("", "0 files matrix.mtx, expected one; found 'sub', 'x.csv'"),
+        ("matrix.mtx", "no such file"),
+        ("x.zarr", "an empty folder"),
+        ("x.csv", "0 cells and 2 genes"),
+    ):
+        with pytest.raises(InputError, match=found):
+            read_counts(str(tmp_path / name) if name else str(tmp_path))
+
+
 def test_expression_is_what_the_option_says() -> None:
     raw = np.random.default_rng(0).gamma(0.5, 500.0, (12, 40))
     logs = np.log2(1 + raw)
@@ -294,3 +370,5 @@ def test_a_column_that_numbers_the_rows_is_found() -> None:
     values = np.column_stack([np.arange(5.0), np.random.default_rng(0).normal(size=5)])
     assert find_counters(values, ["n", "x"]) == ["n"]
     assert find_counters(values[::-1], ["n", "x"]) == []
+    values = np.column_stack([np.arange(30.0, 50.0), np.random.default_rng(0).normal(size=20)])
+    assert find_counters(values[::-1], ["n", "x"]) == ["n"]
