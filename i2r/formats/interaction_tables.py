@@ -90,7 +90,8 @@ def read_pairs(  # noqa: PLR0911
         )
     pairs = _take(table, *ends)
     if set(_ORGANISMS) <= set(columns):
-        pairs = _keep_organism(pairs, *(table.iloc[:, columns[name]] for name in _ORGANISMS), url)
+        first, second = (table.iloc[:, columns[name]] for name in _ORGANISMS)
+        pairs = _keep_organism(pairs, first, second, url)
         table = table.loc[pairs.index - 2]
     if score_column:
         at = columns.get(score_column.strip().lower().lstrip("#"))
