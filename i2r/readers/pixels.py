@@ -35,7 +35,7 @@ def convert_values(
     url
         For messages.
     factor
-        Floats are multiplied by it and rounded.
+        What is neither uint8 nor uint16 is multiplied by it and rounded.
     exact
         Whether floats with the factor 1 have to be whole numbers: rounding them was not asked
         for.
@@ -53,9 +53,13 @@ def convert_values(
     if plane.dtype in UNSIGNED:
         return plane
     where = files.without_secrets(url)
-    scaled = plane * factor if plane.dtype.kind == "f" else plane
+    scaled = plane * factor if plane.dtype.kind == "f" or factor != 1 else plane
     low, high = (float(scaled.min()), float(scaled.max())) if scaled.size else (0.0, 0.0)
-    # With NaN both are NaN, and no comparison holds.
+    if np.isnan(low):
+        raise FieldError(
+            f"range: {where} holds NaN in {int(np.isnan(plane).sum())} pixels, expected numbers. "
+            "Export the raw image."
+        )
     if not (low > -0.5 and high < MAX_PIXEL + 0.5):
         raise FieldError(
             f"range: {where} holds {plane.dtype} values which times {factor:g} are {low:g} to "
@@ -88,9 +92,14 @@ def find_factor(planes: Iterable[npt.NDArray[Any]]) -> tuple[float | None, float
         The least and the greatest value.
     """
     low, high, are_whole = np.inf, -np.inf, True
-    for plane in planes:
+    for stored in planes:
+        plane = stored[np.isfinite(stored)]  # what is none excludes its field
+        if not plane.size:
+            continue
         low, high = min(low, float(plane.min())), max(high, float(plane.max()))
         are_whole = are_whole and bool((np.rint(plane) == plane).all())
+    if low > high:
+        return None, low, high
     if are_whole and low >= 0 and 1 < high <= MAX_PIXEL:
         return 1.0, low, high
     if low >= 0 and high <= 1:

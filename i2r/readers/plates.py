@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from i2r.errors import FieldError, InputError, join_problems
+from i2r.readers.headers import UNSIGNED
 from i2r.readers.images import read_plane, read_shape
 from i2r.readers.pixels import MAX_PIXEL, find_factor, needs_factor
 from i2r.store import files
@@ -170,16 +171,16 @@ def choose_factor(
     Returns
     -------
     factor : float
-        1 for integers.
+        1 for integers, unless the user gives one.
     notes : list of str
-        Empty for integers.
+        Empty for integers without a factor.
 
     Raises
     ------
     InputError
-        If values are neither whole numbers nor from 0 to 1.
+        If fractions are not from 0 to 1, or no plane looked at fits into 16 bits.
     """
-    if not needs_factor(common.dtype):
+    if np.dtype(common.dtype) in UNSIGNED:
         return 1.0, []
     said = f"plate {plate!r}: {common.dtype} values are multiplied by"
     if scale is not None:
@@ -191,7 +192,23 @@ def choose_factor(
             planes.append(read_plane(str(row.url), page=int(row.page), inverted=bool(row.inverted)))
         except FieldError:  # said when the field is converted
             continue
+    if not needs_factor(common.dtype):
+        ranges = [(int(plane.min()), int(plane.max())) for plane in planes]
+        if ranges and not any(low >= 0 and high <= MAX_PIXEL for low, high in ranges):
+            low, high = min(low for low, _ in ranges), max(high for _, high in ranges)
+            advice = "Add an offset" if low < 0 else "Set 'scale' to what they are multiplied by"
+            raise InputError(
+                f"plate {plate!r}: {common.dtype} values from {low} to {high} in {len(planes)} "
+                f"images, expected 0 to {MAX_PIXEL} in each. {advice}, or export as 16 bit "
+                "unsigned."
+            )
+        return 1.0, []
     factor, low, high = find_factor(planes)
+    if factor is None and low > high:
+        raise InputError(
+            f"plate {plate!r}: no finite number in {len(planes)} images looked at, expected pixels "
+            "of 0 or more. Export the raw images."
+        )
     if factor is None:
         raise InputError(
             f"plate {plate!r}: {common.dtype} values from {low:g} to {high:g} in {len(planes)} "

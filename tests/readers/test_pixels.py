@@ -49,8 +49,44 @@ def test_factors() -> None:
     assert find_factor([scaled])[0] == 65535
     assert find_factor([VALUES + 0.5])[0] is None
     assert find_factor([VALUES - 5.0])[0] is None
+    assert find_factor([np.where(VALUES == 700, np.nan, scaled)])[0] == 65535
+    assert find_factor([np.full((2, 2), np.nan)])[0] is None
     np.testing.assert_array_equal(convert_values(scaled, url="x", factor=65535), VALUES)
     assert convert_values(np.array([[2.6]]), url="x", exact=False).tolist() == [[3]]
+
+
+def test_missing_values_are_counted() -> None:
+    with pytest.raises(FieldError, match="holds NaN in 2 pixels"):
+        convert_values(np.array([[np.nan, 1, np.nan]]), url="x.tif", factor=65535)
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        (lambda image: (image.astype(np.int64) - 40000).astype(np.int32), "int32 values from -.*Add an offset"),
+        (lambda image: image.astype(np.uint32) * 1000, "uint32 values from .*Set 'scale'"),
+        (lambda image: np.full(image.shape, np.nan, np.float32), "no finite number in 2 images"),
+    ],
+)  # fmt: skip
+def test_a_plate_that_does_not_fit_is_refused_before_the_run(
+    own_plate, tmp_path: Path, change: Any, found: str
+) -> None:
+    plate = own_plate(wells=2, fields=1)
+    rewrite(plate, change)
+    with pytest.raises(InputError, match=found):
+        run_here(short_pipeline(plate), tmp_path / "e")
+
+
+def test_a_scale_holds_for_integers_too(own_plate, tmp_path: Path) -> None:
+    plate = own_plate(wells=2, fields=1)
+    run_here(short_pipeline(plate), tmp_path / "whole")
+    rewrite(plate, lambda image: image.astype(np.uint32) * 1000)
+    run_here(short_pipeline(plate, convert={"scale": 0.001}), tmp_path / "e")
+    images = [
+        open_experiment(str(tmp_path / name)).plates["P1"].images("A01").compute()
+        for name in ("whole", "e")
+    ]
+    np.testing.assert_array_equal(*images)
 
 
 def test_black_and_white_are_turned_within_the_type() -> None:
