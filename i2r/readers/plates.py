@@ -195,10 +195,10 @@ def choose_factor(
     if not needs_factor(common.dtype):
         ranges = [(int(plane.min()), int(plane.max())) for plane in planes]
         if ranges and not any(low >= 0 and high <= MAX_PIXEL for low, high in ranges):
-            low, high = min(low for low, _ in ranges), max(high for _, high in ranges)
-            advice = "Add an offset" if low < 0 else "Set 'scale' to what they are multiplied by"
+            least, most = min(low for low, _ in ranges), max(high for _, high in ranges)
+            advice = "Add an offset" if least < 0 else "Set 'scale' to what they are multiplied by"
             raise InputError(
-                f"plate {plate!r}: {common.dtype} values from {low} to {high} in {len(planes)} "
+                f"plate {plate!r}: {common.dtype} values from {least} to {most} in {len(planes)} "
                 f"images, expected 0 to {MAX_PIXEL} in each. {advice}, or export as 16 bit "
                 "unsigned."
             )
