@@ -151,7 +151,7 @@ def make_parquet(folder: Path) -> bytes:
 def make_encoder(folder: Path) -> bytes:
     import torch
 
-    from i2r.models.ensemble import EncoderSettings, build_encoder
+    from i2r.models.encoder import EncoderSettings, build_encoder
     from i2r.models.weights import encode_encoder
 
     torch.manual_seed(0)

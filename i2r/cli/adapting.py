@@ -123,7 +123,7 @@ def _read_weights(weights: str | None) -> tuple[bytes, str]:
     """Read the weights to start from, and their SHA-256."""
     from hashlib import sha256
 
-    from i2r.models.maps import read_packaged_weights
+    from i2r.models.unet_inference import read_packaged_weights
     from i2r.stages.segmenter_weights import load_network
     from i2r.store import files
 
@@ -182,7 +182,7 @@ def _show(
 ) -> None:
     """Choose patches, or take those that were chosen, and write what is missing of them."""
     from i2r.lazy.segmenters import segment_by_network
-    from i2r.models.maps import load_network
+    from i2r.models.unet_inference import load_network
     from i2r.stages.segmenter_patches import PAGE, choose_patches, write_patches
     from i2r.store import files
 

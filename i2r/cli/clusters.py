@@ -25,7 +25,7 @@ def up(file: str) -> None:
 
     Jobs that the batch system ends are submitted again meanwhile.
     """
-    from i2r.pipeline.standing import keep_up
+    from i2r.cluster.persistent import keep_up
 
     keep_up(file, say=say)
 
@@ -35,7 +35,7 @@ def up(file: str) -> None:
 def status(file: str) -> None:
     """Show the workers of a cluster that is up."""
     from i2r.cli.planning import format_bytes
-    from i2r.pipeline.standing import list_workers
+    from i2r.cluster.persistent import list_workers
 
     workers = list_workers(file)
     table = Table(box=None, pad_edge=False)
@@ -63,7 +63,7 @@ def status(file: str) -> None:
 @click.argument("file", metavar="FILE|ADDRESS")
 def down(file: str) -> None:
     """Shut down a cluster that is up, with its workers and jobs."""
-    from i2r.pipeline.standing import shut_down
+    from i2r.cluster.persistent import shut_down
 
     shut_down(file)
 

@@ -21,7 +21,7 @@ def doctor(experiment: str, cluster: str | None, pipeline: str | None, as_json: 
     """
     from i2r.cluster import ClusterSpec, load_cluster
     from i2r.pipeline.doctor import examine, judge
-    from i2r.pipeline.needs import find_needs
+    from i2r.pipeline.estimate import find_needs
 
     spec = load_cluster(cluster) if cluster else ClusterSpec()
     findings = judge(examine(experiment, spec, **find_needs(experiment, pipeline)))

@@ -42,8 +42,8 @@ def status(experiment: str, as_json: bool) -> None:
     from i2r.cli.running import last_pipeline
     from i2r.pipeline.cleaning import find_obsolete
     from i2r.pipeline.current_run import describe_current, find_current_run
-    from i2r.pipeline.states import STATES as names
-    from i2r.pipeline.states import count_checkpoints, count_states
+    from i2r.pipeline.status import STATES as names
+    from i2r.pipeline.status import count_checkpoints, count_states
     from i2r.store.experiment import open_experiment
 
     opened = open_experiment(experiment)

@@ -42,8 +42,8 @@ def run_and_tell(
     """Run a pipeline, print how it ended, and give the exit code."""
     from i2r.cli.summary import print_summary
     from i2r.cluster import load_cluster
+    from i2r.cluster.startup import hear_endings
     from i2r.pipeline.run import run_pipeline
-    from i2r.pipeline.startup import hear_endings
 
     if get_voice().level > 0:
         logging.basicConfig(level=logging.WARNING, format="%(message)s")

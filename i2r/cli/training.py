@@ -49,7 +49,7 @@ def train_segmenter(
 
     from i2r.models.examples import make_example
     from i2r.models.fit_unet import UNetSettings, fit_unet, share_equally
-    from i2r.models.maps import load_network, pack_weights
+    from i2r.models.unet_inference import load_network, pack_weights
     from i2r.readers.labelled import keep_fifth_out, list_labelled, read_labelled
     from i2r.store import files
 

@@ -40,7 +40,7 @@ def share_card(group: WorkerGroup) -> int:
 @cache
 def _measure_card() -> int:
     """Measure on this machine's first card, once in this process."""
-    from i2r.models.packing import choose_packing, measure_packings
+    from i2r.cluster.packing import choose_packing, measure_packings
 
     return choose_packing(measure_packings("cuda:0", most=MOST_PER_CARD))
 

@@ -4,7 +4,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from i2r.kernels.listed import check_finite, check_listed
+from i2r.kernels.checks import check_finite, check_listed
 from i2r.kernels.moments import HU_COLUMNS, derive_hu, find_centre
 from i2r.kernels.splitting import measure_distance
 from i2r.kernels.texture import quantise_levels

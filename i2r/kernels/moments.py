@@ -4,7 +4,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from i2r.kernels.listed import check_listed
+from i2r.kernels.checks import check_listed
 
 HU_COLUMNS = tuple(f"hu_{number}" for number in range(1, 8))
 """Columns in the order of `measure_hu_moments`."""

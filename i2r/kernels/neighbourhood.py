@@ -48,7 +48,7 @@ def measure_neighbourhood(
     if radius_px <= 0:
         raise ValueError(f"neighbourhood: the radius is {radius_px} px, expected more than 0.")
     measured = _measure_neighbourhood(
-        # Copies: see `i2r.kernels.listed.check_listed`.
+        # Copies: see `i2r.kernels.checks.check_listed`.
         np.array(centroid_y_px, dtype=np.float64),
         np.array(centroid_x_px, dtype=np.float64),
         shape[0],

@@ -6,8 +6,8 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from i2r.kernels.checks import check_listed
 from i2r.kernels.hulls import find_hull_polygon, find_hull_rows
-from i2r.kernels.listed import check_listed
 
 OUTLINE_COLUMNS = (
     "perimeter_px",

@@ -7,7 +7,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from i2r.kernels.listed import check_finite, check_listed
+from i2r.kernels.checks import check_finite, check_listed
 
 TEXTURE_COLUMNS = (
     "contrast",

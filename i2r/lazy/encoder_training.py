@@ -47,7 +47,7 @@ class TrainPlan(NamedTuple):
     control
         The class of the controls, whose intensities set the range.
     settings, training
-        Fields of `i2r.models.ensemble.EncoderSettings` and `i2r.models.training.EncoderTraining`.
+        Fields of `EncoderSettings` and `EncoderTraining` (`i2r.models`).
     n_surest
         Nuclei per class to explain.
     """
@@ -225,7 +225,7 @@ def _complete_settings(
 ) -> Any:
     """Measure the range of intensities on the controls that are trained on."""
     from i2r.models.batches import measure_scaling
-    from i2r.models.ensemble import EncoderSettings
+    from i2r.models.encoder import EncoderSettings
 
     settings = EncoderSettings.from_plain({**plan.settings, "classes": plan.classes})
     trained = np.flatnonzero(parts == TRAIN)

@@ -12,8 +12,8 @@ from i2r.kernels.folds import TRAIN, VALIDATION
 from i2r.lazy.datasets import Arrays, Dataset, Read, make_pool
 
 if TYPE_CHECKING:
-    from i2r.models.ensemble import EncoderSettings
-    from i2r.models.training import TrainedEncoder
+    from i2r.models.encoder import EncoderSettings
+    from i2r.models.train_encoder import TrainedEncoder
 
 
 class Files(NamedTuple):
@@ -56,7 +56,7 @@ def fit_encoder(
     labels, parts
         Shape (nucleus,): class, and part of the split (`i2r.kernels.folds`).
     settings, training
-        The encoder, and fields of `i2r.models.training.EncoderTraining`.
+        The encoder, and fields of `i2r.models.train_encoder.EncoderTraining`.
     files
         Where weights and checkpoints come from, and where these go.
     seed
@@ -71,7 +71,7 @@ def fit_encoder(
     I2RError
         If fewer than two classes are trained on, weights do not fit, or the training diverged.
     """
-    from i2r.models.training import EncoderTraining, Parts, train_encoder
+    from i2r.models.train_encoder import EncoderTraining, Parts, train_encoder
     from i2r.models.weights import decode_state
 
     weights = files.load_weights()
@@ -98,7 +98,7 @@ def embed_nuclei(encoder: Delayed, arrays: Delayed, *, where: str) -> Delayed:
     Parameters
     ----------
     encoder
-        Delayed `i2r.models.ensemble.Encoder` on its device.
+        Delayed `i2r.models.encoder.Encoder` on its device.
     arrays
         Delayed `i2r.lazy.datasets.Arrays`: what was read of the well, the encoder's channels.
     where

@@ -18,13 +18,13 @@ from i2r.kernels.folds import split_rest, validate_fields
 from i2r.lazy.datasets import Dataset, open_dataset
 from i2r.lazy.encoders import Files, fit_encoder
 
-# Fields of `i2r.models.ensemble.EncoderSettings`: 512 + 512 features to an embedding of 512, each
+# Fields of `i2r.models.encoder.EncoderSettings`: 512 + 512 features to an embedding of 512, each
 # nucleus stretched to 8 bit.
 PUBLISHED_NETWORK: Mapping[str, Any] = {
     "architecture": "resnet18", "classes": ("control", "treated"), "embedding_dim": 512,
     "scale": "nucleus",
 }  # fmt: skip
-# Fields of `i2r.models.training.EncoderTraining`.
+# Fields of `i2r.models.train_encoder.EncoderTraining`.
 PUBLISHED_TRAINING: Mapping[str, Any] = {
     "optimizer": "adam", "learning_rate": 1e-5, "weight_decay": 5e-4, "decay": False,
     "batch_size": 32, "patience": 5, "augmentation": "flips",
@@ -47,7 +47,7 @@ class EnsemblePlan(NamedTuple):
     by_field
         Whether fields are held out, which leaks, in place of wells.
     settings
-        What of `i2r.models.ensemble.EncoderSettings` is not published once for all.
+        What of `i2r.models.encoder.EncoderSettings` is not published once for all.
     max_epochs
         The most passes over the training nuclei.
     """
@@ -88,7 +88,7 @@ def _train_and_score(
 ) -> dict[str, Any]:
     import torch
 
-    from i2r.models.ensemble import EncoderSettings
+    from i2r.models.encoder import EncoderSettings
     from i2r.models.evaluation import evaluate_encoder
 
     device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -71,7 +71,7 @@ def embed_pictures(
     pictures
         One or more.
     encoders
-        Delayed `i2r.models.ensemble.Encoder` by name.
+        Delayed `i2r.models.encoder.Encoder` by name.
     channels
         Names of the pictures' channels.
     pixel_size_um

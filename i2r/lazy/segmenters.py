@@ -119,9 +119,9 @@ def segment_by_network(
     planes
         Shape (field, y, x), uint8, uint16 or float, bright nuclei on a dark background.
     network
-        From `i2r.models.maps.load_network`.
+        From `i2r.models.unet_inference.load_network`.
     pixel_size_um
-        Edge of a pixel. None where it is not known: see `i2r.models.maps.UNKNOWN_ZOOM`, and areas
+        Edge of a pixel. None where it is not known (`unet_inference.UNKNOWN_ZOOM`): areas
         are those at `DEFAULT_PIXEL_UM`.
     min_area_um2, max_hole_um2
         Smaller objects are removed, holes up to this size are filled.
@@ -141,7 +141,7 @@ def segment_by_network(
     ValueError
         If there are not three axes, or a pixel is NaN or infinite.
     """
-    from i2r.models.maps import choose_zoom, predict_maps
+    from i2r.models.unet_inference import choose_zoom, predict_maps
 
     if planes.ndim != 3:
         raise ValueError(f"segment nuclei: fields are {planes.shape}, expected (field, y, x).")
@@ -194,7 +194,7 @@ def _cut_tiles(
     planes: np.ndarray, tiles: Sequence[Tile], batch_size: int
 ) -> Iterator[tuple[np.ndarray, list[tuple[int, Tile]]]]:
     """Cut tiles in batches of one shape, normalised by their whole field; flat fields have none."""
-    from i2r.models.maps import measure_brightness, normalise
+    from i2r.models.unet_inference import measure_brightness, normalise
 
     parts: list[np.ndarray] = []
     places: list[tuple[int, Tile]] = []

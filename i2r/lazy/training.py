@@ -51,7 +51,7 @@ def score_fold(
     plan
         The wells.
     scale, passes, max_steps
-        See `i2r.models.fit.TrainingSettings`.
+        See `i2r.models.train_classifier.TrainingSettings`.
     seed
         Of this training alone.
 
@@ -91,7 +91,7 @@ def train_and_score(
     # torch takes seconds to import, and only these tasks need it.
     import torch
 
-    from i2r.models.fit import TrainingSettings, predict_fold
+    from i2r.models.train_classifier import TrainingSettings, predict_fold
 
     predicted = predict_fold(
         np.concatenate(wells),

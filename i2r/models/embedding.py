@@ -7,7 +7,7 @@ import numpy.typing as npt
 import torch
 
 from i2r.models.cnn import Precision, choose_precision, mix_precision
-from i2r.models.ensemble import Encoder
+from i2r.models.encoder import Encoder
 from i2r.models.pools import NucleusPool
 
 # Nuclei at a time: 64 MB of the widest layer of a ResNet-18 at 224 px per 20 nuclei.

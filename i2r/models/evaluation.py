@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from i2r.models.cnn import Precision, choose_precision, mix_precision
 from i2r.models.embedding import run_in_parts
-from i2r.models.ensemble import Encoder
+from i2r.models.encoder import Encoder
 from i2r.models.pools import NucleusPool
 
 Rows = npt.NDArray[np.int64]

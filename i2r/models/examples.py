@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from i2r.models.maps import measure_brightness, normalise
+from i2r.models.unet_inference import measure_brightness, normalise
 
 MAGNIFICATION = 1.3
 """Middle of the magnifications in training: the network works at half the resolution, and small

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from i2r.models.cnn import choose_precision, mix_precision
 from i2r.models.examples import MAGNIFICATION, Example, draw_windows
-from i2r.models.maps import compress
 from i2r.models.saved import load_tensors
 from i2r.models.targets import make_targets, measure_loss
 from i2r.models.unet import WIDTHS, NucleusUNet
+from i2r.models.unet_inference import compress
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def fit_unet(
     settings
         See `UNetSettings`.
     start
-        A network of the same widths to go on from (`i2r.models.maps.unpack_weights`), which
+        A network of the same widths to go on from (`unet_inference.unpack_weights`), which
         stays as it is; None for random weights.
     device
         Where to train.

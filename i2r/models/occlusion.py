@@ -8,7 +8,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from i2r.models.ensemble import Encoder
+from i2r.models.encoder import Encoder
 
 
 def map_occlusion(

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from i2r.models.ensemble import BRANCHES, EncoderSettings
+from i2r.models.encoder import BRANCHES, EncoderSettings
 from i2r.models.views import prepare_images
 
 # Of a card, so that networks and their activations have room beside it.

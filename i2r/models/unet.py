@@ -81,7 +81,7 @@ class NucleusUNet(nn.Module):
         Parameters
         ----------
         fields
-            Shape (field, 1, y, x), float, from `i2r.models.maps.compress`; the sides are
+            Shape (field, 1, y, x), float, from `i2r.models.unet_inference.compress`; the sides are
             multiples of `stride_px`.
 
         Returns

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from i2r.models.batches import scale_crops
-from i2r.models.ensemble import (
+from i2r.models.encoder import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     EncoderSettings,

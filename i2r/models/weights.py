@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from i2r.models.ensemble import Encoder, EncoderSettings, build_encoder
+from i2r.models.encoder import Encoder, EncoderSettings, build_encoder
 from i2r.models.saved import load_tensors
 
 _KIND = "i2r encoder"

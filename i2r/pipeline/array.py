@@ -25,7 +25,7 @@ from i2r.pipeline.run import (
     prepare,
 )
 from i2r.pipeline.spec import Pipeline, parse_pipeline
-from i2r.pipeline.states import fold_ledger
+from i2r.pipeline.status import fold_ledger
 from i2r.pipeline.units import UnitGraph
 from i2r.stages.base import FINISH
 from i2r.store import files

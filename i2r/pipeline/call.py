@@ -14,7 +14,7 @@ from i2r.pipeline.progress import Style
 from i2r.pipeline.run import load_last_pipeline, run_pipeline
 from i2r.pipeline.script import check_guard
 from i2r.pipeline.spec import Pipeline, load_pipeline
-from i2r.pipeline.states import STATES, count_states
+from i2r.pipeline.status import STATES, count_states
 from i2r.store.experiment import Experiment, open_experiment
 
 if TYPE_CHECKING:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 import psutil
 
 from i2r.cluster import AnyCluster, Group, JobClusterSpec
+from i2r.cluster.startup import Say, find_link, start_cluster
 from i2r.errors import I2RError, InputError
 from i2r.pipeline.memory import MemoryWatch
-from i2r.pipeline.startup import Say, find_link, start_cluster
-from i2r.stages.rehearsal import deal_rehearsals, rehearse
+from i2r.pipeline.rehearsal import deal_rehearsals, rehearse
 from i2r.store import files
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import pandas as pd
 from i2r.errors import FieldError, InputError, join_problems
 from i2r.readers.arrays import is_array
 from i2r.readers.images import GONE, hash_source, stat_source
-from i2r.readers.moves import move_paths
+from i2r.readers.relocate import move_paths
 from i2r.store import files, tables
 from i2r.store.experiment import Experiment
 

@@ -16,13 +16,13 @@ from i2r.pipeline.loop import RunLoop, Summary, collect_excluded, find_blocked
 from i2r.pipeline.preview import find_damaged_units, find_failed, list_units, preview_units
 from i2r.pipeline.progress import Progress, Style
 from i2r.pipeline.records import describe_run
+from i2r.pipeline.rehearsal import choose_rehearsals
 from i2r.pipeline.relocation import recall_sources
 from i2r.pipeline.spec import Pipeline, parse_pipeline
-from i2r.pipeline.states import fold_ledger
+from i2r.pipeline.status import fold_ledger
 from i2r.pipeline.units import UnitGraph
 from i2r.stages.base import FINISH
 from i2r.stages.convert import Convert
-from i2r.stages.rehearsal import choose_rehearsals
 from i2r.store import files
 from i2r.store.access import check_access
 from i2r.store.experiment import Experiment, check_target, has_experiment, open_experiment

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from i2r.errors import InputError
-from i2r.readers.markup import read_elements
+from i2r.readers.xml import read_elements
 from i2r.store import files
 
 # Stands between the file and the channel in the place of a profile.

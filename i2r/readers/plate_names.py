@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Sequence
 
-from i2r.readers.moves import count_shared
+from i2r.readers.relocate import count_shared
 from i2r.store import files
 
 # Notes name the first of them.

@@ -132,7 +132,7 @@ def fine_tune(
 
     from i2r.models.examples import cut_example
     from i2r.models.fit_unet import UNetSettings, fit_unet, share_equally
-    from i2r.models.maps import choose_zoom, pack_weights, unpack_weights
+    from i2r.models.unet_inference import choose_zoom, pack_weights, unpack_weights
 
     start = unpack_weights(weights)
     settings = UNetSettings(
@@ -177,7 +177,7 @@ def judge(
     """Segment the fields of corrected parts as the stage 'segment' does, and score the parts."""
     import torch
 
-    from i2r.models.maps import load_network
+    from i2r.models.unet_inference import load_network
 
     network = load_network(weights, device="cuda" if torch.cuda.is_available() else "cpu")
     found: dict[str, npt.NDArray[Any]] = {}

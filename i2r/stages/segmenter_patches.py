@@ -72,7 +72,7 @@ def look_at_field(
     Of a field larger than the network sees at once, a part is looked at, whose place depends on
     the field's name.
     """
-    from i2r.models.maps import choose_zoom, measure_brightness, normalise, predict_maps
+    from i2r.models.unet_inference import choose_zoom, measure_brightness, normalise, predict_maps
 
     zoom = choose_zoom(pixel_size_um)
     side = int(MAX_SIDE_PX / max(zoom, 1.0))
@@ -110,7 +110,7 @@ def choose_patches(
     fields
         URLs by name.
     network
-        From `i2r.models.maps.load_network`.
+        From `i2r.models.unet_inference.load_network`.
     images, digest
         The user's name of the fields, and the SHA-256 of the weights.
     pixel_size_um, channel
@@ -246,7 +246,7 @@ def split_fields(
 
 def _choose_side(labels: Sequence[npt.NDArray[np.int32]], pixel_size_um: float | None) -> int:
     """Choose the side of a patch: several of the larger nuclei have to be whole in it."""
-    from i2r.models.maps import choose_zoom
+    from i2r.models.unet_inference import choose_zoom
 
     areas = np.array([n for image in labels for n in np.bincount(image.ravel())[1:]])
     diameter = math.sqrt(4 / math.pi * np.percentile(areas, 75)) if areas.size else 0.0

@@ -26,7 +26,7 @@ def hash_weights(weights: str | None) -> str:
 
 @lru_cache(maxsize=1)
 def _hash_packaged_weights() -> str:
-    from i2r.models.maps import read_packaged_weights
+    from i2r.models.unet_inference import read_packaged_weights
 
     return sha256(read_packaged_weights()).hexdigest()
 
@@ -49,7 +49,7 @@ def load_network(weights: str | None, digest: str) -> "NucleusUNet":
     """
     import torch
 
-    from i2r.models import maps
+    from i2r.models import unet_inference as maps
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     content = maps.read_packaged_weights() if weights is None else _read_weights(weights)

@@ -23,7 +23,7 @@ from i2r.cli.adapting import adapt_segmenter
 from i2r.kernels.metrics import SegmentationScore
 from i2r.models.examples import make_example
 from i2r.models.fit_unet import UNetSettings, fit_unet, share_equally
-from i2r.models.maps import load_network, pack_weights, read_packaged_weights
+from i2r.models.unet_inference import load_network, pack_weights, read_packaged_weights
 from i2r.readers.labelled import LabelledField, keep_fifth_out, list_labelled, read_labelled
 from i2r.readers.patches import LABELS, read_patches
 from tests.benchmarks.segmenter import score_fields, segment_with

@@ -20,9 +20,9 @@ from dask import delayed
 from dask.delayed import Delayed
 
 from i2r.cluster import ClusterSpec, WorkerGroup, start_local
+from i2r.cluster.startup import close_cluster
 from i2r.pipeline.run import run_pipeline
 from i2r.pipeline.spec import Pipeline, resolve_needs
-from i2r.pipeline.startup import close_cluster
 from i2r.stages.base import Group, Stage, Survey
 from i2r.store import files
 from i2r.store.experiment import Experiment

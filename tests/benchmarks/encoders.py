@@ -31,9 +31,9 @@ from i2r.lazy.nuclei import Place, crop_block, measure_block
 from i2r.models.batches import Scaling, load_crops, measure_scaling, scale_crops
 from i2r.models.cnn import choose_precision, mix_precision
 from i2r.models.embedding import embed_pool
-from i2r.models.ensemble import Encoder, EncoderSettings, build_encoder
+from i2r.models.encoder import Encoder, EncoderSettings, build_encoder
 from i2r.models.pools import NucleusPool
-from i2r.models.training import EncoderTraining, Parts, train_encoder
+from i2r.models.train_encoder import EncoderTraining, Parts, train_encoder
 from i2r.simulation.designs import ScreenDesign, draw_surroundings
 from i2r.simulation.fields import BACKGROUND, COUNTS_PER_PHOTON, READ_NOISE, Surroundings
 from i2r.simulation.nuclei import PATCH_PX, PIXEL_SIZE_UM, Phenotype, change_texture, draw_nucleus

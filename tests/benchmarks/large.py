@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from i2r.pipeline.spec import Pipeline, parse_pipeline
-from i2r.pipeline.states import count_states, digest_inputs
+from i2r.pipeline.status import count_states, digest_inputs
 from i2r.store import files
 from i2r.store.experiment import Experiment, open_experiment
 from i2r.store.layout import empty_sources

@@ -22,9 +22,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from i2r.kernels.regions import frame_field, place_windows, scale_field
 from i2r.models.batches import load_crops
-from i2r.models.ensemble import IMAGENET_MEAN, IMAGENET_STD, EncoderSettings, build_encoder
+from i2r.models.encoder import IMAGENET_MEAN, IMAGENET_STD, EncoderSettings, build_encoder
 from i2r.models.pools import NucleusPool, draw_turns
-from i2r.models.training import EncoderTraining, Parts, _Training
+from i2r.models.train_encoder import EncoderTraining, Parts, _Training
 from tests.benchmarks.kernels import Bar, print_bars
 
 N_FIELDS, N_NUCLEI, FIELD_PX, WINDOW_PX = 8, 64, 1080, 448

@@ -4,7 +4,7 @@ import argparse
 
 import torch
 
-from i2r.models.packing import choose_packing, measure_packings
+from i2r.cluster.packing import choose_packing, measure_packings
 
 
 def main() -> None:

@@ -28,9 +28,9 @@ import numpy as np
 import psutil
 
 from i2r.cluster import ClusterSpec, WorkerGroup
+from i2r.cluster.startup import start_cluster
 from i2r.pipeline.run import prepare, run_pipeline
 from i2r.pipeline.spec import Pipeline
-from i2r.pipeline.startup import start_cluster
 from i2r.store.experiment import Experiment
 from tests.benchmarks.chain import FIELDS, describe, write_plate
 

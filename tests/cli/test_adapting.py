@@ -9,8 +9,8 @@ import pytest
 import tifffile
 from scipy import ndimage
 
-from i2r.models.maps import load_network, pack_weights
 from i2r.models.unet import NucleusUNet
+from i2r.models.unet_inference import load_network, pack_weights
 from i2r.stages import segmenter_adaptation as adaptation
 from i2r.testing import draw_field
 

@@ -22,11 +22,10 @@ import pytest
 import yaml
 from distributed import Scheduler, Status, Worker
 
-from i2r.cluster import ClusterSpec, WorkerGroup, load_cluster
+from i2r.cluster import ClusterSpec, WorkerGroup, load_cluster, startup
 from i2r.cluster.cards import share_card
 from i2r.cluster.worker_setup import hush_heartbeat
 from i2r.errors import InputError
-from i2r.pipeline import startup
 from i2r.pipeline.executors import InProcess, OnCluster, open_executor
 from i2r.pipeline.loop import Summary
 from i2r.pipeline.run import run_pipeline

@@ -22,16 +22,16 @@ import torch
 import yaml
 from torch.utils.data import DataLoader
 
+from i2r.cluster.packing import choose_packing, measure_packings
 from i2r.lazy.segmenters import segment_by_network
 from i2r.models.batches import load_crops
 from i2r.models.embedding import embed_pool
-from i2r.models.ensemble import EncoderSettings, build_encoder
-from i2r.models.fit import TrainingSettings, fit_classifier
-from i2r.models.maps import load_network, read_packaged_weights
+from i2r.models.encoder import EncoderSettings, build_encoder
 from i2r.models.occlusion import map_occlusion
-from i2r.models.packing import choose_packing, measure_packings
 from i2r.models.pools import NucleusPool
-from i2r.models.training import EncoderTraining, Parts, train_encoder
+from i2r.models.train_classifier import TrainingSettings, fit_classifier
+from i2r.models.train_encoder import EncoderTraining, Parts, train_encoder
+from i2r.models.unet_inference import load_network, read_packaged_weights
 from i2r.testing import describe_pipeline, write_plate
 from tests.benchmarks.kernels import simulate_field
 from tests.benchmarks.loader import (

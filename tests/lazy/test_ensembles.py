@@ -1,8 +1,8 @@
 """The published classifier of a perturbation: its settings."""
 
 from i2r.lazy.ensembles import PUBLISHED_NETWORK, PUBLISHED_TRAINING
-from i2r.models.ensemble import EncoderSettings, build_encoder
-from i2r.models.training import EncoderTraining
+from i2r.models.encoder import EncoderSettings, build_encoder
+from i2r.models.train_encoder import EncoderTraining
 
 
 def test_the_settings_are_the_published_ones() -> None:

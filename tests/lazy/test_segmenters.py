@@ -12,8 +12,8 @@ from i2r.errors import I2RError, InputError
 from i2r.kernels.metrics import score_segmentation
 from i2r.lazy import segmenters
 from i2r.lazy.segmenters import call_segmenter, segment_by_network, segment_fields_by_network
-from i2r.models.maps import load_network, read_packaged_weights
 from i2r.models.unet import NucleusUNet
+from i2r.models.unet_inference import load_network, read_packaged_weights
 
 
 def draw_nuclei(
@@ -88,7 +88,7 @@ def test_the_network_never_sees_more_than_a_tile(
         seen.append(max(fields.shape[1:]) * max(zoom, 1.0))
         return np.full((len(fields), 4, *fields.shape[1:]), -9, np.float32)
 
-    monkeypatch.setattr("i2r.models.maps.predict_maps", record)
+    monkeypatch.setattr("i2r.models.unet_inference.predict_maps", record)
     field = np.zeros((3000, 2500), np.uint16)
     field[5, 5] = 1
     assert not segment(field, pixel_size_um=pixel_size_um).any()

@@ -8,7 +8,7 @@ import torch
 
 from i2r.models.batches import load_crops
 from i2r.models.embedding import embed_pool, run_in_parts
-from i2r.models.ensemble import EncoderSettings, build_encoder
+from i2r.models.encoder import EncoderSettings, build_encoder
 from i2r.models.pools import NucleusPool
 
 ENCODER = build_encoder(EncoderSettings(embedding_dim=5, widths=(4, 8), classes=("a", "b"))).eval()

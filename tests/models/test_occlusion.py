@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from i2r.models.ensemble import EncoderSettings, build_encoder
+from i2r.models.encoder import EncoderSettings, build_encoder
 from i2r.models.occlusion import map_occlusion
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from i2r.models.ensemble import EncoderSettings
+from i2r.models.encoder import EncoderSettings
 from i2r.models.pools import NucleusPool, PoolCache, choose_home, open_cache
 
 WINDOW = 6

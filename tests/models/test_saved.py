@@ -8,8 +8,8 @@ import zipfile
 import pytest
 import torch
 
-from i2r.models.maps import load_network, read_packaged_weights
 from i2r.models.saved import load_tensors
+from i2r.models.unet_inference import load_network, read_packaged_weights
 from i2r.models.weights import decode_state, encode_state
 
 HUGE = 2**26

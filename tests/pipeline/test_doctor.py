@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from i2r.cli.group import i2r
 from i2r.cluster import ClusterSpec, JobClusterSpec, JobGroup, WorkerGroup
 from i2r.pipeline.doctor import CHECKS, Facts, WorkerFacts, examine, judge
-from i2r.pipeline.needs import find_needs
+from i2r.pipeline.estimate import find_needs
 from i2r.testing import PlateFiles
 
 HEALTHY = WorkerFacts(

@@ -10,7 +10,7 @@ import pytest
 from i2r.errors import I2RError
 from i2r.pipeline.preview import preview_units
 from i2r.pipeline.spec import Pipeline, parse_pipeline
-from i2r.pipeline.states import count_states
+from i2r.pipeline.status import count_states
 from i2r.store.experiment import open_experiment
 from i2r.store.ledger import Ledger, LedgerWriter
 from i2r.store.lock import RunLock

@@ -6,7 +6,7 @@ from threading import Thread
 
 import pytest
 
-from i2r.pipeline.startup import hold_interrupt
+from i2r.cluster.startup import hold_interrupt
 
 
 @pytest.fixture(autouse=True)

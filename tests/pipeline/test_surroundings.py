@@ -12,7 +12,7 @@ import pytest
 
 from i2r.errors import I2RError, InputError
 from i2r.pipeline.spec import load_pipeline
-from i2r.pipeline.states import count_states
+from i2r.pipeline.status import count_states
 from i2r.readers.sources import Found, ReaderOptions, build_sources, natural_key
 from i2r.store import files
 from i2r.store.access import check_access

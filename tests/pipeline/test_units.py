@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from i2r.pipeline.states import count_states
+from i2r.pipeline.status import count_states
 from i2r.pipeline.units import State, Unit, UnitGraph
 from i2r.stages.base import FINISH, WHOLE
 from i2r.store.experiment import Experiment

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from i2r.errors import InputError
-from i2r.readers import markup
-from i2r.readers.markup import read_elements
+from i2r.readers import xml as markup
+from i2r.readers.xml import read_elements
 
 
 def read(path: Path, text: str, *names: str) -> list[markup.Element]:

@@ -13,7 +13,7 @@ from i2r.errors import InputError
 from i2r.kernels.regions import scale_field
 from i2r.models.batches import load_crops
 from i2r.models.embedding import embed_pool
-from i2r.models.ensemble import Encoder, EncoderSettings, build_encoder
+from i2r.models.encoder import Encoder, EncoderSettings, build_encoder
 from i2r.models.pools import NucleusPool
 from i2r.models.views import prepare_images
 from i2r.models.weights import decode_encoder, encode_encoder

@@ -12,7 +12,7 @@ import tifffile
 
 from i2r.errors import InputError
 from i2r.kernels.regions import frame_field, scale_field
-from i2r.models.ensemble import EncoderSettings, build_encoder
+from i2r.models.encoder import EncoderSettings, build_encoder
 from i2r.models.weights import encode_encoder
 from i2r.pipeline import loop
 from i2r.pipeline.spec import Pipeline, parse_pipeline

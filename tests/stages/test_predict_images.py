@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import tifffile
 
-from i2r.models.ensemble import EncoderSettings, build_encoder
+from i2r.models.encoder import EncoderSettings, build_encoder
 from i2r.models.weights import encode_encoder
 from i2r.pipeline.loop import Summary
 from i2r.pipeline.run import load_last_pipeline

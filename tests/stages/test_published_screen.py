@@ -181,7 +181,7 @@ def test_held_out_nuclei_have_no_influence_on_the_weights(
 ) -> None:
     """Blacken the crops of the wells of a fold: the encoder of that fold is the same."""
     from i2r.lazy import ensembles
-    from i2r.models import training
+    from i2r.models import train_encoder as training
 
     experiment = open_experiment(str(cropped))
     screen = Screen(**QUICK, view="nucleus", needs=("segment", "crop"))

@@ -10,8 +10,8 @@ import tifffile
 
 from i2r.errors import InputError
 from i2r.kernels.segmentation import segment_nuclei
-from i2r.models.maps import pack_weights, read_packaged_weights
 from i2r.models.unet import NucleusUNet
+from i2r.models.unet_inference import pack_weights, read_packaged_weights
 from i2r.pipeline.run import prepare
 from i2r.report.sections import flagged as flagged_section
 from i2r.report.source import ReportSource

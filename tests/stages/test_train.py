@@ -17,12 +17,12 @@ from click.testing import CliRunner
 from i2r.cli.group import i2r
 from i2r.cluster import ClusterSpec
 from i2r.errors import InputError
-from i2r.models.ensemble import EncoderSettings, build_encoder
+from i2r.models.encoder import EncoderSettings, build_encoder
 from i2r.models.resnet import ResNet18
 from i2r.models.weights import decode_encoder, encode_encoder, encode_state
 from i2r.pipeline.run import prepare
 from i2r.pipeline.spec import Pipeline, load_pipeline, parse_pipeline
-from i2r.pipeline.states import count_checkpoints
+from i2r.pipeline.status import count_checkpoints
 from i2r.stages.train import Train
 from i2r.store.experiment import Experiment, open_experiment
 from i2r.store.nuclei import CONTROL, list_classes
@@ -322,7 +322,7 @@ def test_one_and_two_workers_give_the_same_encoders_and_tables(
 
 KILLED = """
 import os, signal, sys
-import i2r.models.training as training
+import i2r.models.train_encoder as training
 from i2r.pipeline.run import run_pipeline
 from i2r.pipeline.run import prepare
 from i2r.pipeline.spec import load_pipeline

@@ -307,7 +307,7 @@ class TrainEncoders(Train):
         return 4 * 2**22 if self.architecture == "small" else 4 * 2**27
 
 
-# Fields that are options of a training; see `i2r.models.training.EncoderTraining`.
+# Fields that are options of a training; see `i2r.models.train_encoder.EncoderTraining`.
 TRAINING = (
     "optimizer", "learning_rate", "decay", "weight_decay", "batch_size", "max_epochs", "patience",
     "augmentation",

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from i2r.models.batches import load_crops
-from i2r.models.ensemble import EncoderSettings
+from i2r.models.encoder import EncoderSettings
 from i2r.models.evaluation import balance_recalls, evaluate_encoder, weigh_classes
 from i2r.models.pools import NucleusPool
-from i2r.models.training import EncoderTraining, Parts, TrainedEncoder, train_encoder
+from i2r.models.train_encoder import EncoderTraining, Parts, TrainedEncoder, train_encoder
 
 SETTINGS = EncoderSettings(
     classes=("control", "large", "bright"), embedding_dim=8, nucleus_px=16, widths=(8, 16),
@@ -163,7 +163,7 @@ def test_gradients_are_those_of_the_whole_batch_when_memory_is_short(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Without batch normalisation, whose statistics are of a part, the steps are the same."""
-    import i2r.models.training as module
+    import i2r.models.train_encoder as module
 
     pool, labels = draw_pool()
     build, found = module.build_encoder, []

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from i2r.models.ensemble import BRANCHES, Encoder, EncoderSettings, build_encoder
+from i2r.models.encoder import BRANCHES, Encoder, EncoderSettings, build_encoder
 from i2r.models.pools import draw_turns
 from i2r.models.resnet import ResNet18
 from i2r.models.views import prepare_images, resize_images, turn_images

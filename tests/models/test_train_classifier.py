@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from i2r.models.fit import (
+from i2r.models.train_classifier import (
     TrainingSettings,
     fit_classifier,
     predict_fold,

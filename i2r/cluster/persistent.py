@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from i2r.cluster import AnyCluster, load_cluster
+from i2r.cluster.startup import Say, find_link, hear_endings, start_cluster
 from i2r.errors import InputError
-from i2r.pipeline.startup import Say, find_link, hear_endings, start_cluster
 
 
 class WorkerState(NamedTuple):

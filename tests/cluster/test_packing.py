@@ -2,7 +2,7 @@
 
 import pytest
 
-from i2r.models.packing import Packing, choose_packing, measure_packings
+from i2r.cluster.packing import Packing, choose_packing, measure_packings
 
 
 def card(rates: list[float], *, size: int = 10, capacity: int = 100) -> list[Packing]:

@@ -13,8 +13,8 @@ import pytest
 import i2r.kernels
 from i2r.cluster import ClusterSpec, WorkerGroup
 from i2r.pipeline.executors import OnCluster
+from i2r.pipeline.rehearsal import REHEARSALS, choose_rehearsals, deal_rehearsals, rehearse
 from i2r.pipeline.spec import parse_pipeline
-from i2r.stages.rehearsal import REHEARSALS, choose_rehearsals, deal_rehearsals, rehearse
 from i2r.testing import describe_pipeline, write_plate
 from tests.conftest import run_here
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from i2r.models.maps import (
+from i2r.models.unet import OFFSET_UNIT_PX, NucleusUNet
+from i2r.models.unet_inference import (
     MAX_ZOOM,
     REFERENCE_PIXEL_UM,
     UNKNOWN_ZOOM,
@@ -16,7 +17,6 @@ from i2r.models.maps import (
     predict_maps,
     read_packaged_weights,
 )
-from i2r.models.unet import OFFSET_UNIT_PX, NucleusUNet
 
 
 def draw_plane(seed: int = 0, shape: tuple[int, int] = (80, 96)) -> np.ndarray:

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from i2r.models.cnn import Precision, choose_precision, mix_precision
-from i2r.models.ensemble import Encoder, EncoderSettings, build_encoder
+from i2r.models.encoder import Encoder, EncoderSettings, build_encoder
 from i2r.models.evaluation import Rows, balance_recalls, evaluate_encoder, weigh_classes
 from i2r.models.pools import NucleusPool, draw_turns
 from i2r.models.weights import decode_state, encode_state
@@ -128,7 +128,7 @@ def train_encoder(
     device
         Where the network is trained.
     pretrained
-        See `i2r.models.ensemble.build_encoder`.
+        See `i2r.models.encoder.build_encoder`.
     checkpoint
         What ``save`` got last in a training with the same arguments; goes on from there.
     save

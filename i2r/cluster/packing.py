@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from i2r.models.fit import TrainingSettings, fit_classifier
+from i2r.models.train_classifier import TrainingSettings, fit_classifier
 
 # Another process has to add this share of what one gives alone to be worth its memory.
 WORTH = 0.1

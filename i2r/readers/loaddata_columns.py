@@ -78,7 +78,7 @@ def locate_recorded(path: str, folder: str) -> str:
     ----------
     path
         Absolute, or relative to the table's folder. A path of a drive or a share stays as it is,
-        with slashes; it is found nowhere here unless it is moved (`i2r.readers.moves`).
+        with slashes; it is found nowhere here unless it is moved (`i2r.readers.relocate`).
     folder
         The table's.
     """

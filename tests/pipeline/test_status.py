@@ -11,7 +11,7 @@ from pydantic import Field
 
 from i2r.pipeline.run import load_last_pipeline
 from i2r.pipeline.spec import Pipeline
-from i2r.pipeline.states import count_states, digest_inputs, fold_ledger, recount_states
+from i2r.pipeline.status import count_states, digest_inputs, fold_ledger, recount_states
 from i2r.pipeline.units import UnitGraph
 from i2r.store.experiment import Experiment, open_experiment
 from i2r.store.ledger import LedgerWriter
