@@ -69,7 +69,7 @@ def run_stage(
     strict: bool,
 ) -> None:
     """Run one stage with the given options; those not given keep their last values."""
-    from i2r.cli.running import execute
+    from i2r.cli.run import execute
     from i2r.pipeline.run import load_last_pipeline
     from i2r.pipeline.spec import parse_stage, with_stage
     from i2r.store.experiment import has_experiment, open_experiment

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from i2r.cli.arrays import run_as_array
+from i2r.cli.array import run_as_array
 from i2r.cluster import ClusterSpec
 from i2r.errors import InputError
 from i2r.pipeline import spec

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from i2r.cli.arrays import run_as_array
+from i2r.cli.array import run_as_array
 from i2r.cluster import ClusterSpec, load_cluster
 from i2r.errors import InputError
 from i2r.store import files

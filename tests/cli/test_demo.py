@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from i2r.cli.demonstrating import (
+from i2r.cli.demo import (
     demo,
     describe_screen,
     load_smoke_pipeline,

@@ -8,7 +8,7 @@ import rich_click as click
 from rich.console import Console
 from rich.table import Table
 
-from i2r.cli.cleaning import describe_obsolete
+from i2r.cli.clean import describe_obsolete
 from i2r.cli.options import (
     count_words,
     get_voice,
@@ -39,7 +39,7 @@ def status(experiment: str, as_json: bool) -> None:
     The last run left what it wants of every unit. Where a file that a stage reads, such as masks
     or weights, was changed since, all units are looked at, which takes a minute for a million.
     """
-    from i2r.cli.running import last_pipeline
+    from i2r.cli.run import last_pipeline
     from i2r.pipeline.cleaning import find_obsolete
     from i2r.pipeline.current_run import describe_current, find_current_run
     from i2r.pipeline.status import STATES as names
@@ -192,7 +192,7 @@ def validate(
     gone: list[str] = []
     compared = ""
     if against_source or sample is not None:
-        from i2r.cli.running import last_pipeline
+        from i2r.cli.run import last_pipeline
         from i2r.pipeline.verify import compare_with_source
 
         comparison = compare_with_source(opened, last_pipeline(experiment), sample=sample)

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from i2r.cli.tables import lay_out, select_rows
+from i2r.cli.table import lay_out, select_rows
 from i2r.errors import InputError
 
 Cli = Callable[..., tuple[int, str]]

@@ -103,7 +103,7 @@ def run(
                 "--array with --strict: found both, expected one of them. Look at the fields with "
                 "a run without --array first ('i2r convert ... --strict'), or leave --strict out."
             )
-        from i2r.cli.arrays import run_as_array
+        from i2r.cli.array import run_as_array
         from i2r.cluster import load_cluster
 
         where = load_cluster(cluster or "none")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from i2r.cli.options import running_options, say
-from i2r.cli.running import run_and_tell
+from i2r.cli.run import run_and_tell
 
 if TYPE_CHECKING:
     from i2r.pipeline.spec import Pipeline

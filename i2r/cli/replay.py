@@ -31,7 +31,7 @@ def replay(experiment: str, table: str, row: str, column: str | None, as_json: b
     i2r replay EXPERIMENT features 1234 --column area_um2
     i2r replay EXPERIMENT screen condition=taxol@9 --column p_value
     """
-    from i2r.cli.tables import find_column, select_rows
+    from i2r.cli.table import find_column, select_rows
     from i2r.pipeline.replay import replay_row
     from i2r.store.experiment import open_experiment
 
