@@ -23,15 +23,23 @@ import yaml
 from torch.utils.data import DataLoader
 
 from i2r.cluster.packing import choose_packing, measure_packings
+from i2r.kernels.metrics import score_segmentation
 from i2r.lazy.segmenters import segment_by_network
 from i2r.models.batches import load_crops
 from i2r.models.embedding import embed_pool
 from i2r.models.encoder import EncoderSettings, build_encoder
+from i2r.models.examples import make_example
+from i2r.models.fit_unet import UNetSettings, fit_unet
 from i2r.models.occlusion import map_occlusion
 from i2r.models.pools import NucleusPool
 from i2r.models.train_classifier import TrainingSettings, fit_classifier
 from i2r.models.train_encoder import EncoderTraining, Parts, train_encoder
-from i2r.models.unet_inference import load_network, read_packaged_weights
+from i2r.models.unet_inference import (
+    load_network,
+    pack_weights,
+    read_packaged_weights,
+    unpack_weights,
+)
 from i2r.testing import describe_pipeline, write_plate
 from tests.benchmarks.kernels import simulate_field
 from tests.benchmarks.loader import (
@@ -102,7 +110,37 @@ def segment(device: str, sizes: Sizes) -> list[Figure]:
     )
     assert labels.shape == planes.shape
     assert labels.max() > 3
-    return [Figure("segmentation: fields/s", sizes.fields / seconds)]
+    here = load_network(read_packaged_weights())
+    alike = score_segmentation(
+        labels[0], segment_by_network(planes[:1], here, pixel_size_um=0.656)[0]
+    )
+    return [
+        Figure("segmentation: fields/s", sizes.fields / seconds),
+        Figure("segmentation: F1 at IoU 0.9 against the CPU's labels", float(alike.f1[8]), 0.95),
+    ]
+
+
+def adapt_segmenter(device: str, sizes: Sizes) -> list[Figure]:
+    """Train the segmentation network further, as 'adapt-segmenter' does, and segment with it."""
+    plane, labels = simulate_field(size_px=sizes.field_px, n_nuclei=max(4, sizes.field_px // 7))
+    start = unpack_weights(read_packaged_weights())
+    settings = UNetSettings(
+        n_steps=sizes.steps // 4, n_windows=6, n_parts=1, side_px=min(192, sizes.field_px // 4),
+        learning_rate=1e-4, freeze_norm=True,
+    )  # fmt: skip
+    seconds, network = clock(
+        lambda: fit_unet(
+            [make_example(plane, labels)], np.ones(1), settings=settings, start=start, device=device
+        ),
+        device,
+    )
+    adapted = load_network(pack_weights(network), device=device)
+    found = segment_by_network(plane[None], adapted, pixel_size_um=0.656)[0]
+    return [
+        Figure("adapting: windows/s in training", settings.n_steps * 6 / seconds),
+        Figure("adapting: F1 at IoU 0.5 afterwards",
+               float(score_segmentation(found, labels).f1[0]), 0.9),
+    ]  # fmt: skip
 
 
 def train_classifiers(device: str, sizes: Sizes) -> list[Figure]:
@@ -300,6 +338,7 @@ def run_pipeline(device: str, sizes: Sizes) -> list[Figure]:
 
 PARTS: dict[str, Callable[[str, Sizes], list[Figure]]] = {
     "segment": segment,
+    "adapt": adapt_segmenter,
     "cnn": train_classifiers,
     "published": train_published,
     "resume": train_and_resume,
