@@ -7,6 +7,7 @@ import rich_click as click
 
 from i2r.cli.options import confirm_overwriting, count_words, say, yes_option
 from i2r.errors import InputError
+from i2r.extensions import find_extension, list_extensions
 
 if TYPE_CHECKING:
     from i2r.store.experiment import Experiment
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 KINDS = (
     "h5ad", "parquet", "profiles", "graphml", "csv", "ome-zarr", "load-data", "ro-crate",
 )  # fmt: skip
+GROUP = "i2r.exports"
 
 
 @click.command()
@@ -21,15 +23,13 @@ KINDS = (
 @click.option(
     "--format",
     "kind",
-    type=click.Choice(
-        ["h5ad", "parquet", "profiles", "graphml", "csv", "ome-zarr", "load-data", "ro-crate"]
-    ),
+    type=click.Choice([*KINDS, *list_extensions(GROUP)]),
     required=True,
     help="h5ad: AnnData of nuclei, as Zarr if OUTPUT ends in .zarr. parquet: profiles of "
     "nuclei for pycytominer. profiles: of wells, conditions or genes, for pycytominer and copairs. "
     "graphml: a network of genes. csv: a table, or all of them. ome-zarr: plates with images, "
     "labels and tables for viewers. load-data: TIFFs with CellProfiler's load_data.csv. ro-crate: "
-    "what was computed from what.",
+    "what was computed from what. Packages add formats by the entry point 'i2r.exports'.",
 )
 @click.option("-o", "--output", type=click.Path(), required=True, help="File or folder to write.")
 @click.option(
@@ -115,6 +115,9 @@ def export(
     ro-crate: OUTPUT is a folder, a Workflow Run RO-Crate: the pipeline with its options, the raw
     files with their SHA-256, versions, runs, tables; plates and networks are named where they are.
 
+    Formats of other packages: a function (experiment, Path, the option --name or None) -> str that
+    writes the file or folder and says in a few words what is in it, as entry point 'i2r.exports'.
+
     Images need no export for programs that read OME-Zarr 0.5: plates/PLATE.ome.zarr of EXPERIMENT
     opens as it is in napari-ome-zarr, ome-zarr-py, ngio and zarr-python. Crops for PyTorch:
     i2r.CropDataset.
@@ -139,8 +142,11 @@ def export(
         written = _export_crate(opened, target)
     elif kind == "graphml":
         written = _export_network(opened, target, name, yes=yes)
-    else:
+    elif kind == "csv":
         written = _export_tables(opened, target, name, yes=yes)
+    else:
+        confirm_overwriting(target, yes=yes)
+        written = find_extension(GROUP, kind, what="format").load()(opened, target, name)
     click.echo(f"{written} -> {target}")
 
 

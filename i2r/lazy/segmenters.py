@@ -7,13 +7,14 @@ point group ``i2r.segmenters``; its name is then a method like the built-in ones
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from typing import TYPE_CHECKING, Any
 
 import dask.array as da
 import numpy as np
 
-from i2r.errors import I2RError, InputError
+from i2r.errors import I2RError
+from i2r.extensions import find_extension, list_extensions
 from i2r.kernels.decoding import decode_nuclei
 from i2r.kernels.tiles import Tile, paste_tile, plan_tiles
 
@@ -41,24 +42,13 @@ DEFAULT_PIXEL_UM = 0.65
 
 def list_segmenters() -> list[str]:
     """List the names of the segmenters that other packages offer."""
-    return sorted({point.name for point in entry_points(group=GROUP)})
+    return list_extensions(GROUP)
 
 
 def find_segmenter(name: str) -> EntryPoint:
-    """Find a segmenter of another package.
-
-    Raises
-    ------
-    InputError
-        If none has this name.
-    """
-    for point in entry_points(group=GROUP):
-        if point.name == name:
-            return point
-    raise InputError(
-        f"segmenter {name!r}: not installed, found {', '.join(list_segmenters()) or 'none'} under "
-        f"the entry point {GROUP!r}. Install its package, or choose 'threshold' or 'unet'."
-    )
+    """Find a segmenter of another package; see `find_extension`."""
+    advice = ", or choose 'threshold' or 'unet'"
+    return find_extension(GROUP, name, what="segmenter", advice=advice)
 
 
 def call_segmenter(image: np.ndarray, *, name: str, pixel_size_um: float | None) -> np.ndarray:

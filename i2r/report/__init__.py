@@ -1,6 +1,7 @@
 """The report: one HTML file that shows what an experiment holds.
 
-Every module in ``i2r/report/sections`` is a section, found by its path. It defines
+Every module in ``i2r/report/sections`` is a section, found by its path; other packages name theirs
+in the entry point group ``i2r.sections``. It defines
 
 ``TITLE``
     The heading, also in the table of contents.

@@ -4,6 +4,7 @@ import importlib
 import pkgutil
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from importlib.metadata import entry_points
 from types import ModuleType
 from typing import NamedTuple
 
@@ -37,12 +38,13 @@ class Page(NamedTuple):
 
 
 def find_sections() -> list[ModuleType]:
-    """Import all modules of ``i2r.report.sections``, in the order in which they are shown."""
+    """Import i2r's sections and those of other packages, in the order in which they are shown."""
     package = importlib.import_module("i2r.report.sections")
     modules = [
         importlib.import_module(f"{package.__name__}.{found.name}")
         for found in pkgutil.iter_modules(package.__path__)
     ]
+    modules += [point.load() for point in entry_points(group="i2r.sections")]
     return sorted(modules, key=lambda module: (module.ORDER, module.__name__))
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from i2r import extensions
 from i2r.errors import I2RError, InputError
 from i2r.kernels.metrics import score_segmentation
 from i2r.lazy import segmenters
@@ -158,7 +159,7 @@ def _plugins(monkeypatch: pytest.MonkeyPatch) -> None:
         EntryPoint("halves", f"{__name__}:halves", segmenters.GROUP),
         EntryPoint("wrong", f"{__name__}:wrong", segmenters.GROUP),
     ]
-    monkeypatch.setattr(segmenters, "entry_points", lambda group: points)
+    monkeypatch.setattr(extensions, "entry_points", lambda group: points)
 
 
 @pytest.mark.usefixtures("_plugins")

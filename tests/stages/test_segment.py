@@ -168,7 +168,7 @@ def test_a_segmenter_of_another_package_is_a_method(
     plate: PlateFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     point = EntryPoint("thirds", f"{__name__}:thirds", "i2r.segmenters")
-    monkeypatch.setattr("i2r.lazy.segmenters.entry_points", lambda group: [point])
+    monkeypatch.setattr("i2r.extensions.entry_points", lambda group: [point])
     pipeline = short_pipeline(plate, segment={"method": "thirds"})
     assert run_here(pipeline, tmp_path / "e").exit_code == 0
     table = open_experiment(str(tmp_path / "e")).table("segment")

@@ -8,10 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from i2r.models.encoder import EncoderSettings, build_encoder
+from i2r.models.weights import encode_encoder
+from i2r.pipeline.spec import parse_pipeline
 from i2r.store.experiment import open_experiment
 from i2r.store.ledger import Ledger, LedgerWriter
 from i2r.store.validate import find_problems
-from i2r.testing import PlateFiles
+from i2r.testing import PlateFiles, describe_pipeline
 from tests.conftest import run_here, short_pipeline
 
 FIELD = "plates/P1.ome.zarr/A/3/2"
@@ -101,3 +104,33 @@ def test_a_plate_takes_no_more_than_milliseconds_per_field(cropped_original: Pat
     find_problems(open_experiment(str(cropped_original)))
     # 384 wells of 9 fields in less than 10 s are 2.9 ms per field.
     assert (time.process_time() - began) / 16 < 0.02
+
+
+def test_what_a_stage_as_a_whole_wrote_is_missed_too(
+    plate: PlateFiles, cropped: Path, screened: Path, tmp_path: Path
+) -> None:
+    """A ranking, illumination functions, an encoder and a network."""
+    encoder = build_encoder(EncoderSettings(widths=(4,), embedding_dim=3), seed=4)
+    (tmp_path / "own.pt").write_bytes(encode_encoder(encoder))
+    (tmp_path / "n.csv").write_text("source,target,cost\na,b,0.5\nb,c,0.5\n")
+    content = describe_pipeline(plate, screen=False)
+    content["stages"] += [
+        {"stage": "train", "method": "import", "weights": str(tmp_path / "own.pt")},
+        {"stage": "interactome", "method": "import", "network": str(tmp_path / "n.csv"),
+         "targets": ["c"]},
+        {"stage": "illuminate", "needs": ["convert"]},
+    ]  # fmt: skip
+    assert run_here(parse_pipeline(content, where="test"), cropped).exit_code == 0
+    for url, pattern in (
+        (screened, "tables/screen/all.parquet"),
+        (cropped, "models/train/imported.pt"),
+        (cropped, "networks/*.graphml"),
+        (cropped, "illumination/illuminate/P1.zarr/*/function"),
+        (cropped, "tables/illuminate/all.parquet"),
+    ):
+        paths = list(url.glob(pattern))
+        assert paths, pattern
+        for path in paths:
+            remove(path)
+            problems = find_problems(open_experiment(str(url)))
+            assert any(str(path) in line for line in problems), path
