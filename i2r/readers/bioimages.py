@@ -109,15 +109,28 @@ class Scene:
                 plane = np.asarray(self._image.get_image_dask_data("YX", T=time, C=channel, Z=z))
         except Exception as error:
             raise unreadable(self._url, str(error) or type(error).__name__) from error
+        # The reader of .nd2 gives zeros for a frame that the file has lost.
+        if self._url.lower().endswith(".nd2") and not plane.any():
+            raise unreadable(self._url, "a frame holds zeros alone, as one that is lost does")
         if plane.shape != self.shape:
             raise unreadable(self._url, f"decoded to {plane.shape} {plane.dtype}")
         return plane.astype(plane.dtype.newbyteorder("="), copy=False)
 
 
 def list_scenes(url: str) -> list[str]:
-    """Name the images of a file."""
-    with _LOCK:
-        return [str(name) for name in open_bioimage(url).scenes]
+    """Name the images of a file.
+
+    Raises
+    ------
+    FieldError
+        If it can't be read, and for all that `open_bioimage` refuses.
+    """
+    image = open_bioimage(url)
+    try:
+        with _LOCK:
+            return [str(name) for name in image.scenes]
+    except Exception as error:  # .nd2 files are read no earlier than here
+        raise unreadable(url, str(error) or type(error).__name__) from error
 
 
 def read_bioimage_plane(url: str, *, page: int) -> npt.NDArray[Any]:

@@ -20,7 +20,7 @@ from i2r.readers.contents import Contents, PlaneAt, Series
 from i2r.store import files, tables
 
 # Raised when the same file would give other contents.
-FORMAT = 1
+FORMAT = 2
 # Reading fewer headers takes no time.
 LEAST_FILES = 64
 # A file that has just been written may change again without another time.

@@ -18,6 +18,8 @@ MOST_PAGES = 2**16
 # Compressions that libtiff decodes: none, LZW, zlib (two numbers), zstd. It is twice as fast as
 # tifffile for LZW; tifffile decodes the rest.
 _LIBTIFF = {1, 5, 8, 32946, 50000}
+# Vendors' files, which bioio reads.
+CONTAINERS = (".czi", ".nd2", ".lif")
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 JPEG_SIGNATURE = b"\xff\xd8\xff"
 # What becomes a pixel as it is. Other types become uint16: see `i2r.readers.pixels`.
@@ -303,8 +305,16 @@ def missing(url: str, *, why: str | None = None) -> FieldError:
     """Say that a file isn't there, or may not be read."""
     return FieldError(
         f"missing: {files.without_secrets(url)} can't be opened ({why or 'no such file'}), "
-        "expected a TIFF, PNG or JPEG file. Copy it again, or leave the field out."
+        f"expected a {_name_kind(url)}. Copy it again, or leave the field out."
     )
+
+
+def _name_kind(url: str) -> str:
+    """Name the kind of file that is expected at a place."""
+    if url.endswith(("/zarr.json", "/.zarray")):
+        return "Zarr array"
+    ending = url[-4:].lower()
+    return f"{ending} file" if ending in CONTAINERS else "TIFF, PNG or JPEG file"
 
 
 def _no_page(url: str, page: int, n_pages: int) -> FieldError:
@@ -319,5 +329,5 @@ def unreadable(url: str, why: str) -> FieldError:
     first = (why.splitlines() or [""])[0][:120]
     return FieldError(
         f"truncated: {files.without_secrets(url)} can't be decoded ({first}), expected a whole "
-        "TIFF, PNG or JPEG file. Copy or export it again."
+        f"{_name_kind(url)}. Copy or export it again."
     )

@@ -9,7 +9,7 @@ import numpy as np
 from i2r.errors import InputError
 from i2r.readers.arrays import find_array
 from i2r.readers.positions import NOWHERE, Position, read_position
-from i2r.readers.units import to_microns
+from i2r.readers.units import keep_square, to_microns
 from i2r.store import files
 
 # Where a group says what it is: Zarr v3 and v2.
@@ -131,6 +131,7 @@ def _read_axes(multiscale: dict[str, Any], shape: tuple[int, ...], where: str) -
     else:
         axes = [str(axis["name"] if isinstance(axis, dict) else axis) for axis in given]
         known = axes[-2:] == ["y", "x"] and len(axes) == len(shape) and set(axes) <= set("tczyx")
+        known = known and len(set(axes)) == len(axes)
     if not known:
         version = multiscale.get("version", "of no version")
         raise InputError(
@@ -170,15 +171,15 @@ def _read_position(
 
 
 def _read_pixel_size(multiscale: dict[str, Any], dataset: dict[str, Any], axes: list[str]) -> float:
-    """Read the edge of a pixel along x: the scale of the array times that of the whole image."""
-    given = multiscale.get("axes") or []
-    unit = next(
-        (a.get("unit") for a in given if isinstance(a, dict) and a.get("name") == "x"), None
-    )
-    size, is_scaled = 1.0, False
+    """Read the edge of a pixel: the scale of the array times that of the whole image."""
+    units = {a["name"]: a.get("unit") for a in multiscale.get("axes") or [] if isinstance(a, dict)}
+    sizes, is_scaled = {"x": 1.0, "y": 1.0}, False
     for holder in (dataset, multiscale):
         for transformation in holder.get("coordinateTransformations") or []:
             scale = transformation.get("scale")
             if isinstance(scale, list) and len(scale) == len(axes):
-                size, is_scaled = size * float(scale[axes.index("x")]), True
-    return to_microns(size, unit) if is_scaled else math.nan
+                sizes = {a: size * float(scale[axes.index(a)]) for a, size in sizes.items()}
+                is_scaled = True
+    if not is_scaled:
+        return math.nan
+    return keep_square(*(to_microns(sizes[axis], units.get(axis)) for axis in "xy"))

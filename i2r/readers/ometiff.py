@@ -7,7 +7,7 @@ from typing import NamedTuple
 from xml.parsers import expat
 
 from i2r.readers.positions import NOWHERE, Position, read_position
-from i2r.readers.units import to_microns
+from i2r.readers.units import keep_square, to_microns
 
 # A file names its planes in a few hundred bytes each.
 MAX_PLANES = 2**20
@@ -32,7 +32,7 @@ class OmeImage(NamedTuple):
     channels
         Names by number; empty text where one has none.
     pixel_size_um
-        NaN where it isn't stated, or in no unit of length.
+        NaN where it isn't stated, or in no unit of length, or not square.
     planes
         Those in this file, by directory.
     position_um
@@ -162,13 +162,19 @@ def find_images(text: str, *, uuid: str = "", file_name: str, n_directories: int
             raise ValueError(
                 f"its OME-XML lists plane {planes[-1].directory + 1}, the file has {n_directories}"
             )
-        size = image.pixels.get("PhysicalSizeX", "")
-        unit = image.pixels.get("PhysicalSizeXUnit", "um")
+        width, height = (
+            to_microns(
+                image.pixels.get(f"PhysicalSize{axis}", ""),
+                image.pixels.get(f"PhysicalSize{axis}Unit", "um"),
+            )
+            for axis in "XY"
+        )
         names_of_channels = [channel.get("Name", "").strip() for channel in image.channels]
         stage = [image.stage.get(f"Position{axis}") for axis in "XY"]
         units = [image.stage.get(f"Position{axis}Unit") for axis in "XY"]
         at = read_position(*stage, *units)
-        found.append(OmeImage(image.name, names_of_channels, to_microns(size, unit), planes, at))
+        size = keep_square(width, height)
+        found.append(OmeImage(image.name, names_of_channels, size, planes, at))
     return found
 
 

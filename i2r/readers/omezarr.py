@@ -179,13 +179,13 @@ def _list_plate(
     for at, group in empty if fields else ():
         for path in fields.most_common(1)[0][0]:
             listed.append(((name, at, path), files.join_url(group, path), None))
-    usual = next((image for _, _, image in listed if image), None)
+    usual, own = next(((image, field) for _, field, image in listed if image), (None, ""))
     wells_of_plate = find_format(len(plate.get("rows", [])), len(plate.get("columns", [])))
     for place, field, image in listed:
         if image is not None:
             yield from _list_planes(place, image, plate_format=wells_of_plate)
         elif usual is not None:
-            document = f"{field}/{usual.document.rpartition('/')[2]}"
+            document = field + usual.document.removeprefix(own)
             for plane in usual.planes:
                 yield Found(*place, plane.channel, str(plane.z), document, GONE, plane.page)
 

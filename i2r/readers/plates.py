@@ -242,8 +242,8 @@ def choose_pixel_size(
     if not sizes:
         if given is None:
             raise InputError(
-                f"plate {plate!r}: its files don't say how large a pixel is. Set 'pixel_size_um': "
-                "the camera's pixel over the magnification, e.g. 0.65 at 10x."
+                f"plate {plate!r}: its files don't say how large a square pixel is. Set "
+                "'pixel_size_um': the camera's pixel over the magnification, e.g. 0.65 at 10x."
             )
         return given, []
     size, number = sizes.most_common(1)[0]

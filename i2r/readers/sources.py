@@ -119,13 +119,19 @@ def build_sources(
     return Sources(pd.DataFrame(table, columns=list(COLUMNS)), tuple(said))
 
 
+def _name_file(url: str) -> str:
+    """Name a file; of a Zarr array, whose document has the same name everywhere, its place."""
+    parts = url.split("/")
+    return "/".join(parts[-5:-1]) if parts[-1] in ("zarr.json", ".zarray") else parts[-1]
+
+
 def _list_missing(planes: Sequence[Plane]) -> list[str]:
     """Say which files are listed and aren't there: how many, the first, and wells without any."""
     by_url = {plane.url: plane for plane in planes}
     gone = [plane for plane in by_url.values() if plane.stat == GONE]
     if not gone:
         return []
-    names = [files.without_secrets(plane.url).rpartition("/")[2] for plane in gone[:_EXAMPLES]]
+    names = [_name_file(files.without_secrets(plane.url)) for plane in gone[:_EXAMPLES]]
     more = ", ..." if len(gone) > _EXAMPLES else ""
     lines = [
         f"{len(gone)} of {len(by_url)} files are missing",

@@ -1,6 +1,7 @@
 """OME-Zarr of all versions and makers: old axes, big-endian, plates without omero, images alone."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 import zarr
 
-from i2r.errors import InputError
+from i2r.errors import FieldError, InputError
 from i2r.readers import ReaderOptions, find_reader
 from i2r.readers.images import read_field
 from i2r.readers.omezarr import scan
@@ -117,6 +118,34 @@ def test_listed_wells_without_images_are_missing(tmp_path: Path) -> None:
     assert images["channel"].tolist() == ["DNA", "ER"] * 2
     assert images["size_bytes"].lt(0).tolist() == [False, False, True, True]
     assert "1 wells have no image at all: P1/A02" in notes
+
+
+def test_a_field_without_its_array_is_missing_by_its_place(tmp_path: Path) -> None:
+    url = write_plate(tmp_path / "x.zarr", ["A/1", "A/2"], axes=[{"name": a} for a in "tczyx"])
+    shutil.rmtree(tmp_path / "x.zarr" / "A" / "2" / "0" / "0")
+    images, notes = scan(url, ReaderOptions())
+    gone = images[images["well"] == "A02"]
+    assert gone["url"].str.endswith("A/2/0/0/.zarray").all()
+    assert not Path(str(gone["url"].iloc[0])).exists()
+    assert "missing files: A/2/0/0" in notes
+    with pytest.raises(FieldError, match="expected a Zarr array"):
+        read_field(gone.itertuples(), channels=["0", "1"])
+
+
+def test_pixels_that_are_not_square_have_no_size(tmp_path: Path) -> None:
+    axes = [{"name": a, "unit": "micrometer"} for a in "tczyx"]
+    for height, size in ((0.65, 0), (0.651, 0.65)):
+        url = write_plate(
+            tmp_path / f"{height}.zarr", ["A/1"], axes=axes,
+            scale=[1, 1, 1, height, 0.65 if size else 0.325],
+        )  # fmt: skip
+        assert scan(url, ReaderOptions()).images["pixel_size_um"].tolist() == [size] * 2
+
+
+def test_an_axis_is_named_once(tmp_path: Path) -> None:
+    url = write_plate(tmp_path / "x.zarr", ["A/1"], axes=[{"name": a} for a in "xccyx"])
+    with pytest.raises(InputError, match="found the axes"):
+        scan(url, ReaderOptions())
 
 
 @pytest.mark.parametrize("is_collection", [False, True])

@@ -158,5 +158,5 @@ def test_the_pixel_size_comes_from_files_or_is_compared(own_plate, tmp_path: Pat
     assert open_experiment(str(tmp_path / "own")).plates["P1"].pixel_size_um == 0.5
     for path in plate.source.rglob("*.tif"):
         tifffile.imwrite(path, tifffile.imread(path))
-    with pytest.raises(InputError, match="don't say how large a pixel is"):
+    with pytest.raises(InputError, match="don't say how large a square pixel is"):
         run_here(pipeline, tmp_path / "none")

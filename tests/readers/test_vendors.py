@@ -1,19 +1,40 @@
-"""Vendors' containers by bioio: what is said without it, and real .czi files where it is there."""
+"""Vendors' containers by bioio: what is said without it, and real files where it is there."""
 
 import importlib.util
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
 
-from i2r.errors import InputError
+from i2r.errors import FieldError, InputError
 from i2r.readers import ReaderOptions, Sources, find_reader
 from i2r.readers.images import read_field, read_shape
+from tests.environments import ROOT, require_environment
+from tests.readers.vendor_files import write_lif, write_nd2
 
-HAS_BIOIO = all(map(importlib.util.find_spec, ("bioio", "bioio_czi", "pylibCZIrw")))
+
+def has(*names: str) -> bool:
+    return all(map(importlib.util.find_spec, ("bioio", *names)))
+
+
+HAS_BIOIO = has("bioio_czi", "pylibCZIrw")
+needs_nd2 = pytest.mark.skipif(not has("bioio_nd2"), reason="bioio-nd2 is not installed")
+needs_lif = pytest.mark.skipif(not has("bioio_lif"), reason="bioio-lif is not installed")
+# Without what bioio needs and i2r has: one directory, seen beside i2r's own packages.
+PACKAGES = (
+    "--no-deps", *(f"{name}=={version}" for name, version in (
+        ("bioio", "3.6.0"), ("bioio-base", "3.5.0"), ("bioio-nd2", "2.6.0"),
+        ("bioio-lif", "2.0.1"), ("nd2", "0.12.0"), ("liffile", "2026.2.16"), ("ome-types", "0.7.0"),
+    )),
+    "xsdata", "resource-backed-dask-array", "semver", "pydantic-extra-types", "pint", "flexcache",
+    "flexparser", "platformdirs", "lxml",
+)  # fmt: skip
 needs_bioio = pytest.mark.skipif(not HAS_BIOIO, reason="bioio-czi is not installed")
-without_bioio = pytest.mark.skipif(HAS_BIOIO, reason="bioio-czi is installed")
+without_bioio = pytest.mark.skipif(has(), reason="bioio is installed")
 
 
 def scan(source: Path, **options: object) -> Sources:
@@ -92,3 +113,72 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "A01.czi").write_bytes(b"x" * 100)
     with pytest.raises(InputError, match=r"A01\.czi can't be decoded"):
         scan(tmp_path)
+
+
+def make_planes() -> np.ndarray:
+    """Planes (channel, z, y, x) whose values are 1000 + 100 c + z."""
+    c, z, y, x = np.ogrid[:2, :3, :20, :24]
+    return (1000 + 100 * c + z + 0 * y + 0 * x).astype(np.uint16)
+
+
+def check_wells(source: Path, **options: object) -> None:
+    """Look at wells A01 and A02, whose values are 1,000 apart."""
+    with pytest.raises(InputError, match="found 3 focal planes"):
+        scan(source, **options)
+    images, notes = scan(source, z="max", **options)
+    assert not [note for note in notes if "excluded" in note]
+    assert sorted(set(images["well"])) == ["A01", "A02"]
+    assert set(images["pixel_size_um"].round(6)) == {0.325}
+    rows = images[images["well"] == "A02"]
+    field = read_field(rows.itertuples(), channels=["GFP", "DAPI"])
+    assert field.image[:, 3, 4].tolist() == [2102, 2002]
+
+
+@needs_lif
+def test_images_of_a_lif_are_read(tmp_path: Path) -> None:
+    planes = make_planes()
+    write_lif(tmp_path / "P1.lif", {"A01": planes, "A02": planes + 1000}, ("DAPI", "GFP"))
+    check_wells(tmp_path / "P1.lif", pattern=r"(?P<well>[A-H]\d\d)$")
+    data = (tmp_path / "P1.lif").read_bytes()
+    (tmp_path / "P1.lif").write_bytes(data[:-100])
+    images = scan(tmp_path / "P1.lif", z="max", pattern=r"(?P<well>[A-H]\d\d)$").images
+    with pytest.raises(FieldError, match=r"can't be decoded.*expected a whole \.lif file"):
+        read_field(images[images["well"] == "A02"].itertuples(), channels=["GFP", "DAPI"])
+    (tmp_path / "P1.lif").write_bytes(data[:500])
+    with pytest.raises(InputError, match=r"P1\.lif can't be decoded"):
+        scan(tmp_path / "P1.lif", z="max")
+
+
+@needs_nd2
+def test_files_of_wells_in_nd2_are_read(tmp_path: Path) -> None:
+    frames = np.moveaxis(make_planes(), 0, -1)
+    for number, well in enumerate(("A01", "A02")):
+        write_nd2(tmp_path / f"{well}.nd2", frames + 1000 * number, ("DAPI", "GFP"))
+    check_wells(tmp_path)
+
+
+@needs_nd2
+def test_frames_that_an_nd2_has_lost_are_not_black(tmp_path: Path) -> None:
+    write_nd2(tmp_path / "A01.nd2", np.moveaxis(make_planes(), 0, -1), ("DAPI", "GFP"))
+    data = (tmp_path / "A01.nd2").read_bytes()
+    (tmp_path / "A01.nd2").write_bytes(data.replace(b"ImageDataSeq|2!", b"ImageDataSex|2!"))
+    images = scan(tmp_path, z=2).images
+    with pytest.raises(FieldError, match=r"zeros alone.*expected a whole \.nd2 file"):
+        read_field(images.itertuples(), channels=["GFP", "DAPI"])
+    (tmp_path / "A01.nd2").write_bytes(data[:-100])
+    with pytest.raises(InputError, match=r"A01\.nd2 can't be decoded"):
+        scan(tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(has(), reason="bioio is installed, so these tests run anyway")
+def test_the_extra_reads_files_as_it_is_pinned() -> None:
+    python = require_environment("vendors", PACKAGES)
+    found = next(python.parents[1].glob("lib/python*/site-packages"))
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__],
+        cwd=ROOT, env={**os.environ, "PYTHONPATH": str(found)}, capture_output=True, text=True,
+        timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert "4 passed" in done.stdout, done.stdout[-3000:]
