@@ -36,6 +36,7 @@ TEXTURES = {
 }  # fmt: skip
 GREY_LEVELS = 16
 DISTANCE_PX = 2
+RINGS = 4
 
 
 class Agreement(NamedTuple):
@@ -100,6 +101,7 @@ def measure_field(channels: dict[str, npt.NDArray[Any]]) -> pd.DataFrame:
                 f"Intensity_UpperQuartileIntensity_{name}": high,
                 f"Intensity_MADIntensity_{name}": np.median(np.abs(values - middle)),
             }
+            row |= measure_rings(crop, region.image, name)
             # Level 0 stands for what is outside, and its pairs are left out.
             grey = 1 + (crop * scale[name] * (GREY_LEVELS - 1) / 256).astype(np.uint8)
             pairs = graycomatrix(
@@ -111,8 +113,39 @@ def measure_field(channels: dict[str, npt.NDArray[Any]]) -> pd.DataFrame:
                 row[f"Texture_{said}_{name}_{DISTANCE_PX}"] = graycoprops(
                     pairs / total, what
                 ).mean()
+        dna, gfp = (channels[name][region.slice][region.image] for name in ("DNA", "GFP"))
+        row["Correlation_Correlation_DNA_GFP"] = _correlate(dna, gfp)
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def measure_rings(
+    crop: npt.NDArray[Any], inside: npt.NDArray[np.bool_], name: str
+) -> dict[str, float]:
+    """Measure how the stain lies from the middle to the rim, as CellProfiler's rings do."""
+    depth = ndimage.distance_transform_edt(np.pad(inside, 1))[1:-1, 1:-1]
+    ring = np.minimum((RINGS * (1 - depth / depth.max())).astype(int), RINGS - 1)[inside]
+    values = crop[inside].astype(float)
+    light = np.bincount(ring, values, RINGS) / max(values.sum(), 1)
+    area = np.bincount(ring, minlength=RINGS) / values.size
+    y, x = np.nonzero(inside)
+    weight = values / max(values.sum(), 1)
+    found = {
+        f"Intensity_MassDisplacement_{name}": float(
+            np.hypot(y @ weight - y.mean(), x @ weight - x.mean())
+        ),
+        f"Intensity_MeanIntensityEdge_{name}": values[depth[inside] <= 1].mean(),
+    }
+    for number in range(RINGS):
+        said = f"{name}_{number + 1}of{RINGS}"
+        found[f"RadialDistribution_FracAtD_{said}"] = light[number]
+        found[f"RadialDistribution_MeanFrac_{said}"] = light[number] / max(area[number], 1e-9)
+    return found
+
+
+def _correlate(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> float:
+    varies = one.std() > 0 and other.std() > 0
+    return float(np.corrcoef(one, other)[0, 1]) if varies else 0.0
 
 
 def write_table(data: Path, target: Path) -> None:
