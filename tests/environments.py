@@ -7,6 +7,7 @@ is skipped, and says why. ``I2R_ENVIRONMENTS`` names another folder.
 import os
 import shutil
 import subprocess
+import sys
 import venv
 from collections.abc import Sequence
 from pathlib import Path
@@ -47,6 +48,34 @@ def require_environment(name: str, packages: Sequence[str]) -> Path:
         pytest.skip(f"{', '.join(packages)} can't be installed ({problem[0][:200]})")
     complete.write_text(wanted)
     return python
+
+
+def require_packages(name: str, packages: Sequence[str]) -> Path:
+    """Give a folder for ``PYTHONPATH`` with some packages without what they need, or skip the test.
+
+    Parameters
+    ----------
+    name
+        Its folder.
+    packages
+        What pip is asked for; what they need has to be here already.
+    """
+    folder = Path(os.environ.get("I2R_ENVIRONMENTS", ROOT / ".environments")) / name
+    complete, wanted = folder / "complete", "\n".join(packages)
+    if complete.exists() and complete.read_text() == wanted:
+        return folder
+    shutil.rmtree(folder, ignore_errors=True)
+    command = [
+        sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps",
+        "--retries", "1", "--timeout", "20", "--target", str(folder), *packages,
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    if done.returncode:
+        shutil.rmtree(folder, ignore_errors=True)
+        problem = done.stderr.strip().splitlines()[-1:]
+        pytest.skip(f"{', '.join(packages)} can't be installed ({''.join(problem)[:200]})")
+    complete.write_text(wanted)
+    return folder
 
 
 def run_in(python: Path, *arguments: object, cwd: Path | None = None) -> str:

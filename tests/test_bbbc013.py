@@ -7,6 +7,8 @@ import pytest
 
 from i2r.store.experiment import open_experiment
 from tests.benchmarks.bbbc013 import compare, measure_doses, screen_doses, screen_plate
+from tests.benchmarks.foreign import compare as compare_rankings
+from tests.benchmarks.foreign import screen_foreign
 
 
 @pytest.mark.slow
@@ -27,14 +29,22 @@ def test_gfp_finds_high_doses_and_dna_finds_nothing(tmp_path: Path) -> None:
         assert figures[f"{channel}_draws_mean"] == pytest.approx(0.5, abs=0.04)
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(1800)
-def test_scores_rise_with_the_dose_of_both_drugs_and_the_report_says_so(tmp_path: Path) -> None:
-    """LY294002 and wortmannin both keep FKHR-GFP in the nucleus, the more the higher the dose."""
+@pytest.fixture(scope="module")
+def screened_doses(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = os.environ.get("I2R_DATA")
     if root is None:
         pytest.skip("I2R_DATA does not name the folder of the shared real data")
-    folder = screen_doses(Path(root) / "bbbc013_u2os_plate", tmp_path)
+    folder = tmp_path_factory.mktemp("doses")
+    return screen_doses(Path(root) / "bbbc013_u2os_plate", folder)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_scores_rise_with_the_dose_of_both_drugs_and_the_report_says_so(
+    screened_doses: Path,
+) -> None:
+    """LY294002 and wortmannin both keep FKHR-GFP in the nucleus, the more the higher the dose."""
+    folder = screened_doses
     ranking = open_experiment(str(folder)).table("screen")
     trends = measure_doses(ranking)
     print(trends)
@@ -50,6 +60,27 @@ def test_scores_rise_with_the_dose_of_both_drugs_and_the_report_says_so(tmp_path
         assert f"rise with the dose: tau {row.tau:.2f}, no p-value: doses run along columns" in page
     called = set(ranking.loc[ranking["impactful"], "condition"])
     assert called >= {f"{drug}@{dose}" for drug in trends.index for dose in range(5, 10)}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_features_of_another_program_rank_the_doses_as_the_images_do(
+    screened_doses: Path, tmp_path: Path
+) -> None:
+    data = Path(os.environ["I2R_DATA"]) / "bbbc013_u2os_plate"
+    images = open_experiment(str(screened_doses)).table("screen")
+    table = open_experiment(str(screen_foreign(data, tmp_path))).table("screen")
+    found = compare_rankings(images, table)
+    print(found)
+    assert found.scores >= 0.85
+    assert found.p_values >= 0.8
+    assert not found.images, "what the images call, the table calls"
+    assert found.both >= {
+        f"{drug}@{d}" for drug in ("LY294002", "wortmannin") for d in range(4, 11)
+    }
+    assert found.foreign <= {
+        f"{drug}@{d}" for drug in ("LY294002", "wortmannin") for d in range(1, 4)
+    }, "and beyond that low doses alone"
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """The documentation site: Sphinx over the sources that assemble.py puts together."""
 
+import importlib.util
 import os
 
 import i2r
@@ -22,6 +23,9 @@ suppress_warnings = ["myst.header", "mystnb.unknown_mime_type"]
 nb_execution_mode = os.environ.get("I2R_SITE_NOTEBOOKS", "force")
 nb_execution_timeout = 900
 nb_execution_in_temp = False
+# It needs timm, which i2r does not.
+if importlib.util.find_spec("timm") is None:
+    nb_execution_excludepatterns = ["pipelines/notebooks/own_encoder.ipynb"]
 nb_execution_raise_on_error = True
 
 autodoc_typehints = "none"  # numpydoc's own words say more

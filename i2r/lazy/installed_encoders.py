@@ -73,11 +73,24 @@ def call_encoder(
         If a batch does not give one row of finite numbers per crop, always as many.
     """
     encode: InstalledEncoder = find_encoder(name).load()
+    return encode_batches(
+        lambda batch: encode(batch, pixel_size_um, tuple(channels)), crops, name=name, where=where
+    )
+
+
+def encode_batches(
+    encode: Callable[[Crops], npt.ArrayLike],
+    crops: Crops,
+    *,
+    name: str,
+    where: str,
+    batch_size: int = BATCH_SIZE,
+) -> npt.NDArray[np.float32]:
+    """Call an encoder batch by batch and check what it gives; see `call_encoder`."""
     found: list[npt.NDArray[np.float32]] = []
-    for start in range(0, len(crops), BATCH_SIZE):
-        batch = crops[start : start + BATCH_SIZE]
-        given = encode(batch, pixel_size_um, tuple(channels))
-        rows = np.asarray(given)
+    for start in range(0, len(crops), batch_size):
+        batch = crops[start : start + batch_size]
+        rows = np.asarray(encode(batch))
         wide = found[0].shape[1] if found else None
         problem = ""
         if rows.ndim != 2 or len(rows) != len(batch) or not rows.shape[1]:

@@ -1,6 +1,7 @@
 """Encoders and states of a training as bytes: tensors and plain values, never code."""
 
 import io
+import zipfile
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,17 @@ from i2r.models.saved import load_tensors
 
 _KIND = "i2r encoder"
 VERSION = 1
+
+# Parts of the names of files in archives that hold a network's code beside its weights.
+_PROGRAMS = {
+    "a TorchScript program": ("/code/", "/constants.pkl"),
+    "a program of torch.export": ("/archive_format", "serialized_exported_program.json"),
+}
+_ADVICE = {
+    "a TorchScript program": "It is code that can read and write files, so i2r does not load it. "
+    "Export the network with torch.export.save, for 'method: exported', which reads it as data",
+    "a program of torch.export": "Take 'method: exported' with 'network: FILE'",
+}
 
 
 def encode_state(state: Mapping[str, Any]) -> bytes:
@@ -31,6 +43,9 @@ def decode_state(data: bytes) -> dict[str, Any]:
     ValueError
         If the bytes are anything else.
     """
+    program = name_program(data)
+    if program:
+        raise ValueError(f"{program}, expected weights. {_ADVICE[program]}")
     try:
         state = load_tensors(data)
     except Exception as error:  # torch raises whatever its reader stumbles over
@@ -38,6 +53,23 @@ def decode_state(data: bytes) -> dict[str, Any]:
     if not isinstance(state, Mapping):
         raise ValueError(f"found {type(state).__name__}, expected a mapping of tensors")
     return dict(state)
+
+
+def name_program(data: bytes) -> str:
+    """Say which kind of program an archive holds; "" for weights alone and for anything else.
+
+    TorchScript is interpreted when it is loaded and can read and write files (``aten::save``,
+    ``aten::from_file``), so it is never loaded; for the other see `i2r.models.exported`.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, ValueError, NotImplementedError):
+        return ""
+    for program, parts in _PROGRAMS.items():
+        if any(part in f"/{name}" for name in names for part in parts):
+            return program
+    return ""
 
 
 def encode_encoder(encoder: Encoder) -> bytes:

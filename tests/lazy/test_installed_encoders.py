@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from i2r.errors import I2RError, InputError
 from i2r.lazy import installed_encoders
@@ -116,7 +117,7 @@ def test_the_stage_embeds_with_it_and_again_when_its_weights_change(
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        ({"method": "mean"}, "expected one of encode, import, broken"),
+        ({"method": "mean"}, "expected one of encode, exported, import, broken"),
         ({"method": "means", "encoder": "a.pt"}, "is an option of the method 'encode'"),
         ({"method": "means", "channels": ["ER"]}, "no channel 'ER'"),
     ],
@@ -127,3 +128,56 @@ def test_the_stage_refuses_before_it_runs(
     run: Callable[[], Any] = lambda: run_here(pipeline(plate, **options), cropped)  # noqa: E731
     with pytest.raises(InputError, match=problem):
         run()
+
+
+class Moments(torch.nn.Module):
+    """Mean and largest value of each channel, with a weight."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = torch.nn.Parameter(torch.tensor(factor))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        flat = images.flatten(1)
+        return self.factor * torch.stack([flat.mean(1), flat.amax(1)], dim=1)
+
+
+def export(path: Path, *, factor: float = 1.0, channels: int = 1) -> str:
+    example = torch.rand(2, channels, 64, 64)
+    shapes = ({0: torch.export.Dim("n")},)
+    torch.export.save(
+        torch.export.export(Moments(factor).eval(), (example,), dynamic_shapes=shapes), path
+    )
+    return str(path)
+
+
+def test_the_stage_embeds_with_an_exported_network_and_again_when_the_file_changes(
+    cropped: Path, plate: PlateFiles, tmp_path: Path
+) -> None:
+    file = export(tmp_path / "net.pt2")
+    assert run_here(pipeline(plate, method="exported", network=file), cropped).exit_code == 0
+    experiment = open_experiment(str(cropped))
+    rows = experiment.embeddings("embed")["embedding"].to_numpy()
+    assert rows.shape[1] == 2
+    assert (rows[:, 1] > rows[:, 0]).all()
+    assert run_here(pipeline(plate, method="exported", network=file), cropped).ran == {}
+    export(tmp_path / "net.pt2", factor=2.0)
+    assert run_here(pipeline(plate, method="exported", network=file), cropped).ran["embed"] > 1
+    again = open_experiment(str(cropped)).embeddings("embed")["embedding"].to_numpy()
+    np.testing.assert_allclose(again, 2 * rows, rtol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+def test_a_network_for_other_channels_and_a_script_are_refused_before_a_run(
+    cropped: Path, plate: PlateFiles, tmp_path: Path
+) -> None:
+    file = export(tmp_path / "two.pt2", channels=2)
+    with pytest.raises(InputError, match=r"sees images of 2 x 64 x 64 .* found crops of 1 x any"):
+        run_here(pipeline(plate, method="exported", network=file), cropped)
+    script = tmp_path / "net.pt"
+    torch.jit.save(torch.jit.trace(Moments(1.0), torch.rand(2, 1, 64, 64)), script)
+    with pytest.raises(InputError, match=r"net\.pt: a TorchScript program"):
+        run_here(pipeline(plate, encoder=str(script)), cropped)
+    (tmp_path / "no.pt2").write_bytes(b"PK")
+    with pytest.raises(InputError, match=r"no network of torch\.export"):
+        run_here(pipeline(plate, method="exported", network=str(tmp_path / "no.pt2")), cropped)

@@ -36,6 +36,7 @@ class Embed(ByMethod):
 
     The method 'import' takes embeddings that another program made: a table with a row per nucleus
     or per well, as for the method 'import' of 'features'; with a 'layout' no image is needed.
+    The method 'exported' takes a network of PyTorch, of any architecture, in a file of torch.export.
     Packages add methods by the entry point 'i2r.encoders': functions that take a batch of crops,
     the edge of their pixels in microns and their channels.
     """
@@ -43,8 +44,8 @@ class Embed(ByMethod):
     stage: Literal["embed"] = "embed"
     method: str = Field(
         "encode",
-        description="encode (an encoder of i2r, or a ResNet-18), import (a table), or the name of "
-        "an encoder that another package offers",
+        description="encode (an encoder of i2r, or a ResNet-18), exported (a network of "
+        "torch.export), import (a table), or the name of an encoder that another package offers",
     )
     class_by: Literal["condition", "gene"] = Field(
         "condition", description="What profiles are made for: conditions, or the genes they act on"
