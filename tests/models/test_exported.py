@@ -149,7 +149,7 @@ def test_a_network_that_learns_is_refused() -> None:
 def test_programs_are_no_weights_and_the_way_out_is_said(exported: bytes) -> None:
     buffer = io.BytesIO()
     torch.jit.save(torch.jit.trace(Network().eval(), torch.rand(3, 2, 16, 16)), buffer)
-    with pytest.raises(ValueError, match=r"a TorchScript program.* method: exported"):
+    with pytest.raises(ValueError, match=r"a TorchScript program.*method: exported"):
         decode_encoder(buffer.getvalue())
-    with pytest.raises(ValueError, match=r"a program of torch\.export.* method: exported"):
+    with pytest.raises(ValueError, match=r"a program of torch\.export.*method: exported"):
         decode_encoder(exported)

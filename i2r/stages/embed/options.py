@@ -36,7 +36,7 @@ class Embed(ByMethod):
 
     The method 'import' takes embeddings that another program made: a table with a row per nucleus
     or per well, as for the method 'import' of 'features'; with a 'layout' no image is needed.
-    The method 'exported' takes a network of PyTorch, of any architecture, in a file of torch.export.
+    The method 'exported' takes any network that PyTorch exported to a file (torch.export).
     Packages add methods by the entry point 'i2r.encoders': functions that take a batch of crops,
     the edge of their pixels in microns and their channels.
     """
