@@ -143,7 +143,7 @@ class Moments(torch.nn.Module):
 
 
 def export(path: Path, *, factor: float = 1.0, channels: int = 1) -> str:
-    example = torch.rand(2, channels, 64, 64)
+    example = torch.rand(2, channels, 32, 32)
     shapes = ({0: torch.export.Dim("n")},)
     torch.export.save(
         torch.export.export(Moments(factor).eval(), (example,), dynamic_shapes=shapes), path
@@ -155,7 +155,8 @@ def test_the_stage_embeds_with_an_exported_network_and_again_when_the_file_chang
     cropped: Path, plate: PlateFiles, tmp_path: Path
 ) -> None:
     file = export(tmp_path / "net.pt2")
-    assert run_here(pipeline(plate, method="exported", network=file), cropped).exit_code == 0
+    summary = run_here(pipeline(plate, method="exported", network=file), cropped)
+    assert summary.exit_code == 0, summary.failed
     experiment = open_experiment(str(cropped))
     rows = experiment.embeddings("embed")["embedding"].to_numpy()
     assert rows.shape[1] == 2
@@ -172,10 +173,10 @@ def test_a_network_for_other_channels_and_a_script_are_refused_before_a_run(
     cropped: Path, plate: PlateFiles, tmp_path: Path
 ) -> None:
     file = export(tmp_path / "two.pt2", channels=2)
-    with pytest.raises(InputError, match=r"sees images of 2 x 64 x 64 .* found crops of 1 x any"):
+    with pytest.raises(InputError, match=r"sees images of 2 x 32 x 32 .* found crops of 1 x any"):
         run_here(pipeline(plate, method="exported", network=file), cropped)
     script = tmp_path / "net.pt"
-    torch.jit.save(torch.jit.trace(Moments(1.0), torch.rand(2, 1, 64, 64)), script)
+    torch.jit.save(torch.jit.trace(Moments(1.0), torch.rand(2, 1, 32, 32)), script)
     with pytest.raises(InputError, match=r"net\.pt: a TorchScript program"):
         run_here(pipeline(plate, encoder=str(script)), cropped)
     (tmp_path / "no.pt2").write_bytes(b"PK")
