@@ -3,7 +3,7 @@
 import time
 import uuid
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from hashlib import sha256
 from itertools import count
@@ -370,8 +370,22 @@ def collect_excluded(graph: UnitGraph) -> dict[str, dict[str, str]]:
     found = {}
     for unit in graph:
         if unit.state == "done":
-            excluded = (ledger.result(unit.stage.title, unit.key) or {}).get("excluded", {})
-            unasked = {f: r for f, r in excluded.items() if r != "listed"}
-            if unasked:
-                found[f"{unit.stage.title} {unit.key}"] = unasked
+            result = ledger.result(unit.stage.title, unit.key) or {}
+            if unasked := _choose_unasked(result):
+                found[unit.name] = unasked
     return found
+
+
+def list_excluded(experiment: Experiment, stages: Iterable[str]) -> dict[str, dict[str, str]]:
+    """List as `collect_excluded` does, of stages whose units are all done."""
+    return {
+        f"{entry.stage} {entry.key}": unasked
+        for stage in stages
+        for entry in experiment.ledger.entries(stage)
+        if (unasked := _choose_unasked(entry.result))
+    }
+
+
+def _choose_unasked(result: Mapping[str, Any]) -> dict[str, str]:
+    """Choose the excluded fields that nobody asked to exclude."""
+    return {f: r for f, r in result.get("excluded", {}).items() if r != "listed"}

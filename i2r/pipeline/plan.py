@@ -8,7 +8,7 @@ from i2r.cluster.settings import needed_bytes
 from i2r.pipeline.capacity import find_largest_unit
 from i2r.pipeline.changes import find_other_plates, list_changed_rows, list_changes
 from i2r.pipeline.preview import preview_units
-from i2r.pipeline.rates import find_rates
+from i2r.pipeline.rates import Rates, find_rates
 from i2r.pipeline.run import prepare
 from i2r.pipeline.spec import Pipeline
 from i2r.stages.base import FINISH
@@ -42,12 +42,15 @@ def describe_plan(
     experiment = prepare(pipeline, url, say=say)
     preview = preview_units(pipeline, experiment)
     number, memory = planned_workers(cluster)
-    rates = find_rates(pipeline, experiment, say=say)
+    rates = Rates({}, "")
+    if any(preview.values()):
+        rates = find_rates(pipeline, experiment, say=say)
     stages, largest = [], ("", 0)
     for stage in pipeline.stages:
         keys = list(stage.keys(experiment))
         pending = [key for key in preview[stage.title] if key != FINISH]
-        worst, peak = find_largest_unit(stage, experiment, pending or keys)
+        # Of what is done some units tell: a thousand plates have too many to ask each.
+        worst, peak = find_largest_unit(stage, experiment, pending or keys[:: len(keys) // 500 + 1])
         if pending and peak > largest[1]:
             largest = f"{stage.title} {worst}", peak
         stages.append(

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection
 
 from i2r.pipeline.spec import Pipeline
+from i2r.pipeline.status import is_settled
 from i2r.pipeline.units import UnitGraph
 from i2r.stages.base import FINISH
 from i2r.store.damage import find_damage, list_outputs
@@ -21,6 +22,8 @@ def preview_units(
     damaged: Collection[tuple[str, str]] = (),
 ) -> dict[str, list[str]]:
     """List the units that a run would compute, by stage, if none of them failed."""
+    if not damaged and is_settled(pipeline, experiment, only=only):
+        return {stage.title: [] for stage in pipeline.stages}
     graph = UnitGraph(pipeline, experiment, only=only, damaged=damaged)
     eligible = find_failed(graph) | graph.list_damaged() if retry else None
     pending: dict[str, list[str]] = {stage.title: [] for stage in pipeline.stages}
@@ -101,6 +104,8 @@ def find_damaged_units(
         found += find_damage(experiment, chosen, content=True)
     damaged = {(damage.stage, damage.key) for damage in found}
     pending = preview_units(pipeline, experiment, only=only, retry=retry, damaged=damaged)
+    if not any(pending.values()):
+        return damaged, pending
     graph = UnitGraph(pipeline, experiment, only=only)
     read = {
         title

@@ -12,14 +12,14 @@ from i2r.errors import DiskFullError, I2RError, InputError, join_problems
 from i2r.pipeline.capacity import check_capacity
 from i2r.pipeline.changes import find_other_plates, list_changed_rows, list_changes
 from i2r.pipeline.executors import Executor, open_executor
-from i2r.pipeline.loop import RunLoop, Summary, collect_excluded, find_blocked
+from i2r.pipeline.loop import RunLoop, Summary, collect_excluded, find_blocked, list_excluded
 from i2r.pipeline.preview import find_damaged_units, find_failed, list_units, preview_units
 from i2r.pipeline.progress import Progress, Style
 from i2r.pipeline.records import describe_run
 from i2r.pipeline.rehearsal import choose_rehearsals
 from i2r.pipeline.relocation import recall_sources
 from i2r.pipeline.spec import Pipeline, parse_pipeline
-from i2r.pipeline.status import fold_ledger
+from i2r.pipeline.status import fold_ledger, is_settled
 from i2r.pipeline.units import UnitGraph
 from i2r.stages.base import FINISH
 from i2r.stages.convert import Convert
@@ -331,6 +331,9 @@ def _nothing_to_do(
     pipeline: Pipeline, experiment: Experiment, only: Collection[str] | None
 ) -> Summary:
     """Summarise an experiment in which everything is current."""
+    if is_settled(pipeline, experiment, only=only):
+        excluded = list_excluded(experiment, [stage.title for stage in pipeline.stages])
+        return Summary(Counter(), [], [], excluded, 0.0)
     graph = UnitGraph(pipeline, experiment, only=only)
     while graph.take_ready():
         pass

@@ -7,6 +7,7 @@ digest of all that fingerprints depend on. While the digest is the same, so are 
 
 import json
 from collections import Counter
+from collections.abc import Collection
 from hashlib import sha256
 from importlib.metadata import version
 
@@ -40,6 +41,24 @@ def count_states(pipeline: Pipeline, experiment: Experiment) -> dict[str, Counte
         for (event, current), number in tally.items():
             of_stage["done" if current else _WORDS.get(event, event)] += number
     return counts
+
+
+def is_settled(
+    pipeline: Pipeline, experiment: Experiment, *, only: Collection[str] | None = None
+) -> bool:
+    """Tell whether the ledger's state says that all units are done with their present inputs.
+
+    No unit is looked at, so a screen of thousands of plates takes seconds. False also where the
+    state does not know.
+    """
+    wanted_by = digest_inputs(pipeline, experiment)
+    for stage in pipeline.stages:
+        if only is not None and stage.title not in only:
+            continue
+        tally = experiment.ledger.tally(stage.title, wanted_by=wanted_by)
+        if not tally or any(event != "done" or not current for event, current in tally):
+            return False
+    return experiment.is_described()
 
 
 def recount_states(pipeline: Pipeline, experiment: Experiment) -> dict[str, Counter[str]]:

@@ -16,6 +16,7 @@ from i2r.store.networks import read_network
 from i2r.store.plate import Plate
 from i2r.store.records import read_record, save_description
 from i2r.store.results import open_result, read_result
+from i2r.store.tables import encode_table
 
 if TYPE_CHECKING:
     import dask.dataframe as dd
@@ -159,6 +160,16 @@ class Experiment(Catalog):
         if not all(files.exists(url) for url in urls):
             return ""
         return sha256(b"".join(sha256(files.read_bytes(url)).digest() for url in urls)).hexdigest()
+
+    def is_described(self) -> bool:
+        """Tell whether the layout and the source table, where given, are those that are stored."""
+        for name, given in self._given.items():
+            url = self.path(f"{name}.parquet")
+            if given is not None and (
+                not files.exists(url) or files.read_bytes(url) != encode_table(given)
+            ):
+                return False
+        return True
 
     def save_description(self) -> None:
         """Write ``experiment.json``, the layout and the source table where they changed."""

@@ -2,24 +2,31 @@
 
 Run as ``python -m tests.benchmarks.large [--plates 500]``: plates of 384 wells of nine fields in
 five channels, 14 stages that go well by well, all of them done. Its tables are written as a run
-leaves them, column by column.
+leaves them, column by column. Before that, two stages that have nothing to do: status, plan and run.
 """
 
 import argparse
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from dask.delayed import Delayed
 
-from i2r.pipeline.spec import Pipeline, parse_pipeline
+from i2r.cluster import ClusterSpec
+from i2r.pipeline.plan import describe_plan
+from i2r.pipeline.run import run_pipeline
+from i2r.pipeline.spec import Pipeline, parse_pipeline, resolve_needs
 from i2r.pipeline.status import count_states, digest_inputs
+from i2r.stages.base import Stage, Survey
 from i2r.store import files
 from i2r.store.experiment import Experiment, open_experiment
 from i2r.store.layout import empty_sources
@@ -45,7 +52,9 @@ def make_pipeline() -> Pipeline:
     return parse_pipeline({"stages": stages}, where="benchmark")
 
 
-def write_experiment(url: str, pipeline: Pipeline, n_plates: int) -> None:
+def write_experiment(
+    url: str, pipeline: Pipeline, n_plates: int, *, has_images: bool = True
+) -> None:
     """Write layout, source table, ledger and the run's record of a screen that is done."""
     wells = make_layout(WELLS).assign(fields=[FIELDS] * 384, channels=[[*CHANNELS.values()]] * 384)
     wells = wells.assign(n_fields=len(FIELDS), height_px=1080, width_px=1080)
@@ -54,7 +63,8 @@ def write_experiment(url: str, pipeline: Pipeline, n_plates: int) -> None:
     layout = layout.assign(plate=plates * 384).sort_values(["plate", "well"], ignore_index=True)
     experiment = Experiment(url, layout=layout, sources=empty_sources())
     experiment.save_description()
-    write_sources(experiment.path("sources.parquet"), plates)
+    if has_images:
+        write_sources(experiment.path("sources.parquet"), plates)
     keys = [f"{plate}/{well}" for plate in plates for well in sorted(WELLS)]
     template = tabulate({}, dict.fromkeys(keys, ""), "")
     last = tabulate({}, {"*": ""}, "")
@@ -78,6 +88,8 @@ def write_experiment(url: str, pipeline: Pipeline, n_plates: int) -> None:
     wanted_by = digest_inputs(pipeline, experiment)
     state_url = experiment.path("ledger", "state.parquet")
     write_state(state_url, tables, last_run=1, wanted_by=wanted_by)
+    if not has_images:
+        return
     record = {"run": 1, "pipeline": pipeline.dump()}
     files.write_bytes(experiment.path("runs", "000001.json"), json.dumps(record).encode())
 
@@ -139,12 +151,78 @@ def print_large(n_plates: int) -> None:
         print(f"'i2r status', with starting Python: {seconds:.2f} s")
 
 
+class Brought(Stage):
+    """Brings in the wells that are stored, and has nothing to do."""
+
+    stage: str = "brought"
+    place: str = ""
+
+    def survey(self) -> Survey:
+        return Survey(open_experiment(self.place).layout, empty_sources())
+
+    def build(self, experiment: Experiment, key: str) -> Delayed:
+        raise AssertionError("it is done")
+
+
+class Measured(Brought):
+    """Goes well by well, with a last unit."""
+
+    stage: str = "measured"
+
+    def survey(self) -> None:
+        return None
+
+    def finish(self, experiment: Experiment, keys: Sequence[str]) -> Delayed:
+        raise AssertionError("it is done")
+
+
+def time_nothing(url: str) -> dict[str, float]:
+    """Time status, plan and a run of an experiment in which everything is done."""
+    pipeline = Pipeline(resolve_needs([Brought(place=url), Measured(needs=("brought",))], where=""))
+    found = {}
+    for name, work in (
+        ("status", lambda: count_states(pipeline, open_experiment(url))),
+        ("plan", lambda: describe_plan(pipeline, url, ClusterSpec())),
+        ("run", lambda: run_pipeline(pipeline, url, cluster=ClusterSpec(), style="none")),
+    ):
+        started = time.perf_counter()
+        work()
+        found[name] = time.perf_counter() - started
+    return found | {"gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}
+
+
+def print_nothing(n_plates: int) -> None:
+    """Print what looking at an experiment takes in which there is nothing to do."""
+    with tempfile.TemporaryDirectory() as folder:
+        url = f"{folder}/e"
+        pipeline = Pipeline(
+            resolve_needs([Brought(place=url), Measured(needs=("brought",))], where="")
+        )
+        write_experiment(url, pipeline, n_plates, has_images=False)
+        command = [sys.executable, "-m", "tests.benchmarks.large", "--nothing", url]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            print(done.stderr[-2000:])
+            return
+        found = json.loads(done.stdout.splitlines()[-1])
+    print(
+        f"{n_plates} plates, nothing to do in two stages: status {found['status']:.1f} s (bar 3), "
+        f"plan {found['plan']:.1f} s (bar 5), run {found['run']:.1f} s (bar 60), client "
+        f"{found['gib']:.2f} GiB"
+    )
+
+
 def main() -> None:
     """Print the figures."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--plates", type=int, default=500)
+    parser.add_argument("--nothing", default="", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.nothing:
+        print(json.dumps(time_nothing(arguments.nothing)))
+        return
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
+    print_nothing(arguments.plates)
     print_large(arguments.plates)
 
 

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import Field
 
+from i2r.pipeline import preview, run
 from i2r.pipeline.run import load_last_pipeline
 from i2r.pipeline.spec import Pipeline
 from i2r.pipeline.status import count_states, digest_inputs, fold_ledger, recount_states
@@ -116,6 +117,30 @@ def test_another_layout_is_noticed(tmp_path: Path) -> None:
     opened = open_experiment(str(tmp_path / "e"))
     assert not is_known(pipeline, opened)
     assert count_states(pipeline, opened)["stub"] == {"done": 4, "to do": 1}
+
+
+def test_where_everything_is_done_no_unit_is_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline = chain(tmp_path / "log", Stub, Finishing, Whole)
+    run_here(pipeline, tmp_path / "e")
+    expected = run_here(pipeline, tmp_path / "e")
+    other = make(tmp_path / "log", 1)
+
+    def refuse(*args: object, **more: object) -> None:
+        raise AssertionError("a unit was looked at")
+
+    for module in (preview, run):
+        monkeypatch.setattr(module, "UnitGraph", refuse)
+    assert run_here(pipeline, tmp_path / "e") == expected
+    assert not any(preview.preview_units(pipeline, open_experiment(str(tmp_path / "e"))).values())
+    # Other options, or another layout than the stored one, are seen.
+    with pytest.raises(AssertionError, match="looked at"):
+        run_here(other, tmp_path / "e")
+    survey = Source(log="", wells=(*WELLS[:4], "H12")).survey()
+    given = Experiment(str(tmp_path / "e"), layout=survey.layout, sources=survey.sources)
+    with pytest.raises(AssertionError, match="looked at"):
+        preview.preview_units(pipeline, given)
 
 
 class Silent(Stub):
