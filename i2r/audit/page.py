@@ -34,6 +34,7 @@ def write_page(audit: Audit, *, table: str, layout: str, now: datetime | None = 
     return str(
         html.render(
             "page.html",
+            made_by="i2r audit",
             heading="Audit of " + files.without_secrets(table).rpartition("/")[2],
             description=_describe(audit),
             url=f"{files.without_secrets(table)}, {files.without_secrets(layout)}",

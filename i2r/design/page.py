@@ -90,6 +90,7 @@ def write_page(
     return str(
         html.render(
             "page.html",
+            made_by="i2r design",
             heading="Plan of a screen",
             description=words,
             url=files.without_secrets(source),

@@ -7,12 +7,13 @@ group ``i2r.encoders``; its name is then a method of the stage 'embed'. A functi
 """
 
 from collections.abc import Callable, Sequence
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 
 import numpy as np
 import numpy.typing as npt
 
-from i2r.errors import I2RError, InputError
+from i2r.errors import I2RError
+from i2r.extensions import find_extension, list_extensions
 
 Crops = npt.NDArray[np.unsignedinteger]
 InstalledEncoder = Callable[[Crops, float, Sequence[str]], npt.ArrayLike]
@@ -24,24 +25,12 @@ BATCH_SIZE = 512
 
 def list_encoders() -> list[str]:
     """List the names of the encoders that other packages offer."""
-    return sorted({point.name for point in entry_points(group=GROUP)})
+    return list_extensions(GROUP)
 
 
 def find_encoder(name: str) -> EntryPoint:
-    """Find an encoder of another package.
-
-    Raises
-    ------
-    InputError
-        If none has this name.
-    """
-    for point in entry_points(group=GROUP):
-        if point.name == name:
-            return point
-    raise InputError(
-        f"encoder {name!r}: not installed, found {', '.join(list_encoders()) or 'none'} under the "
-        f"entry point {GROUP!r}. Install its package."
-    )
+    """Find an encoder of another package; see `find_extension`."""
+    return find_extension(GROUP, name, what="encoder")
 
 
 def call_encoder(

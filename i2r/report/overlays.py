@@ -109,6 +109,7 @@ def make_page(heading: str, folder: str, section: tuple[str, str, Markup]) -> st
     script = html.read_text("script.js")
     page = html.render(
         "page.html",
+        made_by="i2r score-segmentation",
         heading=heading,
         description="",
         url="/".join(folder.split("/")[-2:]),

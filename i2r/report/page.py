@@ -68,6 +68,7 @@ def make_page(source: ReportSource, *, heading: str = "", now: datetime | None =
     script = html.read_text("script.js")
     content = html.render(
         "page.html",
+        made_by="i2r report",
         heading=heading or source.experiment.url.rpartition("/")[2],
         description=source.description,
         url=files.without_secrets(source.experiment.url),

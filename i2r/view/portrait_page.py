@@ -26,6 +26,7 @@ def draw_page(source: ReportSource, portrait: Portrait) -> str:
     script = html.read_text("script.js")
     page = html.render(
         "page.html",
+        made_by="i2r show",
         heading=f"{subject.kind} {subject.name}",
         description=f"Of {source.experiment.url.rpartition('/')[2]}, by i2r show",
         url=files.without_secrets(source.experiment.url),

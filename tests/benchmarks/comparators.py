@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from i2r.kernels.rivals import score_average_precision
 from tests.benchmarks.situations import Screen
 
 PERMUTATIONS = 500
@@ -82,41 +83,9 @@ def _energy_distance(values: NDArray, picks: NDArray, plates: NDArray) -> NDArra
 
 
 def test_map(screen: Screen, seed: int) -> NDArray[np.float64]:
-    """Test each condition by the mean average precision of its wells among controls.
-
-    As copairs defines it: each well of the condition asks, the condition's other wells are right,
-    controls of the same plates wrong; the null draws ranks at random.
-    """
-    random = np.random.default_rng(seed)
-    p_values = np.full(int(screen.which.max()) + 1, np.nan)
+    """Test each condition by the mean average precision of its wells among controls."""
     values = screen.means.copy()
     for plate in np.unique(screen.plates):
         here = screen.plates == plate
         values[here] -= values[here & (screen.which < 0)].mean(axis=0)
-    values /= np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
-    nulls: dict[tuple[int, int], NDArray] = {}
-    for condition in range(p_values.size):
-        own = np.flatnonzero(screen.which == condition)
-        if own.size < 2:
-            continue
-        controls = np.flatnonzero((screen.which < 0) & np.isin(screen.plates, screen.plates[own]))
-        shape = own.size, controls.size
-        if shape not in nulls:
-            draws = random.random((2000, own.size, own.size - 1 + controls.size))
-            nulls[shape] = _average_precision(draws, own.size - 1).mean(axis=1)
-        observed = []
-        for well in own:
-            others = np.concatenate([own[own != well], controls])
-            observed.append(values[others] @ values[well])
-        found = _average_precision(np.array(observed), own.size - 1).mean()
-        null = nulls[shape]
-        p_values[condition] = ((null >= found - 1e-12).sum() + 1) / (null.size + 1)
-    return p_values
-
-
-def _average_precision(similarity: NDArray, n_right: int) -> NDArray:
-    """Give the average precision of queries; the first `n_right` of the last axis are right."""
-    order = np.argsort(-similarity, axis=-1)
-    right = order < n_right
-    precision = np.cumsum(right, axis=-1) / np.arange(1, right.shape[-1] + 1)
-    return (precision * right).sum(axis=-1) / n_right
+    return score_average_precision(values, screen.which, screen.plates, seed=seed)

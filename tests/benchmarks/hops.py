@@ -34,7 +34,9 @@ def list_called_files(work: Callable[[], object]) -> set[str]:
         work()
     finally:
         sys.setprofile(None)
-    return {Path(f).relative_to(PACKAGE).as_posix() for f in found if Path(f).is_relative_to(PACKAGE)}
+    return {
+        Path(f).relative_to(PACKAGE).as_posix() for f in found if Path(f).is_relative_to(PACKAGE)
+    }
 
 
 def run_plate(folder: Path) -> Experiment:

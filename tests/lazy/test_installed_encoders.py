@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from i2r import extensions
 from i2r.errors import I2RError, InputError
 from i2r.lazy import installed_encoders
 from i2r.lazy.installed_encoders import BATCH_SIZE, call_encoder, find_encoder
@@ -50,7 +51,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> None:
         EntryPoint(name, f"{MODULE}:{name}", installed_encoders.GROUP)
         for name in ("means", "short", "broken", "growing", "words")
     ]
-    monkeypatch.setattr(installed_encoders, "entry_points", lambda group: points)
+    monkeypatch.setattr(extensions, "entry_points", lambda group: points)
 
 
 def call(name: str, number: int = 3) -> np.ndarray:
