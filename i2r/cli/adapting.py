@@ -1,6 +1,7 @@
 """The command that adapts the segmentation network to a user's images."""
 
 import json
+import shlex
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -108,10 +109,10 @@ def adapt_segmenter(
             fields, content, patch_set, folder, images=source, digest=digest, n_nuclei=nuclei,
             pixel_size_um=pixel_size_um, channel=channel,
         )  # fmt: skip
-        click.echo(
-            f"correct the label images, then: i2r adapt-segmenter {images} --labels {out}"
-            + ("" if out == "adapted" else f" --out {out}")
-        )
+        again = [images, "--labels", out]
+        again += ["--out", out] if out != "adapted" else []
+        again += ["--weights", weights] if weights is not None else []
+        click.echo(f"correct the label images, then: i2r adapt-segmenter {shlex.join(again)}")
         return
     _adapt(
         fields, content, patch_set, folder, files.normalise_url(labels), digest=digest,

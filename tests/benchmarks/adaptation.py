@@ -12,6 +12,7 @@ Reads the data sets from the folder named by ``I2R_DATA``.
 """
 
 import argparse
+import json
 import os
 import time
 from pathlib import Path
@@ -83,7 +84,10 @@ def measure_gap(name: str, shape: tuple[int, int], base: Path, folder: Path, ask
     )
     print(f"processor seconds: {shown:.0f} to choose patches, {trained:.0f} to train and judge")
     print(f"{'':36} {'F1 .5-.9':>8} {'@.5':>6} {'@.9':>6} {'AP@.5':>6} splits merges")
-    weights = {"before": base.read_bytes(), "adapted": (out / "weights.pt").read_bytes()}
+    is_kept = json.loads((out / "judgement.json").read_text())["switched"]
+    # A network that was worse on the held-out fields is not taken.
+    adapted = (out / "weights.pt") if is_kept else base
+    weights = {"before": base.read_bytes(), "adapted": adapted.read_bytes()}
     weights["ships with i2r, had seen the group"] = read_packaged_weights()
     scores: dict[str, SegmentationScore] = {}
     for method, content in weights.items():

@@ -54,6 +54,7 @@ def test_patches_are_shown_corrected_and_trained_on(cli: Cli, images: Path, tmp_
     code, said = cli(*call)
     assert code == 0, said
     assert "looked at 6 of 6 images" in said
+    assert f"i2r adapt-segmenter {images} --labels {out} --out {out}" in said
     patches = read_index(out)
     uses = {patch["image"]: patch["use"] for patch in patches}
     assert set(uses.values()) == {"train", "judge"}
