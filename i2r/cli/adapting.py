@@ -3,6 +3,7 @@
 import json
 import shlex
 from functools import partial
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import rich_click as click
@@ -92,13 +93,15 @@ def adapt_segmenter(
     import torch
 
     from i2r.readers.patches import list_fields, read_patches
+    from i2r.stages.segmenter_weights import read_weights
     from i2r.store import files
 
     torch.set_num_threads(threads)
     source, folder = files.normalise_url(images), files.normalise_url(out)
     fields = list_fields(source)
     patch_set = read_patches(folder)
-    content, digest = _read_weights(weights)
+    content = read_weights(None if weights is None else files.normalise_url(weights))
+    digest = sha256(content).hexdigest()
     if patch_set is not None:
         _refuse_other_options(
             patch_set, folder, digest=digest, pixel_size_um=pixel_size_um, channel=channel
@@ -118,29 +121,6 @@ def adapt_segmenter(
         fields, content, patch_set, folder, files.normalise_url(labels), digest=digest,
         pixel_size_um=pixel_size_um, channel=channel, n_steps=steps, seed=seed,
     )  # fmt: skip
-
-
-def _read_weights(weights: str | None) -> tuple[bytes, str]:
-    """Read the weights to start from, and their SHA-256."""
-    from hashlib import sha256
-
-    from i2r.models.unet_inference import read_packaged_weights
-    from i2r.stages.segmenter_weights import load_network
-    from i2r.store import files
-
-    if weights is None:
-        content = read_packaged_weights()
-    else:
-        try:
-            content = files.read_bytes(files.normalise_url(weights))
-        except OSError as error:
-            raise InputError(
-                f"--weights {weights}: can't be read ({error.strerror or error}), expected a file "
-                "of 'i2r train-segmenter' or 'i2r adapt-segmenter'. Check the path."
-            ) from error
-    digest = sha256(content).hexdigest()
-    load_network(None if weights is None else files.normalise_url(weights), digest)
-    return content, digest
 
 
 def _refuse_other_options(

@@ -1,5 +1,6 @@
 """The command that trains the segmentation network."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import rich_click as click
@@ -26,6 +27,26 @@ if TYPE_CHECKING:
     "group, and groups whose first name has a SHA-1 divisible by 5 are tested on.",
 )
 @click.option("--test-data", multiple=True, help="Folder like that, only tested on.")
+@click.option(
+    "--start",
+    help="Weights to go on from, at a quarter of the rate; default: random ones.",
+)
+@click.option(
+    "--outlines",
+    type=click.FloatRange(0, 2),
+    default=0.0,
+    show_default=True,
+    help="How much the overlap (IoU) of each single nucleus counts in the loss, beside that of "
+    "all pixels.",
+)
+@click.option(
+    "--crowded",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    show_default=True,
+    help="Share of training windows to which nuclei from elsewhere in the same image are added, "
+    "so that more of them touch.",
+)
 @click.option("--steps", type=click.IntRange(min=1), default=3400, show_default=True)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--threads", type=click.IntRange(min=1), default=2, show_default=True)
@@ -34,6 +55,9 @@ def train_segmenter(
     data: tuple[str, ...],
     split_data: tuple[str, ...],
     test_data: tuple[str, ...],
+    start: str | None,
+    outlines: float,
+    crowded: float,
     steps: int,
     seed: int,
     threads: int,
@@ -49,8 +73,9 @@ def train_segmenter(
 
     from i2r.models.examples import make_example
     from i2r.models.fit_unet import UNetSettings, fit_unet, share_equally
-    from i2r.models.unet_inference import load_network, pack_weights
+    from i2r.models.unet_inference import load_network, pack_weights, unpack_weights
     from i2r.readers.labelled import keep_fifth_out, list_labelled, read_labelled
+    from i2r.stages.segmenter_weights import read_weights
     from i2r.store import files
 
     if not data and not split_data:
@@ -63,6 +88,11 @@ def train_segmenter(
         tests[f"{folder}, the fifth kept out"] = kept
     say(f"training on {' + '.join(str(len(part)) for part in sets)} images")
     torch.set_num_threads(threads)
+    begun = None if start is None else unpack_weights(read_weights(files.normalise_url(start)))
+    settings = UNetSettings(n_steps=steps, seed=seed, outlines=outlines, crowded=crowded)
+    if begun is not None:
+        rate = settings.learning_rate / 4
+        settings = replace(settings, learning_rate=rate, widths=begun.widths)
     target = files.normalise_url(weights)
     state = f"{target}.checkpoint"
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -70,7 +100,8 @@ def train_segmenter(
         network = fit_unet(
             [make_example(*read_labelled(field)) for part in sets for field in part],
             share_equally([len(part) for part in sets]),
-            settings=UNetSettings(n_steps=steps, seed=seed),
+            settings=settings,
+            start=begun,
             device=device,
             checkpoint=files.read_bytes(state) if files.exists(state) else None,
             save=lambda content: files.write_bytes(state, content),

@@ -52,14 +52,35 @@ def load_network(weights: str | None, digest: str) -> "NucleusUNet":
     from i2r.models import unet_inference as maps
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    content = maps.read_packaged_weights() if weights is None else _read_weights(weights)
+    return maps.load_network(read_weights(weights), device=device)
+
+
+def read_weights(weights: str | None) -> bytes:
+    """Read a network's weights.
+
+    Parameters
+    ----------
+    weights
+        A file of 'train-segmenter' or 'adapt-segmenter'; None for i2r's own.
+
+    Raises
+    ------
+    InputError
+        If the file can't be read or holds no weights of this network.
+    """
+    from i2r.models.unet_inference import read_packaged_weights, unpack_weights
+
+    if weights is None:
+        return read_packaged_weights()
+    content = _read_weights(weights)
     try:
-        return maps.load_network(content, device=device)
+        unpack_weights(content)
     except ValueError as error:
         raise InputError(
             f"weights {weights}: found {error}, expected a file of 'i2r train-segmenter'. Train "
             "again, or leave the option out to use i2r's own."
         ) from error
+    return content
 
 
 def _read_weights(weights: str) -> bytes:

@@ -126,6 +126,15 @@ def test_training_writes_weights_that_segment(cli: Cli, images: Path, tmp_path: 
     out = tmp_path / "out"
     code, said = cli("segment-images", data / "images", out, "--weights", weights)
     assert code == 0, said
+    further = tmp_path / "f.pt"
+    code, said = cli(
+        "train-segmenter", further, "--data", data, "--start", weights, "--outlines", 0.5,
+        "--crowded", 0.5, "--steps", 1, "--threads", 1,
+    )  # fmt: skip
+    assert code == 0, said
+    assert further.read_bytes() != weights.read_bytes()
+    code, said = cli("train-segmenter", further, "--data", data, "--start", tmp_path / "none.pt")
+    assert (code, "none.pt: can't be read" in said) == (2, True)
     code, said = cli("train-segmenter", tmp_path / "v.pt")
     assert (code, "expected a folder to train on" in said) == (2, True)
 
