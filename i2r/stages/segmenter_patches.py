@@ -211,8 +211,8 @@ def split_fields(
     Returns
     -------
     dict
-        By name. Of the groups nobody decided, a quarter is to judge by, chosen by the SHA-1 of
-        their first name.
+        By name. A third of the groups is to judge by; of those that nobody decided, the first
+        ones by the SHA-1 of their first name.
 
     Raises
     ------
@@ -238,7 +238,7 @@ def split_fields(
         else:
             open_groups.append(group)
     open_groups.sort(key=lambda name: sha1(name.encode(), usedforsecurity=False).hexdigest())
-    n_judge = max(len(groups) // 4, 1) - sum(use == "judge" for use in uses.values())
+    n_judge = max(round(len(groups) / 3), 1) - sum(use == "judge" for use in uses.values())
     for i, group in enumerate(open_groups):
         uses[group] = "judge" if i < n_judge else "train"
     return {name: uses[names[i]] for name, i in zip(names, first, strict=True)}
