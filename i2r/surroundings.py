@@ -9,6 +9,7 @@ import site
 import stat
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -40,6 +41,10 @@ def settle() -> None:
     for name in THREAD_VARIABLES:
         if name in os.environ and not _NUMBERS.fullmatch(os.environ[name]):
             del os.environ[name]
+    if not os.environ.get("SOURCE_DATE_EPOCH", "0").isdecimal():
+        del os.environ["SOURCE_DATE_EPOCH"]  # NumPy takes it for a number
+    # Numba takes its default then; its warning holds a traceback.
+    warnings.filterwarnings("ignore", "Environment variable 'NUMBA_", RuntimeWarning)
     if os.environ.get(OWN_WORKER) and "dask" not in sys.modules:
         _import_dask_bare()
     package = Path(__file__).parent

@@ -120,6 +120,15 @@ def test_thread_variables_that_are_numbers_stay(
     assert os.environ["OMP_NUM_THREADS"] == value
 
 
+def test_other_variables_that_are_no_numbers_give_no_traceback() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "import i2r, numba, numpy.f2py"],
+        check=False, capture_output=True, text=True,
+        env={**os.environ, "NUMBA_DISABLE_JIT": "x", "NUMBA_DEBUG": "", "SOURCE_DATE_EPOCH": "x"},
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 # --------------------------------------------------------------------- foreign packages
 
 

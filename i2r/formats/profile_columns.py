@@ -47,11 +47,14 @@ SPELLINGS = {
 _DESCRIBES = re.compile(
     r"^(image_)?metadata|^image_|^(file|path)name_|^url_|^unnamed: ?\d+$|^__index_level"
     r"|^(index|crop)$"
-    r"|^(perturbation|gene|condition|dose|role|replicate|batch)$",
+    r"|^(perturbation|gene|condition|dose|role|replicate|batch)$"
+    r"|(^|_)(time_?stamp|datetime|date|barcode|uuid)$"
+    r"|(^|_)(plate|well|field|site|fov|batch|replicate)_?(id|nr|no|num|number|index|row|col|column)$",
     re.I,
 )
 _NUMBERS = re.compile(
-    r"(^|_)(imagenumber|tablenumber|objectnumber)$|number_object_number|(^|_)parent_|(^|_)children_"
+    r"^(row|col|column|id|uid)$|(^|_)(cell|object|nucleus|nuclei|track|image|roi)_?(id|nr|no|index)$"
+    r"|(^|_)(imagenumber|tablenumber|objectnumber)$|number_object_number|(^|_)parent_|(^|_)children_"
     r"|(^|_)location_|areashape_(center|boundingbox)(min|max)?imum|areashape_center_"
     r"|areashape_boundingbox|neighbors_(first|second)closestobjectnumber",
     re.I,

@@ -12,6 +12,7 @@ from i2r.formats.profile_places import is_one_per_well, match_plates
 from i2r.formats.profile_tables import ProfileTable, open_profiles, read_batches, read_places
 from i2r.kernels.matching import match_points
 from i2r.stages.base import Survey
+from i2r.stages.import_checks import ColumnChecks
 from i2r.store import files, tables
 from i2r.store.catalog import quote_name
 from i2r.store.experiment import Experiment
@@ -23,8 +24,6 @@ from i2r.store.write import write_embeddings
 INCOMING = "incoming"
 # Rows are kept in memory up to this, then written to their wells.
 KEPT_BYTES = 2**28
-# Rows below which a column that rises by 1 may be chance.
-LEAST_ROWS = 10
 # The field of rows that name none.
 ONE_FIELD = "1"
 
@@ -111,12 +110,11 @@ def split_table(
     Raises
     ------
     InputError
-        If a column numbers the table's rows: rows of a plate lie together, so it would tell plates
-        and wells apart as no measurement does.
+        If a column numbers the table's rows, or is the same for all nuclei of each well: it would
+        tell plates and wells apart as no measurement does.
     """
     remove_incoming(experiment.url, title)
-    numbers_rows = np.ones(len(table.columns.features), dtype=bool)
-    n_rows = 0
+    checks = ColumnChecks(table.columns.features, len(keys))
     only = next(iter(experiment.plates)) if len(experiment.plates) == 1 else ""
     number_of = {key: number for number, key in enumerate(keys)}
     kept: dict[str, list[pd.DataFrame]] = {key: [] for key in keys}
@@ -132,8 +130,7 @@ def split_table(
 
     empty: pd.DataFrame | None = None
     for batch in read_batches(table):
-        numbers_rows &= (np.diff(batch.values, axis=0) == 1).all(axis=0)
-        n_rows += len(batch.values)
+        checks.add_rows(batch.values)
         rows = pd.DataFrame(batch.values, columns=list(table.columns.features))
         rows = pd.concat([batch.places.add_prefix("place:"), rows], axis=1)
         empty = rows.iloc[:0] if empty is None else empty
@@ -146,17 +143,14 @@ def split_table(
         for found in np.unique(number[number >= 0]).tolist():
             chosen = order[starts[found] : starts[found + 1]]
             kept[keys[found]].append(rows.iloc[chosen])
+            checks.add_well(found, batch.values[chosen])
             n_bytes += chosen.size * 4 * (rows.shape[1] + 8)
         if n_bytes > KEPT_BYTES:
             write()
             n_bytes = 0
-    if n_rows >= LEAST_ROWS and numbers_rows.any():
+    if problem := checks.find_problem():
         remove_incoming(experiment.url, title)
-        name = table.columns.features[int(numbers_rows.argmax())]
-        raise InputError(
-            f"{table.url}: column {name!r} rises by 1 from row to row, expected a measurement; it "
-            "numbers the rows. Take it out of the table, or name it 'index'."
-        )
+        raise InputError(f"{table.url}: {problem}")
     write()
     for key in (key for key in keys if not n_written[key]):
         assert empty is not None

@@ -192,6 +192,26 @@ def test_a_column_that_numbers_rows_is_no_feature(
     assert run_here(import_pipeline(table, small.layout), tmp_path / "e").exit_code == 0
 
 
+def test_a_column_that_describes_wells_is_no_feature(small: Written, tmp_path: Path) -> None:
+    table, wells = tmp_path / "cells.parquet", pd.factorize(small.cells["Metadata_Well"])[0]
+    small.cells.assign(cluster=wells * 3).to_parquet(table)
+    with pytest.raises(InputError, match=r"'cluster' is the same for all nuclei .* 'Metadata_clus"):
+        run_here(import_pipeline(table, small.layout), tmp_path / "e")
+    ids = np.arange(len(small.cells)) * 7 + 3
+    small.cells.assign(spot=ids).to_parquet(table)
+    with pytest.raises(InputError, match=r"column 'spot' rises by 7 "):
+        run_here(import_pipeline(table, small.layout), tmp_path / "e")
+    small.cells.assign(**dict.fromkeys(FEATURES, 1.0)).to_parquet(table)
+    with pytest.raises(InputError, match="columns of features holds one value in all rows"):
+        run_here(import_pipeline(table, small.layout), tmp_path / "e")
+    told = {"well_number": wells, "Metadata_cluster": wells, "cell_id": ids, "timestamp": ids}
+    small.cells.assign(**told, Nuclei_Const=1.0, Nuclei_None=np.nan).to_parquet(table)
+    assert run_here(import_pipeline(table, small.layout), tmp_path / "e").exit_code == 0
+    found = open_experiment(str(tmp_path / "e")).table("features")
+    assert not set(told) & set(found)
+    assert {"Nuclei_Const", "Nuclei_None"} <= set(found)
+
+
 def test_wells_without_rows_and_rows_without_wells_are_counted(
     small: Written, tmp_path: Path
 ) -> None:
