@@ -7,7 +7,9 @@ import numpy as np
 import pandas as pd
 from dask import delayed
 from dask.delayed import Delayed
+from scipy.spatial import cKDTree
 
+from i2r.analysis.screen.condition_blocks import MAX_WELLS, cut_wells
 from i2r.errors import I2RError
 from i2r.kernels.profile_clusters import cluster_profiles
 from i2r.kernels.profiles import (
@@ -27,6 +29,8 @@ Aggregate = Literal["mean", "median"]
 TABLES = ("", "-genes", "-reproducibility", "-clusters", "-curves", "-umap")
 # Of each nucleus' well, in the tables.
 DESCRIBED = ["plate", "well", "condition", "perturbation", "gene", "role"]
+MAX_CLASSES = 4000
+"""Classes that are clustered; more join the nearest of these."""
 # Below, a layout in two dimensions says nothing.
 MIN_UMAP, UMAP_NEIGHBOURS = 5, 15
 
@@ -139,7 +143,8 @@ def _aggregate(
 ) -> _Profiles:
     """Average over nuclei, well by well and class by class; each well is read once."""
     classes = sorted(set(plan.wells["class"]) - {""})
-    numbers = {name: np.flatnonzero(plan.wells["class"] == name) for name in ("", *classes)}
+    grouped = plan.wells.reset_index(drop=True).groupby("class").indices
+    numbers = {name: grouped.get(name, np.zeros(0, dtype=np.intp)) for name in ("", *classes)}
     n_wells = len(plan.wells)
     counts = np.zeros(n_wells, dtype=np.int64)
     of_well: list[Any] = [None] * n_wells
@@ -203,10 +208,11 @@ def _list_wells(plan: ProfilePlan, profiles: _Profiles) -> pd.DataFrame:
 def _list_classes(plan: ProfilePlan, profiles: _Profiles) -> pd.DataFrame:
     """Make one row per condition or gene; ``gene`` is empty where its wells name several."""
     rows = []
+    grouped = plan.wells.reset_index(drop=True).groupby("class").indices
     for name, count in zip(profiles.classes, profiles.class_counts, strict=True):
-        wells = plan.wells[plan.wells["class"] == name]
+        wells = plan.wells.iloc[grouped[name]]
         genes = wells["gene"].unique()
-        filled = int((profiles.well_counts[(plan.wells["class"] == name).to_numpy()] > 0).sum())
+        filled = int((profiles.well_counts[grouped[name]] > 0).sum())
         gene = genes[0] if len(genes) == 1 else ""
         rows.append((name, gene, bool(wells["control"].all()), filled, int(count)))
     described = pd.DataFrame(rows, columns=["class", "gene", "is_control", "n_wells", "n_nuclei"])
@@ -216,33 +222,51 @@ def _list_classes(plan: ProfilePlan, profiles: _Profiles) -> pd.DataFrame:
 def _measure_reproducibility(
     plan: ProfilePlan, profiles: _Profiles, seed: np.random.SeedSequence
 ) -> pd.DataFrame:
-    """Ask of every class whether its wells are nearer to each other than to other wells."""
+    """Ask of every class whether its wells are nearer to each other than to other wells.
+
+    A screen of many plates is asked in blocks of plates that share classes: ranks of all wells
+    among all would grow with the square of their number. Of a class in several blocks the wells of
+    that one count which has most of them.
+    """
     known = profiles.well_counts > 0
-    controls = np.flatnonzero(plan.wells["control"].to_numpy() & known)
-    names = plan.wells["class"].to_numpy()
+    names, plates = plan.wells["class"].to_numpy(), plan.wells["plate"].to_numpy()
+    is_control = plan.wells["control"].to_numpy() & known
     treated = ~plan.wells["control"].to_numpy() & known & (names != "")
-    # The wells of all classes are the same for every class: ranked once, or many plates take hours.
-    others = np.flatnonzero(treated)
-    plates = plan.wells["plate"].to_numpy()
-    among_others = rank_neighbours(profiles.wells[others])
-    rows = []
-    for index, name in enumerate(profiles.classes):
-        own = np.flatnonzero(treated & (names == name))
-        if not own.size:
-            continue
-        row: dict[str, Any] = {"class": name, "n_wells": len(own)}
-        beside = np.concatenate([own, controls])
-        notes = []
-        for kind, ranks, chosen, on in (
-            ("controls", rank_neighbours(profiles.wells[beside]), np.arange(len(own)), beside),
-            ("others", among_others, np.searchsorted(others, own), others),
-        ):
-            spawned = np.random.SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, index))
-            found = measure_retrieval(ranks, chosen, plates=plates[on], seed=spawned)
-            row |= {f"{key}_{kind}": value for key, value in found._asdict().items()}
-            if np.isnan(found.p_value):
-                notes.append(_say_why(kind, plates[on], chosen))
-        rows.append(row | {"note": "; ".join(notes)})
+    used = np.flatnonzero(treated | is_control)
+    blocks = [used]
+    if used.size > MAX_WELLS:
+        blocks = [used[own] for own in cut_wells(plates[used], np.where(treated, names, "")[used])]
+    number_of = {name: index for index, name in enumerate(profiles.classes)}
+    counts = pd.Series(names[treated]).value_counts()
+    found: dict[int, dict[str, Any]] = {}
+    for block in blocks:
+        controls, others = block[is_control[block]], block[treated[block]]
+        # The wells of all classes are the same for every class: ranked once, or they take hours.
+        among_others = rank_neighbours(profiles.wells[others])
+        codes, present = pd.factorize(names[others])
+        for code, name in enumerate(present):
+            own, index = others[codes == code], number_of[str(name)]
+            if index in found and found[index]["asked"] >= len(own):
+                continue
+            row: dict[str, Any] = {"class": str(name), "n_wells": int(counts[name])}
+            row["asked"] = len(own)
+            beside = np.concatenate([own, controls])
+            notes = []
+            if len(own) < row["n_wells"]:
+                notes.append(
+                    f"{len(own)} of its wells, those of one block of plates, were compared"
+                )
+            for kind, ranks, chosen, on in (
+                ("controls", rank_neighbours(profiles.wells[beside]), np.arange(len(own)), beside),
+                ("others", among_others, np.searchsorted(others, own), others),
+            ):
+                spawned = np.random.SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, index))
+                measured = measure_retrieval(ranks, chosen, plates=plates[on], seed=spawned)
+                row |= {f"{key}_{kind}": value for key, value in measured._asdict().items()}
+                if np.isnan(measured.p_value):
+                    notes.append(_say_why(kind, plates[on], chosen))
+            found[index] = row | {"note": "; ".join(notes)}
+    rows = [found[index] for index in sorted(found)]
     columns = [
         f"{k}_{c}" for c in ("controls", "others") for k in ("precision", "null_mean", "p_value")
     ]
@@ -278,7 +302,13 @@ def _cluster(
         if name not in control and profiles.class_counts[index] > 0
     ]
     names = [profiles.classes[index] for index in kept]
-    found = cluster_profiles(profiles.of_class[kept], seed=seed)
+    rows = profiles.of_class[kept]
+    # Trees take memory and time with the square of the classes: of more, a sample grows one.
+    sample = np.arange(len(kept))
+    if len(kept) > MAX_CLASSES:
+        random = np.random.default_rng(seed)
+        sample = np.sort(random.choice(len(kept), MAX_CLASSES, replace=False))
+    found = cluster_profiles(rows[sample], seed=seed)
     if found is None:
         return {
             "-clusters": pd.DataFrame({"class": names, "cluster": 0, "order": range(len(names))}),
@@ -287,9 +317,16 @@ def _cluster(
                 dtype=np.float64,
             ),
         }
-    place = np.empty(len(names), dtype=np.int64)
-    place[found.order] = np.arange(len(names))
-    clusters = {"class": names, "cluster": found.labels[found.best], "order": place}
+    place = np.empty(len(sample), dtype=np.int64)
+    place[found.order] = np.arange(len(sample))
+    labels = found.labels[found.best]
+    if len(sample) < len(names):
+        # The others go where the nearest of the sample is, beside it.
+        apart, nearest = cKDTree(rows[sample]).query(rows)
+        order = np.lexsort((apart, place[nearest]))
+        labels, place = labels[nearest], np.empty(len(names), dtype=np.int64)
+        place[order] = np.arange(len(names))
+    clusters = {"class": names, "cluster": labels, "order": place}
     curves = {
         "n_clusters": found.numbers,
         "silhouette": found.silhouette,

@@ -58,8 +58,9 @@ class Profiles(Stage):
         )  # fmt: skip
 
     def peak_bytes(self, experiment: Experiment, key: str) -> int:
-        """One well's nuclei, and a row for each well."""
-        return 2**28 + 8 * 4096 * len(experiment.well_keys)
+        """One well's nuclei, and a row for each well, in six copies at most."""
+        columns = 128 if self.needed("features") else 1024
+        return 2**28 + 6 * 8 * columns * len(experiment.well_keys)
 
 
 def write_profiles(url: str, part_url: str, *, source: str, **options: Any) -> dict[str, Any]:

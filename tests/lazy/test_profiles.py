@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from i2r.analysis.screen import condition_blocks
 from i2r.kernels.profiles import Correction, measure_retrieval
 from i2r.lazy import profiles
 
@@ -144,3 +145,49 @@ def test_wells_of_one_plate_are_compared_with_wells_of_that_plate() -> None:
         assert found["p_value_others"].isna().all(), "no other condition lies on its plate"
     assert (np.array(p_values) <= 0.05).mean() < 0.09
     assert all("1 sets of wells could lie on its plates" in note for note in notes)
+
+
+def test_many_plates_are_asked_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Classes of a block are among its own wells; one on all plates is asked where it has most."""
+    random = np.random.default_rng(0)
+    names, on = [], []
+    for plate in range(6):
+        own = [f"G{plate // 2}-{n}" for n in range(3)]
+        names += ["ctrl"] * 4 + own + ["pos"] * (2 if plate == 4 else 1)
+        on += [f"P{plate}"] * (8 + (plate == 4))
+    wells = pd.DataFrame({"class": names, "control": [n == "ctrl" for n in names], "plate": on})
+    centres = {name: 3 * random.normal(size=6) for name in sorted({*names} - {"ctrl"})}
+    rows = random.normal(size=(len(names), 6)) + np.array([centres.get(n, np.zeros(6)) for n in names])  # fmt: skip
+    given = SimpleNamespace(
+        wells=rows, well_counts=np.ones(len(names), dtype=np.int64), classes=sorted({*names})
+    )
+    plan, seed = SimpleNamespace(wells=wells), np.random.SeedSequence(1)
+    whole = profiles._measure_reproducibility(plan, given, seed).set_index("class")
+    sizes: list[int] = []
+    rank = profiles.rank_neighbours
+    monkeypatch.setattr(profiles, "rank_neighbours", lambda x: sizes.append(len(x)) or rank(x))
+    for module in (profiles, condition_blocks):
+        monkeypatch.setattr(module, "MAX_WELLS", 20)
+    monkeypatch.setattr(condition_blocks, "WIDE", 2)
+    cut = profiles._measure_reproducibility(plan, given, seed).set_index("class")
+    assert max(sizes) < 20
+    assert list(cut.index) == list(whole.index)
+    assert cut["n_wells"].tolist() == whole["n_wells"].tolist()
+    assert (cut["precision_others"] >= whole["precision_others"] - 1e-9)[cut.index != "pos"].all()
+    assert cut["note"].str.startswith("3 of its wells").tolist() == (cut.index == "pos").tolist()
+
+
+def test_classes_beyond_the_sample_join_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(0)
+    truth = np.arange(40) % 2
+    rows = 10.0 * truth[:, None] + random.normal(size=(40, 4))
+    classes = [f"G{n:02d}" for n in range(40)]
+    wells = pd.DataFrame({"class": classes, "control": False})
+    given = SimpleNamespace(classes=classes, class_counts=np.ones(40), of_class=rows)
+    monkeypatch.setattr(profiles, "MAX_CLASSES", 10)
+    plan = SimpleNamespace(wells=wells)
+    found = profiles._cluster(plan, given, np.random.SeedSequence(1))["-clusters"]
+    assert sorted(found["order"]) == list(range(40))
+    assert len({(a, b) for a, b in zip(found["cluster"], truth, strict=True)}) == 2
+    sides = truth[np.argsort(found["order"])]
+    assert np.abs(np.diff(sides)).sum() == 1, "one group beside the other"
