@@ -235,7 +235,8 @@ def _measure_reproducibility(
     used = np.flatnonzero(treated | is_control)
     blocks = [used]
     if used.size > MAX_WELLS:
-        blocks = [used[own] for own in cut_wells(plates[used], np.where(treated, names, "")[used])]
+        held = np.where(treated, names, "")[used].tolist()
+        blocks = [used[own] for own in cut_wells(plates[used].tolist(), held)]
     number_of = {name: index for index, name in enumerate(profiles.classes)}
     counts = pd.Series(names[treated]).value_counts()
     found: dict[int, dict[str, Any]] = {}
