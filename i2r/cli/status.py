@@ -118,7 +118,7 @@ def errors(experiment: str, show_traceback: bool, as_json: bool) -> None:
         if entry.event in ("failed", "blocked"):
             more = {"worker": entry.worker, "attempt": entry.attempt, "traceback": entry.traceback}
             found.append({**unit, "event": entry.event, "error": entry.error, **more})
-        excluded = entry.result.get("excluded", {}) if entry.event == "done" else {}
+        excluded = entry.report.excluded
         for field, reason in excluded.items():
             found.append({**unit, "event": "excluded", "field": field, "error": reason})
     _add_messages(opened, [line for line in found if line["event"] == "excluded"])

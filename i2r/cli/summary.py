@@ -40,7 +40,7 @@ def _print_results(summary: Summary, experiment: Experiment) -> None:
     elif not summary.failed and not summary.blocked:
         click.echo("nothing to do: everything is up to date")
     for title in summary.ran:
-        for note in (experiment.ledger.result(title, "*") or {}).get("notes", ()):
+        for note in experiment.ledger.report(title, "*").notes:
             click.echo(f"{title}: {note}")
     _print_counts(experiment)
     for title in _rankings(experiment):
@@ -70,9 +70,9 @@ def _print_counts(experiment: Experiment) -> None:
     for entry in experiment.ledger.entries():
         if entry.event == "done":
             counts = totals.setdefault(entry.stage, Counter())
-            counts["fields"] += int(entry.result.get("fields", 0))
-            counts["nuclei"] += int(entry.result.get("nuclei", 0))
-            left_out = entry.result.get("left_out", {})
+            counts["fields"] += entry.report.fields
+            counts["nuclei"] += entry.report.nuclei
+            left_out = entry.report.left_out or {}
             counts["left out"] += sum(left_out.values())
             reasons.setdefault(entry.stage, Counter()).update(left_out)
     table = Table(box=None, pad_edge=False)

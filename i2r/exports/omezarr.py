@@ -235,7 +235,7 @@ def _find_labels(experiment: Experiment, keys: Sequence[str]) -> list[str]:
     return [
         stage
         for stage in ledger.stages
-        if any((ledger.result(stage, key) or {}).get("wrote") == "labels" for key in keys)
+        if any(ledger.report(stage, key).wrote == "labels" for key in keys)
     ]
 
 

@@ -91,21 +91,19 @@ def _list_units(experiment: Experiment, wrote: str) -> list[Entry]:
     return [
         entry
         for entry in experiment.ledger.entries()
-        if entry.event == "done"
-        and entry.key in experiment.wells
-        and entry.result.get("wrote") == wrote
+        if entry.event == "done" and entry.key in experiment.wells and entry.report.wrote == wrote
     ]
 
 
 def _complete(experiment: Experiment, entry: Entry) -> _Completed:
     """Write the levels that one unit's images lack."""
-    excluded = entry.result.get("excluded", {})
+    excluded = entry.report.excluded
     n_images, problem = 0, ""
     with record_outputs(experiment.url) as outputs:
         for field in experiment.wells[entry.key].fields:
             url = experiment.image_url(entry.key, field)
             try:
-                if entry.result["wrote"] == "source":
+                if entry.report.wrote == "source":
                     n_images += field not in excluded and add_levels(url) > 0
                 else:
                     n_images += add_levels(f"{url}/labels/{entry.stage}", like=url) > 0

@@ -170,8 +170,8 @@ class Stage(BaseModel):
     def build(self, experiment: Experiment, key: str) -> "Delayed":
         """Make one unit's lazy task graph, which writes its own output.
 
-        Its value is a mapping with any of ``fields``, ``nuclei``, ``bytes_out`` (counts for the
-        progress), ``excluded`` (field: reason). Running it twice is harmless.
+        Its value is a mapping with any of the names of `i2r.store.unit_result.UnitResult`, which
+        the rest of i2r reads; the ledger keeps other names too. Running it twice is harmless.
         """
         raise TypeError(f"stage {self.stage!r} does not say how to build a unit")
 

@@ -100,7 +100,7 @@ class MeasureFeatures(Features):
         segment, crop = self.needed("segment"), self.needed("crop")
         fields = experiment.fields(key, self.needs)
         # What the crops were corrected with, where 'needs' doesn't name it.
-        behind_crops = (experiment.ledger.result(crop, key) or {}).get("after", ())
+        behind_crops = experiment.ledger.report(crop, key).after
         table = measure_features(
             plate.images(well, fields=fields, after=(*behind_crops, *self.needs)),
             plate.labels(well, name=segment, fields=fields),

@@ -139,8 +139,7 @@ class Catalog:
         """
         excluded = set[str]()
         for stage in stages:
-            result = self.ledger.result(stage, key) or {}
-            excluded |= set(result.get("excluded", {}))
+            excluded |= set(self.ledger.report(stage, key).excluded)
         return [field for field in self.wells[key].fields if field not in excluded]
 
     def tables(self) -> list[str]:

@@ -80,17 +80,17 @@ def _list_of_unit(experiment: "Experiment", entry: "Entry") -> Iterator[Output]:
         return
     if entry.key not in experiment.wells:
         return
-    urls, result = [], entry.result
-    fields = [n for n in experiment.wells[entry.key].fields if n not in result.get("excluded", {})]
-    if result.get("wrote") == "source":
+    urls, report = [], entry.report
+    fields = [n for n in experiment.wells[entry.key].fields if n not in report.excluded]
+    if report.wrote == "source":
         urls = [f"{experiment.image_url(entry.key, field)}/0/c/0/0/0" for field in fields]
-    elif "left_out" in result:
+    elif report.left_out is not None:
         urls = [f"{experiment.crops_url(entry.stage, entry.key)}/zarr.json"]
-    elif "encoders" in result:
-        names = result["encoders"]
+    elif report.encoders is not None:
+        names = report.encoders
         urls = [experiment.embeddings_url(entry.stage, entry.key, encoder=n) for n in names]
         urls = [f"{url}/zarr.json" for url in urls]
-    if result.get("wrote") in ("source", "labels") or "left_out" in result:
+    if report.wrote in ("source", "labels") or report.left_out is not None:
         urls.append(experiment.part_url(entry.stage, entry.key))
     for url in urls:
         yield Output(entry.stage, entry.key, url.removeprefix(f"{experiment.url}/"), None)

@@ -73,7 +73,7 @@ def find_functions(experiment: Catalog, plate: str, stages: Iterable[str]) -> di
                     f"plate {plate!r} channel {channel!r}: its illumination function is not done. "
                     "See 'i2r errors', then 'i2r retry'."
                 )
-            if entry.result.get("wrote") == "illumination":
+            if entry.report.wrote == "illumination":
                 found[index] = f"{experiment.illumination_url(stage, plate, channel)}/function"
     return found
 
@@ -95,8 +95,8 @@ def find_functions_of_crops(experiment: Catalog, crops: str, key: str) -> dict[i
     dict
         As `find_functions`.
     """
-    result = experiment.ledger.result(crops, key) or {}
-    return find_functions(experiment, experiment.wells[key].plate, result.get("after", ()))
+    after = experiment.ledger.report(crops, key).after
+    return find_functions(experiment, experiment.wells[key].plate, after)
 
 
 def correct_image(

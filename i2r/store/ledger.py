@@ -28,6 +28,7 @@ from i2r.store.state import (
     write_state,
 )
 from i2r.store.stats import is_at
+from i2r.store.unit_result import UnitResult
 
 __all__ = ["Entry", "EventKind", "Ledger", "LedgerWriter", "Tally", "next_slice_number"]
 
@@ -141,6 +142,11 @@ class Ledger:
         """Return what a done unit reported of itself, None if it is not done."""
         entry = self.entry(stage, key)
         return entry.result if entry is not None and entry.event == "done" else None
+
+    def report(self, stage: str, key: str) -> UnitResult:
+        """Give what a done unit reported of itself; nothing where it is not done."""
+        entry = self.entry(stage, key)
+        return entry.report if entry is not None else UnitResult()
 
     def is_merged(self, stage: str) -> bool:
         """Tell whether the stage's last unit is done and no other unit ran after it."""

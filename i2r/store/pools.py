@@ -140,7 +140,7 @@ def plan_pool(
 
 def count_crops(experiment: "Experiment", crop: str, key: str) -> int:
     """Count the crops of a well, as its stage reported them; 0 where it is not done."""
-    return int((experiment.ledger.result(crop, key) or {}).get("nuclei", 0))
+    return experiment.ledger.report(crop, key).nuclei
 
 
 def choose_nuclei(plan: PoolPlan, well: int) -> np.ndarray:

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from i2r.store import files
+from i2r.store.unit_result import UnitResult
 
 # "lost": it was done, and another unit is about to delete or replace what it wrote.
 EventKind = Literal["start", "done", "failed", "blocked", "lost"]
@@ -37,6 +38,11 @@ class Entry(NamedTuple):
     result: dict[str, Any] = {}
     error: str = ""
     traceback: str = ""
+
+    @property
+    def report(self) -> UnitResult:
+        """What the unit reported of itself; nothing where it is not done."""
+        return UnitResult.parse(self.result if self.event == "done" else {})
 
 
 _NUMBERS = {"run": "int64", "line": "int64", "attempt": "int64", "time_s": "float64"}

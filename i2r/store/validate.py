@@ -11,6 +11,7 @@ from i2r.store.damage import find_damage, list_outputs
 from i2r.store.experiment import Experiment
 from i2r.store.plate import Plate
 from i2r.store.shards import is_own_shard, read_index
+from i2r.store.unit_result import UnitResult
 
 
 def find_problems(experiment: Experiment, *, deep: bool = False) -> list[str]:
@@ -33,13 +34,13 @@ def find_problems(experiment: Experiment, *, deep: bool = False) -> list[str]:
     for entry in experiment.ledger.entries():
         if entry.event != "done" or entry.key == "*":
             continue
-        if entry.key in experiment.wells and "encoders" in entry.result:
-            problems += _check_embeddings(experiment, entry.stage, entry.key, entry.result)
+        if entry.key in experiment.wells and entry.report.encoders is not None:
+            problems += _check_embeddings(experiment, entry.stage, entry.key, entry.report)
         elif entry.key in experiment.wells:
             url = experiment.part_url(entry.stage, entry.key)
             if not files.exists(url):
                 problems.append(f"{url}: missing, though {entry.stage} {entry.key} is done.")
-            problems += _check_crops(experiment, entry.stage, entry.key, entry.result)
+            problems += _check_crops(experiment, entry.stage, entry.key, entry.report)
     problems += _check_merged(experiment)
     named = "\n".join(problems)
     for damage in find_damage(experiment, list_outputs(experiment), content=deep):
@@ -55,8 +56,7 @@ def _check_merged(experiment: Experiment) -> Iterator[str]:
         wells = [
             key
             for key in experiment.ledger.done_keys(stage)
-            if key in experiment.wells
-            and "encoders" not in (experiment.ledger.result(stage, key) or {})
+            if key in experiment.wells and experiment.ledger.report(stage, key).encoders is None
         ]
         if not experiment.ledger.is_merged(stage):
             continue
@@ -148,11 +148,9 @@ def check_array(url: str, shape: tuple[int, ...], dtype: str | None) -> Iterator
                     yield str(error)
 
 
-def _check_crops(
-    experiment: Experiment, stage: str, key: str, result: dict[str, Any]
-) -> Iterator[str]:
+def _check_crops(experiment: Experiment, stage: str, key: str, report: UnitResult) -> Iterator[str]:
     """Check that a well's crops are as many as its table has."""
-    if "left_out" not in result:
+    if report.left_out is None:
         return
     url = experiment.crops_url(stage, key)
     document = _read_document(url)
@@ -160,35 +158,35 @@ def _check_crops(
         yield f"{url}: missing, though {stage} {key} is done."
         return
     shape = tuple(document.get("shape", ()))
-    if shape[:1] != (result["nuclei"],):
-        yield f"{url}: holds {shape[:1]} crops, its table has {result['nuclei']}."
+    if shape[:1] != (report.nuclei,):
+        yield f"{url}: holds {shape[:1]} crops, its table has {report.nuclei}."
     yield from check_array(url, shape, None)
 
 
 def _check_embeddings(
-    experiment: Experiment, stage: str, key: str, result: dict[str, Any]
+    experiment: Experiment, stage: str, key: str, report: UnitResult
 ) -> Iterator[str]:
     """Check that a well has an embedding per crop from every encoder; it has no table."""
-    for encoder in result["encoders"]:
+    for encoder in report.encoders or ():
         url = experiment.embeddings_url(stage, key, encoder=encoder)
         document = _read_document(url)
         if document is None:
             yield f"{url}: missing, though {stage} {key} is done."
             continue
         shape = tuple(document.get("shape", ()))
-        if shape[:1] != (result["nuclei"],):
-            yield f"{url}: holds {shape[:1]} embeddings of {result['nuclei']} crops."
+        if shape[:1] != (report.nuclei,):
+            yield f"{url}: holds {shape[:1]} embeddings of {report.nuclei} crops."
         yield from check_array(url, shape, "float32")
 
 
 def _stages_with(experiment: Experiment, what: str) -> list[str]:
     """List the stages whose units reported that they wrote sources or labels."""
-    return sorted({e.stage for e in experiment.ledger.entries() if e.result.get("wrote") == what})
+    return sorted({e.stage for e in experiment.ledger.entries() if e.report.wrote == what})
 
 
 def _stages_that_exclude(experiment: Experiment) -> list[str]:
     """List the stages that exclude fields, each of which any other may have obeyed."""
-    return sorted({e.stage for e in experiment.ledger.entries() if "excluded" in e.result})
+    return sorted({e.stage for e in experiment.ledger.entries() if e.report.excluded})
 
 
 def _read_document(url: str) -> dict[str, Any] | None:

@@ -64,7 +64,7 @@ def list_nuclei(
         How many all these wells have.
     """
     ledger = source.experiment.ledger
-    counts = {key: int((ledger.result(stage, key) or {}).get("nuclei", 0)) for key in keys}
+    counts = {key: ledger.report(stage, key).nuclei for key in keys}
     used = [key for key in keys if counts[key]]
     count = max(1, min(count, MOST_NUCLEI))
     if len(keys) == 1 and not everywhere:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from i2r.errors import DiskFullError, InputError
 from i2r.store import files
 from i2r.store.ledger import Entry, Ledger, LedgerWriter
+from i2r.store.unit_result import UnitResult
 
 KINDS = st.sampled_from(["start", "done", "failed", "blocked"])
 # What one run writes: (stage, key, event) in the order of lines.
@@ -308,3 +309,24 @@ def test_a_disk_that_fills_in_the_middle_of_a_line_damages_nothing(tmp_path: Pat
     writer.write("crop", "P/A03", "done", "f3")
     writer.close()
     assert Ledger(str(tmp_path)).done_keys("crop") == ["P/A01", "P/A02", "P/A03"]
+
+
+def test_what_a_unit_reports_has_names_and_defaults(tmp_path: Path) -> None:
+    url = f"{tmp_path}/ledger"
+    writer = LedgerWriter(Ledger(url), 1)
+    writer.write(
+        "crop", "P1/A01", "done", "x", result={"nuclei": 7, "left_out": {"edge": 2}, "own": 1}
+    )
+    writer.write("crop", "P1/A02", "failed", "x", result={"nuclei": 7})
+    writer.close()
+    ledger = Ledger(url)
+    report = ledger.report("crop", "P1/A01")
+    assert (report.nuclei, report.left_out, report.encoders, report.wrote) == (
+        7,
+        {"edge": 2},
+        None,
+        "",
+    )
+    assert ledger.result("crop", "P1/A01") == {"nuclei": 7, "left_out": {"edge": 2}, "own": 1}
+    for key in ("P1/A02", "P1/A03"):
+        assert ledger.report("crop", key) == UnitResult()

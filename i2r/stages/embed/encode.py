@@ -86,11 +86,7 @@ class EncodeEmbed(Embed):
         train = self.needed("train")
         table = experiment.table(train).set_index("unit")
         # The ledger also knows the units that the stage had by other options, before.
-        keys = [
-            key
-            for key in sorted(table.index)
-            if (experiment.ledger.result(train, key) or {}).get("trained")
-        ]
+        keys = [key for key in sorted(table.index) if experiment.ledger.report(train, key).trained]
         left_out = [key for key in keys if "/without-" in key]
         if left_out:
             return {key: experiment.model_url(train, key) for key in left_out}
