@@ -89,7 +89,7 @@ def parse_well(text: str) -> Well:
     Raises
     ------
     ValueError
-        If the text is no well name. The message is the whole complaint.
+        If the text is not a well name. The message is the whole complaint.
     """
     lettered, numbered = _LETTERED.match(text), _NUMBERED.match(text) or _DIGITS.match(text)
     if lettered:

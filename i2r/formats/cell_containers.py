@@ -30,7 +30,7 @@ _SYMBOLS = (
 
 
 class CountsRead(NamedTuple):
-    """Counts as a file has them: names of genes, (cell, gene), and features that are no genes."""
+    """Counts as a file has them: names of genes, (cell, gene), and features that are not genes."""
 
     names: list[str]
     counts: Counts

@@ -170,7 +170,7 @@ def gather_vectors(table: pd.DataFrame, *, where: str) -> GeneVectors:
 
 
 def _check_sizes(values: npt.NDArray[np.float64], where: str) -> None:
-    """Refuse values whose squares are no numbers any more, and vectors that are all the same."""
+    """Refuse values whose squares are not numbers any more, and vectors that are all the same."""
     largest = float(np.abs(values).max())
     if largest > 1 / _SMALLEST or 0 < largest < _SMALLEST:
         raise InputError(

@@ -115,7 +115,7 @@ def read_panel(
 
 
 def _name_line(names: tuple[str, ...], row: int) -> str:
-    """Give the name of a line that is no number, such as the index that pandas wrote."""
+    """Give the name of a line that is not a number, such as the index that pandas wrote."""
     worded = (name for name in names if name and not name.isdecimal())
     return next(worded, next((name for name in names if name), f"row {row + 1}"))
 
@@ -136,7 +136,7 @@ def _read_table(url: str, symbols: Mapping[str, str] | None, known: frozenset[st
         numbers = to_numbers(table.drop(columns=table.columns[symbol]))
         lines = [name for at, name in enumerate(header) if at != symbol]
         filled = ~np.isnan(numbers).all(axis=0)
-        # A column of NCBI's numbers beside the symbols is no line.
+        # A column of NCBI's numbers beside the symbols is not a line.
         filled &= ~np.array([n.lower() in ("entrez_id", "entrez", "id", "geneid") for n in lines])
         genes = ["" if pd.isna(name) else str(name) for name in names]
         return _Raw([(n,) for n, yes in zip(lines, filled, strict=True) if yes], genes,

@@ -22,7 +22,7 @@ LINES_BESIDE = 4
 """Sound lines on either side that say what is usual."""
 
 WIDEST_LINES = 24
-"""Wider bands are no defect of single lines."""
+"""Wider bands are not a defect of single lines."""
 
 BLOCK_PX = 4
 """Side of the blocks on which an aperture is looked for."""

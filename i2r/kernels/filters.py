@@ -292,7 +292,7 @@ def _fill_histogram(
         for x in range(0, width, 2):
             even[bins[x]] += 1
             odd[bins[x + 1]] += 1
-        # What fills up the last pair is no pixel.
+        # What fills up the last pair is not a pixel.
         odd[0] -= width % 2
     for k in range(n_bins):
         counts[k] = even[k] + odd[k]

@@ -59,7 +59,7 @@ def split_edges(edges: Pairs, n: int, *, validation: float, test: float, seed: i
 
 
 def draw_non_edges(edges: Pairs, n: int, count: int, random: np.random.Generator) -> Pairs:
-    """Draw pairs of different genes that are no edge, with replacement, shape (count, 2).
+    """Draw pairs of different genes without an edge, with replacement, shape (count, 2).
 
     Raises
     ------

@@ -117,7 +117,7 @@ def unpack_weights(weights: bytes) -> NucleusUNet:
     Raises
     ------
     ValueError
-        If these are no weights of this network.
+        If these are not weights of this network.
     """
     try:
         state = load_tensors(weights)

@@ -6,7 +6,7 @@ or says nothing about the plane. Times have a group, so that a series isn't take
 
 from typing import NamedTuple
 
-# Rows A to P, and to AF on 1,536-well plates; a letter or a digit before or after is no well.
+# Rows A to P, and to AF on 1,536-well plates; a letter or a digit before or after is not a well.
 WELL = r"(?<![A-Za-z0-9])(?P<well>(?:A[A-F]|[A-Z])\d{1,2})"
 _TIFF = r"\.(?:tiff?|TIFF?)$"
 _PLATE = r"(?:^|/)(?P<plate>[^/]+?)_"

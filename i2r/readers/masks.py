@@ -1,4 +1,4 @@
-"""The user's own label masks: one per field, or none; what is not clear is said."""
+"""The user's own label masks: one per field, or none; what is unclear is reported."""
 
 import re
 from collections import defaultdict

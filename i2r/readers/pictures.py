@@ -160,7 +160,7 @@ def _list_grey(url: str) -> list[npt.NDArray[Any]] | None:
     try:
         header = parse_header(io.BytesIO(data), len(data), url, 0)
     except FieldError as error:
-        # Colours and rare types of pixels are no plate's, and may be a picture's.
+        # Plates have no colours and no rare types of pixels; pictures may.
         if str(error).partition(":")[0] in ("rgb", "dtype"):
             return None
         raise

@@ -137,7 +137,7 @@ def change_texture(crop: npt.NDArray[np.float32], factor: float) -> npt.NDArray[
     ndarray of float32
         Like the crop, not below 0. A crop without a nucleus comes back as it is.
     """
-    # Without the dim edge, which is no texture: three pixels of it lie outside the outline.
+    # Without the dim edge, which has no texture: three pixels of it lie outside the outline.
     body = ndimage.binary_erosion(crop > 0, iterations=4)
     if factor == 1 or not body.any():
         return crop

@@ -28,7 +28,7 @@ _BOMS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-# Beginnings of files that are no text, and what to say of them.
+# Beginnings of files that are not text, and what to say of them.
 _OTHER_FORMATS = (
     (b"PK\x03\x04", "a packed file (zip)"),
     (b"\xd0\xcf\x11\xe0", "an old Excel file (.xls)"),

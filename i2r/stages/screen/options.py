@@ -35,8 +35,8 @@ class Screen(ByMethod):
     score is the mean held-out balanced accuracy, 0.5 for nothing learned, with an interval for
     wells like these. Sets of negative-control wells, placed like the perturbations, go the same
     way: for networks they are the null of the p-values, beside conditions that score below chance.
-    Conditions whose wells lie alike (as many positions and wells) share their sets, which have no
-    more nuclei than these conditions' wells.
+    Conditions with equal numbers of positions and wells share their sets, which have no more nuclei
+    than these conditions' wells.
 
     'cnn' trains a small network on the crops for every perturbation and fold. 'fast' fits linear
     heads to the table of 'features', or to embeddings, all at once, and tests the wells' mean
