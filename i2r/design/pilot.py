@@ -71,7 +71,7 @@ def learn_pilot(screen: AuditScreen) -> Pilot:
     )
     centred, _ = centre_on_controls(profiles, wells, np.minimum(counts, 50.0))
     noise = estimate_noise(centred, wells)
-    # What lies smoothly over the plate is taken out by the test, so it is not part of the noise here.
+    # The test takes out what lies smoothly over the plate, so it is not part of the noise here.
     borrows = bool((screen.which >= 0).any())
     field = fit_field(centred, wells, noise, borrows=borrows)
     if field.strength > 0:
