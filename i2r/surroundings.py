@@ -148,6 +148,32 @@ def check_packages() -> None:
                 )
 
 
+def name_shadow(error: BaseException) -> str:
+    """Say which file stands before a module of Python or of i2r's packages, if an error is of it.
+
+    A ``json.py`` in a folder of PYTHONPATH, or where ``python -m i2r`` is started, is imported in
+    place of Python's own. Empty for any other error.
+    """
+    named = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    entries = {os.path.realpath(entry) for entry in (*named, os.getcwd()) if entry}
+    step = error.__traceback__
+    while step is not None:
+        path = Path(os.path.realpath(step.tb_frame.f_code.co_filename))
+        step = step.tb_next
+        for place in (path, path.parent if path.name == "__init__.py" else path):
+            known = place.stem in sys.stdlib_module_names or place.stem in (
+                *_SEARCHED,
+                "rich_click",
+            )
+            if known and str(place.parent) in entries:
+                return (
+                    f"PYTHONPATH: {place} is imported in place of the module {place.stem!r}, "
+                    "expected the one that i2r was installed with. Unset PYTHONPATH, or start i2r "
+                    "in another folder."
+                )
+    return ""
+
+
 def _find_mismatch(name: str, entry: str) -> str:
     """Say what is wrong with a package in a folder; empty where i2r takes it."""
     from importlib.metadata import PackageNotFoundError, distributions, requires

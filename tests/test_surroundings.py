@@ -142,6 +142,15 @@ def test_another_dask_on_pythonpath_is_one_line(tmp_path: Path) -> None:
     assert "Unset PYTHONPATH" in line
 
 
+@pytest.mark.parametrize("name", ["json", "click", "secrets"])
+def test_a_module_in_place_of_another_is_one_line(name: str, cropped: Path, tmp_path: Path) -> None:
+    (tmp_path / f"{name}.py").write_text("raise ImportError('x')")
+    done = i2r("status", cropped, PYTHONPATH=str(tmp_path))
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"error: PYTHONPATH: {tmp_path}/{name}.py is imported in place of")
+
+
 def plant(folder: Path, name: str, version: str) -> None:
     (folder / name).mkdir(parents=True)
     (folder / name / "__init__.py").touch()

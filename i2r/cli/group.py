@@ -20,7 +20,7 @@ from i2r.cli.streams import guard_streams, release_streams
 from i2r.errors import I2RError, find_meant
 from i2r.stages import list_stage_files
 from i2r.store.urls import without_secrets
-from i2r.surroundings import NO_TORCH, check_packages, load_dask
+from i2r.surroundings import NO_TORCH, check_packages, load_dask, name_shadow
 
 # Name, module, and the line that the list of commands shows.
 COMMANDS = {
@@ -218,21 +218,24 @@ def run_command_line() -> NoReturn:
         sys.exit(130)
     except OSError as error:
         if error.errno not in SURROUNDINGS and not isinstance(error, PermissionError):
-            _report_bug()
+            _report_bug(error)
         if voice.level > 0:
             traceback.print_exc()
         sys.stderr.write(f"error: {_describe_surroundings(error)}\n")
         sys.exit(2)
     except ModuleNotFoundError as error:
         if error.name != "torch":
-            _report_bug()
+            _report_bug(error)
         sys.stderr.write(f"error: {NO_TORCH}\n")
         sys.exit(2)
-    except Exception:
-        _report_bug()
+    except Exception as error:
+        _report_bug(error)
 
 
-def _report_bug() -> NoReturn:
+def _report_bug(error: BaseException) -> NoReturn:
+    if shadow := name_shadow(error):
+        sys.stderr.write(f"error: {shadow}\n")
+        sys.exit(2)
     traceback.print_exc()
     sys.stderr.write("error: this is a bug in i2r; please report it with the lines above.\n")
     sys.exit(1)
