@@ -1,5 +1,6 @@
-"""Tiles at another number of pixels: each new pixel is the mean of the area that it covers."""
+"""Tiles and planes at another number of pixels: each new one is the mean of what it covers."""
 
+import numba
 import numpy as np
 import numpy.typing as npt
 
@@ -40,3 +41,39 @@ def _overlap(before: int, after: int) -> npt.NDArray[np.float32]:
     old = np.arange(before)
     shared = np.minimum(edges[1:, None], old + 1) - np.maximum(edges[:-1, None], old)
     return (np.clip(shared, 0, None) * (after / before)).astype(np.float32)
+
+
+@numba.njit(cache=True, nogil=True)
+def average_blocks(
+    plane: npt.NDArray[np.unsignedinteger],
+    rows: int,
+    columns: int,
+    out: npt.NDArray[np.unsignedinteger],
+) -> None:
+    """Write the rounded mean of every block of a plane.
+
+    Parameters
+    ----------
+    plane : (y, x) uint8 or uint16
+        At least as large as all blocks; what is left over is not looked at.
+    rows, columns : int
+        Size of a block, together less than 2**16 pixels.
+    out : (y // rows, x // columns) of the same type
+        Receives the means; halves are rounded up.
+    """
+    height, width = out.shape
+    sums = np.empty(width * columns, dtype=np.uint32)
+    number, half = np.uint32(rows * columns), np.uint32(rows * columns // 2)
+    for i in range(height):
+        first = plane[i * rows]
+        for x in range(sums.size):
+            sums[x] = first[x]
+        for y in range(i * rows + 1, (i + 1) * rows):
+            row = plane[y]
+            for x in range(sums.size):
+                sums[x] += row[x]
+        for j in range(width):
+            total = half
+            for x in range(j * columns, (j + 1) * columns):
+                total += sums[x]
+            out[i, j] = total // number

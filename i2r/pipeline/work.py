@@ -18,6 +18,7 @@ from i2r.pipeline.deaths import DeathNote
 from i2r.store import files
 from i2r.store.lock import has_token
 from i2r.store.outputs import OUTPUTS, Mark, expect, guard_writes, record_outputs
+from i2r.store.recent import RECENT
 from i2r.store.traffic import Traffic, measure_traffic
 
 if TYPE_CHECKING:
@@ -67,6 +68,8 @@ def run_units(works: list[Work], worker: str = "") -> list[Outcome]:
     memory; an error ends only its own unit.
     """
     outcomes = []
+    if memory_bytes := _find_memory_limit():
+        RECENT.fit(memory_bytes)
     for work in works:
         started = time.perf_counter()
         try:
@@ -95,6 +98,17 @@ def run_units(works: list[Work], worker: str = "") -> list[Outcome]:
             outcomes += [outcomes[-1]] * (len(works) - len(outcomes))
             break
     return outcomes
+
+
+def _find_memory_limit() -> int:
+    """Give what a Dask worker may use; 0 outside of workers, or where nobody set it."""
+    distributed = sys.modules.get("distributed")
+    if distributed is None:
+        return 0
+    try:
+        return int(distributed.get_worker().memory_manager.memory_limit or 0)
+    except ValueError:  # not on a worker
+        return 0
 
 
 class TokenGuard:

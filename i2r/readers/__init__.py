@@ -11,7 +11,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -117,35 +117,35 @@ def find_reader(name: str, source: str, *, pattern: str | None = None) -> Scan:
     InputError
         If there is no such reader.
     """
-    installed = [point.name for point in entry_points(group=GROUP)]
+    installed = {point.name: point for point in entry_points(group=GROUP)}
     readers = [*installed, *(reader for reader in list_readers() if reader not in installed)]
     if name == "auto":
         # A pattern is meant for folders; tables say themselves what they are.
         question = "recognises"
         if pattern and not source.lower().endswith(SHEETS):
             question = "takes_pattern"
-        name = next((reader for reader in readers if _ask(reader, question, source)), "pattern")
+        name = next(
+            (r for r in readers if _ask(_load_reader(r, installed), question, source)), "pattern"
+        )
     if name not in readers:
         raise InputError(
             f"reader {name!r}: there is none of this name, expected auto, {', '.join(readers)}."
             f"{did_you_mean(name, ['auto', *readers])}"
         )
-    scan: Scan = _load_reader(name).scan
+    scan: Scan = _load_reader(name, installed).scan
     return scan
 
 
-def _load_reader(name: str) -> ModuleType:
+def _load_reader(name: str, installed: Mapping[str, EntryPoint]) -> ModuleType:
     """Import a reader: another package's, or one of i2r."""
-    for point in entry_points(group=GROUP):
-        if point.name == name:
-            found: ModuleType = point.load()
-            return found
+    if name in installed:
+        found: ModuleType = installed[name].load()
+        return found
     return importlib.import_module(f"{__name__}.{name}")
 
 
-def _ask(name: str, question: str, source: str) -> bool:
+def _ask(module: ModuleType, question: str, source: str) -> bool:
     """Ask a reader whether a source is of its kind, or one whose names it reads by a pattern."""
-    module = _load_reader(name)
     return hasattr(module, question) and bool(getattr(module, question)(source))
 
 

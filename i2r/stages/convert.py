@@ -1,6 +1,6 @@
 """Turn a plate's raw image files into OME-Zarr, checking every file."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -373,21 +373,27 @@ def convert_well(
     files.remove_tree(experiment_url, well_url.removeprefix(f"{experiment_url}/"))
     written: list[str] = []
     excluded: dict[str, str] = {}
-    reports = []
-    for field, rows in sources.groupby("field", sort=False):
+    reports: list[tuple[int, str, str, str]] = []
+    # The table is taken apart once: pandas spends milliseconds on every part of it.
+    by_field: dict[object, list[tuple[int, Any]]] = {}
+    for numbered in enumerate(sources.itertuples()):
+        by_field.setdefault(numbered[1].field, []).append(numbered)
+    for field, members in by_field.items():
+        rows = [row for _, row in members]
         digests: Mapping[str, str] = {}
         reason = message = ""
         folder = quote_name(str(field))
         try:
             image, digests = read_field(
-                rows.itertuples(), channels=channels, expected=(shape, dtype), exact=exact
+                rows, channels=channels, expected=(shape, dtype), exact=exact
             )
+            image.setflags(write=False)  # nobody changes it: `i2r.store.recent` needs no copy
             write_image(
                 files.join_url(well_url, folder),
                 image,
                 channels=channels,
                 pixel_size_um=pixel_size_um,
-                position_um=_find_position(rows, shape=shape, pixel_size_um=pixel_size_um),
+                position_um=_find_position(rows[0], shape=shape, pixel_size_um=pixel_size_um),
             )
             written.append(folder)
         except FieldError as error:
@@ -395,10 +401,11 @@ def convert_well(
             _refuse_changed(rows)
             reason, _, message = str(error).partition(": ")
             excluded[str(field)] = reason
-        found = [digests.get(source, "") for source in rows["url"]]
-        reports.append(rows.assign(sha256=found, reason=reason, message=message))
+        reports += [(n, digests.get(row.url, ""), reason, message) for n, row in members]
     write_well(well_url, written)
-    tables.write_table(part_url, pd.concat(reports, ignore_index=True))
+    order, digest, reason_of, message_of = map(list, zip(*reports, strict=True))
+    report = sources.iloc[order].assign(sha256=digest, reason=reason_of, message=message_of)
+    tables.write_table(part_url, report)
     field_bytes = len(channels) * shape[0] * shape[1] * pixel_type(dtype).itemsize
     return {
         "fields": len(written),
@@ -420,7 +427,7 @@ def finish_plates(
         parsed = [parse_well(well) for well in found]
         write_plate(url, name=name, wells=parsed, field_count=field_count, size=size)
     tables.merge_tables(merges)
-    _refuse_changed(sources)
+    _refuse_changed(sources.itertuples())
     unsaid = {
         name: [parse_well(well) for well in found]
         for name, found, size in wells.values()
@@ -430,20 +437,19 @@ def finish_plates(
 
 
 def _find_position(
-    rows: pd.DataFrame, *, shape: tuple[int, int], pixel_size_um: float
+    row: Any, *, shape: tuple[int, int], pixel_size_um: float
 ) -> tuple[float, float] | None:
     """Say where a field's first pixel lies (y, x), as the first of its files says it."""
-    if "x_um" not in rows:  # of a reader that knows no places, or of an earlier survey
+    if not hasattr(row, "x_um"):  # of a reader that knows no places, or of an earlier survey
         return None
-    x_um, y_um = rows[["x_um", "y_um"]].iloc[0]
-    return find_first_pixel(x_um, y_um, shape=shape, pixel_size_um=pixel_size_um)
+    return find_first_pixel(row.x_um, row.y_um, shape=shape, pixel_size_um=pixel_size_um)
 
 
-def _refuse_changed(sources: pd.DataFrame) -> None:
+def _refuse_changed(sources: Iterable[Any]) -> None:
     """Refuse source files that are not what they were when the run began."""
     changed = [
         str(source.url)
-        for source in sources.itertuples()
+        for source in sources
         if stat_source(str(source.url)) != (source.size_bytes, source.mtime_ns)
     ]
     if changed:

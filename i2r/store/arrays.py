@@ -15,6 +15,7 @@ from i2r.errors import FieldError
 from i2r.store import files
 from i2r.store.documents import parse_json
 from i2r.store.outputs import damaged, note_array
+from i2r.store.recent import RECENT, ChunkId
 from i2r.store.shards import (
     PLANES,
     Codec,
@@ -83,6 +84,12 @@ def write_array(
     key = "/".join(["c", *["0"] * array.ndim])
     n_bytes = files.write_bytes(f"{url}/{key}", *encoded.pieces)
     note_array(url, key, n_bytes)
+    if codec == PLANES and shard == shape:
+        where = files.without_secrets(url)
+        for number, place in enumerate(np.ndindex(*grid)):
+            at = tuple(slice(i * c, (i + 1) * c) for i, c in zip(place, chunk, strict=True))
+            piece = encoded.pieces[2 * number]
+            RECENT.keep(ChunkId(where, number, len(piece), encoded.checksums[number]), array[at])
     return written + n_bytes
 
 

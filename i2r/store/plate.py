@@ -271,12 +271,14 @@ def _read_block(
     divisors = read_functions(functions or {})
     if channels is not None:
         divisors = {n: divisors[c] for n, c in enumerate(channels) if c in divisors}
-    return np.stack(
-        [
-            correct_image(_read_channels(url, shape, of_dtype, channels), divisors)
-            for url in urls[first:last]
-        ]
-    )
+    block = np.empty(0, of_dtype)
+    for n, url in enumerate(urls[first:last]):
+        image = correct_image(_read_channels(url, shape, of_dtype, channels), divisors)
+        if not n:
+            block = np.empty((last - first, *image.shape), image.dtype)
+        # One after another: the memory of one image serves the next.
+        block[n] = image
+    return block
 
 
 def _read_channels(

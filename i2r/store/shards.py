@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from i2r.store.outputs import damaged
+from i2r.store.recent import RECENT, ChunkId
 
 # Workers own the threads: a codec that starts its own would oversubscribe them.
 numcodecs.blosc.use_threads = False
@@ -35,6 +36,7 @@ class Codec(NamedTuple):
 PLANES = Codec("zstd", 1)
 CROPS = Codec("lz4", 1)
 CHECKSUM_BYTES = 4
+_ZSTD = 4  # of `PLANES`, in Blosc's header
 # NumPy also knows names such as '2int16', which are not numbers.
 _TYPES = {f"{kind}{bits}" for kind in ("int", "uint", "float") for bits in (8, 16, 32, 64)}
 
@@ -187,8 +189,8 @@ class ChunkReader:
         ):
             raise damaged(where, "its zarr.json is not what was written")
 
-    def read(self, place: tuple[int, ...]) -> bytes:
-        """Read the compressed bytes of a chunk.
+    def read(self, place: tuple[int, ...]) -> tuple[bytes, ChunkId | None]:
+        """Read the compressed bytes of a chunk, and say what they are; None without checksums.
 
         Raises
         ------
@@ -197,6 +199,7 @@ class ChunkReader:
         """
         offset, length = self.index[place].tolist()
         self._file.seek(offset)
+        chunk_id = None
         if self._is_checked:
             # Read apart: cutting the checksum off would copy the chunk.
             piece = self._file.read(max(0, length - CHECKSUM_BYTES))
@@ -207,12 +210,13 @@ class ChunkReader:
             expected = stored if self._expected is None else self._expected[number]
             if google_crc32c.value(piece) != stored or stored != expected:
                 raise damaged(self._where, f"the checksum of chunk {number} is another one")
+            chunk_id = ChunkId(self._where, number, len(piece), stored)
         else:
             piece = self._file.read(length)
         # Blosc says in its header how much it is, and would write that much.
         if len(piece) < 16 or int.from_bytes(piece[4:8], "little") != self._n_bytes:
             raise damaged(self._where, "a chunk is not of the size that it should have")
-        return piece
+        return piece, chunk_id
 
 
 def check_shard(file: IO[bytes], document: Mapping[str, Any], *, where: str) -> None:
@@ -230,8 +234,8 @@ def check_shard(file: IO[bytes], document: Mapping[str, Any], *, where: str) -> 
     """
     reader = ChunkReader(file, document, where=where)
     for place in np.ndindex(*reader.index.shape[:-1]):
-        piece = reader.read(place)
-        if not reader._is_checked:
+        piece, chunk_id = reader.read(place)
+        if chunk_id is None:
             _decompress(piece, where)
 
 
@@ -265,18 +269,26 @@ def decode_shard(
     needed = [range(a // c, -(-b // c)) for (a, b), c in zip(bounds, chunk, strict=True)]
     for place in np.ndindex(*(len(r) for r in needed)) if out.size else ():
         number = tuple(r[i] for r, i in zip(needed, place, strict=True))
-        piece = reader.read(number)
+        piece, chunk_id = reader.read(number)
         first = [n * c for n, c in zip(number, chunk, strict=True)]
         limits = [
             (max(a, f), min(b, f + c)) for (a, b), f, c in zip(bounds, first, chunk, strict=True)
         ]
         target = tuple(slice(a - o, b - o) for (a, b), (o, _) in zip(limits, bounds, strict=True))
-        if out[target].shape == chunk and out[target].flags.c_contiguous:
+        recent = RECENT.find(chunk_id) if chunk_id is not None else None
+        # The description says what the bytes are; it may be another one by now.
+        if recent is not None and (recent.dtype, recent.shape) != (dtype, chunk):
+            recent = None
+        if recent is None and out[target].shape == chunk and out[target].flags.c_contiguous:
             _decompress(piece, where, out[target])
+            # Not crops, which are read by training alone. Blosc's header names its compressor.
+            if chunk_id is not None and piece[2] >> 5 == _ZSTD:
+                RECENT.keep(chunk_id, out[target])
             continue
-        decoded = np.frombuffer(_decompress(piece, where), dtype).reshape(chunk)
+        if recent is None:
+            recent = np.frombuffer(_decompress(piece, where), dtype).reshape(chunk)
         source = tuple(slice(a - f, b - f) for (a, b), f in zip(limits, first, strict=True))
-        out[target] = decoded[source]
+        out[target] = recent[source]
     return out
 
 

@@ -161,6 +161,8 @@ def write_block_labels(
     labels: np.ndarray, *, urls: Sequence[str], name: str, pixel_size_um: float
 ) -> None:
     """Write the label images of one chunk of fields beside their images."""
+    labels = labels.view()
+    labels.setflags(write=False)  # nobody changes them: `i2r.store.recent` needs no copy
     for url, plane in zip(urls, labels, strict=True):
         write_labels(url, name, plane, pixel_size_um=pixel_size_um)
 

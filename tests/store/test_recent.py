@@ -1,0 +1,139 @@
+"""What a worker wrote last is not decoded again, and is never taken for something else."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+from i2r.errors import DamageError
+from i2r.store import arrays, recent, shards
+from i2r.store.recent import RECENT, ChunkId, RecentChunks
+
+
+class Memory(NamedTuple):
+    """What psutil says, as far as it is asked."""
+
+    total: int
+    available: int
+
+
+@pytest.fixture(autouse=True)
+def _begin_with_nothing() -> Iterator[None]:
+    RECENT.drop()
+    yield
+    RECENT.drop()
+
+
+def write_planes(folder: Path, planes: np.ndarray) -> str:
+    url = str(folder / "image")
+    arrays.write_array(url, planes, chunk=(1, *planes.shape[1:]), axes=["c", "y", "x"])
+    return url
+
+
+def make_planes(seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 4000, (2, 30, 40)).astype(np.uint16)
+
+
+def count_decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    decoded: list[int] = []
+    before = shards._decompress
+
+    def decompress(piece: bytes, *rest: object) -> object:
+        decoded.append(len(piece))
+        return before(piece, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(shards, "_decompress", decompress)
+    return decoded
+
+
+def test_what_was_written_is_not_decoded_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planes, decoded = make_planes(), count_decoded(monkeypatch)
+    url = write_planes(tmp_path, planes)
+    whole, part = arrays.read_array(url), arrays.read_array(url, region=(slice(1, 2), slice(3, 9)))
+    assert not decoded
+    RECENT.drop()
+    np.testing.assert_array_equal(whole, arrays.read_array(url))
+    assert len(decoded) == 2
+    np.testing.assert_array_equal(part, planes[1:2, 3:9])
+    np.testing.assert_array_equal(whole, planes)
+
+
+def test_what_was_read_is_not_decoded_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planes, decoded = make_planes(), count_decoded(monkeypatch)
+    url = write_planes(tmp_path, planes)
+    RECENT.drop()
+    arrays.read_array(url)[:] = 0
+    np.testing.assert_array_equal(arrays.read_array(url), planes)
+    assert len(decoded) == 2
+
+
+def test_arrays_changed_after_writing_or_reading_change_nothing(tmp_path: Path) -> None:
+    planes = make_planes()
+    url = write_planes(tmp_path, planes)
+    expected = planes.copy()
+    planes[:] = 0
+    arrays.read_array(url)[:] = 1
+    np.testing.assert_array_equal(arrays.read_array(url), expected)
+
+
+def test_another_content_in_the_same_place_is_read(tmp_path: Path) -> None:
+    url = write_planes(tmp_path, make_planes())
+    held = dict(RECENT._chunks)
+    other = make_planes(1)
+    write_planes(tmp_path, other)
+    RECENT.drop()
+    for chunk_id, chunk in held.items():
+        RECENT.keep(chunk_id, chunk)
+    np.testing.assert_array_equal(arrays.read_array(url), other)
+
+
+def test_another_type_in_the_description_is_followed(tmp_path: Path) -> None:
+    url = write_planes(tmp_path, make_planes())
+    path = tmp_path / "image" / "zarr.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "data_type": "int16"}))
+    assert arrays.read_array(url).dtype == np.int16
+
+
+def test_damage_is_noticed_as_ever(tmp_path: Path) -> None:
+    url = write_planes(tmp_path, make_planes())
+    shard = tmp_path / "image" / "c" / "0" / "0" / "0"
+    content = bytearray(shard.read_bytes())
+    content[100] ^= 1
+    shard.write_bytes(bytes(content))
+    with pytest.raises(DamageError):
+        arrays.read_array(url)
+    shard.unlink()
+    with pytest.raises(FileNotFoundError):
+        arrays.read_array(url)
+
+
+def test_it_holds_no_more_than_its_limit() -> None:
+    chunks = RecentChunks(100)
+    for number in range(5):
+        chunks.keep(ChunkId("a", number, 1, 1), np.zeros(40, np.uint8))
+        assert chunks.n_bytes <= 100
+        chunks.find(ChunkId("a", 0, 1, 1))
+    # The one that is used stays.
+    held = [chunks.find(ChunkId("a", number, 1, 1)) is not None for number in range(5)]
+    assert held == [True, False, False, False, True]
+    chunks.keep(ChunkId("a", 9, 1, 1), np.zeros(101, np.uint8))
+    assert chunks.find(ChunkId("a", 9, 1, 1)) is None
+    chunks.fit(50 * recent.MEMORY_PART)
+    assert chunks.n_bytes == 40
+
+
+def test_it_is_dropped_where_memory_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    chunks = RecentChunks(1000)
+    chunks.keep(ChunkId("a", 0, 1, 1), np.zeros(40, np.uint8))
+    assert chunks.n_bytes == 40
+    monkeypatch.setattr(recent.psutil, "virtual_memory", lambda: Memory(1000, 99))
+    monkeypatch.setattr(recent, "ASKED_EVERY_S", 0.0)
+    chunks.keep(ChunkId("a", 1, 1, 1), np.zeros(40, np.uint8))
+    assert chunks.n_bytes == 0
