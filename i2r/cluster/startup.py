@@ -170,6 +170,10 @@ def hold_interrupt() -> Iterator[None]:
         signal.signal(number, note)
     try:
         yield
+    except Exception as error:
+        if came:  # it went to the workers too: that they are gone is no news
+            raise KeyboardInterrupt from error
+        raise
     finally:
         for number in held:
             signal.signal(number, before[number])

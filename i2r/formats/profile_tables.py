@@ -256,10 +256,11 @@ def _to_text(column: pd.Series) -> pd.Series:
 
 
 def _to_values(frame: pd.DataFrame, features: tuple[str, ...], *, url: str, first: int) -> Values:
-    """Give the features as numbers; infinite ones count as missing."""
+    """Give the features as numbers; infinite ones count as missing, too large ones are refused."""
     chosen = frame[list(features)]
     try:
-        values = chosen.to_numpy(dtype=np.float32, na_value=np.nan)
+        with np.errstate(over="ignore"):  # said below
+            values = chosen.to_numpy(dtype=np.float32, na_value=np.nan)
     except (ValueError, TypeError) as error:
         for name in features:
             numbers = pd.to_numeric(chosen[name], errors="coerce")
@@ -271,4 +272,12 @@ def _to_values(frame: pd.DataFrame, features: tuple[str, ...], *, url: str, firs
                     "column out."
                 ) from error
         raise
+    if np.isinf(values).any():
+        wide = chosen.to_numpy(dtype=np.float64, na_value=np.nan)
+        large = np.argwhere(np.isinf(values) & np.isfinite(wide))
+        for row, column in large[:1].tolist():
+            raise InputError(
+                f"{url} row {first + row}, column {features[column]!r}: {wide[row, column]:g} is "
+                "too large for single precision (3e38). Scale the column, or leave it out."
+            )
     return np.where(np.isfinite(values), values, np.float32(np.nan))

@@ -12,6 +12,9 @@ LEAST_ROWS = 10
 # chance.
 LEAST_WELLS, LEAST_NUCLEI = 3, 3
 
+# Squares of smaller differences are 0 in single precision.
+TINY = 1e-18
+
 
 class ColumnChecks:
     """What is gathered of a table's columns while it is read once.
@@ -63,6 +66,11 @@ class ColumnChecks:
             return (
                 f"each of its {len(self._names)} columns of features holds one value in all rows, "
                 "expected measurements. Export it again."
+            )
+        if tiny := [n for n, width in zip(self._names, ranges, strict=True) if 0 < width < TINY]:
+            return (
+                f"values of column {tiny[0]!r} differ by less than {TINY:g}, which single "
+                "precision can't square. Scale the column, or leave it out."
             )
         several = self._n_nuclei > 1
         if several.sum() < LEAST_WELLS or self._n_nuclei[several].mean() < LEAST_NUCLEI:

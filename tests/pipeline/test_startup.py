@@ -47,6 +47,17 @@ def test_a_second_ctrl_c_is_not_held() -> None:
     assert reached == ["first"]
 
 
+def test_workers_that_the_same_signal_ended_are_no_error() -> None:
+    def press_and_fail() -> None:
+        press()
+        raise RuntimeError("Nanny failed to start worker process")
+
+    with pytest.raises(KeyboardInterrupt), hold_interrupt():
+        press_and_fail()
+    with pytest.raises(RuntimeError, match="another reason"), hold_interrupt():
+        raise RuntimeError("another reason")
+
+
 def test_nothing_is_held_in_another_thread() -> None:
     entered = []
 

@@ -204,6 +204,11 @@ def test_a_column_that_describes_wells_is_no_feature(small: Written, tmp_path: P
     small.cells.assign(**dict.fromkeys(FEATURES, 1.0)).to_parquet(table)
     with pytest.raises(InputError, match="columns of features holds one value in all rows"):
         run_here(import_pipeline(table, small.layout), tmp_path / "e")
+    for factor, found in ((1e-40, "differ by less than 1e-18"), (1e200, "too large for single")):
+        own = {FEATURES[0]: small.cells[FEATURES[0]].astype(float) * factor}
+        small.cells.assign(**own).to_parquet(table)
+        with pytest.raises(InputError, match=found):
+            run_here(import_pipeline(table, small.layout), tmp_path / "e")
     told = {"well_number": wells, "Metadata_cluster": wells, "cell_id": ids, "timestamp": ids}
     small.cells.assign(**told, Nuclei_Const=1.0, Nuclei_None=np.nan).to_parquet(table)
     assert run_here(import_pipeline(table, small.layout), tmp_path / "e").exit_code == 0
