@@ -56,7 +56,8 @@ class Numbers(click.ParamType[tuple[int, ...]]):
               show_default=True, help="Change to be found, in standard deviations of a control "
               "well.")  # fmt: skip
 @click.option("--replicates", type=Numbers(1), default="2,3,4,6", show_default=True,
-              help="Replicate plates to compare; all hold every condition.")  # fmt: skip
+              help="Replicate plates to compare; all hold every condition. Plans with a single "
+              "well of a condition are left out.")  # fmt: skip
 @click.option("--wells-per-plate", "per_plate", type=Numbers(1), default="1", show_default=True,
               help="Wells of a condition on each of its plates to compare.")  # fmt: skip
 @click.option("--controls", type=Numbers(2), default="8,16,32", show_default=True,
@@ -132,7 +133,7 @@ def design(
             f"--controls: {max(controls)} of {capacity} wells, expected {max(most, 0)} at most, so "
             "that conditions have wells too. Name fewer."
         )
-    if min(replicates) * min(per_plate) < 2:
+    if max(replicates) * max(per_plate) < 2:
         raise InputError(
             "--replicates: 1 plate with 1 well of each condition, expected two wells or more of "
             "it: a single well can't be told from a bad one. Add --wells-per-plate 2."
@@ -145,6 +146,7 @@ def design(
         for c in controls
         for w in per_plate
         for r in replicates
+        if r * w > 1
     ]
     found = compare_plans(noise, plans, fdr=fdr, active=active, screens=screens, seed=seed, say=say)
     table = tabulate(found, change=change)

@@ -15,12 +15,14 @@ import pyarrow.parquet as pq
 from i2r.errors import InputError
 from i2r.formats.profile_columns import ProfileColumns, sort_columns
 from i2r.formats.profile_h5ad import read_anndata_batches, read_anndata_columns
+from i2r.formats.profile_npz import read_npz_batches, read_npz_columns
 from i2r.store import files
 from i2r.types import parse_well
 
 Values = npt.NDArray[np.float32]
 ROWS_PER_BATCH = 65_536
-ENDINGS = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz", ".parquet", ".pq", ".h5ad")
+ENDINGS = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz", ".parquet", ".pq", ".h5ad",
+           ".npz")  # fmt: skip
 # Rows of text that decide which columns are numbers.
 _SAMPLED_ROWS = 2_000
 
@@ -70,7 +72,8 @@ def open_profiles(url: str) -> ProfileTable:
     Parameters
     ----------
     url
-        CSV or TSV (also packed with gzip), Parquet, or AnnData (``.h5ad``, needs h5py); or a
+        CSV or TSV (also packed with gzip), Parquet, AnnData (``.h5ad``, needs h5py), or a field of
+        DeepProfiler (``PLATE/WELL/SITE.npz``); or a
         folder of such files with the same columns, as of one file per plate.
 
     Raises
@@ -131,6 +134,8 @@ def _read_header(url: str) -> tuple[list[str], list["np.dtype[np.generic]"]]:
     with _explained(url):
         if url.lower().endswith(".h5ad"):
             return read_anndata_columns(url)
+        if url.lower().endswith(".npz"):
+            return read_npz_columns(url)
         if url.lower().endswith((".parquet", ".pq")):
             with files.open_file(url) as stream, pq.ParquetFile(stream, pre_buffer=False) as file:
                 fields = list(file.schema_arrow)
@@ -145,6 +150,8 @@ def _read_frames(url: str, wanted: list[str]) -> Iterator[pd.DataFrame]:
     with _explained(url), ExitStack() as stack:
         if url.lower().endswith(".h5ad"):
             yield from read_anndata_batches(url, wanted, rows=ROWS_PER_BATCH)
+        elif url.lower().endswith(".npz"):
+            yield from read_npz_batches(url, wanted)
         elif url.lower().endswith((".parquet", ".pq")):
             stream = stack.enter_context(files.open_file(url))
             file = stack.enter_context(pq.ParquetFile(stream, pre_buffer=False))
@@ -199,7 +206,7 @@ def _text_options(url: str) -> dict[str, Any]:
 
 def _first_row(url: str) -> int:
     """Number the first row as people see it: below the header in a file of text."""
-    return 1 if url.lower().endswith((".h5ad", ".parquet", ".pq")) else 2
+    return 1 if url.lower().endswith((".h5ad", ".parquet", ".pq", ".npz")) else 2
 
 
 def _to_dtype(kind: pa.DataType) -> "np.dtype[np.generic]":

@@ -17,7 +17,8 @@ class Importing(Stage):
 
     table: str | None = Field(
         None,
-        description="Table: CSV, TSV, Parquet or h5ad, or a folder of them",
+        description="Table: CSV, TSV, Parquet or h5ad, or a folder of them; "
+        "or DeepProfiler's folder of .npz",
         json_schema_extra={"path": True},
     )
     layout: str | None = Field(

@@ -180,8 +180,9 @@ def test_the_command_writes_a_page_tables_and_a_layout(tmp_path: Path, cli: Cli)
     code, text = cli(*arguments, "-o", tmp_path / "plan")
     assert code == 2
     assert "kept as it is" in text or "--yes" in text
-    code, text = cli(*arguments, "--json")
+    code, text = cli(*arguments, "--json", "--replicates", "1,2")
     assert code == 0
+    assert len(json.JSONDecoder().raw_decode(text)[0]["plans"]) == 1, "single wells are left out"
     assert json.JSONDecoder().raw_decode(text)[0]["plans"][0]["wells"] == 76
 
 
@@ -191,7 +192,7 @@ def test_the_command_writes_a_page_tables_and_a_layout(tmp_path: Path, cli: Cli)
         ([], "--conditions"),
         (["--conditions", "40", "--controls", "96", "--plate-format", "96"], "96 of 96 wells"),
         (["--conditions", "40", "--replicates", "two"], "whole numbers such as 2,3,4"),
-        (["--conditions", "40", "--replicates", "1,2"], "Add --wells-per-plate 2"),
+        (["--conditions", "40", "--replicates", "1"], "Add --wells-per-plate 2"),
         (["--conditions", "40", "--names", "missing.txt"], "missing.txt"),
     ],
 )

@@ -70,6 +70,56 @@ def test_a_table_of_nuclei_is_screened_and_reported_without_an_image(
     assert run_here(pipeline, tmp_path / "e").ran == {}
 
 
+def write_deepprofiler(cells: pd.DataFrame, folder: Path) -> None:
+    """Write what DeepProfiler writes: a file per field, with a pickle that must stay shut."""
+    for (plate, well, site), rows in cells.groupby(
+        ["Metadata_Plate", "Metadata_Well", "Metadata_Site"]
+    ):
+        place = folder / str(plate) / str(well)
+        place.mkdir(parents=True, exist_ok=True)
+        np.savez_compressed(
+            place / f"{site}.npz", features=rows[list(FEATURES)].to_numpy(np.float32),
+            locations=np.ones((len(rows), 2)), metadata=np.array({"Well": well}, dtype=object),
+        )  # fmt: skip
+
+
+def test_deepprofilers_files_are_a_table(small: Written, tmp_path: Path) -> None:
+    folder = tmp_path / "features"
+    write_deepprofiler(small.cells, folder)
+    table = open_profiles(str(folder))
+    assert len(table.columns.features) == len(FEATURES)
+    assert set(table.columns.places) == {"plate", "well", "field", "x", "y"}
+    batches = list(read_batches(table))
+    assert sum(len(batch.values) for batch in batches) == len(small.cells)
+    assert run_here(import_pipeline(folder, small.layout), tmp_path / "e").exit_code == 0
+    found = open_experiment(str(tmp_path / "e")).table("features")
+    assert len(found) == len(small.cells)
+    own = found.query("plate == 'plate 1' and well == 'B02' and field == '1'")
+    theirs = small.cells.query(
+        "Metadata_Plate == 'plate 1' and Metadata_Well == 'B2' and Metadata_Site == 1"
+    )
+    np.testing.assert_array_equal(
+        own[list(table.columns.features)].to_numpy(), theirs[list(FEATURES)].to_numpy()
+    )
+
+
+@pytest.mark.parametrize(
+    ("arrays", "problem"),
+    [
+        ({"embedding": np.zeros((2, 3))}, r"no array 'features', found 'embedding'"),
+        ({"features": np.zeros(3)}, r"of shape \(3,\)"),
+        ({"features": np.array([{}], dtype=object)}, r"can't be read as \.npz"),
+    ],
+)
+def test_other_arrays_are_one_line(
+    arrays: dict[str, np.ndarray], problem: str, tmp_path: Path
+) -> None:
+    (tmp_path / "P1" / "A01").mkdir(parents=True)
+    np.savez(tmp_path / "P1" / "A01" / "1.npz", **arrays)
+    with pytest.raises(InputError, match=problem):
+        open_profiles(str(tmp_path))
+
+
 def test_profiles_of_wells_are_tested_and_have_no_score(written: Written, tmp_path: Path) -> None:
     table = tmp_path / "profiles.csv"
     average_wells(written.cells).to_csv(table, index=False)
