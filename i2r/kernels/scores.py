@@ -24,6 +24,25 @@ MIDDLE = 8
 """Conditions from which on their median tells what all of them differ from controls by."""
 
 
+EXTREME = 0.002
+"""Distance from 0 and 1 that scores keep when they are stretched."""
+
+
+def stretch_scores(scores: npt.ArrayLike) -> Floats:
+    """Give scores on the scale of distances in what a classifier sees; `CHANCE` and its slope stay.
+
+    Accuracies saturate: one of 0.95 is further from chance than twice one of 0.725. Distances
+    between normal distributions do not (the sensitivity index of signal detection).
+
+    Parameters
+    ----------
+    scores
+        Balanced accuracies; NaN stays NaN.
+    """
+    values = np.clip(np.asarray(scores, dtype=np.float64), EXTREME, 1 - EXTREME)
+    return np.asarray(CHANCE + stats.norm.pdf(0) * stats.norm.ppf(values))
+
+
 class ScoreNull(NamedTuple):
     """How scores scatter that mean nothing.
 

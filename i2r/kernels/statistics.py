@@ -1,5 +1,7 @@
 """From p-values to false discovery rates, intervals of scores, trends and calls."""
 
+from typing import Literal
+
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
@@ -10,13 +12,16 @@ PRIOR_FREEDOM = 6.0
 """Degrees of freedom that the scatter of all conditions' wells counts as, beside a condition's."""
 
 
-def adjust_pvalues(p_values: npt.ArrayLike) -> Floats:
+def adjust_pvalues(p_values: npt.ArrayLike, *, depend: bool = False) -> Floats:
     """Adjust p-values so that calling those below a level bounds the false discovery rate by it.
 
     Parameters
     ----------
     p_values
         Shape (n,), in [0, 1]; NaN stays NaN and counts as no test.
+    depend
+        Whether the bound has to hold however the p-values depend on one another: stricter by the
+        sum of 1, 1/2, ... 1/n.
 
     Returns
     -------
@@ -31,14 +36,17 @@ def adjust_pvalues(p_values: npt.ArrayLike) -> Floats:
     References
     ----------
     Benjamini and Hochberg, J. R. Stat. Soc. B 57:289 (1995),
-    doi:10.1111/j.2517-6161.1995.tb02031.x.
+    doi:10.1111/j.2517-6161.1995.tb02031.x. Benjamini and Yekutieli, Ann. Stat. 29:1165 (2001),
+    doi:10.1214/aos/1013699998.
     """
     values = np.asarray(p_values, dtype=np.float64)
     known = ~np.isnan(values)
     if ((values[known] < 0) | (values[known] > 1)).any():
         raise ValueError("p-values: found some outside [0, 1]")
     adjusted = np.full(values.shape, np.nan)
-    adjusted[known] = stats.false_discovery_control(values[known]) if known.any() else []
+    if known.any():
+        method: Literal["bh", "by"] = "by" if depend else "bh"
+        adjusted[known] = stats.false_discovery_control(values[known], method=method)
     return adjusted
 
 

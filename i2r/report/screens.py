@@ -74,7 +74,7 @@ class ScreenResult(NamedTuple):
         )
         single = (
             f"A single finding among {how['n_tests']} needs {how['needed']:.2g}. FDR: "
-            f"Benjamini-Hochberg{apart}."
+            f"{'Benjamini-Hochberg' if how['method'] == 'fast' else 'Benjamini-Yekutieli'}{apart}."
         )
         if how["method"] == "fast":
             freedom = how.get("freedom", math.nan)

@@ -114,14 +114,24 @@ def test_what_has_no_p_value_says_why() -> None:
     single = np.flatnonzero(screen.which == 3)
     kept = np.ones(len(screen.which), dtype=bool)
     kept[single[1:]] = False
-    found = compare_conditions(Wells(*(values[kept] for values in wells)))
+    bad = wells._replace(means=wells.means.copy())
+    bad.means[np.flatnonzero(wells.which < 0)[:2]] += 5.0
+    found = compare_conditions(Wells(*(values[kept] for values in bad)))
     assert np.isnan(found.p_value[3])
-    assert "one well" in found.reason[3]
+    assert "one well, and some control wells lie far" in found.reason[3]
     assert (np.isnan(found.p_value) == (np.arange(40) == 3)).all()
     few = np.isin(screen.which, [0]) | ((screen.which < 0) & (np.cumsum(screen.which < 0) <= 3))
     found = compare_conditions(Wells(*(values[few] for values in wells)))
     assert np.isnan(found.p_value[0])
     assert "control well" in found.reason[0]
+
+
+def test_single_wells_are_tested_by_what_control_wells_scatter() -> None:
+    single = SMALL._replace(plates=1, controls=24, effect=2.0)
+    nulls, false, power = test_screens(single, 4)
+    assert (nulls < 0.05).mean() < 0.08
+    assert np.mean(false) < 0.1
+    assert power > 0.5
 
 
 def test_one_profile_per_well_is_enough() -> None:

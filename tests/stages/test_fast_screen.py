@@ -163,7 +163,8 @@ def test_wrong_genes_are_listed_with_reasons_and_never_dropped(tmp_path: Path) -
     found = screen_features(experiment)
     ranking = found[""].set_index("condition")
     assert {"a", "once", "few", "empty", "far"} <= set(ranking.index)
-    assert ranking.loc["once", "note"] == "one well: nothing can be held out"
+    assert ranking.loc["once", "note"].startswith("one well: halves of its nuclei are held out")
+    assert 0 < ranking.loc["once", "score"] < 1
     assert (
         "2 of 3 wells left out: fewer than two control wells on plate P3"
         in ranking.loc["far", "note"]
@@ -180,6 +181,31 @@ def test_wrong_genes_are_listed_with_reasons_and_never_dropped(tmp_path: Path) -
     assert (
         "no nuclei" in left_out.loc[left_out["where"].isin(["P1/A04", "P2/A03"]), "reason"].tolist()
     )
+
+
+@pytest.mark.parametrize("n_controls", [12, 4])
+def test_a_screen_of_single_wells_is_ranked(n_controls: int, tmp_path: Path) -> None:
+    """Of halves of their nuclei; p-values where control wells tell how wells scatter."""
+    layout = shuffled([*GENES, *["ctrl"] * n_controls], plates=1)
+    experiment = write_features(
+        tmp_path, layout, change=lambda name, v: shift_area(name, shift_area(name, v))
+    )
+    screen = Screen(method="fast", needs=("features",))
+    assert not screen.check(experiment)
+    assert any("Every condition has one well" in note for note in screen.notes(experiment))
+    found = screen_features(experiment)
+    ranking = found[""]
+    assert ranking["rank"].tolist() == list(range(1, 11))
+    assert set(ranking["gene"].iloc[:3]) == set(ACTIVE)
+    assert ranking["score"].notna().all()
+    assert (ranking["n_nuclei"] == 40).all(), "each half is held out once"
+    assert (found["-calls"].groupby("condition")["is_treated"].sum() == 1).all()
+    if n_controls == 12:
+        assert set(ranking.loc[ranking["impactful"], "gene"]) == set(ACTIVE)
+        assert ranking["note"].str.startswith("one well").all()
+    else:
+        assert ranking["p_value"].isna().all()
+        assert ranking["note"].str.contains("3 more control wells").all()
 
 
 def test_controls_on_other_plates_only_are_an_error_before_anything_runs(tmp_path: Path) -> None:

@@ -424,7 +424,8 @@ def warn_of_places(layout: pd.DataFrame) -> list[str]:
     single = used[~is_control].groupby("condition").size()
     if len(single) and (single < 2).all():
         said.append(
-            "Every condition has one well, so there are no p-values: nothing tells a condition "
-            "from its well. Two or more wells of each are needed."
+            "Every condition has one well: scores of 'fast' count what the well itself differs by, "
+            "and p-values rest on control wells alone, on their scattering as other wells do. Two "
+            "or more wells of each tell a condition from its well."
         )
     return said

@@ -28,6 +28,11 @@ DRAW = "control draw"
 COMPARED = ("treated", "positive_control")
 # Why wells are not compared that have nuclei themselves.
 UNCONTROLLED = "fewer than two control wells of its plate have nuclei"
+SINGLE = (
+    "one well: halves of its nuclei are held out, so what the well itself differs by counts too"
+)
+# What the nuclei of such a well are cut into, by turns.
+HALVES = ("1/2", "2/2")
 # The fewest draws for conditions whose wells lie as few others' do.
 MIN_DRAWS = 8
 
@@ -42,7 +47,7 @@ class Contrast(NamedTuple):
     keys, fields
         The pieces compared: wells, and of each one field, or "" for the whole well.
     is_treated, folds
-        Of each piece.
+        Of each piece. Where a condition has one well, its fields are `HALVES`.
     shape
         How its treated wells lie (`i2r.kernels.nulls.name_shape`): draws of the same shape are
         its null.
@@ -151,10 +156,14 @@ def plan_contrasts(
             )
         if len(own) < 2 and len(rows) >= 2:
             continue
-        if len(own) < 2:
+        if len(own) < 1 or (len(own) < 2 and not (shared_controls and group == "well")):
             notes[name] = "one well: nothing can be held out"
             continue
         kind: Kind = "positive_control" if is_positive[rows].all() else "treated"
+        if len(own) < 2:
+            contrasts[name] = folder.halve(name, kind, int(own[0]), controls.on(plates[own]))
+            notes[name] = SINGLE
+            continue
         made = folder.fold(name, kind, own, controls.on(plates[own]))
         if isinstance(made, str):
             notes[name] = made
@@ -427,6 +436,15 @@ class _Folder:
             condition, kind, tuple(self.pieces.keys[chosen].tolist()),
             tuple(self.pieces.fields[chosen].tolist()),
             _repeat_flags(len(treated), len(others)), tuple(folds.tolist()),
+        )  # fmt: skip
+
+    def halve(self, condition: str, kind: Kind, row: int, controls: Indices) -> Contrast:
+        """Hold out halves of the nuclei of a condition's one well, and whole control wells."""
+        key = str(self.pieces.keys[row])
+        folds = self.control_folds[controls].tolist()
+        return Contrast(
+            condition, kind, (key, key, *self.pieces.keys[controls].tolist()),
+            (*HALVES, *[""] * len(controls)), _repeat_flags(2, len(controls)), (0, 1, *folds),
         )  # fmt: skip
 
     def _assign(

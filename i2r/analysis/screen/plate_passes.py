@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from i2r.analysis.screen.contrasts import UNCONTROLLED
+from i2r.analysis.screen.contrasts import HALVES, UNCONTROLLED
 from i2r.errors import I2RError
 from i2r.kernels.heads import rank_margins
 from i2r.kernels.standardisation import ControlSums, standardise_well, sum_controls
@@ -57,8 +57,8 @@ class PlatePlan(NamedTuple):
     by_field
         Whether fields are held out in place of whole wells.
     folds, comparisons
-        By well and field ("" for the whole well): the fold in which it is held out, and the numbers
-        of the comparisons that count it as treated.
+        By well and field ("" for the whole well, `HALVES` for a condition's only one): the fold in
+        which it is held out, and the numbers of the comparisons that count it as treated.
     n_folds
         Of the screen.
     """
@@ -269,7 +269,7 @@ def _sum_plate(
         if everyone.size:
             everyone += standard.T @ standard
             n_everyone += len(standard)
-        for field, chosen in _cut(plan, fields):
+        for field, chosen in _cut(plan, key, fields):
             piece = standard[chosen]
             mean = piece.mean(axis=0, dtype=np.float64) if len(piece) else np.zeros(d)
             found.append((number, field, len(piece), mean))
@@ -334,8 +334,10 @@ def _choose(given: WellFeatures, usable: npt.NDArray[np.bool_]) -> tuple[Singles
     return values[whole][order], fields[order]
 
 
-def _cut(plan: PlatePlan, fields: Words) -> list[tuple[str, slice]]:
+def _cut(plan: PlatePlan, key: str, fields: Words) -> list[tuple[str, slice]]:
     """Cut a well's nuclei into pieces that are held out."""
+    if (key, HALVES[0]) in plan.folds:
+        return [(half, slice(first, None, 2)) for first, half in enumerate(HALVES)]
     if not plan.by_field:
         return [("", slice(None))]
     names, counts = np.unique(fields, return_counts=True)
@@ -408,7 +410,7 @@ def call_treated(plan: PlatePlan, readers: Sequence[Reader], heads: PlateHeads) 
         seen = _see(reader(), heads, own=own.get(number))
         if not plan.is_control[number]:
             profiles.add(number, seen.tests)
-        for field, chosen in _cut(plan, seen.fields):
+        for field, chosen in _cut(plan, key, seen.fields):
             rows = seen.heads[chosen]
             fold = plan.folds.get((key, field), -1)
             for comparison in plan.comparisons.get((key, field), ()) if len(rows) else ():
@@ -445,7 +447,7 @@ def call_controls(
         # Back to the distance from all controls of the plate: its own standard leaves it out, and
         # is further away by all nuclei over the others.
         profiles.add(number, seen.tests, shrink=1 - float(heads.nuclei[place]) / whole)
-        for field, chosen in _cut(plan, seen.fields):
+        for field, chosen in _cut(plan, plan.keys[number], seen.fields):
             piece = (plan.keys[number], field)
             if piece in plan.folds and len(seen.heads[chosen]):
                 copied = frozenset(plan.comparisons.get(piece, ()))

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from i2r.analysis.screen.score_tests import run_score_tests
-from i2r.kernels.scores import learn_null
+from i2r.kernels.scores import learn_null, stretch_scores
 from i2r.kernels.statistics import adjust_pvalues, find_knee, interval_accuracies
 
 Rule = Literal["fdr", "top", "knee"]
@@ -89,9 +89,9 @@ def rank_conditions(
         What is impactful first, each part sorted by score: rank (0 for draws), condition,
         perturbation, gene, dose, kind, score (mean held-out balanced accuracy over folds), spread
         (their standard deviation), ci_low and ci_high (95 %, see `interval_accuracies`), auc,
-        p_value, fdr (Benjamini-Hochberg, over
-        the conditions of one kind), impactful, n_folds, n_wells and n_nuclei (treated wells with
-        nuclei that were held out and called, and these nuclei), feature and change (what moved
+        p_value, fdr (over the conditions of one kind: Benjamini-Hochberg, of scores
+        Benjamini-Yekutieli), impactful, n_folds, n_wells and n_nuclei (treated wells with nuclei
+        that were held out and called, and these nuclei), feature and change (what moved
         most, in standard deviations of control wells; features only), explained (what a call may
         be owed to: ``own``, ``count``; ``position`` for what would be called if places were not
         taken out), p_count and p_place (p-values with the number of nuclei taken out, and with
@@ -118,7 +118,8 @@ def rank_conditions(
     for name in ("feature", "explained", "test_note"):
         ranking[name] = [text if isinstance(text, str) else "" for text in ranking[name]]
     is_draw = ranking["kind"] == "control_draw"
-    if "p_value" not in tests:
+    by_score = "p_value" not in tests
+    if by_score:
         tested = run_score_tests(ranking, n_independent, displaced=displaced)
         ranking[list(tested)] = tested
     # What could not be held out has no score, and is not called by the one well that it has.
@@ -131,7 +132,10 @@ def rank_conditions(
         ranking[name] = np.nan
         for kind in ("treated", "positive_control"):
             of_kind = ranking["kind"] == kind
-            ranking.loc[of_kind, name] = adjust_pvalues(ranking.loc[of_kind, tested])
+            # Scores are all compared with the same sets of control wells, which are few.
+            ranking.loc[of_kind, name] = adjust_pvalues(
+                ranking.loc[of_kind, tested], depend=by_score and name == "fdr"
+            )
     _join_notes(ranking)
     for name in ("n_folds", "n_wells", "n_nuclei"):
         ranking[name] = ranking[name].fillna(0).astype(int)
@@ -305,6 +309,7 @@ def describe_statistics(
     n_tests = int(ranking.loc[ranking["kind"] == "treated", "p_value"].notna().sum())
     fast = method == "fast"
     lies = layout.iloc[0].to_dict() if len(layout) else {}
+    harmonic = 1.0 if fast else float(sum(1 / k for k in range(1, max(n_tests, 1) + 1)))
     row = {
         "method": method, "group": group, "is_leaking": group == "field" or teacher != "",
         "teacher": teacher, "layout_repeats": repeats,
@@ -313,14 +318,15 @@ def describe_statistics(
         "n_independent": 0 if fast else n_independent.get(shape, 0),
         "n_drawn_wells": sum(map(int, shape.split("+"))) if shape else 0,
         "n_tests": n_tests,
-        "needed": rule.level / max(n_tests, 1), "freedom": np.nan, "displaced": np.nan,
+        "needed": rule.level / max(n_tests, 1) / harmonic, "freedom": np.nan, "displaced": np.nan,
         "field": np.nan, "common": np.nan, "doses_along": "", "borrows": False, "warning": "",
     } | lies  # fmt: skip
     if not fast:
         # The layout's row is of the test of counts; what is drawn, and known, is of scores.
         alike = ranking[(ranking["shape"] == shape) & (ranking["kind"] == "treated")]
         null = learn_null(
-            drawn.loc[drawn["shape"] == shape, "score"], alike["score"],
+            stretch_scores(drawn.loc[drawn["shape"] == shape, "score"]),
+            stretch_scores(alike["score"]),
             n_independent=n_independent.get(shape, 0),
         )  # fmt: skip
         n_draws = int(sizes.max() if len(sizes) else 0)

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from i2r.analysis.screen.condition_tests import NOT_CALLED, STRICT, explain_call
-from i2r.kernels.scores import LEAST_FREEDOM, ScoreNull, compare_scores, learn_null
+from i2r.kernels.scores import LEAST_FREEDOM, ScoreNull, compare_scores, learn_null, stretch_scores
 from i2r.kernels.statistics import adjust_pvalues
 
 Floats = npt.NDArray[np.float64]
@@ -46,7 +46,8 @@ def run_score_tests(
         {"p_value": np.nan, "p_count": np.nan, "anywhere": np.nan, "freedom": 0.0, "test_note": ""},
         index=ranking.index,
     )
-    for shape, rows in ranking.groupby("shape", sort=False):
+    stretched = ranking.assign(score=stretch_scores(ranking["score"]))
+    for shape, rows in stretched.groupby("shape", sort=False):
         if not shape:
             continue
         is_draw = rows["kind"] == "control_draw"
@@ -72,8 +73,8 @@ def run_score_tests(
     left = fdr.copy()
     for kind in ("treated", "positive_control"):
         of_kind = ranking["kind"] == kind
-        fdr[of_kind] = adjust_pvalues(found.loc[of_kind, "p_value"])
-        left[of_kind] = adjust_pvalues(found.loc[of_kind, "p_count"])
+        fdr[of_kind] = adjust_pvalues(found.loc[of_kind, "p_value"], depend=True)
+        left[of_kind] = adjust_pvalues(found.loc[of_kind, "p_count"], depend=True)
     count_p = ranking["count_p"].fillna(1.0)
     found["explained"] = [
         explain_call(*values, strict=STRICT if displaced else 0.0)

@@ -10,7 +10,7 @@ import pandas as pd
 from scipy import sparse
 
 from i2r.analysis.screen.condition_tests import ConditionTests, TestedWells, run_condition_tests
-from i2r.analysis.screen.contrasts import Contrast
+from i2r.analysis.screen.contrasts import HALVES, Contrast
 from i2r.analysis.screen.plate_passes import (
     MAX_FEATURES,
     MAX_MISSING,
@@ -597,7 +597,8 @@ def _list_calls(plan: FastPlan, rows: Sequence[npt.NDArray[np.intp]]) -> pd.Data
             "n_called": n_called[order].astype(np.int64),
         }
     )
-    return sum_calls(table) if plan.by_field else table
+    in_pieces = plan.by_field or any(HALVES[0] in contrast.fields for contrast in plan.contrasts)
+    return sum_calls(table) if in_pieces else table
 
 
 def _list_profiles(

@@ -35,8 +35,8 @@ class Shape(NamedTuple):
 
     Attributes
     ----------
-    whitening, half_whitening : (feature, feature) float64
-        The correlation's inverse square root, and the square root of that.
+    whitening : (feature, feature) float64
+        The correlation's inverse square root.
     log_weights, log_weights_white : (feature,) float64
         Of each feature, and of each whitened one.
     directions : (feature, feature) float64
@@ -46,7 +46,6 @@ class Shape(NamedTuple):
     """
 
     whitening: Floats
-    half_whitening: Floats
     log_weights: Floats
     log_weights_white: Floats
     directions: Floats
@@ -78,10 +77,9 @@ def learn_shape(residuals: Floats, others: Floats, correlation: Floats | None = 
     values, vectors = np.linalg.eigh(correlation)
     values = np.maximum(values, 1e-6)
     whitening = (vectors / np.sqrt(values)) @ vectors.T
-    half = (vectors / values**0.25) @ vectors.T
     if len(others) < 3:
         flat = np.full(d, -np.log(d))
-        return Shape(whitening, half, flat, flat, np.eye(d), np.full(d, DENSE))
+        return Shape(whitening, flat, flat, np.eye(d), np.full(d, DENSE))
     centred = others - np.median(others, axis=0)
     white = centred @ whitening
     size = np.sqrt((centred**2).mean(axis=1))
@@ -89,7 +87,7 @@ def learn_shape(residuals: Floats, others: Floats, correlation: Floats | None = 
     gained, directions = np.linalg.eigh(clipped.T @ clipped / len(clipped) - correlation)
     gained = np.maximum(gained, 0)
     return Shape(
-        whitening, half, _weigh(centred), _weigh(white), directions, DENSE + gained / (1 + gained)
+        whitening, _weigh(centred), _weigh(white), directions, DENSE + gained / (1 + gained)
     )
 
 
@@ -126,7 +124,7 @@ def score_changes(changes: Floats, agreement: Floats, shape: Shape) -> Floats:
             -single.min(axis=1),
             -single_white.min(axis=1),
             agreement,
-            ((changes @ shape.half_whitening) ** 2).sum(axis=1),
+            (white**2).sum(axis=1),
             ((changes @ shape.directions) ** 2 * shape.gains).sum(axis=1),
         ]
     )
@@ -155,6 +153,17 @@ def agree(values: Floats, deviations: Floats, usual: float) -> Floats:
     length = (z**2).mean(axis=2)
     z = z * np.sqrt(np.minimum(1, usual / np.maximum(length, 1e-12)))[:, :, None]
     return np.asarray((z.sum(axis=1) ** 2 - (z**2).sum(axis=1)).sum(axis=1))
+
+
+def measure_tails(residuals: Floats) -> float:
+    """Give the kurtosis of residuals, mean over features; 3 for normal ones, 0 for none."""
+    squares = residuals**2
+    usual = squares.mean(axis=0) if len(squares) else np.zeros(0)
+    known = usual > 0
+    if not known.any():
+        return 0.0
+    n = len(squares)
+    return float(((squares[:, known] / usual[known]) ** 2).mean() * (n + 1) / max(n - 1, 1))
 
 
 def extend_tail(observed: Floats, null: Floats) -> Floats:

@@ -27,6 +27,7 @@ from i2r.kernels.conditions.statistics import (
     agree,
     combine,
     learn_shape,
+    measure_tails,
     score_changes,
 )
 
@@ -39,6 +40,9 @@ mean is common to all conditions of a screen."""
 
 RESERVE_AT_PLACES = 1.02
 """The same where noise is that at one place: there degrees of freedom count places too."""
+
+HEAVY = 3.5
+"""Kurtosis of the noise (3 for a normal one) beyond which single wells have no p-value."""
 
 LEAST_FREEDOM = 6.0
 """Degrees of freedom of the noise below which there is no p-value."""
@@ -162,6 +166,7 @@ class _Tester:
         self.change, self.error = np.zeros((n, d)), np.full((n, d), np.inf)
         self.agreement = np.zeros(n)
         self.deviations = np.sqrt(noise.variances)
+        self.tails = measure_tails(noise.residuals[noise.has_residual])
         self.shares = np.zeros(len(centred))
         self.p_value, self.reason = np.full(n, np.nan), [""] * n
         self.able: list[int] = []
@@ -179,8 +184,11 @@ class _Tester:
         """Say why a condition has no p-value."""
         if not rows.size:
             return "no well has nuclei"
-        if rows.size < 2:
-            return "one well: nothing tells the condition from the well; 2 or more are needed"
+        if rows.size < 2 and self.tails > HEAVY:
+            return (
+                "one well, and some control wells lie far from all others: nothing tells the "
+                "condition from such a well; 2 or more are needed"
+            )
         if not np.isfinite(self.errors[self.wells.plates[rows]]).all():
             return "a plate has no control well with nuclei"
         if self.noise.freedom < LEAST_FREEDOM:
@@ -227,11 +235,15 @@ class _Tester:
         against = [(self.change / self.error, self.agreement, True)]
         if self.tests_middle:
             against.append((*self._subtract_middle(), False))
-        n_groups = len({*self.able}) + int(self.wells.is_control.sum())
+        controls = np.flatnonzero(self.wells.is_control & self.noise.has_residual)
+        n_groups = controls.size + sum(
+            bool(self.noise.has_residual[self.rows[number]].any()) for number in self.able
+        )
         n_wells = max(self.rows[number].size for number in self.able)
         folds = int(np.clip(n_groups // (2 * n_wells), 1, FOLDS))
         fold_of = random.permutation(len(self.rows)) % folds
-        control_fold = random.permutation(len(self.centred)) % folds
+        control_fold = np.zeros(len(self.centred), dtype=np.intp)
+        control_fold[controls] = random.permutation(controls.size) % folds
         well_fold = np.where(
             self.wells.is_control, control_fold, fold_of[np.maximum(self.wells.which, 0)]
         )

@@ -113,7 +113,8 @@ class Screen(ByMethod):
         reasons = "; ".join(f"{name}: {note}" for name, note in notes) or "nothing is treated"
         return [
             f"{where}: no perturbation can be compared ({reasons}). Each needs two wells or "
-            "more, on plates with negative controls."
+            "more, on plates with two negative controls or more; 'fast' ranks those of one well "
+            "too, held out by wells."
         ]
 
     def notes(self, experiment: Experiment) -> list[str]:
