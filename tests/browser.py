@@ -114,6 +114,8 @@ def open_browser(folder: Path) -> Iterator[Page]:
         "--disable-background-networking", "--disable-component-update", "--disable-sync",
         f"--user-data-dir={folder / 'profile'}", "--remote-debugging-port=0", "about:blank",
     ]  # fmt: skip
+    # That of a browser before would name a port where nobody listens any more.
+    (folder / "profile" / "DevToolsActivePort").unlink(missing_ok=True)
     process = subprocess.Popen(
         [str(BROWSER), *options], env={**os.environ, "HOME": str(folder)},
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,

@@ -151,7 +151,9 @@ const showHits = () => {
       ...hits.columns.map((name) => make("td", { textContent: write(row[name]), title: String(row[name] ?? ""), className: typeof row[name] === "number" ? "number" : "" })));
   }));
   $("more-hits").hidden = rows.length <= shownHits;
-  $("hits-words").textContent = `${Math.min(rows.length, shownHits)} of ${hits.rows.length} conditions. ${(hits.cautions ?? []).join(" ")} ${hits.words ?? ""}`;
+  $("hits-words").textContent = `${Math.min(rows.length, shownHits)} of ${hits.rows.length} conditions. ${(hits.cautions ?? []).join(" ")}`;
+  $("hits-how").hidden = !hits.words;
+  $("hits-method").textContent = hits.words ?? "";
 };
 
 // ---------------------------------------------------------------- nuclei
