@@ -243,14 +243,34 @@ def _export_network(experiment: "Experiment", target: Path, name: str | None, *,
     return f"{len(network)} genes, {network.number_of_edges()} interactions"
 
 
+def _write_csv(experiment: "Experiment", urls: list[str], target: Path) -> int:
+    """Write a table's files as one CSV file, one after another; the layout where there are none.
+
+    A table of all nuclei of a hundred plates is larger than a machine's memory.
+    """
+    from i2r.store.tables import read_columns, read_table
+
+    if not urls:
+        experiment.layout.to_csv(target, index=False)
+        return len(experiment.layout)
+    columns = list(dict.fromkeys(name for url in urls for name in read_columns(url)))
+    n_rows = 0
+    with target.open("w", newline="") as file:
+        for url in urls:
+            part = read_table(url).reindex(columns=columns)
+            part.to_csv(file, index=False, header=url == urls[0])
+            n_rows += len(part)
+    return n_rows
+
+
 def _export_tables(experiment: "Experiment", target: Path, name: str | None, *, yes: bool) -> str:
     from i2r.store.results import find_table
 
     if name is not None:
-        table = experiment.layout if name == "layout" else experiment.table(name)
+        # Asked for first: an unknown name is no reason to confirm anything.
+        urls = [] if name == "layout" else find_table(experiment, name)
         confirm_overwriting(target, yes=yes)
-        table.to_csv(target, index=False)
-        return f"{len(table):,} rows"
+        return f"{_write_csv(experiment, urls, target):,} rows"
     if target.exists() and not target.is_dir():
         raise InputError(f"{target}: found a file, expected a folder for all tables. Name one.")
     names, unfinished = ["layout"], []
@@ -266,6 +286,6 @@ def _export_tables(experiment: "Experiment", target: Path, name: str | None, *, 
         confirm_overwriting(target / f"{each}.csv", yes=yes)
     target.mkdir(exist_ok=True)
     for each in names:
-        table = experiment.layout if each == "layout" else experiment.table(each)
-        table.to_csv(target / f"{each}.csv", index=False)
+        urls = [] if each == "layout" else find_table(experiment, each)
+        _write_csv(experiment, urls, target / f"{each}.csv")
     return f"{len(names)} tables"

@@ -1,6 +1,6 @@
 """Where AnnData's parts are written: an HDF5 file or a Zarr store, with one set of verbs."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,6 +12,7 @@ from i2r.errors import InputError
 
 # Rows per chunk of a matrix: about a megabyte of 512 features.
 _CHUNK_ROWS = 512
+_CHUNK_TEXTS = 65_536
 
 
 class Container(Protocol):
@@ -24,6 +25,9 @@ class Container(Protocol):
 
     def add_texts(self, group: Any, name: str, values: Sequence[str]) -> Any:
         """Add an array of texts."""
+
+    def add_text_parts(self, group: Any, name: str, n: int, parts: Iterable[Sequence[str]]) -> Any:
+        """Add an array of n texts, part by part."""
 
     def add_text(self, group: Any, name: str, value: str) -> Any:
         """Add one text."""
@@ -53,6 +57,10 @@ class HDF5Container:
     def add_texts(self, group: Any, name: str, values: Sequence[str]) -> Any:
         """Add an array of texts."""
         return group.create_dataset(name, data=np.asarray(values, dtype=object), dtype=self._text)
+
+    def add_text_parts(self, group: Any, name: str, n: int, parts: Iterable[Sequence[str]]) -> Any:
+        """Add an array of n texts, part by part."""
+        return _fill(group.create_dataset(name, shape=(n,), dtype=self._text), parts)
 
     def add_text(self, group: Any, name: str, value: str) -> Any:
         """Add one text."""
@@ -87,6 +95,11 @@ class ZarrContainer:
         array[:] = np.asarray(values, dtype=object)
         return array
 
+    def add_text_parts(self, group: Any, name: str, n: int, parts: Iterable[Sequence[str]]) -> Any:
+        """Add an array of n texts, part by part."""
+        chunk = min(n, _CHUNK_TEXTS)
+        return _fill(group.create_array(name, shape=(n,), chunks=(chunk,), dtype="string"), parts)
+
     def add_text(self, group: Any, name: str, value: str) -> Any:
         """Add one text."""
         array = group.create_array(name, shape=(), dtype="string")
@@ -100,6 +113,16 @@ class ZarrContainer:
     def list_names(self, group: Any, key: str, names: Sequence[str]) -> None:
         """Write names into a group's attributes."""
         group.attrs[key] = list(names)
+
+
+def _fill(array: Any, parts: Iterable[Sequence[str]]) -> Any:
+    """Write texts into an array, one part after another."""
+    start = 0
+    for part in parts:
+        if len(part):
+            array[start : start + len(part)] = np.asarray(part, dtype=object)
+            start += len(part)
+    return array
 
 
 @contextmanager

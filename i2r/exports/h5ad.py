@@ -5,12 +5,13 @@ fileformat-prose.html, with h5py or zarr alone: anndata itself allows no pandas 
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import union_categoricals
 
 from i2r.errors import InputError
 from i2r.exports import written_whole
@@ -55,17 +56,18 @@ def write_anndata(profiles: Profiles, target: Path, *, unstructured: Mapping[str
             start = matrix.shape[0]
             matrix.resize((start + len(block.values), len(profiles.names)))
             matrix[start:] = block.values
-            described.append(block.described)
+            described.append(_pack(block.described))
             positions.append(block.positions)
         if not matrix.shape[0]:
             raise InputError(f"stage {profiles.name!r}: no nuclei to write. See 'i2r status'.")
-        rows = pd.concat(described, ignore_index=True)
-        named = rows["plate"] + "/" + rows["well"] + "/" + rows["field"].astype(str)
-        named += "/" + rows["label"].astype(str)
-        _write_frame(container, "obs", rows, named.tolist())
-        _write_frame(
-            container, "var", pd.DataFrame(index=range(len(profiles.names))), profiles.names
-        )
+        n_nuclei = matrix.shape[0]
+        obs = _begin_frame(container, "obs", described[0].columns)
+        index = container.add_text_parts(obs, "_index", n_nuclei, map(_name, described))
+        _mark(index, "string-array", "0.2.0")
+        for column in described[0]:
+            _write_column(container, obs, str(column), [part[column] for part in described])
+        var = _begin_frame(container, "var", ())
+        _mark(container.add_texts(var, "_index", profiles.names), "string-array", "0.2.0")
         for name in ("layers", "obsm", "obsp", "varm", "varp"):
             group = _mark(root.create_group(name), "dict", "0.1.0")
             if name == "obsm":
@@ -74,7 +76,19 @@ def write_anndata(profiles: Profiles, target: Path, *, unstructured: Mapping[str
         uns = _mark(root.create_group("uns"), "dict", "0.1.0")
         for name, value in unstructured.items():
             _mark(container.add_text(uns, name, json.dumps(value)), "string", "0.2.0")
-    return len(rows)
+    return int(n_nuclei)
+
+
+def _pack(rows: pd.DataFrame) -> pd.DataFrame:
+    """Keep repeated texts as numbers: a plate has half a million nuclei and few texts."""
+    texts = [name for name in rows if rows[name].dtype.kind not in "iuf"]
+    return rows.assign(**{name: pd.Categorical(rows[name].astype(str)) for name in texts})
+
+
+def _name(rows: pd.DataFrame) -> list[str]:
+    """Name the nuclei of one well."""
+    parts = (rows[name].astype(str) for name in ("plate", "well", "field", "label"))
+    return ["/".join(names) for names in zip(*parts, strict=True)]
 
 
 def _is_anndata(folder: Path) -> bool:
@@ -92,20 +106,26 @@ def _mark(node: Any, kind: str, version: str) -> Any:
     return node
 
 
-def _write_frame(container: Container, name: str, frame: pd.DataFrame, index: list[str]) -> None:
-    """Write a table: repeated texts as categories, numbers as they are."""
+def _begin_frame(container: Container, name: str, columns: Iterable[object]) -> Any:
+    """Make the group of a table with these columns; each is written after it."""
     group = _mark(container.root.create_group(name), "dataframe", "0.2.0")
     group.attrs["_index"] = "_index"
-    container.list_names(group, "column-order", [str(column).replace("/", "_") for column in frame])
-    _mark(container.add_texts(group, "_index", index), "string-array", "0.2.0")
-    for own in map(str, frame):
-        values, column = frame[own], own.replace("/", "_")  # '/' would make a group
-        if values.dtype.kind in "iuf":
-            _mark(container.add_numbers(group, column, values.to_numpy()), "array", "0.2.0")
-            continue
-        coded = pd.Categorical(values.astype(str))
-        category = _mark(group.create_group(column), "categorical", "0.2.0")
-        category.attrs["ordered"] = False
-        _mark(container.add_numbers(category, "codes", coded.codes), "array", "0.2.0")
-        known = container.add_texts(category, "categories", list(coded.categories))
-        _mark(known, "string-array", "0.2.0")
+    container.list_names(group, "column-order", [str(own).replace("/", "_") for own in columns])
+    return group
+
+
+def _write_column(
+    container: Container, group: Any, own: str, parts: Sequence["pd.Series[Any]"]
+) -> None:
+    """Write a column: repeated texts as categories, numbers as they are."""
+    column = own.replace("/", "_")  # '/' would make a group
+    if not isinstance(parts[0].dtype, pd.CategoricalDtype):
+        values = np.concatenate([part.to_numpy() for part in parts])
+        _mark(container.add_numbers(group, column, values), "array", "0.2.0")
+        return
+    coded = union_categoricals([part.array for part in parts], sort_categories=True)
+    category = _mark(group.create_group(column), "categorical", "0.2.0")
+    category.attrs["ordered"] = False
+    _mark(container.add_numbers(category, "codes", coded.codes), "array", "0.2.0")
+    known = container.add_texts(category, "categories", list(coded.categories))
+    _mark(known, "string-array", "0.2.0")

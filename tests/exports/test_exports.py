@@ -338,3 +338,15 @@ def test_a_table_that_is_not_complete_is_left_out_and_named(
     names = {path.stem for path in (tmp_path / "t").iterdir()}
     assert {"layout", "segment"} <= names
     assert "screen" not in names
+
+
+def test_csv_is_written_part_by_part(measured: Experiment, cli: Cli, tmp_path: Path) -> None:
+    """Also of a stage that is not complete, whose table is still in parts."""
+    target = tmp_path / "features.csv"
+    for name in ("features", "segment", "layout"):
+        code, said = cli(
+            "export", measured.url, "--format", "csv", "-o", str(target), "--name", name, "--yes"
+        )
+        assert code == 0, said
+        whole = measured.layout if name == "layout" else measured.table(name)
+        assert target.read_text() == whole.to_csv(index=False)
