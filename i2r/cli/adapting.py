@@ -57,7 +57,7 @@ CHECKPOINT = "training.checkpoint"
     type=click.IntRange(min=1),
     default=200,
     show_default=True,
-    help="Second call: steps of training; 200 take two to four minutes on two cores.",
+    help="Second call: steps of training; 200 take about a minute on a free core.",
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--threads", type=click.IntRange(min=1), default=2, show_default=True)
