@@ -214,7 +214,7 @@ def test_fifty_plates_stay_small(tmp_path: Path) -> None:
 
 def test_the_ranking_states_intervals_p_values_and_the_rule(complete: str) -> None:
     assert "95 % from" in complete
-    assert "FDR: Benjamini-Hochberg, of positive controls apart." in complete
+    assert "FDR: Benjamini-Yekutieli, of positive controls apart." in complete
     assert "3 of 5 conditions are impactful (fdr &lt; 0.05)" in complete
     assert "5 sets of control wells" in complete
     assert "LEAKING" not in complete
