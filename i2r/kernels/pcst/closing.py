@@ -16,15 +16,17 @@ from i2r.kernels.pcst.rooted_tree import Network
 from i2r.kernels.pcst.searches import improve_tree
 from i2r.kernels.pcst.trees import list_neighbours
 
-# Roots that bounds are grown from, and times that a bound is grown from one while it rules out
-# this part of the edges or more.
-ROOTS, PASSES, WORTHWHILE = 4, 4, 0.02
+# Roots that bounds are grown from, how many where the gap stays wide, and times that a bound is
+# grown from one while it rules out this part of the edges or more.
+ROOTS, MORE_ROOTS, PASSES, WORTHWHILE = 4, 12, 4, 0.02
 # Networks of this many edges at most are solved to the optimum.
 FEW_EDGES, SHRUNK = 3000, 0.7
 # Searches from one root, and edges looked at in them: a second at most.
 SEARCHES, LOOKS = 30, 10**7
-# Where the gap stays wider and the network is small, a longer search follows.
-LONG_GAP, LONG_EDGES, LONGER = 0.999, 30_000, 8
+# Where the gap stays wider, a longer search follows, and more roots: some seconds in a network that
+# is small enough for programs, which failed on it, and less in a larger one.
+LONG_GAP, LONG_EDGES, LONG_SEARCHES, WORSE = 0.999, 30_000, 3000, 1.0
+LONG_LOOKS, LONG_LOOKS_OF_FEW = 8 * 10**7, 2 * 10**8
 # A better tree is better by this part of its value, or by 1 where all numbers are whole.
 BETTER, WHOLE, MOST_WHOLE = 1e-9, 1e-6, 1e9
 
@@ -143,20 +145,33 @@ def close_gap(
     problem = _Problem(net, vertices, edges, bound, root)
     used: set[int] = set()
     tried = np.inf
-    for number in range(ROOTS):
+    for number in range(MORE_ROOTS):
+        if number == ROOTS and not problem.is_proven:
+            if problem.bound >= LONG_GAP * problem.value or problem.alive.sum() > LONG_EDGES:
+                break
+            is_small = problem.alive.sum() <= FEW_EDGES
+            _search(
+                problem, problem.alive, must=root, seed=seed + MORE_ROOTS, searches=LONG_SEARCHES,
+                looks=LONG_LOOKS_OF_FEW if is_small else LONG_LOOKS, worse=WORSE,
+            )  # fmt: skip
+            problem.raise_bound(problem.bound)
         if problem.is_proven:
             break
         start = _choose_root(problem, used)
         used.add(start)
         _bound_from(problem, start, must=root, seed=seed + number)
         left = int(problem.alive.sum())
-        few = FEW_EDGES >> 2 * (ROOTS - 1 - number)
+        few = FEW_EDGES >> 2 * max(0, ROOTS - 1 - number)
         # Programs that were given up are not tried again on nearly the same network.
         if not problem.is_proven and left <= min(few, SHRUNK * tried):
-            _cut(problem, start)
+            touched = _cut(problem, start)
             tried = left
-    if problem.bound < LONG_GAP * problem.value and problem.alive.sum() <= LONG_EDGES:
-        _search(problem, problem.alive, must=root, seed=seed + ROOTS, longer=LONGER)
+            if not problem.is_proven:
+                _search(
+                    problem, touched, must=root, seed=seed + number, searches=LONG_SEARCHES,
+                    looks=LONG_LOOKS, worse=WORSE,
+                )  # fmt: skip
+                problem.raise_bound(problem.bound)
     return Found(problem.vertices, problem.edges, min(problem.bound, problem.value))
 
 
@@ -213,7 +228,14 @@ def _bound_from(problem: _Problem, start: int, *, must: int, seed: int) -> None:
 
 
 def _search(
-    problem: _Problem, among: npt.NDArray[np.bool_], *, must: int, seed: int, longer: int = 1
+    problem: _Problem,
+    among: npt.NDArray[np.bool_],
+    *,
+    must: int,
+    seed: int,
+    searches: int = SEARCHES,
+    looks: int = LOOKS,
+    worse: float = 0.0,
 ) -> None:
     """Search for a better tree among some edges and those of the best one."""
     among = among.copy()
@@ -231,7 +253,7 @@ def _search(
     inside = np.searchsorted(vertices, problem.vertices).astype(np.int32)
     found = improve_tree(
         part, order, inside, places[problem.edges], root=root, seed=seed,
-        searches=SEARCHES * longer, looks_most=LOOKS * longer,
+        searches=searches, looks_most=looks, worse=worse,
     )  # fmt: skip
     problem.take(vertices[found[0]], chosen[found[1]])
 
@@ -255,8 +277,8 @@ def _take_part(
     return part, vertices, places
 
 
-def _cut(problem: _Problem, start: int) -> None:
-    """Solve what is left to the optimum."""
+def _cut(problem: _Problem, start: int) -> npt.NDArray[np.bool_]:
+    """Solve what is left to the optimum; give the edges that the linear program uses in part."""
     chosen = np.flatnonzero(problem.alive)
     part, vertices, _ = _take_part(problem, chosen)
     starts = np.isfinite(problem.price_starts(start))
@@ -271,3 +293,6 @@ def _cut(problem: _Problem, start: int) -> None:
         inside = np.unique(np.append(problem.net.ends[used].ravel(), vertices[cut.start]))
         problem.take(inside, used)
     problem.raise_bound(cut.bound + apart)
+    touched = np.zeros(len(problem.net.costs), dtype=bool)
+    touched[chosen[cut.touched]] = True
+    return touched

@@ -38,11 +38,14 @@ class Cut(NamedTuple):
         Edges of a better tree than the given value, where one was found.
     start
         A vertex of that tree; -1 for none.
+    touched : (m,) bool
+        Edges that the last linear program uses in part: good trees are often among them.
     """
 
     bound: float
     edges: npt.NDArray[np.int64] | None
     start: int
+    touched: npt.NDArray[np.bool_]
 
 
 def solve_exactly(
@@ -82,12 +85,13 @@ def solve_exactly(
     model = _build_model(ends, costs / unit, prizes / unit, forced, order)
     cuts, upper = csr_matrix((0, len(model.tail))), np.ones(len(model.tail))
     bound, programs = -np.inf, 0
+    touched = np.zeros(len(costs), dtype=bool)
     for _ in range(ROUNDS):
         rows = vstack([model.rows, cuts]).tocsr()
         limits = np.concatenate([model.limits, np.zeros(cuts.shape[0])])
         found, least = _solve(model, rows, limits, upper, whole=programs > 0)
         if found.status == INFEASIBLE:
-            return Cut(goal * unit, None, -1)
+            return Cut(goal * unit, None, -1, touched)
         if least is not None and np.isfinite(least):
             bound = max(bound, float(least) + model.apart)
         if bound >= goal or found.status != 0:
@@ -96,6 +100,7 @@ def solve_exactly(
         if programs:
             x = np.rint(x)
         else:
+            touched = (x[: 2 * len(costs)].reshape(2, -1) > 1e-6).any(axis=0)
             # An arc whose use would raise the bound to the goal is in no better tree.
             spare = goal - bound + 1e-9 * abs(goal)
             upper[(found.lower.marginals > spare) & (x < 1e-7)] = 0
@@ -105,12 +110,13 @@ def solve_exactly(
             cuts = vstack([cuts, fresh]).tocsr()
         elif np.abs(x - np.rint(x)).max() < 1e-6:
             used = np.flatnonzero(x[: 2 * len(costs)] > 0.5) % len(costs)
-            return Cut(min(goal, bound) * unit, used, int(order[np.argmax(x[2 * len(costs) :])]))
+            top = int(order[np.argmax(x[2 * len(costs) :])])
+            return Cut(min(goal, bound) * unit, used, top, touched)
         if fresh is None or programs:
             programs += 1
             if programs > PROGRAMS:
                 break
-    return Cut(min(goal, bound) * unit, None, -1)
+    return Cut(min(goal, bound) * unit, None, -1, touched)
 
 
 def _solve(

@@ -22,6 +22,8 @@ NOISE = (0.1, 0.2, 0.4)
 # Every so many searches one starts from moats grown anew, for prizes raised by these in turn.
 RENEW = 4
 RAISED = (1.0, 1.25, 2.0, 1.5)
+# A long search returns to the best tree after so many searches without a better one.
+PATIENCE = 100
 # Gains below this part of all prizes are rounding.
 LEAST = 1e-10
 
@@ -36,6 +38,7 @@ def improve_tree(
     seed: int,
     searches: int,
     looks_most: int,
+    worse: float = 0.0,
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
     """Search for a tree of more worth: prizes of its vertices less costs of its edges.
 
@@ -51,6 +54,9 @@ def improve_tree(
         Of the noise; the same seed gives the same tree.
     searches, looks_most
         How many searches, and edges looked at, are enough.
+    worse
+        A search goes on from a tree that is worse than the best by so many of its mean edges:
+        pays where there is time to come back.
 
     Returns
     -------
@@ -63,7 +69,7 @@ def improve_tree(
     looks = np.zeros(1, np.int64)
     here = search_locally(net, by_cost, edges, _top(net, vertices, root), least, looks)
     best, most = here, _worth(net, *here)
-    reached = most
+    reached, since_better = most, 0
     for number in range(1, searches):
         if number > FEWEST_SEARCHES and looks[0] > looks_most:
             break
@@ -90,11 +96,13 @@ def improve_tree(
                     between, by_cost, found[1], _top(net, found[0], root), least, looks
                 )
         found = search_locally(net, by_cost, found[1], _top(net, found[0], root), least, looks)
-        worth = _worth(net, *found)
-        if worth >= reached - least:
-            here, reached = found, worth
+        worth, since_better = _worth(net, *found), since_better + 1
         if worth > most + least:
-            best, most = found, worth
+            best, most, since_better = found, worth, 0
+        if since_better >= PATIENCE:
+            here, since_better, reached = best, 0, most
+        elif worth >= (most - worse * _measure_edge(net, best[1]) if worse else reached) - least:
+            here, reached = found, worth
     return best
 
 
@@ -105,6 +113,11 @@ def _top(net: Network, vertices: npt.NDArray[np.int32], root: int) -> int:
 
 def _worth(net: Network, vertices: npt.NDArray[np.int32], edges: npt.NDArray[np.int64]) -> float:
     return float(net.prizes[vertices].sum() - net.costs[edges].sum())
+
+
+def _measure_edge(net: Network, edges: npt.NDArray[np.int64]) -> float:
+    """Give the mean cost of a tree's edges; 0 for a single vertex."""
+    return float(net.costs[edges].mean()) if len(edges) else 0.0
 
 
 @numba.njit(cache=True, nogil=True)
