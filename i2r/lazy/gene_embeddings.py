@@ -80,17 +80,26 @@ def draw_features(n: int, width: int, seed: int) -> Floats:
     return random.standard_normal((n, width)) / np.sqrt(width)
 
 
-def label_by_clusters(vectors: Floats, number: int, held_out: int | None) -> npt.NDArray[np.int64]:
+def label_by_clusters(
+    vectors: Floats,
+    number: int,
+    held_out: int | None,
+    distance_of: Literal["euclidean", "cosine"] = "euclidean",
+) -> npt.NDArray[np.int64]:
     """Label genes by clusters of their perturbation vectors, made without the held-out gene.
 
-    Agglomerative, Euclidean, complete linkage as published. The held-out gene gets -1.
+    Agglomerative, complete linkage; as published Euclidean for vectors of images, and cosine for
+    signatures of expression. The held-out gene gets -1.
     """
     from scipy.spatial.distance import pdist, squareform
 
     rows = np.arange(len(vectors))
     kept = rows if held_out is None else np.delete(rows, held_out)
     labels = np.full(len(vectors), -1, dtype=np.int64)
-    distance = squareform(pdist(vectors[kept]))
+    if distance_of == "cosine":
+        distance = clusters.measure_cosine_distance(vectors[kept])
+    else:
+        distance = squareform(pdist(vectors[kept]))
     labels[kept] = clusters.cluster_rows(distance, [min(number, len(kept))])[0]
     return labels
 
@@ -142,6 +151,11 @@ def train_seed(
             "epoch": np.arange(trained.losses.shape[2]),
             "training": trained.losses[0, 0, :, 0].astype(float),
             "validation": trained.losses[0, 0, :, 1].astype(float),
+            **{
+                f"{part}_{kind}": trained.components[0, 0, :, i, j].astype(float)
+                for i, part in enumerate(("training", "validation"))
+                for j, kind in enumerate(("links", "features", "labels"))
+            },
         }
     ).dropna(ignore_index=True)
     best = [int(epoch) for epoch in trained.best_epoch[0]]

@@ -66,12 +66,12 @@ class AutoencoderSettings:
     hidden: int = 32
     latent: int = 32
     feature_hidden: int = 32
-    learning_rate: float = 1e-2
+    learning_rate: float = 2e-3
     epochs: int = 100
     patience: int = 30
     pretraining: int = 200
-    validation: float = 0.1
-    test: float = 0.2
+    validation: float = 0.05
+    test: float = 0.1
     messages: Literal["training", "all"] = "training"
 
 
@@ -79,7 +79,7 @@ COMPACT = AutoencoderSettings()
 
 PUBLISHED = AutoencoderSettings(
     hidden=1024, latent=1024, feature_hidden=1024, learning_rate=1e-5, epochs=10_000, patience=100,
-    pretraining=0,
+    pretraining=0, validation=0.1, test=0.2,
 )  # fmt: skip
 """Widths and training of Paysan et al. 2025; the loss weights are 1 (edges), 0, 1 (labels)."""
 
@@ -110,6 +110,9 @@ class Trained(NamedTuple):
         Encoded with all edges, rows of unit length.
     losses : (s, v, epoch, 2) float32
         Total training and validation loss after pre-training; NaN after a model stopped.
+    components : (s, v, epoch, 2, 3) float32
+        The same losses before they are weighted: of edges, features and labels; 0 where a model
+        has none.
     best_epoch : (s, v) int64
         The epoch whose weights were kept, from 0; -1 where pre-training was all.
     test_scores : (s, v, 2 e) float32
@@ -121,6 +124,7 @@ class Trained(NamedTuple):
 
     embeddings: npt.NDArray[np.float32]
     losses: npt.NDArray[np.float32]
+    components: npt.NDArray[np.float32]
     best_epoch: npt.NDArray[np.int64]
     test_scores: npt.NDArray[np.float32]
     splits: list[EdgeSplit]
@@ -253,22 +257,28 @@ class _Program:
     def measure_losses(
         self, latent: Tensor, pairs: Tensor, parameters: dict[str, Tensor], *, labelled: bool
     ) -> Tensor:
-        """Measure the total loss of every model, shape (seed, variant).
+        """Measure the losses of every model: of edges, features, labels, (3, seed, variant).
 
         ``pairs`` are from `_join`: of each seed its edges, then as many non-edges.
         """
         variants = latent.shape[1]
-        weights = self.loss_weights[:, :variants]
         scores = score_pairs(latent, pairs).view(self.n_seeds, 2, -1, variants)
         # An edge is likely where the score is high, a non-edge where it is low.
         signed = scores * self.signs
-        total = weights[0] * functional.softplus(signed).mean(dim=2).sum(dim=1)
+        edges = functional.softplus(signed).mean(dim=2).sum(dim=1)
+        features = torch.zeros_like(edges)
+        labels = torch.zeros_like(edges)
         by_seed = latent.view(self.n_seeds, self.n, variants, -1)
         if "decode.weight" in parameters:
-            total = total + weights[1] * measure_features(by_seed, self.features, parameters)
+            features = measure_features(by_seed, self.features, parameters)
         if labelled and "head.weight" in parameters:
-            total = total + weights[2] * measure_labels(by_seed, self.labels, parameters)
-        return total
+            labels = measure_labels(by_seed, self.labels, parameters)
+        return torch.stack([edges, features, labels])
+
+    def _weigh(self, losses: Tensor) -> Tensor:
+        """Add the losses of every model by their weights, (seed, variant)."""
+        weights = self.loss_weights[:, : losses.shape[2]]
+        return (losses * weights[:, None]).sum(dim=0)
 
     def _join(self, pairs: Sequence[tuple[npt.NDArray[np.int64], ...]]) -> Tensor:
         """Join edges and non-edges of all seeds, genes numbered through, shape (2, pair)."""
@@ -299,6 +309,7 @@ class _Program:
         return Trained(
             np.concatenate([block.embeddings for block in blocks], axis=1),
             np.concatenate([block.losses for block in blocks], axis=1),
+            np.concatenate([block.components for block in blocks], axis=1),
             np.concatenate([block.best_epoch for block in blocks], axis=1),
             np.concatenate([block.test_scores for block in blocks], axis=1),
             self.splits,
@@ -310,7 +321,7 @@ class _Program:
             name: value.detach().repeat(1, self.n_variants, *[1] * (value.ndim - 2))
             for name, value in self.parameters.items()
         }
-        losses, best_epoch = self._run(self.settings.epochs, labelled=True)
+        losses, components, best_epoch = self._run(self.settings.epochs, labelled=True)
         with torch.no_grad():
             latent = self.encode(self.trained_along, self.parameters)
             pairs = self._join([(s.test, s.test_non_edges) for s in self.splits])
@@ -320,6 +331,7 @@ class _Program:
         return Trained(
             final.view(shape).transpose(1, 2).cpu().numpy(),
             losses,
+            components,
             best_epoch,
             scores.transpose(1, 2).cpu().numpy(),
             self.splits,
@@ -327,7 +339,7 @@ class _Program:
 
     def _run(
         self, epochs: int, *, labelled: bool
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.int64]]:
         """Train for some epochs; with labels, keep the weights of the best epoch of each model."""
         parameters = {k: v.to(self.device).requires_grad_() for k, v in self.parameters.items()}
         if not labelled:
@@ -343,6 +355,7 @@ class _Program:
         variants = self.n_variants if labelled else 1
         shape = (self.n_seeds, variants)
         history = np.full((*shape, epochs, 2), np.nan, dtype=np.float32)
+        parts = np.full((*shape, epochs, 2, 3), np.nan, dtype=np.float32)
         best_loss, best_epoch = np.full(shape, np.inf), np.full(shape, -1, dtype=np.int64)
         best = {name: value.detach().clone() for name, value in parameters.items()}
         runs = np.ones(shape, dtype=bool)
@@ -352,13 +365,14 @@ class _Program:
                 # The weights before this epoch's step; an epoch more judges the last step.
                 with torch.no_grad():
                     validation = self.measure_losses(latent, held, parameters, labelled=True)
-                value = validation.cpu().numpy()
+                value = self._weigh(validation).cpu().numpy()
                 better = runs & (value < best_loss)
                 _keep(best, parameters, better)
                 best_loss[better], best_epoch[better] = value[better], epoch - 1
                 runs &= (epoch - 1) - best_epoch < self.settings.patience
                 if epoch:
                     history[:, :, epoch - 1, 1] = np.where(runs | better, value, np.nan)
+                    parts[:, :, epoch - 1, 1] = validation.permute(1, 2, 0).cpu().numpy()
                 if epoch == epochs or not runs.any():
                     break
             pairs = self._join(
@@ -367,14 +381,17 @@ class _Program:
                     for split, random in zip(self.splits, self.random, strict=True)
                 ]
             )
-            loss = self.measure_losses(latent, pairs, parameters, labelled=labelled)
+            losses = self.measure_losses(latent, pairs, parameters, labelled=labelled)
+            loss = self._weigh(losses)
+            parts[:, :, epoch, 0] = losses.detach().permute(1, 2, 0).cpu().numpy()
             history[:, :, epoch, 0] = np.where(runs, loss.detach().cpu().numpy(), np.nan)
             optimiser.zero_grad()
             loss.sum().backward()  # type: ignore[no-untyped-call]
             optimiser.step()
         kept = best if labelled else parameters
         self.parameters = {**self.parameters, **{k: v.detach() for k, v in kept.items()}}
-        return history, best_epoch
+        parts[np.isnan(history)] = np.nan
+        return history, parts, best_epoch
 
 
 def _stack_labels(variants: Sequence[Variant], device: torch.device) -> Tensor:

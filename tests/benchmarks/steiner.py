@@ -24,6 +24,18 @@ Problem = tuple[npt.NDArray[np.integer], npt.NDArray[np.float64], npt.NDArray[np
 
 
 def read_interactome(folder: Path) -> Problem:
+    """Give the pruned interactome with its prizes, without names."""
+    return prune_interactome(folder)[1:]
+
+
+def prune_interactome(
+    folder: Path,
+) -> tuple[
+    npt.NDArray[np.object_],
+    npt.NDArray[np.integer],
+    npt.NDArray[np.float64],
+    npt.NDArray[np.float64],
+]:
     """Prune the protein interactions as published; prizes are U2OS against other lines."""
     url = folder / "interactome" / "iRefIndex_v14_MIScore_interactome_C9.costs.txt.gz"
     table = pd.read_csv(url, sep="\t")
@@ -32,7 +44,7 @@ def read_interactome(folder: Path) -> Problem:
     hubs = degrees.index[degrees >= np.quantile(degrees, QUANTILE)]
     table = table[~table["protein1"].isin(hubs) & ~table["protein2"].isin(hubs)]
     table = keep_largest(table)
-    genes = pd.unique(pd.concat([table["protein1"], table["protein2"]]))
+    genes = pd.unique(pd.concat([table["protein1"], table["protein2"]])).astype(object)
     number = pd.Series(range(len(genes)), index=genes)
     edges = np.stack([number[table["protein1"]], number[table["protein2"]]], axis=1)
     lines = pd.read_csv(folder / "u2os_expression" / "hpa_celline_nx_69lines.csv.gz")
@@ -40,7 +52,7 @@ def read_interactome(folder: Path) -> Problem:
     logged = np.log2(lines.iloc[:, 1:].to_numpy(dtype=float) + 1)
     change = pd.Series(np.abs(logged[:, 0] - logged[:, 1:].mean(axis=1)), index=lines.index)
     prizes = change.reindex(genes).fillna(0).to_numpy() / change.max()
-    return edges, table["cost"].to_numpy(), prizes
+    return genes, edges, table["cost"].to_numpy(), prizes
 
 
 def keep_largest(table: pd.DataFrame) -> pd.DataFrame:

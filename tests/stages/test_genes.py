@@ -90,7 +90,16 @@ def test_embeddings_find_modules_and_every_table_is_written(files: Path, tmp_pat
     assert quality.loc[quality["method"] == "autoencoder", "auc"].mean() > 0.7
     curves = experiment.table("genes-curves")
     assert curves.loc[curves["chosen"], "k"].tolist() == [3]
-    assert len(experiment.table("genes-training"))
+    training = experiment.table("genes-training")
+    assert len(training)
+    # Links alone have a loss here: no labels, and features have no weight.
+    np.testing.assert_allclose(training["training_links"], training["training"], rtol=1e-6)
+    assert not training["training_labels"].any()
+    neighbours = experiment.table("genes-neighbours")
+    assert set(neighbours["universe"]) <= {35}
+    assert experiment.table("genes-agreement")["ami"].max() > 0.5
+    # The network is a file of the user's: nothing is known of what it was chosen from.
+    assert not len(experiment.table("genes-background"))
     assert not len(experiment.table("genes-heldout"))
 
 
@@ -272,7 +281,7 @@ def test_same_tables_for_any_workers(files: Path, tmp_path: Path) -> None:
     two = digest_experiment(str(tmp_path / "b"))
     tables = {k: v for k, v in one.items() if k.startswith("tables/")}
     assert tables == {k: v for k, v in two.items() if k.startswith("tables/")}
-    assert len(tables) == 18
+    assert len(tables) == 21
 
 
 @pytest.mark.parametrize(

@@ -24,8 +24,16 @@ def list_impactful_genes(experiment: Experiment, screen: str) -> list[str]:
     Perturbations without a gene are left out; each of several targets of one (``A|B``) counts.
     """
     ranking = experiment.table(screen)
-    called = ranking[ranking["impactful"].fillna(False).astype(bool)]
-    cells = called["gene"].fillna("").astype(str)
+    return _list_genes(ranking[ranking["impactful"].fillna(False).astype(bool)])
+
+
+def list_screened_genes(experiment: Experiment, screen: str) -> list[str]:
+    """List the genes of all perturbations of a screen, as `list_impactful_genes`."""
+    return _list_genes(experiment.table(screen))
+
+
+def _list_genes(ranking: pd.DataFrame) -> list[str]:
+    cells = ranking["gene"].fillna("").astype(str)
     return sorted({gene.upper() for cell in cells for gene in split_genes(cell)})
 
 

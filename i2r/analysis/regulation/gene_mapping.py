@@ -238,12 +238,15 @@ class LeftOut(NamedTuple):
         Candidates' scores under nested selection.
     grid : DataFrame
         configuration, auc_20, auc_50, log_score: on the reported predictions.
+    weights : (n, n) float64
+        Of the training genes in the prediction of every gene, under nested selection.
     """
 
     ranks: Ranked
     chosen: list[str]
     scores: Floats
     grid: pd.DataFrame
+    weights: Floats
 
 
 def leave_genes_out(
@@ -253,6 +256,7 @@ def leave_genes_out(
     correct: bool,
     published_grid: PublishedGrid,
     neighbours: Sequence[int] = (0, 10),
+    published_inputs: mapping.Scale = "raw",
     seed: int,
 ) -> LeftOut:
     """Rank every gene by maps that never saw it.
@@ -268,6 +272,8 @@ def leave_genes_out(
         as well.
     neighbours
         Numbers of neighbours in the published grid.
+    published_inputs
+        Whether the published grid divides inputs by their length.
     seed
         Of the random projections in the published grid.
     """
@@ -296,7 +302,7 @@ def leave_genes_out(
     best = choose_as_published(selection.ranks)
     ranks["best of the grid"] = (selection.ranks[best], REPORTED)
     if published_grid:
-        grid = list_published_grid(neighbours)
+        grid, x = list_published_grid(neighbours), mapping.scale_rows(x, published_inputs)
         if published_grid == "nested":
             searched = select_published(grid, x, link, seed=seed)
             found = searched.ranks
@@ -306,7 +312,12 @@ def leave_genes_out(
         ranks["published grid"] = (found[choose_as_published(found)], REPORTED)
         grids.append(_tabulate_grid([c.title for c in grid], found, link, is_published=True))
     chosen = [configurations[place].title for place in selection.chosen]
-    return LeftOut(ranks, chosen, scores, pd.concat(grids, ignore_index=True))
+    weights = np.empty((n, n))
+    for place in np.unique(selection.chosen).tolist():
+        own = selection.chosen == place
+        centre = configurations[place].centre
+        weights[own] = mapping.weigh_left_out(inverses[place], centre=centre)[own]
+    return LeftOut(ranks, chosen, scores, pd.concat(grids, ignore_index=True), weights)
 
 
 def _rank(weights: Floats, link: Link) -> Floats:

@@ -28,28 +28,38 @@ class Problem(NamedTuple):
     prizes : (n,) float64
     terminal : (n,) bool
         The targets.
+    screened : (n,) bool or None
+        The genes of the screen, targets or not; None where there is none.
     """
 
     edges: npt.NDArray[np.int64]
     costs: npt.NDArray[np.float64]
     prizes: npt.NDArray[np.float64]
     terminal: npt.NDArray[np.bool_]
+    screened: npt.NDArray[np.bool_] | None = None
 
 
-def sweep_betas(problem: Problem, betas: list[float]) -> pd.DataFrame:
+def sweep_betas(
+    problem: Problem, betas: list[float]
+) -> tuple[pd.DataFrame, list[npt.NDArray[np.int64]]]:
     """Grow and prune a tree for every beta; one row each, with a bound on what is possible.
 
     Returns
     -------
-    DataFrame
-        beta; genes, edges, targets, leaves, components and communities (Louvain, Blondel et al.
-        2008, doi:10.1088/1742-5468/2008/10/P10008; of up to 500 genes), mean_degree and
+    table : DataFrame
+        beta; genes, edges, targets, screened (NaN without a screen), leaves, components and
+        communities (Louvain, Blondel et al. 2008, doi:10.1088/1742-5468/2008/10/P10008; of up to
+        500 genes), mean_degree and
         degree_sd of the network among the tree's genes; value, lower_bound, gap; and overlap, the
         genes shared with the network of the beta before, of all in either.
+    members : list of (k,) int64
+        The genes of every tree.
     """
-    columns = ["beta", "genes", "edges", "targets", "leaves", "components", "communities",
-               "mean_degree", "degree_sd", "overlap", "value", "lower_bound"]  # fmt: skip
+    columns = ["beta", "genes", "edges", "targets", "screened", "leaves", "components",
+               "communities", "mean_degree", "degree_sd", "overlap", "value",
+               "lower_bound"]  # fmt: skip
     rows: list[tuple[float, ...]] = []
+    members: list[npt.NDArray[np.int64]] = []
     before = np.zeros(len(problem.prizes), dtype=bool)
     for number, beta in enumerate(betas):
         has_bound = number % BOUND_EVERY == 0 or number == len(betas) - 1
@@ -57,12 +67,15 @@ def sweep_betas(problem: Problem, betas: list[float]) -> pd.DataFrame:
             problem.edges, problem.costs, beta * problem.prizes, improve=False, bound=has_bound
         )
         inside = mark_inside(problem, result)
+        members.append(np.flatnonzero(inside))
         both = inside[problem.edges].all(axis=1)
+        screened = np.nan if problem.screened is None else (inside & problem.screened).sum()
         degrees = np.bincount(problem.edges[both].ravel(), minlength=len(inside))
         own = degrees[inside]
         either = (inside | before).sum()
         counts = (
-            inside.sum(), both.sum(), (inside & problem.terminal).sum(), (degrees == 1).sum(),
+            inside.sum(), both.sum(), (inside & problem.terminal).sum(), screened,
+            (degrees == 1).sum(),
             *count_parts(problem.edges[both], inside), own.mean() if len(own) else 0,
             own.std(ddof=1) if len(own) > 1 else 0,
             (inside & before).sum() / either if either and rows else np.nan,
@@ -76,7 +89,7 @@ def sweep_betas(problem: Problem, betas: list[float]) -> pd.DataFrame:
     swept["gap"] = np.divide(
         gaps, swept["value"], where=swept["value"] > 0, out=np.zeros(len(gaps))
     )
-    return swept
+    return swept, members
 
 
 def count_parts(edges: npt.NDArray[np.int64], inside: npt.NDArray[np.bool_]) -> tuple[int, float]:

@@ -40,6 +40,36 @@ def tabulate_curves(ranked: Ranked, null: Floats, n_candidates: int, k_max: int)
     return pd.DataFrame(rows, columns=["method", "selection", "k", "accuracy", "low", "high"])
 
 
+def tabulate_query_curves(queries: pd.DataFrame, k_max: int) -> pd.DataFrame:
+    """Make the top-k curves of queries whose gene is known: a fixed split.
+
+    Queries that the map was made without, because it had learned from their gene, are curves of
+    their own: they say what leaving out says. Abstentions count by the rank they would have had.
+
+    Parameters
+    ----------
+    queries
+        rank_true (NaN where the gene is not known), n_candidates, left_out.
+
+    Returns
+    -------
+    DataFrame
+        queries ('new' or 'left out'), count, k, accuracy, low, high (95 %, over queries), chance.
+    """
+    columns = ["queries", "count", "k", "accuracy", "low", "high", "chance"]
+    rows: list[tuple[object, ...]] = []
+    known = queries[queries["rank_true"].notna()]
+    is_old = known["left_out"].astype(bool)
+    for name, own in (("new", known[~is_old]), ("left out", known[is_old])):
+        if len(own):
+            ranks, candidates = own["rank_true"].to_numpy(float), int(own["n_candidates"].iloc[0])
+            for k in range(1, min(k_max, candidates) + 1):
+                hits = int((ranks <= k).sum())
+                low, high = ranking.hit_interval(hits, len(ranks))
+                rows.append((name, len(own), k, hits / len(own), low, high, k / candidates))
+    return pd.DataFrame(rows, columns=columns)
+
+
 class Unlabelled(NamedTuple):
     """Ranks among candidates without a label, of the map and with shuffled links, and how many."""
 

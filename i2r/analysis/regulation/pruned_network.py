@@ -10,8 +10,8 @@ import pandas as pd
 from i2r.store.vocabulary import Vocabulary, list_vocabulary
 
 # Tables that a sweep leaves for the network: of every beta; what `Pruned.to_tables` gives.
-PREPARED = ("-sweep", "-pruned", "-pruned-edges", "-pruning", "-confidence", "-hubs", "-dropped",
-            "-expression", "-symbols", "-vocabulary")  # fmt: skip
+PREPARED = ("-sweep", "-members", "-pruned", "-pruned-edges", "-pruning", "-confidence", "-hubs",
+            "-dropped", "-expression", "-symbols", "-vocabulary")  # fmt: skip
 
 
 class Pruned(NamedTuple):

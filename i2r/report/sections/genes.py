@@ -18,6 +18,10 @@ ORDER = 36
 SIZE_PX, LABELS, MEMBERS = 520, 40, 14
 # Gene sets are named from here on.
 FDR = 0.05
+SETS = 30
+SET_HEADINGS = {"gene_set": "gene set", "odds_ratio": "odds ratio", "p_value": "p", "fdr": "FDR"}
+# Below this two trainings disagree about most clusters.
+STABLE = 0.6
 
 
 def draw(source: ReportSource) -> str | None:
@@ -36,13 +40,25 @@ def _draw_stage(source: ReportSource, stage: StageRecord) -> list[Markup]:
     """Draw one stage: map of genes, clusters, curves, links and seeds."""
     tables = {
         name: source.reduced_table(stage.title, f"{stage.title}{name}")
-        for name in ("", "-clusters", "-curves", "-enrichment", "-quality", "-stability")
+        for name in (
+            "",
+            "-clusters",
+            "-curves",
+            "-enrichment",
+            "-quality",
+            "-stability",
+            "-background",
+            "-neighbours",
+            "-agreement",
+            "-training",
+        )
     }
     embedding, clusters, curves = tables[""], tables["-clusters"], tables["-curves"]
     if embedding is None or clusters is None or curves is None:
         return []
     parts = [
         html.fill("<h3>{{ title }}</h3>", title=stage.title),
+        *_say_stability(tables["-stability"]),
         _draw_map(embedding, clusters),
         _list_clusters(clusters, tables["-enrichment"]),
     ]
@@ -59,7 +75,94 @@ def _draw_stage(source: ReportSource, stage: StageRecord) -> list[Markup]:
             )
         )  # fmt: skip
     parts += _draw_quality(tables["-quality"], tables["-stability"])
+    parts += _list_background(tables["-background"])
+    parts += _list_neighbours(tables["-neighbours"])
+    parts += _draw_agreement(tables["-agreement"])
+    parts += _draw_losses(tables["-training"])
     return parts
+
+
+def _say_stability(stability: pd.DataFrame | None) -> list[Markup]:
+    """Say beside the embedding whether another training would give it again."""
+    if stability is None or not len(stability):
+        return []
+    ari = float(stability["ari"].mean())
+    return [
+        html.fill(
+            "<p><b>Stability: {{ ari|score }}</b>, the mean adjusted Rand index of the clusters of "
+            "two trainings (1 is equal, 0 is chance; {{ n|plural('pair', 'pairs') }}).{% if low %} "
+            "Clusters change from training to training: read neighbours that all trainings share, "
+            "not clusters.{% endif %}</p>",
+            ari=ari, n=len(stability), low=ari < STABLE,
+        )
+    ]  # fmt: skip
+
+
+def _list_background(background: pd.DataFrame | None) -> list[Markup]:
+    """List gene sets of the whole network."""
+    if background is None or not len(background):
+        return []
+    found = background[background["fdr"] <= FDR].head(SETS)
+    shown = found.drop(columns=["universe"]).rename(columns=SET_HEADINGS)
+    return [
+        html.table(
+            shown,
+            "Gene sets that the whole network has more genes of than the pruned interactome that "
+            f"it was chosen from ({int(background['universe'].iloc[0])} genes): FDR up to "
+            f"{FDR:g}, the first {SETS}.",
+        )
+    ]
+
+
+def _list_neighbours(neighbours: pd.DataFrame | None) -> list[Markup]:
+    """List the gene sets of genes' neighbours."""
+    if neighbours is None or not len(neighbours):
+        return []
+    found = neighbours[neighbours["fdr"] <= FDR].sort_values(["p_value", "gene"]).head(SETS)
+    shown = found.drop(columns=["universe"]).rename(columns=SET_HEADINGS)
+    return [
+        html.table(
+            shown,
+            "Gene sets that are frequent among the 20 nearest genes of a gene, itself left out: "
+            f"FDR within gene and collection up to {FDR:g}, the {SETS} surest.",
+        )
+    ]
+
+
+def _draw_agreement(agreement: pd.DataFrame | None) -> list[Markup]:
+    """Show the adjusted mutual information of trainings over numbers of clusters."""
+    if agreement is None or not len(agreement):
+        return []
+    wide = agreement.pivot(index="k_a", columns="k_b", values="ami")
+    shown = wide.set_axis([str(k) for k in wide.columns], axis=1)
+    return [
+        html.table(
+            shown.rename_axis("clusters", axis=0).reset_index(),
+            "Adjusted mutual information of the clusters of two trainings, by how many clusters "
+            "either is cut into (mean over pairs; 1 is equal, 0 is chance).",
+            scores=tuple(map(str, wide.columns)),
+        )
+    ]
+
+
+def _draw_losses(training: pd.DataFrame | None) -> list[Markup]:
+    """Draw the losses of the first training, with their parts."""
+    if training is None or not len(training) or "training_links" not in training:
+        return []
+    first = training[training["seed"] == training["seed"].iloc[0]]
+    names = [n for n in first if n.startswith(("training", "validation")) and first[n].any()]
+    return [
+        draw_lines(
+            [
+                Line(n.replace("_", ", "), first["epoch"].tolist(), first[n].tolist(),
+                     is_dashed=n.startswith("validation"))
+                for n in names
+            ],
+            x_title="pass", y_title="loss",
+            caption=f"Losses of seed {int(first['seed'].iloc[0])}: in all, and of links, features "
+            "and labels before they are weighted; dashed: of links kept for validation.",
+        )
+    ]  # fmt: skip
 
 
 def _draw_map(embedding: pd.DataFrame, clusters: pd.DataFrame) -> Markup:
@@ -92,7 +195,8 @@ def _draw_map(embedding: pd.DataFrame, clusters: pd.DataFrame) -> Markup:
     ]  # fmt: skip
     shares = [float(v) for v in singular[:2] ** 2 / max((singular**2).sum(), 1e-300)] + [0.0]
     return html.render(
-        "scatter.html", points=points, size=SIZE_PX,
+        "scatter.html", points=points, links=[], size=SIZE_PX, legend_title="Clusters",
+        label="Genes by the first two principal components of their embeddings",
         legend=[(number, colours[word]) for number, word in words.items()],
         x_title=f"first principal component, {html.percent(shares[0])} of the variance",
         y_title=f"second, {html.percent(shares[1])}",

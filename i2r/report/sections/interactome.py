@@ -62,6 +62,7 @@ def _describe(source: ReportSource, stage: StageRecord) -> dict[str, Any] | None
                            "one; value is the cost of the tree and the prizes left out, and no "
                            "tree has less than the lower bound."))  # fmt: skip
         parts += _draw_curves(source, stage)
+        parts += _draw_overlaps(source, stage)
     captions["dropped"] = "Symbols that were left out (the first 200), and why."
     for name, caption in captions.items():
         found = source.reduced_table(stage.title, f"{stage.title}-{name}")
@@ -112,6 +113,41 @@ def _draw_curves(source: ReportSource, stage: StageRecord) -> list[Markup]:
                 lines, x_title=title, y_title="part that is left", caption=caption + chosen
             ))  # fmt: skip
     return drawn
+
+
+def _draw_overlaps(source: ReportSource, stage: StageRecord) -> list[Markup]:
+    """Draw, for every beta, how many genes the tree shares with the trees of other stages.
+
+    Stages with other costs or tables show how much of a network is owed to that choice.
+    """
+    own = _list_members(source, stage)
+    lines = []
+    for other in source.stages_of("interactome"):
+        theirs = _list_members(source, other) if other.title != stage.title else {}
+        shared = sorted(own.keys() & theirs.keys())
+        if shared:
+            overlaps = [
+                len(own[b] & theirs[b]) / max(len(own[b] | theirs[b]), 1) for b in shared
+            ]  # fmt: skip
+            cost = other.options.get("edge_cost", "mi_score")
+            lines.append(Line(f"{other.title} ({cost})", shared, overlaps))
+    if not lines:
+        return []
+    return [
+        draw_lines(
+            lines, x_title="beta, weight of the prizes", y_title="genes in common",
+            caption="Overlap of the trees of this network with those of others at the same "
+            "beta: genes in both, of all in either.",
+        )
+    ]  # fmt: skip
+
+
+def _list_members(source: ReportSource, stage: StageRecord) -> dict[float, set[str]]:
+    """List the genes of the tree for every beta."""
+    found = source.reduced_table(stage.title, f"{stage.title}-members")
+    if found is None:
+        return {}
+    return {float(beta): set(genes) for beta, genes in found.groupby("beta")["gene"]}
 
 
 def _lay_out(genes: pd.DataFrame, edges: pd.DataFrame) -> dict[str, Any]:

@@ -8,11 +8,14 @@ from markupsafe import Markup
 
 from i2r.report import html
 from i2r.report.lines import Line, draw_lines
+from i2r.report.scales import place_on
+from i2r.report.sections.embeddings import choose_colours
 from i2r.report.source import ReportSource, StageRecord
 
 TITLE = "From perturbations to genes"
 ORDER = 37
 MANY_HUBS = 2.0
+SIZE_PX = 520
 _LABELLED = (
     " Embeddings were made with labels, which may come from the same perturbations: curves and "
     "ranks may find those again, and p (shuffled) is of ranks among the genes without a label."
@@ -72,8 +75,64 @@ def _draw_stage(source: ReportSource, stage: StageRecord) -> list[Markup]:
             + (_LABELLED if "rank_unlabelled" in genes else ""),
         ),
         _list_methods(scores, are_labelled="rank_unlabelled" in genes),
+        *_draw_places(source, stage),
+        *_list_coclustering(source, stage),
         _list_genes(genes),
     ]  # fmt: skip
+
+
+def _draw_places(source: ReportSource, stage: StageRecord) -> list[Markup]:
+    """Draw candidates, and predictions beside the genes that they are of."""
+    places = source.reduced_table(stage.title, f"{stage.title}-places")
+    if places is None or not len(places):
+        return []
+    spans = [(float(v.min()), float(v.max() if np.ptp(v) > 0 else v.min() + 1))
+             for v in (places["x"], places["y"])]  # fmt: skip
+    x = place_on(spans[0], (36, SIZE_PX - 16))
+    y = place_on(spans[1], (SIZE_PX - 36, 16))
+    kinds = ["candidate", "left out", "predicted"]
+    colours = choose_colours(pd.Series(kinds, dtype=str))
+    points = [
+        {"x": x(float(row.x)), "y": y(float(row.y)), "colour": colours[row.kind],
+         "title": f"{row.gene}: {row.kind}", "label": "", "anchor": ""}
+        for row in places.itertuples()
+    ]  # fmt: skip
+    by_kind = {kind: own.set_index("gene") for kind, own in places.groupby("kind")}
+    links = []
+    if {"left out", "predicted"} <= by_kind.keys():
+        true = by_kind["left out"]
+        links = [
+            (x(float(row.x)), y(float(row.y)), x(float(true["x"][row.Index])),
+             y(float(true["y"][row.Index])))
+            for row in by_kind["predicted"].itertuples() if row.Index in true.index
+        ]  # fmt: skip
+    return [
+        html.render(
+            "scatter.html", points=points, links=links, size=SIZE_PX, legend_title="Points",
+            label="Predictions and genes by principal components of regulatory embeddings",
+            legend=[(kind, colours[kind]) for kind in kinds],
+            x_title="first principal component", y_title="second",
+            caption="Genes of the network by their regulatory embeddings, and what was predicted "
+            "for each gene left out, with a line to the gene itself.",
+        )
+    ]  # fmt: skip
+
+
+def _list_coclustering(source: ReportSource, stage: StageRecord) -> list[Markup]:
+    """Show whether clusters of both spaces hold the same genes."""
+    found = source.reduced_table(stage.title, f"{stage.title}-coclustering")
+    if found is None or not found["p_value"].notna().any():
+        return []
+    wide = found.pivot(index="clusters_seen", columns="clusters_regulatory", values="p_value")
+    shown = wide.set_axis([str(k) for k in wide.columns], axis=1)
+    return [
+        html.table(
+            shown.rename_axis("clusters", axis=0).reset_index(),
+            "Do clusters of perturbation embeddings (rows, how many) and of regulatory embeddings "
+            "(columns) hold the same genes: p-values of their mutual information beside 1,000 "
+            "random deals of the genes. They are not corrected for the number of cells.",
+        )
+    ]
 
 
 def _judge(score: pd.Series, hubs: pd.DataFrame) -> Markup:

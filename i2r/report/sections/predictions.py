@@ -6,6 +6,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from i2r.report import html
+from i2r.report.lines import Line, draw_lines
 from i2r.report.source import ReportSource, StageRecord
 
 TITLE = "Predicted genes"
@@ -38,8 +39,32 @@ def _draw_stage(source: ReportSource, stage: StageRecord) -> list[Markup]:
     return [
         html.fill("<h3>{{ title }}</h3>", title=stage.title),
         _count_answers(queries, level),
+        *_draw_curves(source, stage),
         _list_queries(queries, ranked, level),
     ]
+
+
+def _draw_curves(source: ReportSource, stage: StageRecord) -> list[Markup]:
+    """Draw how often the true gene is among the best k, where it is known."""
+    curves = source.reduced_table(stage.title, f"{stage.title}-curves")
+    if curves is None or not len(curves):
+        return []
+    lines = [
+        Line(
+            f"{name} ({int(rows['count'].iloc[0])})", rows["k"].tolist(),
+            rows["accuracy"].tolist(), rows["low"].tolist(), rows["high"].tolist(),
+        )
+        for name, rows in curves.groupby("queries", sort=False)
+    ]  # fmt: skip
+    first = curves[curves["queries"] == curves["queries"].iloc[0]]
+    lines.append(Line("chance", first["k"].tolist(), first["chance"].tolist(), is_dashed=True))
+    return [
+        draw_lines(
+            lines, x_title="k, candidates looked at", y_title="share of queries among the best k",
+            caption="Queries whose gene is known: 'new' where the map never learned from the gene, "
+            "'left out' where it did and was made without it. Bands: 95 % interval over queries.",
+        )
+    ]  # fmt: skip
 
 
 def _count_answers(queries: pd.DataFrame, level: float) -> Markup:

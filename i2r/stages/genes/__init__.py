@@ -23,6 +23,7 @@ from i2r.stages.base import Stage
 from i2r.stages.genes.embeddings import PARTS, TABLES, embed_seed, write_genes
 from i2r.stages.outputs import Output
 from i2r.stages.written.regulation import GENES
+from i2r.store import files
 from i2r.store.experiment import Experiment
 from i2r.store.networks import read_network
 from i2r.store.vocabulary import read_symbols
@@ -96,6 +97,10 @@ class Genes(Stage):
         "labels of the Connectivity Map, which leaks: 'map' then gives no p-values",
     )
     label_clusters: int = Field(10, ge=2, description="Clusters that labels are made of")
+    label_distance: Literal["euclidean", "cosine"] = Field(
+        "euclidean", description="Distance of the vectors that 'clusters' are made of: as "
+        "published 'euclidean' for embeddings of images, 'cosine' for expression signatures",
+    )  # fmt: skip
     seeds: int = Field(5, ge=1, le=50, description="Trainings from different starts")
     clusters: int = Field(
         0, ge=0, description="Clusters of genes to report; 0 takes the best silhouette"
@@ -110,8 +115,8 @@ class Genes(Stage):
     )  # fmt: skip
 
     outputs: ClassVar[tuple[Output, ...]] = GENES
-    added_later: ClassVar[tuple[str, ...]] = ("symbols",)
-    version: ClassVar[int] = 4
+    added_later: ClassVar[tuple[str, ...]] = ("symbols", "label_distance")
+    version: ClassVar[int] = 5
     reads: ClassVar[Mapping[str, bool]] = {"interactome": False}
     layout_columns: ClassVar[tuple[str, ...]] = ("gene", "role")
 
@@ -247,6 +252,12 @@ class Genes(Stage):
         vocabulary = experiment.table_url(f"{stage}-vocabulary") if stage else ""
         return Naming(vocabulary, self.symbols, self.network, self.embeddings)
 
+    def _find_pruned(self, experiment: Experiment) -> str:
+        """Say where the genes are that the network was chosen from; '' where none was chosen."""
+        stage = self.network_stage if self.method != "import" else ""
+        url = experiment.table_url(f"{stage}-pruned") if stage else ""
+        return url if url and files.exists(url) else ""
+
     def finish(self, experiment: Experiment, keys: Sequence[str]) -> Delayed:
         """Join the seeds, cluster the genes, look for gene sets, and compare the seeds."""
         lost = sorted(set(self.keys(experiment)) - set(keys))
@@ -267,6 +278,7 @@ class Genes(Stage):
             leaks=self.held_out_labels == "published",
             gene_sets=list(self.gene_sets),
             naming=self._find_names(experiment),
+            pruned=self._find_pruned(experiment),
             urls={name: experiment.table_url(self.title + name) for name in TABLES},
         )  # fmt: skip
 

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from i2r.analysis.regulation import gene_comparisons as comparing
 from i2r.analysis.regulation import signatures
 from i2r.analysis.regulation.gene_inputs import (
     Naming,
@@ -23,8 +24,8 @@ from i2r.store import tables
 from i2r.store.vocabulary import Vocabulary, translate, write_vocabulary
 
 PARTS = ("-seeds", "-quality", "-training", "-genes")
-TABLES = ("", "-heldout", "-clusters", "-curves", "-enrichment", "-stability", "-quality",
-          "-training", "-genes", "-vocabulary")  # fmt: skip
+TABLES = ("", "-heldout", "-clusters", "-curves", "-enrichment", "-background", "-neighbours",
+          "-stability", "-agreement", "-quality", "-training", "-genes", "-vocabulary")  # fmt: skip
 
 
 class _Options(NamedTuple):
@@ -171,7 +172,9 @@ def gather_labels(
             values = seen.vectors.values
             if seen.without is not None and number is not None:
                 values = seen.without[kept[number]]
-            own[rows] = embedding.label_by_clusters(values[kept], given.label_clusters, number)
+            own[rows] = embedding.label_by_clusters(
+                values[kept], given.label_clusters, number, given.label_distance
+            )
             found[held_out] = own
     return found
 
@@ -199,9 +202,13 @@ def write_genes(
     leaks: bool,
     gene_sets: Sequence[str],
     naming: Naming,
+    pruned: str,
     urls: Mapping[str, str],
 ) -> dict[str, Any]:
-    """Join the seeds and write all tables of the stage."""
+    """Join the seeds and write all tables of the stage.
+
+    ``pruned`` is the table of the genes that the network was chosen from; '' for none.
+    """
     symbols = read_naming(naming)
     write_vocabulary(urls["-vocabulary"], symbols or Vocabulary({}))
     # Two names of one gene are two units of the same embedding.
@@ -220,6 +227,9 @@ def write_genes(
         found = translate_sets(read_gene_sets(url), symbols)
         collections[url if name in collections else name] = found
     full = [part[part["held_out"] == ""] for part in by_seed]
+    own = set(described["gene"].astype(str))
+    # An imported network has none: its table of pruned genes is not written.
+    background = set(tables.read_table(pruned)["gene"].astype(str)) if pruned else own
     chosen = int(curves.loc[curves["chosen"], "k"].iloc[0])
     written = {
         "": plain,
@@ -227,7 +237,10 @@ def write_genes(
         "-clusters": clusters,
         "-curves": curves,
         "-enrichment": embedding.enrich_clusters(clusters, collections),
+        "-background": comparing.enrich_network(own, background, collections),
+        "-neighbours": comparing.enrich_neighbours(plain, collections),
         "-stability": embedding.compare_seeds(full, seeds, chosen),
+        "-agreement": comparing.compare_numbers(full),
         "-quality": tables.concatenate([read_parts(u) for u in parts["-quality"]]),
         "-training": tables.concatenate([tables.read_table(u[0]) for u in parts["-training"]]),
         "-genes": described,

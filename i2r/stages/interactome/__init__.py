@@ -8,7 +8,7 @@ from dask.delayed import Delayed
 from pydantic import Field
 from pydantic.config import JsonDict
 
-from i2r.analysis.regulation.gene_inputs import list_impactful_genes
+from i2r.analysis.regulation.gene_inputs import list_impactful_genes, list_screened_genes
 from i2r.analysis.regulation.interactome_inputs import (
     find_line,
     import_network,
@@ -131,7 +131,7 @@ class Interactome(Stage):
 
     outputs: ClassVar[tuple[Output, ...]] = INTERACTOME
     reads: ClassVar[Mapping[str, bool]] = {}
-    version: ClassVar[int] = 6
+    version: ClassVar[int] = 7
     uses_layout: ClassVar[bool] = False
 
     @property
@@ -234,16 +234,17 @@ class Interactome(Stage):
 
     def _resolve(self, experiment: Experiment) -> dict[str, Any]:
         """Give the options with the targets, from the screen where none are listed."""
-        targets = self.targets
+        targets, screened = self.targets, list[str]()
         if self.method == "steiner" and not targets:
             screen = self.needed("screen")
             targets = tuple(list_impactful_genes(experiment, screen))
+            screened = list_screened_genes(experiment, screen)
             if not targets:
                 raise I2RError(
                     f"stage {self.title!r}: {screen!r} calls no gene impactful, so there is "
                     "nothing to connect. List 'targets', or look at the screen's ranking."
                 )
-        return {**self.model_dump(), "targets": targets}
+        return {**self.model_dump(), "targets": targets, "screened": screened}
 
     def peak_bytes(self, experiment: Experiment, key: str) -> int:
         """Tables as they are read, by the sizes of their files."""

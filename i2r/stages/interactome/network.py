@@ -19,7 +19,7 @@ from i2r.formats.losses import note_losses, note_size, note_translations
 from i2r.kernels.pcst import PCSTResult, solve_pcst
 from i2r.store import tables
 from i2r.store.networks import write_network
-from i2r.store.vocabulary import Vocabulary, write_vocabulary
+from i2r.store.vocabulary import Vocabulary, translate, write_vocabulary
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -34,7 +34,16 @@ def write_sweep(
     pruned = prepare_interactome(options)
     found = pruned.to_tables()
     written = [tables.write_table(urls[name], table) for name, table in found.items()]
-    swept = sweep_betas(_pose(pruned), list(betas))
+    screened = None
+    if options["screened"]:
+        known = {translate(name, pruned.symbols) or name for name in options["screened"]}
+        screened = np.array([gene in known for gene in pruned.genes])
+    swept, members = sweep_betas(_pose(pruned)._replace(screened=screened), list(betas))
+    trees = pd.DataFrame({
+        "beta": np.repeat(np.array(betas, dtype=float), [len(own) for own in members]),
+        "gene": np.array(pruned.genes, dtype=object)[np.concatenate(members)],
+    })  # fmt: skip
+    written.append(tables.write_table(urls["-members"], trees))
     notes = {"notes": list(pruned.notes)}
     written.append(tables.write_table(urls["-sweep"], swept, metadata=notes))
     return {"bytes_out": sum(written)}

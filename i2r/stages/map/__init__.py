@@ -28,7 +28,8 @@ from i2r.store.experiment import Experiment
 LEFT_OUT = "left-out"
 # Shuffled links of one unit: more units than that would spend their time on starting.
 _DRAWS_PER_UNIT = 50
-TABLES = ("", "-curves", "-scores", "-grid", "-nearest", "-hubs", "-null", "-inputs", "-dropped")
+TABLES = ("", "-curves", "-scores", "-grid", "-nearest", "-hubs", "-places", "-coclustering",
+          "-null", "-inputs", "-dropped")  # fmt: skip
 
 
 class Map(Stage):
@@ -83,6 +84,10 @@ class Map(Stage):
         description="Numbers of neighbours in the published grid, 720 configurations each; the "
         "publication's extension adds 38",
     )
+    published_inputs: Literal["raw", "unit"] = Field(
+        "raw", description="Whether the published grid divides inputs by their length ('unit'), as "
+        "it does for JUMP; predictions need none, since candidates have unit length",
+    )  # fmt: skip
     hubs: Literal["keep", "correct"] = Field(
         "keep", description="Lower the scores of candidates that are near to every prediction"
     )
@@ -96,7 +101,8 @@ class Map(Stage):
     # The table's content is looked at instead; a check changes no result.
     outputs: ClassVar[tuple[Output, ...]] = MAP
     execution_only: ClassVar[frozenset[str]] = frozenset({"signature_info", "check_scale"})
-    version: ClassVar[int] = 7
+    added_later: ClassVar[tuple[str, ...]] = ("published_inputs",)
+    version: ClassVar[int] = 8
     reads: ClassVar[Mapping[str, bool]] = {"genes": True, "embed": False}
     layout_columns: ClassVar[tuple[str, ...]] = ("gene", "role")
 
@@ -159,6 +165,7 @@ class Map(Stage):
                 correct=self.hubs == "correct",
                 published_grid=self.published_grid,
                 neighbours=self.published_neighbours,
+                published_inputs=self.published_inputs,
                 seed=self.seed,
                 urls={n: experiment.part_url(self.title + n, key) for n in _PARTS},
                 made_by=self._describe_inputs(inputs),
@@ -201,7 +208,8 @@ class Map(Stage):
         return 2**30
 
 
-_PARTS = ("", "-methods", "-grid", "-nearest", "-hubs", "-inputs", "-dropped")
+_PARTS = ("", "-methods", "-grid", "-nearest", "-hubs", "-places", "-coclustering", "-inputs",
+          "-dropped")  # fmt: skip
 
 
 def locate_inputs(experiment: Experiment, stage: Map) -> Inputs:

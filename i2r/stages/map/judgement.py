@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from i2r.analysis.regulation import gene_mapping as judging
+from i2r.analysis.regulation import map_pictures as pictures
 from i2r.analysis.regulation import map_scores as scoring
 from i2r.analysis.regulation import signatures
 from i2r.analysis.regulation.feature_profiles import FeatureWells, average_features
@@ -71,6 +72,7 @@ def write_left_out(
     correct: bool,
     published_grid: judging.PublishedGrid,
     neighbours: Sequence[int],
+    published_inputs: mapping.Scale,
     seed: int,
     urls: Mapping[str, str],
     made_by: Mapping[str, Any],
@@ -78,7 +80,7 @@ def write_left_out(
     """Leave every gene out and write what became of it."""
     left_out = judging.leave_genes_out(
         problem, configurations, correct=correct, published_grid=published_grid,
-        neighbours=neighbours, seed=seed,
+        neighbours=neighbours, published_inputs=published_inputs, seed=seed,
     )  # fmt: skip
     methods = pd.DataFrame(
         [(name, selection) for name, (_, selection) in left_out.ranks.items()],
@@ -93,6 +95,8 @@ def write_left_out(
     tables.write_table(urls["-grid"], left_out.grid)
     tables.write_table(urls["-nearest"], judging.tabulate_nearest(problem, left_out.scores))
     tables.write_table(urls["-hubs"], hubs)
+    tables.write_table(urls["-places"], pictures.place_predictions(problem, left_out))
+    tables.write_table(urls["-coclustering"], pictures.compare_clusters(problem, seed=seed))
     dropped = pd.DataFrame(problem.dropped, columns=["gene", "reason"], dtype=str)
     tables.write_table(urls["-dropped"], dropped)
     rows = problem.x.reshape(-1, len(problem.names))
@@ -195,8 +199,12 @@ def write_map(
     )
     tables.write_table(urls["-scores"], scores)
     tables.write_table(urls["-null"], null)
-    for name in ("-grid", "-nearest", "-hubs", "-dropped"):
+    for name in ("-grid", "-nearest", "-hubs", "-places", "-dropped"):
         tables.write_table(urls[name], tables.read_table(parts[name]))
+    together = tables.read_table(parts["-coclustering"])
+    if leaked:
+        together["p_value"] = np.nan
+    tables.write_table(urls["-coclustering"], together)
     inputs, metadata = tables.read_table_with_metadata(parts["-inputs"])
     tables.write_table(urls["-inputs"], inputs, metadata=metadata)
     return {

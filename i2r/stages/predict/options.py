@@ -62,7 +62,7 @@ class Predict(ByMethod):
     seed: int = Field(0, ge=0, description="Seed of shuffled links (default: the pipeline's)")
 
     outputs: ClassVar[tuple[Output, ...]] = PREDICT
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     reads: ClassVar[Mapping[str, bool]] = {
         "map": True,
         "genes": True,
@@ -185,7 +185,11 @@ class Predict(ByMethod):
                 "vocabulary": experiment.table_url(f"{genes}-vocabulary"),
             },
             seed=seed_sequence(self.seed, "predict", WHOLE),
-            urls=(experiment.table_url(self.title), experiment.table_url(f"{self.title}-queries")),
+            urls=(
+                experiment.table_url(self.title),
+                experiment.table_url(f"{self.title}-queries"),
+                experiment.table_url(f"{self.title}-curves"),
+            ),
         )
 
     def peak_bytes(self, experiment: Experiment, key: str) -> int:

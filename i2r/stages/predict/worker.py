@@ -12,6 +12,7 @@ import pandas as pd
 from i2r.analysis.regulation.gene_inputs import translate_vectors
 from i2r.analysis.regulation.gene_mapping import extend_candidates, list_candidates, pose_problem
 from i2r.analysis.regulation.gene_prediction import describe_answers, predict_genes
+from i2r.analysis.regulation.map_scores import tabulate_query_curves
 from i2r.analysis.regulation.query_wells import QueryWells, average_queries, read_queries
 from i2r.formats.gene_tables import read_vectors
 from i2r.kernels.mapping import Configuration
@@ -20,6 +21,9 @@ from i2r.stages.predict.references import Reference, relate_profiles
 from i2r.store import tables
 from i2r.store.experiment import Experiment
 from i2r.store.vocabulary import read_vocabulary, translate
+
+# Nearest genes that curves of queries end with, as published.
+K_MAX = 50
 
 
 def read_origin(experiment: Experiment, map_stage: str) -> dict[str, Any]:
@@ -45,7 +49,7 @@ def write_predictions(
     silent: Sequence[str],
     sources: Mapping[str, str],
     seed: np.random.SeedSequence,
-    urls: tuple[str, str],
+    urls: tuple[str, str, str],
 ) -> dict[str, Any]:
     """Answer all queries and write the answers."""
     inputs, metadata = tables.read_table_with_metadata(sources["inputs"])
@@ -107,6 +111,7 @@ def write_predictions(
     )
     tables.write_table(urls[1], described)
     tables.write_table(urls[0], answers.ranked)
+    tables.write_table(urls[2], tabulate_query_curves(answers.queries, K_MAX))
     abstained = int((answers.queries["answer"] == "abstained").sum())
     notes = describe_answers(answers, level=options["level"])
     return {"queries": len(answers.queries), "abstained": abstained, "notes": notes}

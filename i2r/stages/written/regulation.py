@@ -8,6 +8,17 @@ _VOCABULARY = """
     kind: text: What kind of name: symbol, alias, or identifier of a database
 """
 
+_SETS = """
+        collection: text: The collection of gene sets
+        gene_set: text: The gene set
+        size: whole: Genes of the set in the universe
+        overlap: whole: Genes in common
+        odds_ratio: number: Of Fisher's exact test
+        p_value fdr
+        genes: text: The genes in common
+        universe: whole: Genes that could have been in both
+"""
+
 INTERACTOME = (
     table("", "One row per gene of the network.", """
         gene
@@ -30,6 +41,7 @@ INTERACTOME = (
         genes: number: Genes of the tree
         edges: number: Edges of the network on these genes
         targets: number: Targets that the tree holds
+        screened: number: Genes of the screen that the tree holds, targets or not
         leaves: number: Leaves of the tree
         components: number: Connected parts of the network among the tree's genes
         communities: number: Communities of that network (Louvain); missing for a large one
@@ -41,6 +53,10 @@ INTERACTOME = (
         gap: number: How far the value may be above the best, relative to it
         chosen: flag: Whether this beta was taken
     """),
+    table("-members", "One row per value of beta and gene of its tree.", """
+        beta: number: Weight of prizes
+        gene
+    """, sometimes=True),
     table("-trees", "One row per tree that is compared with the one taken.", """
         tree: text: How it was made
         genes: whole: Genes that it holds
@@ -121,16 +137,16 @@ GENES = (
         distortion: number: Mean squared distance to the cluster's centre
         chosen: flag: Whether this number was taken
     """),
-    table("-enrichment", "One row per cluster and gene set with genes in common.", """
+    table("-enrichment", "One row per cluster and gene set with genes in common.", f"""
         cluster
-        collection: text: The collection of gene sets
-        gene_set: text: The gene set
-        size: whole: Genes of the set in the universe
-        overlap: whole: Genes in common
-        odds_ratio: number: Of Fisher's exact test
-        p_value fdr
-        genes: text: The genes in common
-        universe: whole: Genes that could have been in both
+        {_SETS}
+    """),
+    table("-background", "One row per gene set with genes of the network, beside the pruned "
+          "interactome that the network was chosen from.", _SETS),
+    table("-neighbours", "One row per gene and gene set that is frequent among its nearest genes.",
+          f"""
+        gene
+        {_SETS}
     """),
     table("-genes", "One row per gene of the network.", """
         gene
@@ -153,10 +169,17 @@ GENES = (
         neighbour_overlap: number: Part of nearest genes in common
         rank_spread: number: Mean difference of ranks by similarity
     """),
+    table("-agreement", "One row per pair of numbers of clusters: do trainings agree.", """
+        k_a: whole: Clusters of one training
+        k_b: whole: Clusters of the other
+        ami: number: Adjusted mutual information, mean over pairs of trainings
+    """),
     table("-training", "One row per training and pass.", """
         epoch: whole: Number of the pass
-        training: number: Loss of the training links
-        validation: number: Loss of the validation links; missing without
+        training: number: Loss in training
+        validation: number: Loss of the validation links, and of the rest; missing without
+        training_{part}: number: Its part before it is weighted: links, features or labels
+        validation_{part}: number: The same of the validation loss
         seed
     """),
     table("-vocabulary", "One row per name of a gene that the inputs know.", _VOCABULARY),
@@ -214,6 +237,19 @@ MAP = (
         candidate
         occurrences: whole: Left-out genes that have it among the nearest
     """),
+    table("-places", "One row per candidate and prediction, in two dimensions, for pictures.", """
+        kind: text: candidate, left out (a candidate that was), or predicted
+        gene
+        x: number: First principal component of the candidates
+        y: number: Second principal component
+    """),
+    table("-coclustering", "One row per pair of numbers of clusters: do both spaces join genes.",
+          """
+        clusters_seen: whole: Clusters of the perturbation embeddings
+        clusters_regulatory: whole: Clusters of the regulatory embeddings
+        mutual_information: number: Of both clusterings, in nats
+        p_value
+    """),
     table("-methods", "One row per method and selection: does it favour hubs.", """
         method selection
         hub_skewness: number: Skewness of how often genes are among the nearest
@@ -255,6 +291,15 @@ PREDICT = (
         n_nuclei: number: Number of nuclei; missing where queries are rows of a table
         compared_with: text: Controls that the query's features are relative to
         impactful: flag: Whether the screen calls it
+    """),
+    table("-curves", "One row per kind of query and k: top-k accuracy where the gene is known.", """
+        queries: text: new (the map never learned from the gene), or left out
+        count: whole: Queries of this kind whose gene is a candidate
+        k: whole: Nearest genes that are looked at
+        accuracy: number: Part of queries whose gene is among them
+        low: number: Lower end of its interval
+        high: number: Upper end of its interval
+        chance: number: What guessing gives
     """),
     table("-profiles", "One row per query: the features that it is found by.", """
         query: text: Name of the query
