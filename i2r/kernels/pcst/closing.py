@@ -169,7 +169,7 @@ def close_gap(
             if not problem.is_proven:
                 _search(
                     problem, touched, must=root, seed=seed + number, searches=LONG_SEARCHES,
-                    looks=LONG_LOOKS, worse=WORSE,
+                    looks=LOOKS, worse=WORSE,
                 )  # fmt: skip
                 problem.raise_bound(problem.bound)
     return Found(problem.vertices, problem.edges, min(problem.bound, problem.value))
