@@ -6,6 +6,9 @@ all of them; so a run has every machine rehearse first, each of its workers anot
 """
 
 from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
 from types import MappingProxyType
 
 import numpy as np
@@ -18,40 +21,51 @@ SIZE_PX = 64
 _DISKS = ((20, 20, 8), (20, 33, 8), (45, 2, 6), (48, 45, 9))
 
 
-def draw_nuclei() -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.int32]]:
-    """Draw a field as cameras give it, 16 bit, and its label image; both (y, x)."""
+def draw_nuclei(
+    dtype: npt.DTypeLike,
+) -> tuple[npt.NDArray[np.unsignedinteger], npt.NDArray[np.int32]]:
+    """Draw a field as cameras give it, 8 or 16 bit, and its label image; both (y, x)."""
     y, x = np.mgrid[:SIZE_PX, :SIZE_PX]
     image = 100.0 + (y + x) % 7
     labels = np.zeros(image.shape, dtype=np.int32)
     for label, (centre_y, centre_x, radius) in enumerate(_DISKS, start=1):
         inside = (y - centre_y) ** 2 + (x - centre_x) ** 2 < radius**2
-        image += 1000 * inside
+        image += 100 * inside
         labels[inside] = label
-    return image.astype(np.uint16), labels
+    return image.astype(dtype), labels
 
 
-def rehearse_quality() -> None:
+def rehearse_convert(dtype: npt.DTypeLike) -> None:
+    """Make the overview of a field."""
+    from i2r.store.pyramids import shrink_image
+
+    image, _ = draw_nuclei(dtype)
+    image.setflags(write=False)  # as `convert` does; compiled for such images alone
+    shrink_image(image[None], [1, 2])
+
+
+def rehearse_quality(dtype: npt.DTypeLike) -> None:
     """Measure a field."""
     from i2r.kernels.quality import measure_quality
 
-    measure_quality(draw_nuclei()[0])
+    measure_quality(draw_nuclei(dtype)[0])
 
 
-def rehearse_illuminate() -> None:
+def rehearse_illuminate(dtype: npt.DTypeLike) -> None:
     """Estimate a function and divide by it."""
     from i2r.kernels.illumination import bin_field, correct_plane
 
-    image, _ = draw_nuclei()
+    image, _ = draw_nuclei(dtype)
     bin_field(image, block_px=4)
     correct_plane(image, np.ones(image.shape, dtype=np.float32))
 
 
-def rehearse_segment() -> None:
+def rehearse_segment(dtype: npt.DTypeLike) -> None:
     """Segment a field by thresholds and measure its nuclei."""
     from i2r.lazy.nuclei import Place, measure_block
     from i2r.stages.segment import ThresholdSegment
 
-    image, _ = draw_nuclei()
+    image, _ = draw_nuclei(dtype)
     labels = ThresholdSegment(channel="").segmenter(1.0)(image)
     measure_block(
         image[None, None],
@@ -63,16 +77,16 @@ def rehearse_segment() -> None:
     )
 
 
-def rehearse_crop() -> None:
+def rehearse_crop(dtype: npt.DTypeLike) -> None:
     """Cut crops of a field."""
     from i2r.kernels.crops import cut_crops
 
-    image, labels = draw_nuclei()
+    image, labels = draw_nuclei(dtype)
     ids, bbox = _list_nuclei(labels)
     cut_crops(image[None], labels, label_ids=ids, bbox=bbox, size_px=32, masked=True)
 
 
-def rehearse_features() -> None:
+def rehearse_features(dtype: npt.DTypeLike) -> None:
     """Measure the features of a field's nuclei."""
     from i2r.kernels.chromatin import measure_chromatin
     from i2r.kernels.moments import measure_hu_moments
@@ -80,7 +94,7 @@ def rehearse_features() -> None:
     from i2r.kernels.outlines import measure_outlines
     from i2r.kernels.texture import measure_texture
 
-    image, labels = draw_nuclei()
+    image, labels = draw_nuclei(dtype)
     ids, bbox = _list_nuclei(labels)
     y, x = (bbox[:, :2] + bbox[:, 2:]).T / 2.0
     measure_outlines(labels, label_ids=ids, bbox=bbox)
@@ -90,7 +104,7 @@ def rehearse_features() -> None:
     measure_neighbourhood(y, x, shape=labels.shape, radius_px=10.0)
 
 
-def rehearse_interactome() -> None:
+def rehearse_interactome(_dtype: npt.DTypeLike) -> None:
     """Find a tree in a network of a few genes, and improve it."""
     from i2r.kernels.pcst import solve_pcst
 
@@ -108,13 +122,14 @@ def _list_nuclei(
     return ids, np.array([[*p.min(axis=0), *(p.max(axis=0) + 1)] for p in places])
 
 
-REHEARSALS: MappingProxyType[str, tuple[Callable[[], None], float]] = MappingProxyType(
+REHEARSALS: MappingProxyType[str, tuple[Callable[[npt.DTypeLike], None], float]] = MappingProxyType(
     {
         "interactome": (rehearse_interactome, 30.0),
         "features": (rehearse_features, 20.0),
         "segment": (rehearse_segment, 14.0),
         "quality": (rehearse_quality, 1.0),
         "crop": (rehearse_crop, 1.0),
+        "convert": (rehearse_convert, 0.5),
         "illuminate": (rehearse_illuminate, 0.5),
     }
 )
@@ -151,7 +166,32 @@ def deal_rehearsals(verbs: Iterable[str], hands: int) -> list[list[str]]:
     return dealt
 
 
-def rehearse(verbs: Iterable[str]) -> None:
-    """Call the kernels of some stages, which compiles those that no earlier run has."""
-    for verb in verbs:
-        REHEARSALS[verb][0]()
+def rehearse(verbs: Iterable[str], dtypes: Iterable[str] = ("uint16",)) -> None:
+    """Call the kernels of some stages, which compiles those that no earlier run has.
+
+    Parameters
+    ----------
+    verbs
+        Of stages in `REHEARSALS`.
+    dtypes
+        Of images, each of which is compiled for.
+    """
+    for dtype in dtypes:
+        for verb in verbs:
+            REHEARSALS[verb][0](dtype)
+
+
+def rehearse_all(n_processes: int) -> None:
+    """Compile the kernels of all stages, for 16-bit and 8-bit images, before the first run.
+
+    Numba keeps what it compiles beside i2r, or where `i2r.surroundings` found a folder, for this
+    kind of processor.
+
+    Parameters
+    ----------
+    n_processes
+        How many compile at once, each another part.
+    """
+    hands = [verbs for verbs in deal_rehearsals(REHEARSALS, n_processes) if verbs]
+    with ProcessPoolExecutor(len(hands), mp_context=get_context("spawn")) as pool:
+        list(pool.map(partial(rehearse, dtypes=("uint16", "uint8")), hands))

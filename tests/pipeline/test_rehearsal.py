@@ -68,10 +68,10 @@ def test_only_what_a_pipeline_needs_is_rehearsed() -> None:
     stages = [{"stage": "segment", "channel": "DNA", "method": "threshold"}, "crop"]
     convert = {"stage": "convert", "source": "x", "layout": "y", "pixel_size_um": 1}
     pipeline = parse_pipeline({"stages": [convert, *stages]}, where="test")
-    assert choose_rehearsals(pipeline.stages) == ["segment", "crop"]
+    assert choose_rehearsals(pipeline.stages) == ["segment", "crop", "convert"]
     stages[0] = {"stage": "segment", "channel": "DNA", "method": "unet"}  # type: ignore[call-overload]
     pipeline = parse_pipeline({"stages": [convert, *stages]}, where="test")
-    assert choose_rehearsals(pipeline.stages) == ["crop"]
+    assert choose_rehearsals(pipeline.stages) == ["crop", "convert"]
 
 
 def test_every_cpu_worker_of_a_machine_rehearses_its_own_part() -> None:
