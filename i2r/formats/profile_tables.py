@@ -84,10 +84,11 @@ def open_profiles(url: str) -> ProfileTable:
     """
     urls = [url]
     if not url.lower().endswith(ENDINGS):
-        urls = [
-            files.join_url(url, *found.path.split("/"))
-            for found in files.find_files(url, lambda path: path.lower().endswith(ENDINGS))
-        ]
+        paths = [f.path for f in files.find_files(url, lambda p: p.lower().endswith(ENDINGS))]
+        # A table of i2r is a file per plate, beside a folder with the same rows by well.
+        merged = {path.removesuffix(".parquet") for path in paths}
+        paths = [path for path in paths if path.rpartition("/")[0] not in merged]
+        urls = [files.join_url(url, *path.split("/")) for path in paths]
         if not urls:
             raise InputError(
                 f"{url}: no table there, expected a file or folder of {', '.join(ENDINGS)}. "

@@ -70,6 +70,17 @@ def test_a_table_of_nuclei_is_screened_and_reported_without_an_image(
     assert run_here(pipeline, tmp_path / "e").ran == {}
 
 
+def test_a_table_of_i2r_is_read_once_though_its_parts_lie_beside_it(tmp_path: Path) -> None:
+    rows = pd.DataFrame({"plate": "P1", "well": ["A01", "A02"], "area": [1.0, 2.5]})
+    (tmp_path / "features" / "P1").mkdir(parents=True)
+    rows.to_parquet(tmp_path / "features" / "P1.parquet")
+    for well, part in rows.groupby("well"):
+        part.to_parquet(tmp_path / "features" / "P1" / f"{well}.parquet")
+    table = open_profiles(str(tmp_path / "features"))
+    assert [url.rpartition("/")[2] for url in table.urls] == ["P1.parquet"]
+    assert sum(len(batch.values) for batch in read_batches(table)) == 2
+
+
 def write_deepprofiler(cells: pd.DataFrame, folder: Path) -> None:
     """Write what DeepProfiler writes: a file per field, with a pickle that must stay shut."""
     for (plate, well, site), rows in cells.groupby(
