@@ -326,4 +326,11 @@ SITUATIONS: dict[str, Situation] = {
     "8 rough, 5 constant features": BASE._replace(rough=8, constant=5),
     "wild nuclei": BASE._replace(outliers=0.01),
     "20 conditions, 15 active": BASE._replace(conditions=20, active=0.75),
+    "places as wells, sister null": BASE._replace(
+        layout="sister", position_sd=0.15, plates=4, controls=24, active=0
+    ),
+    "places as wells, sister null, 20 conditions": BASE._replace(
+        layout="sister", position_sd=0.15, plates=4, controls=24, active=0, conditions=20
+    ),
+    "single wells, 32 controls": BASE._replace(plates=1, controls=32, effect=1.2),
 }  # fmt: skip
