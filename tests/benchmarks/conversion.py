@@ -69,6 +69,7 @@ def write_sources(folder: Path, *, n_fields: int) -> list[list[Plane]]:
 def convert(rows: list[Plane], target: Path) -> None:
     """Do all that conversion does to a field: check, hash, decode, encode, write OME-Zarr."""
     image, digests = read_field(rows, channels=CHANNELS)
+    image.setflags(write=False)
     write_image(str(target), image, channels=CHANNELS, attributes={"sources": digests})
 
 
