@@ -20,7 +20,7 @@ LEARNING_RATE = 6e-4
 N_WINDOWS = 6
 SIDE_PX = 192
 CONTEXT_PX = 64
-# Few patches hold few nuclei that touch: with added ones, AP at 0.5 on 18 other images of 360 x 360 px
+# Few patches hold few nuclei that touch: with added ones, AP at 0.5 on 18 other images of 360 px
 # (`tests.benchmarks.adaptation`) was 0.865, without 0.853; 0.870 and a worse mean F1 where the
 # overlap of single nuclei counted in the loss as well.
 CROWDED = 0.25
