@@ -45,7 +45,7 @@ def list_options(pipeline: Mapping[str, Any]) -> dict[str, Any]:
     values: dict[str, Any] = {"seed": pipeline.get("seed", 0)}
     for stage in pipeline.get("stages", []):
         title = str(stage.get("name") or stage["stage"])
-        fields = find_stage(str(stage["stage"])).model_fields
+        fields = find_stage(str(stage["stage"])).choose(stage).model_fields
         for name, value in stage.items():
             field = fields.get(name)
             default = field.get_default(call_default_factory=True) if field else None

@@ -34,7 +34,10 @@ def test_a_call_of_the_family_makes_the_methods_class(verb: str) -> None:
     family = find_stage(verb)
     assert issubclass(family, ByMethod)
     for method, kind in family.methods.items():
-        made = family(method=method)
+        required = {
+            n: "x" for n, f in kind.model_fields.items() if f.is_required() and n != "method"
+        }
+        made = family(method=method, **required)
         assert type(made) is kind
         assert isinstance(made, family)
         assert made.model_copy() == made
