@@ -66,7 +66,7 @@ class AutoencoderSettings:
     hidden: int = 32
     latent: int = 32
     feature_hidden: int = 32
-    learning_rate: float = 2e-3
+    learning_rate: float = 1e-2
     epochs: int = 100
     patience: int = 30
     pretraining: int = 200

@@ -20,10 +20,6 @@ LEARNING_RATE = 6e-4
 N_WINDOWS = 6
 SIDE_PX = 192
 CONTEXT_PX = 64
-# Few patches hold few nuclei that touch: with added ones, AP at 0.5 on 18 other images of 360 px
-# (`tests.benchmarks.adaptation`) was 0.865, without 0.853; 0.870 and a worse mean F1 where the
-# overlap of single nuclei counted in the loss as well.
-CROWDED = 0.25
 # Half a minute apart.
 CHECKPOINT_STEPS = 20
 # With fewer nuclei to judge by, a difference is mostly chance.
@@ -140,7 +136,7 @@ def fine_tune(
     settings = UNetSettings(
         n_steps=n_steps, n_windows=N_WINDOWS, n_parts=1, side_px=SIDE_PX,
         learning_rate=LEARNING_RATE, seed=seed, widths=start.widths,
-        magnification=choose_zoom(pixel_size_um), crowded=CROWDED, freeze_norm=True,
+        magnification=choose_zoom(pixel_size_um), freeze_norm=True,
     )  # fmt: skip
     hashed = sha256(weights + repr((settings, pixel_size_um, channel)).encode())
     examples = []

@@ -33,10 +33,11 @@ SETTINGS = {
     "rate 0.01, 10 and 20 % held back": replace(
         COMPACT, learning_rate=0.01, validation=0.1, test=0.2
     ),
+    "rate 0.005, 5 and 10 %": replace(COMPACT, learning_rate=0.005, validation=0.05, test=0.1),
+    "rate 0.002, 5 and 10 %": replace(COMPACT, learning_rate=0.002, validation=0.05, test=0.1),
     "the same, messages along all": replace(
         COMPACT, learning_rate=0.002, validation=0.05, test=0.1, messages="all"
     ),
-    "rate 0.001, 5 and 10 %": replace(COMPACT, learning_rate=0.001, validation=0.05, test=0.1),
 }
 
 

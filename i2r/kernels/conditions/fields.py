@@ -23,6 +23,9 @@ from i2r.kernels.conditions.noise import (
 DISPLACED = 0.01
 """Below this p-value controls lie elsewhere than conditions, over all wells of the screen."""
 
+CONFIRMED = 0.5
+"""Share of a fitted field that controls have to show, beyond chance, for values above `LARGEST`."""
+
 LARGEST = 4.0
 """Standard deviations of a well beyond which a difference is not put down to places: plates with
 larger ones are faulty, and where doses lie side by side a strong drug would pass for a field."""
@@ -128,8 +131,23 @@ def fit_field(centred: Floats, wells: Wells, noise: Noise, *, borrows: bool) -> 
             distance = (rest**2 / noise.variances).mean(axis=1)
             trust = np.minimum(1, noise.usual / np.maximum(distance, 1e-9))
     deviation = np.sqrt(np.median(noise.variances, axis=0))
-    field = np.clip(field, -LARGEST * deviation, LARGEST * deviation)
+    most = np.where(_confirm(field, centred, wells, deviation), np.inf, LARGEST * deviation)
+    field = np.clip(field, -most, most)
     return Field(field, float((field.std(axis=0) / deviation).mean()))
+
+
+def _confirm(field: Floats, centred: Floats, wells: Wells, deviation: Floats) -> Flags:
+    """Tell in which features controls follow the field: (feature,).
+
+    Doses along columns look like a field of conditions; controls stay where they are.
+    """
+    at = np.flatnonzero(wells.is_control)
+    plates = np.eye(wells.n_plates)[wells.plates[at]]
+    average = plates @ (plates / np.maximum(plates.sum(axis=0), 1)).T
+    fitted, found = (values[at] - average @ values[at] for values in (field, centred))
+    squares = np.maximum((fitted**2).sum(axis=0), 1e-12)
+    slope = (fitted * found).sum(axis=0) / squares
+    return np.asarray(slope - 2 * deviation / np.sqrt(squares) > CONFIRMED)
 
 
 def _make_basis(wells: Wells) -> Floats | None:
