@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from i2r.kernels.conditions import Wells, compare_conditions, explain_by
-from i2r.kernels.conditions.fields import find_displaced
+from i2r.kernels.conditions.fields import LARGEST, find_displaced, fit_field
 from i2r.kernels.conditions.noise import (
     average_replicates,
     centre_on_controls,
@@ -150,6 +150,27 @@ def test_controls_elsewhere_are_found_and_scattered_ones_are_not() -> None:
         assert find_displaced(wells_of(draw_screen(SMALL._replace(placed=placed), 0))) < 0.01
     scattered = [find_displaced(wells_of(draw_screen(SMALL, seed))) for seed in range(20)]
     assert np.mean(np.array(scattered) < 0.01) <= 0.05
+
+
+@pytest.mark.parametrize("controls_show_it", [True, False])
+def test_a_strong_field_is_taken_out_whole_only_where_controls_show_it(
+    controls_show_it: bool,
+) -> None:
+    random, (plate, row, column) = np.random.default_rng(0), np.indices((3, 8, 12)).reshape(3, -1)
+    is_control = (random.permutation(96) < 16)[row * 12 + column]
+    which = np.where(is_control, -1, row * 12 + column)
+    which[~is_control] = np.unique(which[~is_control], return_inverse=True)[1]
+    planted = 10 * ((column - 5.5) / 5.5) ** 2  # standard deviations of a well
+    shown = np.where(is_control & (not controls_show_it), 0, planted)
+    means = 0.1 * (random.standard_normal((288, 4)) + shown[:, None])
+    wells = Wells(
+        means, np.ones((288, 4)), np.full(288, 400.0), plate, row, column, which
+    )  # fmt: skip
+    centred, _ = centre_on_controls(means, wells, np.ones(288))
+    noise = estimate_noise(centred, wells)
+    field = fit_field(centred, wells, noise, borrows=True).values
+    most = field.max(axis=0) / np.sqrt(np.median(noise.variances, axis=0))
+    assert ((most > LARGEST + 0.01) == controls_show_it).all()
 
 
 def test_changes_of_the_count_alone_are_explained_by_it() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from i2r.readers.instruments import NAMINGS
-from i2r.readers.suggestions import explain_wells, suggest_naming, suggest_pattern
+from i2r.readers.suggestions import explain_wells, suggest_naming
 from i2r.types import Well, parse_well
 
 WELLS = (Well(1, 1), Well(1, 2), Well(2, 1))
@@ -98,14 +98,14 @@ def test_times_are_not_planes_and_a_stray_image_changes_nothing(instrument: str)
 )
 def test_ambiguous_wells_are_asked_about(name: str, said: str) -> None:
     paths = [name.format(f=field) for field in (1, 2, 3)]
-    assert suggest_pattern(paths) == ""
+    assert suggest_naming(paths) is None
     assert said in explain_wells(paths)
 
 
 def test_rows_of_1536_wells_have_two_letters() -> None:
     wells = [Well(row, column) for row in (1, 27, 32) for column in (1, 48)]
     paths = [f"{well.name}_s1_w{channel}.tif" for well in wells for channel in (1, 2)]
-    pattern = re.compile(suggest_pattern(paths))
+    pattern = re.compile(suggest_naming(paths).pattern)
     read = [parse_well(match["well"]) for path in paths if (match := pattern.search(path))]
     assert read == [well for well in wells for _ in (1, 2)]
 
@@ -118,7 +118,7 @@ def test_counted_wells_are_no_well_names(text: str) -> None:
 
 def test_what_stands_before_the_well_may_be_the_plate() -> None:
     paths = [f"PK-{p}B_{w.name}_{dye}.jpg" for p in (10, 12) for w in WELLS for dye in DYES]
-    pattern = re.compile(suggest_pattern(paths))
+    pattern = re.compile(suggest_naming(paths).pattern)
     read = [match["plate"] for path in paths if (match := pattern.search(path))]
     assert read == [path.partition("_")[0] for path in paths]
 
@@ -134,7 +134,7 @@ def test_what_stands_before_the_well_may_be_the_plate() -> None:
     ids=["InCell 2200", "IN Carta", "MuviCyte"],
 )  # fmt: skip
 def test_other_forms_of_instruments_names(names: list[str], channels: list[str]) -> None:
-    pattern = suggest_pattern(names)
+    pattern = suggest_naming(names).pattern
     found = [match.groupdict() for name in names if (match := re.search(pattern, name))]
     assert len(found) == len(names)
     assert sorted({text for groups in found if (text := groups.get("channel"))}) == channels

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from i2r.readers.suggestions import suggest_pattern
+from i2r.readers.suggestions import suggest_naming
 from i2r.types import Well, parse_well
 
 NAMINGS: dict[str, Callable[[Well, int, int], str]] = {
@@ -34,7 +34,7 @@ def test_every_plane_is_read_as_what_it_is(
 ) -> None:
     planes = [(w, f, c) for w in wells for f in fields for c in (0, 1)]
     paths = [NAMINGS[naming](*plane) for plane in planes]
-    pattern = re.compile(suggest_pattern(paths))
+    pattern = re.compile(suggest_naming(paths).pattern)
     read = [match.groupdict() for path in paths if (match := pattern.search(path))]
     assert len(read) == len(planes)
     found = [parse_well(g.get("well") or f"{g['row']}{g['column']}") for g in read]
@@ -57,18 +57,18 @@ def test_every_plane_is_read_as_what_it_is(
     ],
 )
 def test_no_suggestion_where_names_do_not_say(paths: list[str]) -> None:
-    assert suggest_pattern(paths) == ""
+    assert suggest_naming(paths) is None
 
 
 def test_numbers_that_count_up_are_no_channels() -> None:
     paths = [f"A{n:02d}_{5000 + n}.tif" for n in range(1, 20)]
-    pattern = re.compile(suggest_pattern(paths))
+    pattern = re.compile(suggest_naming(paths).pattern)
     assert list(pattern.groupindex) == ["well"]
     assert [m["well"] for path in paths if (m := pattern.search(path))] == [p[:3] for p in paths]
 
 
 def test_a_field_at_the_end_of_a_name_is_no_channel() -> None:
     names = [f"A0{well}_s{site}.tif" for well in (1, 2) for site in (1, 2)]
-    pattern = suggest_pattern(names)
+    pattern = suggest_naming(names).pattern
     assert "(?P<field>" in pattern
     assert "(?P<channel>" not in pattern

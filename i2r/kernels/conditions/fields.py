@@ -23,12 +23,12 @@ from i2r.kernels.conditions.noise import (
 DISPLACED = 0.01
 """Below this p-value controls lie elsewhere than conditions, over all wells of the screen."""
 
-CONFIRMED = 0.5
-"""Share of a fitted field that controls have to show, beyond chance, for values above `LARGEST`."""
-
 LARGEST = 4.0
-"""Standard deviations of a well beyond which a difference is not put down to places: plates with
-larger ones are faulty, and where doses lie side by side a strong drug would pass for a field."""
+"""Standard deviations of a well beyond which a difference is put down to places only where controls
+show it too: where doses lie side by side a strong drug would pass for a field."""
+
+CONFIRMED = 0.5
+"""Share of a fitted field that controls have to show, beyond two standard errors."""
 
 ROUNDS = 4
 """Rounds of fitting the field and the effects of conditions in turn."""
@@ -91,7 +91,8 @@ def fit_field(centred: Floats, wells: Wells, noise: Noise, *, borrows: bool) -> 
     Rows and columns enter to the third order, and the edge. The field of all plates comes first,
     then what each plate differs by. Each term is shrunk by what it explains beyond noise over all
     features, so that a field that is not there adds nothing. Noise is what whole conditions and
-    places of controls scatter by: what a place does on every plate again is no field.
+    places of controls scatter by: what a place does on every plate again is no field. Values above
+    `LARGEST` standard deviations of a well are cut in features whose controls do not show them.
 
     Parameters
     ----------
@@ -137,9 +138,10 @@ def fit_field(centred: Floats, wells: Wells, noise: Noise, *, borrows: bool) -> 
 
 
 def _confirm(field: Floats, centred: Floats, wells: Wells, deviation: Floats) -> Flags:
-    """Tell in which features controls follow the field: (feature,).
+    """Tell in which features controls follow the field, (feature,): never without controls.
 
-    Doses along columns look like a field of conditions; controls stay where they are.
+    Doses along columns look like a field, but leave controls where they are. Values of controls are
+    regressed on the field plate by plate; `deviation` is that of a well, in units of the features.
     """
     at = np.flatnonzero(wells.is_control)
     plates = np.eye(wells.n_plates)[wells.plates[at]]
