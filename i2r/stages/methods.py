@@ -28,8 +28,12 @@ class ByMethod(Stage):
 
     @classmethod
     def choose(cls, values: Mapping[str, Any]) -> type[Stage]:
-        """Give the class of the method that options name; of none that there is, this one."""
-        if cls in (*cls.methods.values(), cls.installed) or not cls.methods:
+        """Give the class of the method that options name; of none that there is, this one.
+
+        A method's class, and whatever is derived from it, stands for itself.
+        """
+        own = (*cls.methods.values(), *([cls.installed] if cls.installed else ()))
+        if not cls.methods or issubclass(cls, own):
             return cls
         method = str(values.get("method", next(iter(cls.methods))))
         return cls.methods.get(method, cls.installed or cls)
@@ -37,7 +41,7 @@ class ByMethod(Stage):
     @classmethod
     def may_survey(cls) -> bool:
         """Tell whether a method can bring in wells; of a method's class, whether that one can."""
-        kinds = () if cls in cls.methods.values() else cls.methods.values()
+        kinds = () if issubclass(cls, tuple(cls.methods.values())) else cls.methods.values()
         return super().may_survey() or any(kind.may_survey() for kind in kinds)
 
     @classmethod

@@ -37,7 +37,7 @@ from i2r.cluster import ClusterSpec, WorkerGroup
 from i2r.pipeline.run import run_pipeline
 from i2r.pipeline.spec import Pipeline, parse_pipeline, resolve_needs
 from i2r.stages.base import Stage, Survey, seed_sequence
-from i2r.stages.features import Features
+from i2r.stages.features import ImportFeatures
 from i2r.stages.profiles import Profiles
 from i2r.stages.report import Report
 from i2r.stages.screen import Screen
@@ -53,7 +53,7 @@ WORKER_GIB, CLIENT_GIB = 1.2, 1.0
 CLUSTER = ClusterSpec(cpu=WorkerGroup(n_workers=2, memory_limit="2GiB"), gpu=WorkerGroup(n_workers=0))  # fmt: skip
 
 
-class Synthetic(Features):
+class Synthetic(ImportFeatures):
     """Features that nobody measured."""
 
     def survey(self) -> Survey:

@@ -47,6 +47,21 @@ def test_a_call_of_the_family_makes_the_methods_class(verb: str) -> None:
 
 
 @pytest.mark.parametrize("verb", FAMILIES)
+def test_a_class_derived_from_a_methods_class_stands_for_itself(verb: str) -> None:
+    family = find_stage(verb)
+    assert issubclass(family, ByMethod)
+    for method, kind in family.methods.items():
+        required = {
+            n: "x" for n, f in kind.model_fields.items() if f.is_required() and n != "method"
+        }
+        derived = type("Derived", (kind,), {"__module__": __name__})
+        made = derived(method=method, **required)
+        assert type(made) is derived
+        assert made.title == family(method=method, **required).title
+        assert derived.may_survey() == kind.may_survey()
+
+
+@pytest.mark.parametrize("verb", FAMILIES)
 def test_help_of_a_method_shows_its_options_alone(verb: str) -> None:
     for method in find_stage(verb).methods:  # type: ignore[attr-defined]
         given = [verb, f"--method={method}", "--help"]
