@@ -22,8 +22,8 @@ from scipy import ndimage, stats
 from torch.nn import functional
 
 from i2r.analysis.screen.contrasts import plan_contrasts
-from i2r.analysis.screen.plate_passes import WellFeatures
-from i2r.analysis.screen.screening import FastPlan, score_plates
+from i2r.analysis.screen.plate_plans import FastPlan, WellFeatures
+from i2r.analysis.screen.screening import score_plates
 from i2r.kernels.segmentation import segment_nuclei
 from i2r.kernels.statistics import adjust_pvalues
 from i2r.lazy.features import measure_block as measure_features

@@ -22,8 +22,9 @@ from typing import Any
 import cloudpickle
 import numpy as np
 
-from i2r.analysis.screen.plate_passes import PlateCalls, PlatePlan
-from i2r.analysis.screen.screening import Fitted
+from i2r.analysis.screen.head_fitting import Fitted
+from i2r.analysis.screen.plate_calls import PlateCalls
+from i2r.analysis.screen.plate_plans import PlatePlan
 from i2r.stages.screen import Screen
 from i2r.stages.screen.fast_units import CONTROLS, HEADS, SUMS, TREATED, PassStore
 from i2r.store.experiment import Experiment

@@ -19,8 +19,10 @@ import pandas as pd
 from scipy import stats
 
 from i2r.analysis.screen.contrasts import plan_contrasts
-from i2r.analysis.screen.plate_passes import WellFeatures, call_controls, call_treated, sum_plate
-from i2r.analysis.screen.screening import FastPlan, fit_screen, plan_plates
+from i2r.analysis.screen.head_fitting import fit_screen
+from i2r.analysis.screen.plate_calls import call_controls, call_treated
+from i2r.analysis.screen.plate_plans import FastPlan, WellFeatures, plan_plates
+from i2r.analysis.screen.plate_sums import sum_plate
 from i2r.kernels.conditions import Wells, compare_conditions
 from i2r.kernels.statistics import adjust_pvalues
 from i2r.simulation import PRESETS, write_screen

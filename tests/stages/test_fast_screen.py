@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from i2r.analysis.screen.screening import FastPlan
+from i2r.analysis.screen.plate_plans import FastPlan
 from i2r.errors import I2RError
 from i2r.stages.screen import Screen
 from i2r.store import tables

@@ -20,9 +20,8 @@ from pydantic import Field
 
 from i2r.analysis.screen.condition_blocks import Block
 from i2r.analysis.screen.contrasts import COMPARED
-from i2r.analysis.screen.plate_passes import PlatePlan, Reader
+from i2r.analysis.screen.plate_plans import FastPlan, PlatePlan, Reader
 from i2r.analysis.screen.ranking import CallRule
-from i2r.analysis.screen.screening import FastPlan
 from i2r.errors import I2RError
 from i2r.kernels.conditions import FOLDS
 from i2r.stages.base import Group, Stage, seed_sequence
@@ -33,7 +32,6 @@ from i2r.stages.screen.fast_units import (
     TESTS,
     TREATED,
     PassStore,
-    run_block,
     run_controls,
     run_end,
     run_few,
@@ -246,7 +244,7 @@ class FastScreen(Screen):
             own = {plate: plans[plate] for plate in block.plates if plate in plans}
             return delayed(
                 partial(
-                    run_block, store, tested, own, done, {**null, "seed": own_seed}, urls,
+                    run_end, store, tested, own, done, {**null, "seed": own_seed}, urls,
                     block.comparisons, shared & set(tested.conditions),
                 )
             )()  # fmt: skip

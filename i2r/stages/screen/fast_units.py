@@ -1,28 +1,14 @@
 """What units of the fast screen do on a worker, and where they leave arrays for each other."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
-from i2r.analysis.screen.plate_passes import (
-    PlateCalls,
-    PlateHeads,
-    PlatePlan,
-    PlateSums,
-    Reader,
-    call_controls,
-    call_treated,
-    sum_plate,
-)
-from i2r.analysis.screen.screening import (
-    FastPlan,
-    Fitted,
-    finish_block,
-    finish_rest,
-    finish_screen,
-    fit_screen,
-    score_plates,
-)
+from i2r.analysis.screen.head_fitting import Fitted, fit_screen
+from i2r.analysis.screen.plate_calls import PlateCalls, PlateHeads, call_controls, call_treated
+from i2r.analysis.screen.plate_plans import FastPlan, PlatePlan, Reader
+from i2r.analysis.screen.plate_sums import PlateSums, sum_plate
+from i2r.analysis.screen.screening import finish_rest, finish_screen, score_plates
 from i2r.store import tables
 from i2r.store.bundles import read_arrays, write_arrays
 from i2r.store.experiment import Experiment
@@ -109,21 +95,15 @@ def run_controls(
 
 def run_end(
     store: PassStore, plan: FastPlan, plans: dict[str, PlatePlan], done: dict[str, list[str]],
-    null: dict[str, Any], urls: dict[str, str],
+    null: dict[str, Any], urls: dict[str, str], comparisons: Sequence[int] | None = None,
+    in_full: Collection[str] = (),
 ) -> dict[str, Any]:  # fmt: skip
-    """Score and test all comparisons from the calls of all plates."""
+    """Score and test a screen's comparisons, or those of a block, from the calls of its plates."""
     fitted, calls = store.read(Fitted, HEADS), _read_calls(store, plans, done)
-    return write_fast(finish_screen(plan, plans, fitted, calls, **null), urls=urls)
-
-
-def run_block(
-    store: PassStore, plan: FastPlan, plans: dict[str, PlatePlan], done: dict[str, list[str]],
-    null: dict[str, Any], urls: dict[str, str], comparisons: Sequence[int], shared: set[str],
-) -> dict[str, Any]:  # fmt: skip
-    """Score and test the comparisons of a block from the calls of its plates."""
-    fitted, calls = store.read(Fitted, HEADS), _read_calls(store, plans, done)
-    scored = finish_block(
-        plan, plans, fitted, calls, comparisons=comparisons, in_full=shared, **null
+    if comparisons is not None:  # what was not used is the last unit's to say
+        fitted = fitted._replace(left_out=fitted.left_out[:0])
+    scored = finish_screen(
+        plan, plans, fitted, calls, comparisons=comparisons, in_full=in_full, **null
     )
     return write_fast(scored, urls=urls)
 

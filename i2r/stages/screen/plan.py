@@ -19,8 +19,7 @@ from i2r.analysis.screen.contrasts import (
     find_uncontrolled,
     plan_contrasts,
 )
-from i2r.analysis.screen.plate_passes import PlatePlan
-from i2r.analysis.screen.screening import plan_plates
+from i2r.analysis.screen.plate_plans import PlatePlan, plan_plates
 from i2r.stages.base import seed_sequence
 from i2r.store.experiment import Experiment
 from i2r.store.pools import count_crops

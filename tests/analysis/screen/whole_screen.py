@@ -6,11 +6,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from i2r.analysis.screen.call_tables import list_profiles
 from i2r.analysis.screen.condition_tests import ConditionTests, TestedWells, run_condition_tests
 from i2r.analysis.screen.contrasts import UNCONTROLLED
-from i2r.analysis.screen.plate_passes import MAX_FEATURES, MAX_MISSING, MAX_TESTED, WellFeatures
+from i2r.analysis.screen.plate_plans import FastPlan, WellFeatures
+from i2r.analysis.screen.plate_sums import MAX_FEATURES, MAX_MISSING, MAX_TESTED
 from i2r.analysis.screen.ranking import sum_calls
-from i2r.analysis.screen.screening import FastPlan, FastScores
+from i2r.analysis.screen.screening import FastScores
 from i2r.errors import I2RError
 from i2r.kernels.standardisation import standardise_wells
 from tests.kernels.whole_heads import Blocks, HeldOutCalls, score_heads
@@ -36,7 +38,10 @@ def score_whole_screen(
     is_control = np.array([condition == "" for condition in plan.conditions])
     nuclei, left_out = _gather(wells, plan, is_control)
     has_nuclei = any(len(well.values) > 1 for well in wells)
-    scores, calls = (_score_heads if has_nuclei else _list_profiles)(nuclei, plan, is_control)
+    if has_nuclei:
+        scores, calls = _score_heads(nuclei, plan, is_control)
+    else:
+        scores, calls = list_profiles(plan, np.diff(nuclei.start))
     found = _test_wells(nuclei, plan, is_control, n_draws=n_draws, seed=seed)
     return FastScores(
         scores, calls, found.tests, left_out, found.features, found.wells, found.layout
@@ -137,26 +142,6 @@ def _score_heads(
         _list_scores(found, plan, blocks, treated, counts),
         _list_calls(found, plan, well_of, treated, counts),
     )
-
-
-def _list_profiles(
-    nuclei: _Nuclei, plan: FastPlan, is_control: npt.NDArray[np.bool_]
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """List comparisons of wells that have one row each: heads need nuclei, so none has a score."""
-    filled = dict(zip(plan.keys, (np.diff(nuclei.start) > 0).tolist(), strict=True))
-    scores, calls = [], []
-    for contrast in plan.contrasts:
-        treated = [key for key in contrast.treated_keys if filled.get(key, False)]
-        scores.append(
-            {
-                "condition": contrast.condition, "kind": contrast.kind, "fold": 0,
-                "balanced_accuracy": np.nan, "auc": np.nan, "n_test_treated": len(treated),
-                "n_test_control": 0, "note": "",
-            }
-        )  # fmt: skip
-        calls += [(contrast.condition, *key.rsplit("/", 1), True, 1, 0) for key in treated]
-    columns = ["condition", "plate", "well", "is_treated", "n_nuclei", "n_called"]
-    return pd.DataFrame(scores), pd.DataFrame(calls, columns=columns)
 
 
 def _cut_pieces(

@@ -1,8 +1,6 @@
-"""The fast screen, plate by plate: sums first, calls when the heads are known.
+"""Calls of one plate, with the heads that all plates' sums gave.
 
-Nothing here holds more than the control wells of one plate and one well besides, so memory does not
-grow with the number of plates. A plate is read twice: its controls and treated wells for sums, and
-again for calls.
+A plate's wells are read again, one at a time; its controls are held together.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -11,116 +9,23 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from i2r.analysis.screen.contrasts import HALVES, UNCONTROLLED
-from i2r.errors import I2RError
+from i2r.analysis.screen.plate_plans import (
+    Floats,
+    Indices,
+    PlatePlan,
+    Reader,
+    Singles,
+    WellFeatures,
+    Words,
+    choose_nuclei,
+    cut_pieces,
+)
+from i2r.analysis.screen.plate_sums import has_standard
 from i2r.kernels.heads import rank_margins
-from i2r.kernels.standardisation import ControlSums, standardise_well, sum_controls
-
-Floats = npt.NDArray[np.float64]
-Singles = npt.NDArray[np.float32]
-Indices = npt.NDArray[np.intp]
-Words = npt.NDArray[np.str_]
-
-MAX_FEATURES = 96
-"""Heads see at most so many principal components of the controls: more gave no power on simulated
-screens."""
-
-MAX_TESTED = 384
-"""Tests see the features themselves, by name, up to this number; of more (embeddings) so many
-principal components of all nuclei, because few controls would decide them otherwise."""
-
-MAX_MISSING = 0.01
-"""A feature that is missing in more nuclei than this is left out, otherwise those nuclei are."""
+from i2r.kernels.standardisation import ControlSums, standardise_well
 
 MAX_MARGINS = 2**23
 """Control nuclei times comparisons that are called at once: 32 MB."""
-
-
-class WellFeatures(NamedTuple):
-    """Features of the nuclei of one well: names, values (nucleus, feature), and their fields."""
-
-    names: tuple[str, ...]
-    values: Singles
-    fields: Words
-
-
-Reader = Callable[[], WellFeatures]
-
-
-class PlatePlan(NamedTuple):
-    """What is compared on one plate.
-
-    Attributes
-    ----------
-    keys, is_control
-        Of every well that takes part, in the screen's order.
-    by_field
-        Whether fields are held out in place of whole wells.
-    folds, comparisons
-        By well and field ("" for the whole well, `HALVES` for a condition's only one): the fold in
-        which it is held out, and the numbers of the comparisons that count it as treated.
-    n_folds
-        Of the screen.
-    """
-
-    keys: tuple[str, ...]
-    is_control: tuple[bool, ...]
-    by_field: bool
-    folds: Mapping[tuple[str, str], int]
-    comparisons: Mapping[tuple[str, str], tuple[int, ...]]
-    n_folds: int
-
-
-class PlateSums(NamedTuple):
-    """What heads need of one plate.
-
-    Attributes
-    ----------
-    names, missing, n_rows
-        Of all features; nuclei in which each is missing; nuclei of each well.
-    usable : (feature,) bool
-        Features that were used; sums are of these.
-    pieces, fields, counts
-        Of every piece: number of its well, field, nuclei that were used.
-    means : (piece, feature) float64
-        Mean features, standardised.
-    gram, everyone : (fold + 1, feature, feature), (feature, feature) float64
-        Outer products of control nuclei, by fold, those in none last; and of all nuclei, where
-        there are more features than are tested (else empty).
-    n_control, n_everyone
-        Their nuclei.
-    origin, nuclei, total, square
-        See `i2r.kernels.standardisation.ControlSums`; of the plate's control wells in order.
-    left_out : (row, 3) str
-        What, where, reason.
-    """
-
-    names: Words
-    missing: Indices
-    n_rows: Indices
-    usable: npt.NDArray[np.bool_]
-    pieces: Indices
-    fields: Words
-    counts: Indices
-    means: Floats
-    gram: Floats
-    everyone: Floats
-    n_control: Floats
-    n_everyone: Indices
-    origin: Floats
-    nuclei: Floats
-    total: Floats
-    square: Floats
-    left_out: Words
-
-    def keep(self, usable: npt.NDArray[np.bool_]) -> "PlateSums":
-        """Give the sums of some of all features, where no nucleus lacks any."""
-        kept = usable[self.usable]
-        return self._replace(
-            usable=usable, means=self.means[:, kept], gram=self.gram[:, kept][:, :, kept],
-            everyone=self.everyone[kept][:, kept] if self.everyone.size else self.everyone,
-            origin=self.origin[kept], total=self.total[:, kept], square=self.square[:, kept],
-        )  # fmt: skip
 
 
 class PlateHeads(NamedTuple):
@@ -201,156 +106,6 @@ class PlateCalls(NamedTuple):
     n_below: npt.NDArray[np.int64]
 
 
-# --------------------------------------------------------------------------- sums
-
-
-def sum_plate(
-    plan: PlatePlan, readers: Sequence[Reader], *, usable: npt.NDArray[np.bool_] | None = None
-) -> PlateSums:
-    """Add up one plate.
-
-    Parameters
-    ----------
-    plan, readers
-        What is compared, and what reads each of its wells.
-    usable
-        Features to use; None for those that this plate alone would: nearly always no feature is
-        missing anywhere, and then sums of any features are at hand.
-
-    Raises
-    ------
-    I2RError
-        If wells have different features.
-    """
-    if usable is not None:
-        return _sum_plate(plan, readers, usable)
-    sums = _sum_plate(plan, readers, None)
-    if not sums.missing.any():
-        return sums
-    usable = sums.missing <= MAX_MISSING * sums.n_rows.sum()
-    return _sum_plate(plan, readers, usable if usable.any() else None)
-
-
-def _sum_plate(
-    plan: PlatePlan, readers: Sequence[Reader], usable: npt.NDArray[np.bool_] | None
-) -> PlateSums:
-    """Add up one plate with these features; None for all."""
-    gaps = _Gaps(plan)
-    controls: dict[int, tuple[Singles, Words]] = {}
-    for number in np.flatnonzero(plan.is_control).tolist():
-        controls[number] = gaps.choose(number, readers[number](), usable)
-    if not controls:
-        gaps.choose(0, readers[0](), None)
-        gaps.missing[:] = 0
-    if usable is None:
-        usable = np.ones(len(gaps.names), dtype=bool)
-    d = int(usable.sum())
-    sums = sum_controls([values for values, _ in controls.values()], d)
-    has_controls = has_standard(sums.nuclei)
-    own = {number: place for place, number in enumerate(controls)}
-    gram = np.zeros((plan.n_folds + 1, d, d))
-    n_control = np.zeros(plan.n_folds + 1)
-    everyone = np.zeros((d, d) if d > MAX_TESTED else (0, 0))
-    found: list[tuple[int, str, int, Floats]] = []
-    rows: list[tuple[str, str, str]] = []
-    n_everyone = 0
-    for number, (key, reader) in enumerate(zip(plan.keys, readers, strict=True)):
-        kept = controls.pop(number) if number in controls else None
-        values, fields = kept or gaps.choose(number, reader(), usable)
-        if lacking := int(gaps.n_rows[number]) - len(values):
-            rows.append(("nuclei", key, f"{lacking} with missing features"))
-        if not len(values):
-            rows.append(("well", key, "no nuclei"))
-        elif not has_controls:
-            # What its nuclei are on the scale of the controls can't be said.
-            rows.append(("well", key, UNCONTROLLED))
-            values, fields = values[:0], fields[:0]
-        standard = standardise_well(values, sums, own=own.get(number))
-        if everyone.size:
-            everyone += standard.T @ standard
-            n_everyone += len(standard)
-        for field, chosen in _cut(plan, key, fields):
-            piece = standard[chosen]
-            mean = piece.mean(axis=0, dtype=np.float64) if len(piece) else np.zeros(d)
-            found.append((number, field, len(piece), mean))
-            if plan.is_control[number] and len(piece):
-                fold = plan.folds.get((key, field), plan.n_folds)
-                gram[fold] += piece.T @ piece
-                n_control[fold] += len(piece)
-    return PlateSums(
-        np.array(gaps.names, dtype=np.str_), gaps.missing, gaps.n_rows, usable,
-        np.array([number for number, *_ in found], dtype=np.intp),
-        np.array([field for _, field, *_ in found], dtype=np.str_),
-        np.array([n for *_, n, _ in found], dtype=np.intp),
-        np.array([mean for *_, mean in found]).reshape(-1, d), gram, everyone, n_control,
-        np.array([n_everyone]), *sums, np.array(rows, dtype=np.str_).reshape(-1, 3),
-    )  # fmt: skip
-
-
-class _Gaps:
-    """Counts what is missing while wells are read, and compares their features."""
-
-    def __init__(self, plan: PlatePlan) -> None:
-        self._plan, self._first = plan, ""
-        self.names: tuple[str, ...] = ()
-        self.missing = np.zeros(0, dtype=np.intp)
-        self.n_rows = np.zeros(len(plan.keys), dtype=np.intp)
-
-    def choose(
-        self, number: int, given: WellFeatures, usable: npt.NDArray[np.bool_] | None
-    ) -> tuple[Singles, Words]:
-        """Give the nuclei of a well that lack none of the features used, and their fields."""
-        well, key = WellFeatures(*given), self._plan.keys[number]
-        if not self._first:
-            self.names, self._first = tuple(well.names), key
-            self.missing = np.zeros(len(well.names), dtype=np.intp)
-        if tuple(well.names) != self.names:
-            raise differ(key, len(well.names), self._first, len(self.names))
-        self.n_rows[number] = len(well.values)
-        self.missing += (~np.isfinite(well.values)).sum(axis=0)
-        return _choose(well, np.ones(len(self.names), dtype=bool) if usable is None else usable)
-
-
-def has_standard(nuclei: Floats) -> bool:
-    """Tell whether two control wells have nuclei that are used, so that wells have a standard."""
-    return int((nuclei > 0).sum()) >= 2
-
-
-def differ(key: str, n_features: int, first: str, n_first: int) -> I2RError:
-    """Make the error of wells that have different features."""
-    return I2RError(
-        f"{key}: {n_features} features, {first} has {n_first}, or others. Compute the features of "
-        "all wells with the same options."
-    )
-
-
-def _choose(given: WellFeatures, usable: npt.NDArray[np.bool_]) -> tuple[Singles, Words]:
-    """Give the nuclei that lack none of the features used, field by field, and their fields."""
-    well = WellFeatures(*given)
-    values = well.values[:, usable]
-    whole = np.isfinite(values).all(axis=1)
-    fields = well.fields[whole]
-    order = np.argsort(fields, kind="stable")
-    return values[whole][order], fields[order]
-
-
-def _cut(plan: PlatePlan, key: str, fields: Words) -> list[tuple[str, slice]]:
-    """Cut a well's nuclei into pieces that are held out."""
-    if (key, HALVES[0]) in plan.folds:
-        return [(half, slice(first, None, 2)) for first, half in enumerate(HALVES)]
-    if not plan.by_field:
-        return [("", slice(None))]
-    names, counts = np.unique(fields, return_counts=True)
-    ends = np.cumsum(counts).tolist()
-    return [
-        (str(name), slice(end - count, end))
-        for name, count, end in zip(names, counts.tolist(), ends, strict=True)
-    ]
-
-
-# --------------------------------------------------------------------------- calls
-
-
 class _Seen(NamedTuple):
     """A well's standardised nuclei as heads and as tests see them."""
 
@@ -361,7 +116,7 @@ class _Seen(NamedTuple):
 
 def _see(well: WellFeatures, heads: PlateHeads, *, own: int | None) -> _Seen:
     """Standardise a well and lay it along the axes."""
-    values, fields = _choose(well, heads.usable)
+    values, fields = choose_nuclei(well, heads.usable)
     if not has_standard(heads.nuclei):
         values, fields = values[:0], fields[:0]
     standard = standardise_well(values, heads.controls, own=own)
@@ -410,7 +165,7 @@ def call_treated(plan: PlatePlan, readers: Sequence[Reader], heads: PlateHeads) 
         seen = _see(reader(), heads, own=own.get(number))
         if not plan.is_control[number]:
             profiles.add(number, seen.tests)
-        for field, chosen in _cut(plan, key, seen.fields):
+        for field, chosen in cut_pieces(plan, key, seen.fields):
             rows = seen.heads[chosen]
             fold = plan.folds.get((key, field), -1)
             for comparison in plan.comparisons.get((key, field), ()) if len(rows) else ():
@@ -447,7 +202,7 @@ def call_controls(
         # Back to the distance from all controls of the plate: its own standard leaves it out, and
         # is further away by all nuclei over the others.
         profiles.add(number, seen.tests, shrink=1 - float(heads.nuclei[place]) / whole)
-        for field, chosen in _cut(plan, plan.keys[number], seen.fields):
+        for field, chosen in cut_pieces(plan, plan.keys[number], seen.fields):
             piece = (plan.keys[number], field)
             if piece in plan.folds and len(seen.heads[chosen]):
                 copied = frozenset(plan.comparisons.get(piece, ()))

@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from i2r.analysis.screen import plate_passes, screening
+from i2r.analysis.screen import head_fitting, plate_sums
 from i2r.analysis.screen.contrasts import COMPARED, plan_contrasts
-from i2r.analysis.screen.plate_passes import WellFeatures, sum_plate
-from i2r.analysis.screen.screening import FastPlan, FastScores, plan_plates, score_plates
+from i2r.analysis.screen.plate_plans import FastPlan, WellFeatures, plan_plates
+from i2r.analysis.screen.plate_sums import sum_plate
+from i2r.analysis.screen.screening import FastScores, score_plates
 from i2r.errors import I2RError
 from i2r.stages.screen import Screen, fast
 from i2r.store.experiment import Experiment
@@ -92,7 +93,7 @@ def test_passes_over_plates_give_what_all_nuclei_at_once_gave(
 def test_more_features_than_are_tested_become_components(monkeypatch: pytest.MonkeyPatch) -> None:
     from tests.analysis.screen import whole_screen
 
-    for module in (plate_passes, screening, whole_screen):
+    for module in (head_fitting, plate_sums, whole_screen):
         for name, number in (("MAX_FEATURES", 4), ("MAX_TESTED", 6)):
             monkeypatch.setattr(module, name, number)
     plan, wells = make_screen(d=8, n_plates=3)

@@ -1,0 +1,160 @@
+"""What the fast screen compares, on all plates and on each, and what its passes read of a well."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import compress
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from i2r.analysis.screen.contrasts import HALVES, Contrast
+
+Floats = npt.NDArray[np.float64]
+Singles = npt.NDArray[np.float32]
+Indices = npt.NDArray[np.intp]
+Words = npt.NDArray[np.str_]
+Flags = npt.NDArray[np.bool_]
+
+
+class WellFeatures(NamedTuple):
+    """Features of the nuclei of one well: names, values (nucleus, feature), and their fields."""
+
+    names: tuple[str, ...]
+    values: Singles
+    fields: Words
+
+
+Reader = Callable[[], WellFeatures]
+
+
+class FastPlan(NamedTuple):
+    """What the fast screen compares.
+
+    Attributes
+    ----------
+    keys, plates, positions, n_fields
+        Of every well that takes part, in a fixed order; fields are those that were used.
+    conditions
+        Of every well; "" for negative controls.
+    contrasts
+        All comparisons.
+    by_field
+        Whether fields are held out in place of whole wells.
+    doses, compounds
+        Of every well: dose and perturbation; NaN where there is none.
+    """
+
+    keys: tuple[str, ...]
+    plates: tuple[str, ...]
+    positions: tuple[str, ...]
+    n_fields: tuple[int, ...]
+    conditions: tuple[str, ...]
+    contrasts: tuple[Contrast, ...]
+    by_field: bool
+    doses: tuple[float, ...] = ()
+    compounds: tuple[str, ...] = ()
+
+
+class PlatePlan(NamedTuple):
+    """What is compared on one plate.
+
+    Attributes
+    ----------
+    keys, is_control
+        Of every well that takes part, in the screen's order.
+    by_field
+        Whether fields are held out in place of whole wells.
+    folds, comparisons
+        By well and field ("" for the whole well, `HALVES` for a condition's only one): the fold in
+        which it is held out, and the numbers of the comparisons that count it as treated.
+    n_folds
+        Of the screen.
+    """
+
+    keys: tuple[str, ...]
+    is_control: tuple[bool, ...]
+    by_field: bool
+    folds: Mapping[tuple[str, str], int]
+    comparisons: Mapping[tuple[str, str], tuple[int, ...]]
+    n_folds: int
+
+
+def plan_plates(
+    keys: Sequence[str],
+    is_control: Sequence[bool],
+    contrasts: Sequence[Contrast],
+    *,
+    by_field: bool,
+) -> dict[str, PlatePlan]:
+    """Cut a screen's comparisons into plates.
+
+    Parameters
+    ----------
+    keys, is_control
+        Of every well that takes part, in the screen's order.
+    contrasts
+        All comparisons; a piece is in the same fold in all of them.
+    by_field
+        Whether fields are held out in place of whole wells.
+
+    Returns
+    -------
+    dict
+        By plate, in the order of their first wells.
+    """
+    n_folds = 1 + max((fold for contrast in contrasts for fold in contrast.folds), default=0)
+    own: dict[str, list[int]] = {}
+    for number, key in enumerate(keys):
+        own.setdefault(key.rpartition("/")[0], []).append(number)
+    plans = {
+        plate: PlatePlan(
+            tuple(keys[n] for n in numbers), tuple(is_control[n] for n in numbers),
+            by_field, {}, {}, n_folds,
+        )
+        for plate, numbers in own.items()
+    }  # fmt: skip
+    known = {key: plans[key.rpartition("/")[0]] for key in keys}
+    seen: set[frozenset[str]] = set()
+    for number, contrast in enumerate(contrasts):
+        pieces: Iterable[tuple[str, str, bool, int]] = zip(
+            contrast.keys, contrast.fields, contrast.is_treated, contrast.folds, strict=True
+        )
+        on = frozenset(key.rpartition("/")[0] for key in contrast.treated_keys)
+        if on in seen and contrast.kind != "control_draw":
+            # The controls of these plates are known already, two hundred for one condition.
+            pieces = compress(pieces, contrast.is_treated)
+        elif contrast.kind != "control_draw":
+            seen.add(on)
+        for key, field, is_treated, fold in pieces:
+            if key not in known:
+                continue
+            plan, piece = known[key], (key, field)
+            plan.folds[piece] = fold  # type: ignore[index]
+            if is_treated:
+                before = plan.comparisons.get(piece, ())
+                plan.comparisons[piece] = (*before, number)  # type: ignore[index]
+    return plans
+
+
+def choose_nuclei(given: WellFeatures, usable: npt.NDArray[np.bool_]) -> tuple[Singles, Words]:
+    """Give the nuclei that lack none of the features used, field by field, and their fields."""
+    well = WellFeatures(*given)
+    values = well.values[:, usable]
+    whole = np.isfinite(values).all(axis=1)
+    fields = well.fields[whole]
+    order = np.argsort(fields, kind="stable")
+    return values[whole][order], fields[order]
+
+
+def cut_pieces(plan: PlatePlan, key: str, fields: Words) -> list[tuple[str, slice]]:
+    """Cut a well's nuclei into pieces that are held out."""
+    if (key, HALVES[0]) in plan.folds:
+        return [(half, slice(first, None, 2)) for first, half in enumerate(HALVES)]
+    if not plan.by_field:
+        return [("", slice(None))]
+    names, counts = np.unique(fields, return_counts=True)
+    ends = np.cumsum(counts).tolist()
+    return [
+        (str(name), slice(end - count, end))
+        for name, count, end in zip(names, counts.tolist(), ends, strict=True)
+    ]
