@@ -7,8 +7,9 @@ from i2r.readers import ReaderOptions, Sources, sheets
 from i2r.readers.htd import Settings
 from i2r.readers.images import GONE
 from i2r.readers.metaxpress import NAME, Image, read_tree
+from i2r.readers.names import Found
 from i2r.readers.plate_names import tell_apart
-from i2r.readers.sources import Found, build_sources
+from i2r.readers.sources import build_sources
 from i2r.store import files
 from i2r.types import parse_well
 

@@ -6,7 +6,8 @@ from typing import NamedTuple
 from i2r.errors import InputError
 from i2r.readers import ReaderOptions
 from i2r.readers.htd import Settings, read_settings
-from i2r.readers.sources import choose_time, normalise_number
+from i2r.readers.names import normalise_number
+from i2r.readers.selection import choose_time
 from i2r.store import files
 from i2r.types import parse_well
 

@@ -9,8 +9,9 @@ from i2r.errors import FieldError, InputError
 from i2r.readers import ReaderOptions, Sources, sheets
 from i2r.readers.headers import check_directories, unreadable
 from i2r.readers.images import open_image, stat_source
+from i2r.readers.names import Found
 from i2r.readers.ometiff import OmeField, find_companion, list_fields
-from i2r.readers.sources import Found, build_sources
+from i2r.readers.sources import build_sources
 from i2r.readers.suggestions import suggest_naming
 from i2r.store import files
 

@@ -8,10 +8,11 @@ from i2r.errors import InputError
 from i2r.readers import ReaderOptions, Sources, sheets
 from i2r.readers.arrays import stat_array
 from i2r.readers.images import GONE
+from i2r.readers.names import Found
 from i2r.readers.omeimages import ZarrImage, read_image, read_ome
 from i2r.readers.pattern_search import compile_pattern, search_name
 from i2r.readers.plate_names import tell_apart
-from i2r.readers.sources import Found, build_sources, list_places
+from i2r.readers.sources import build_sources, list_places
 from i2r.store import files
 from i2r.types import find_format
 

@@ -6,9 +6,11 @@ import re
 from i2r.errors import InputError
 from i2r.readers import ReaderOptions, Sources, did_you_mean
 from i2r.readers.foreign import explain_content
+from i2r.readers.names import Found
 from i2r.readers.pattern_search import compile_pattern, search_name
+from i2r.readers.selection import choose_time
 from i2r.readers.sheets import join_well
-from i2r.readers.sources import Found, build_sources, choose_time
+from i2r.readers.sources import build_sources
 from i2r.readers.suggestions import Suggestion, explain_wells, suggest_naming
 from i2r.store import files
 

@@ -9,9 +9,11 @@ from i2r.errors import InputError
 from i2r.readers import ReaderOptions, Sources, sheets
 from i2r.readers.flatfield import find_profiles, name_profile
 from i2r.readers.images import GONE
+from i2r.readers.names import Found
 from i2r.readers.plate_names import tell_apart
 from i2r.readers.positions import Position, read_position
-from i2r.readers.sources import Found, build_sources, choose_time, list_places
+from i2r.readers.selection import choose_time
+from i2r.readers.sources import build_sources, list_places
 from i2r.readers.xml import read_elements
 from i2r.store import files
 from i2r.types import find_format

@@ -6,8 +6,9 @@ from i2r.errors import InputError
 from i2r.readers import ReaderOptions, Sources, sheets
 from i2r.readers.images import stat_source
 from i2r.readers.loaddata_columns import locate_recorded
+from i2r.readers.names import Found
 from i2r.readers.relocate import move_paths
-from i2r.readers.sources import Found, build_sources
+from i2r.readers.sources import build_sources
 from i2r.store import files
 
 # Files looked for before paths are moved.

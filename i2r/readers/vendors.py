@@ -7,8 +7,9 @@ from i2r.errors import FieldError, InputError, join_problems
 from i2r.readers import ReaderOptions, Sources, sheets
 from i2r.readers.bioimages import PLUGINS, explain_missing, is_bioimage, list_scenes
 from i2r.readers.images import stat_source
+from i2r.readers.names import Found
 from i2r.readers.pattern import SUFFIXES
-from i2r.readers.sources import Found, build_sources
+from i2r.readers.sources import build_sources
 from i2r.readers.suggestions import suggest_naming
 from i2r.store import files
 

@@ -7,9 +7,11 @@ from typing import NamedTuple
 from i2r.errors import InputError
 from i2r.readers import ReaderOptions, Sources, sheets
 from i2r.readers.images import GONE
+from i2r.readers.names import Found, normalise_number
 from i2r.readers.plate_names import tell_apart
 from i2r.readers.positions import NOWHERE, Position, read_position
-from i2r.readers.sources import Found, build_sources, choose_time, normalise_number
+from i2r.readers.selection import choose_time
+from i2r.readers.sources import build_sources
 from i2r.readers.xml import Element, read_elements
 from i2r.store import files
 

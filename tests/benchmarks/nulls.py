@@ -22,7 +22,8 @@ import pandas as pd
 import torch
 from scipy import stats
 
-from i2r.analysis.screen.contrasts import Contrast, describe_conditions, plan_contrasts
+from i2r.analysis.screen.contrasts import describe_conditions, plan_contrasts
+from i2r.analysis.screen.held_out import Contrast
 from i2r.analysis.screen.ranking import CallRule, rank_conditions, summarise_calls
 from i2r.kernels.classification import score_probabilities
 from i2r.lazy.training import FoldPlan, train_and_score

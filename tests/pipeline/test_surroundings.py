@@ -13,7 +13,8 @@ import pytest
 from i2r.errors import I2RError, InputError
 from i2r.pipeline.spec import load_pipeline
 from i2r.pipeline.status import count_states
-from i2r.readers.sources import Found, ReaderOptions, build_sources, natural_key
+from i2r.readers.names import Found, natural_key
+from i2r.readers.sources import ReaderOptions, build_sources
 from i2r.store import files
 from i2r.store.access import check_access
 from i2r.store.experiment import open_experiment

@@ -9,8 +9,8 @@ import tifffile
 
 from i2r.errors import InputError
 from i2r.readers import ReaderOptions, find_reader
+from i2r.readers.names import name_field
 from i2r.readers.plate_names import tell_apart
-from i2r.readers.sources import name_field
 
 PLANE = np.arange(64, dtype=np.uint16).reshape(8, 8)
 

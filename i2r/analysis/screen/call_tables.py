@@ -7,8 +7,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from i2r.analysis.screen.condition_tests import ConditionTests, TestedWells, run_condition_tests
-from i2r.analysis.screen.contrasts import HALVES
 from i2r.analysis.screen.head_fitting import Fitted
+from i2r.analysis.screen.held_out import HALVES
 from i2r.analysis.screen.plate_calls import PlateCalls
 from i2r.analysis.screen.plate_plans import FastPlan, PlatePlan
 from i2r.analysis.screen.ranking import sum_calls

@@ -15,7 +15,7 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
 from i2r.analysis.screen.condition_tests import N_NAMED, explain_conditions, warn_of_layout
-from i2r.analysis.screen.contrasts import Contrast
+from i2r.analysis.screen.held_out import Contrast
 from i2r.kernels.statistics import combine_pvalues
 
 Indices = npt.NDArray[np.intp]

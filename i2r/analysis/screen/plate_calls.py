@@ -16,9 +16,7 @@ from i2r.analysis.screen.plate_plans import (
     Reader,
     Singles,
     WellFeatures,
-    Words,
     choose_nuclei,
-    cut_pieces,
 )
 from i2r.analysis.screen.plate_sums import has_standard
 from i2r.kernels.heads import rank_margins
@@ -51,7 +49,7 @@ class PlateHeads(NamedTuple):
     numbers: Indices
     directions: Singles
     middle: Singles
-    plates: Words
+    plates: npt.NDArray[np.str_]
     plates_of: Indices
     usable: npt.NDArray[np.bool_]
     axes: Singles
@@ -111,7 +109,7 @@ class _Seen(NamedTuple):
 
     heads: Singles
     tests: Singles
-    fields: Words
+    fields: npt.NDArray[np.str_]
 
 
 def _see(well: WellFeatures, heads: PlateHeads, *, own: int | None) -> _Seen:
@@ -165,7 +163,7 @@ def call_treated(plan: PlatePlan, readers: Sequence[Reader], heads: PlateHeads) 
         seen = _see(reader(), heads, own=own.get(number))
         if not plan.is_control[number]:
             profiles.add(number, seen.tests)
-        for field, chosen in cut_pieces(plan, key, seen.fields):
+        for field, chosen in plan.cut(key, seen.fields):
             rows = seen.heads[chosen]
             fold = plan.folds.get((key, field), -1)
             for comparison in plan.comparisons.get((key, field), ()) if len(rows) else ():
@@ -202,7 +200,7 @@ def call_controls(
         # Back to the distance from all controls of the plate: its own standard leaves it out, and
         # is further away by all nuclei over the others.
         profiles.add(number, seen.tests, shrink=1 - float(heads.nuclei[place]) / whole)
-        for field, chosen in cut_pieces(plan, plan.keys[number], seen.fields):
+        for field, chosen in plan.cut(plan.keys[number], seen.fields):
             piece = (plan.keys[number], field)
             if piece in plan.folds and len(seen.heads[chosen]):
                 copied = frozenset(plan.comparisons.get(piece, ()))

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from i2r.analysis.screen.contrasts import HALVES, Contrast
+from i2r.analysis.screen.held_out import HALVES, Contrast
 
 Floats = npt.NDArray[np.float64]
 Singles = npt.NDArray[np.float32]
@@ -78,6 +78,19 @@ class PlatePlan(NamedTuple):
     comparisons: Mapping[tuple[str, str], tuple[int, ...]]
     n_folds: int
 
+    def cut(self, key: str, fields: Words) -> list[tuple[str, slice]]:
+        """Cut a well's nuclei into pieces that are held out."""
+        if (key, HALVES[0]) in self.folds:
+            return [(half, slice(first, None, 2)) for first, half in enumerate(HALVES)]
+        if not self.by_field:
+            return [("", slice(None))]
+        names, counts = np.unique(fields, return_counts=True)
+        ends = np.cumsum(counts).tolist()
+        return [
+            (str(name), slice(end - count, end))
+            for name, count, end in zip(names, counts.tolist(), ends, strict=True)
+        ]
+
 
 def plan_plates(
     keys: Sequence[str],
@@ -144,17 +157,3 @@ def choose_nuclei(given: WellFeatures, usable: npt.NDArray[np.bool_]) -> tuple[S
     fields = well.fields[whole]
     order = np.argsort(fields, kind="stable")
     return values[whole][order], fields[order]
-
-
-def cut_pieces(plan: PlatePlan, key: str, fields: Words) -> list[tuple[str, slice]]:
-    """Cut a well's nuclei into pieces that are held out."""
-    if (key, HALVES[0]) in plan.folds:
-        return [(half, slice(first, None, 2)) for first, half in enumerate(HALVES)]
-    if not plan.by_field:
-        return [("", slice(None))]
-    names, counts = np.unique(fields, return_counts=True)
-    ends = np.cumsum(counts).tolist()
-    return [
-        (str(name), slice(end - count, end))
-        for name, count, end in zip(names, counts.tolist(), ends, strict=True)
-    ]

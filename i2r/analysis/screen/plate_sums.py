@@ -20,7 +20,6 @@ from i2r.analysis.screen.plate_plans import (
     WellFeatures,
     Words,
     choose_nuclei,
-    cut_pieces,
 )
 from i2r.errors import I2RError
 from i2r.kernels.standardisation import standardise_well, sum_controls
@@ -154,7 +153,7 @@ def _sum_plate(
         if everyone.size:
             everyone += standard.T @ standard
             n_everyone += len(standard)
-        for field, chosen in cut_pieces(plan, key, fields):
+        for field, chosen in plan.cut(key, fields):
             piece = standard[chosen]
             mean = piece.mean(axis=0, dtype=np.float64) if len(piece) else np.zeros(d)
             found.append((number, field, len(piece), mean))

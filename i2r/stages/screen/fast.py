@@ -19,7 +19,7 @@ from dask.delayed import Delayed
 from pydantic import Field
 
 from i2r.analysis.screen.condition_blocks import Block
-from i2r.analysis.screen.contrasts import COMPARED
+from i2r.analysis.screen.held_out import COMPARED
 from i2r.analysis.screen.plate_plans import FastPlan, PlatePlan, Reader
 from i2r.analysis.screen.ranking import CallRule
 from i2r.errors import I2RError

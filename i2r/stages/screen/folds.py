@@ -6,7 +6,8 @@ from statistics import median
 from pydantic import Field
 
 from i2r.analysis.screen.condition_tests import TestedWells
-from i2r.analysis.screen.contrasts import Contrast, list_copied
+from i2r.analysis.screen.contrasts import list_copied
+from i2r.analysis.screen.held_out import Contrast
 from i2r.stages.base import FINISH, Stage
 from i2r.stages.screen.options import Screen
 from i2r.stages.screen.plan import list_counted

@@ -9,7 +9,8 @@ from dask.delayed import Delayed
 from pydantic import Field
 
 from i2r.analysis.screen.condition_tests import TestedWells, warn_of_places
-from i2r.analysis.screen.contrasts import Contrast, Group, ScreenPlan, describe_conditions
+from i2r.analysis.screen.contrasts import ScreenPlan, describe_conditions
+from i2r.analysis.screen.held_out import Contrast, Group
 from i2r.analysis.screen.ranking import CallRule, Rule
 from i2r.stages.base import Group as Workers
 from i2r.stages.base import seed_sequence

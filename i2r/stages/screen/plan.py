@@ -11,14 +11,12 @@ import pandas as pd
 from i2r.analysis.screen.condition_blocks import Block, plan_blocks
 from i2r.analysis.screen.condition_tests import TestedWells
 from i2r.analysis.screen.contrasts import (
-    COMPARED,
     UNCONTROLLED,
-    Contrast,
-    Group,
     ScreenPlan,
     find_uncontrolled,
     plan_contrasts,
 )
+from i2r.analysis.screen.held_out import COMPARED, Contrast, Group
 from i2r.analysis.screen.plate_plans import PlatePlan, plan_plates
 from i2r.stages.base import seed_sequence
 from i2r.store.experiment import Experiment

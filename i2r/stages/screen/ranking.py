@@ -8,8 +8,9 @@ import pandas as pd
 
 from i2r.analysis.screen.condition_blocks import TestedBlock, merge_blocks
 from i2r.analysis.screen.condition_tests import TestedWells, is_displaced, run_count_tests
-from i2r.analysis.screen.contrasts import Contrast, Group, ScreenPlan
+from i2r.analysis.screen.contrasts import ScreenPlan
 from i2r.analysis.screen.gene_tests import rank_genes
+from i2r.analysis.screen.held_out import Contrast, Group
 from i2r.analysis.screen.ranking import (
     CallRule,
     describe_statistics,

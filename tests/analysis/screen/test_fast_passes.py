@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from i2r.analysis.screen import head_fitting, plate_sums
-from i2r.analysis.screen.contrasts import COMPARED, plan_contrasts
+from i2r.analysis.screen.contrasts import plan_contrasts
+from i2r.analysis.screen.held_out import COMPARED
 from i2r.analysis.screen.plate_plans import FastPlan, WellFeatures, plan_plates
 from i2r.analysis.screen.plate_sums import sum_plate
 from i2r.analysis.screen.screening import FastScores, score_plates
