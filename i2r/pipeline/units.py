@@ -281,13 +281,13 @@ class UnitGraph:
             for name in stage.needs:
                 units = self.units[name]
                 used = self.find_read(stage, unit.key, name)
-                if followed and used is not None and not used:
-                    continue  # it reads what units of its own stage wrote
+                verb = self._by_title[name].stage
+                required = stage.wanted.get(verb, stage.wanted.get("*", True))
+                if used is not None and not used and (followed or not required):
+                    continue  # it reads what units of its own stage wrote, or the last one reads it
                 if used is None:
                     upstream[name] = self._digest(name) or "absent"
                     # A report is wanted most when something failed: it reads what there is.
-                    verb = self._by_title[name].stage
-                    required = stage.wanted.get(verb, stage.wanted.get("*", True))
                     if upstream[name] == "absent" and required:
                         return f"no unit of {name} is done"
                     continue

@@ -29,8 +29,10 @@ from i2r.view.pictures import (
 Kind = Literal["well", "condition", "gene"]
 N_NUCLEI, N_FIELDS, FIELD_PX = 16, 2, 640
 OWED = {
-    "own": "The number of nuclei does not explain it.",
+    "own": "Neither the number of nuclei nor another measure of its wells explains it.",
     "count": "The number of nuclei explains it: others with as few change alike.",
+    "focus": "The focus explains it: other wells as blurred or sharp change alike.",
+    "dna": "The DNA content explains it: others stopped in the cell cycle as much change alike.",
     "position": "It would be called if places on the plate were not taken out.",
 }
 

@@ -18,7 +18,9 @@ class Situation(NamedTuple):
     plate), ``sister`` (one for all), ``pair`` (two plates alike, the others of their own).
     ``placed``: where controls lie: ``scattered``, ``columns`` (1, 2, 23, 24), ``outer`` (1, 24),
     ``block``. ``gradient``: standard deviation over wells of a smooth field; ``own_fields``: each
-    plate has a field of its own. ``crowding``: what a halving of the nuclei adds to features.
+    plate has a field of its own. ``crowding``: what a halving of the nuclei adds to features;
+    ``blur``, ``cycle``: what a unit of focus or of DNA content adds, which vary between wells, and
+    in ``blurred`` or ``arrested`` of the conditions without an effect are far from the others.
     """
 
     layout: str = "shuffled"
@@ -50,6 +52,10 @@ class Situation(NamedTuple):
     batches: float = 0.0
     outliers: float = 0.0
     crowding: float = 0.0
+    blur: float = 0.0
+    blurred: float = 0.0
+    cycle: float = 0.0
+    arrested: float = 0.0
 
 
 class Screen(NamedTuple):
@@ -65,6 +71,10 @@ class Screen(NamedTuple):
         The condition, -1 for controls.
     is_active : (condition,) bool
         Whether it changes the nuclei's features.
+    focus : (well,) float64
+        As it is measured: with an error, and 0.3 lower where half of the nuclei are lost.
+    explained : (condition,) str
+        Why a condition without an effect of its own differs: ``count``, ``focus``, ``dna``.
     """
 
     means: np.ndarray
@@ -75,6 +85,8 @@ class Screen(NamedTuple):
     columns: np.ndarray
     which: np.ndarray
     is_active: np.ndarray
+    focus: np.ndarray
+    explained: np.ndarray
 
 
 def draw_screen(situation: Situation, seed: int) -> Screen:
@@ -92,6 +104,19 @@ def draw_screen(situation: Situation, seed: int) -> Screen:
     toxic = random.random(s.conditions) < s.toxic
     toxic &= ~is_active
     bad = (random.random(s.conditions) < s.bad_well) & ~is_active
+    explained = np.where(toxic, "count", "").astype(object)
+    # Drawn apart, so that other situations stay what they are.
+    own = np.random.default_rng((seed, 1))
+    shifts_of = {}
+    for word, share in (("focus", s.blurred), ("dna", s.arrested)):
+        chosen = (own.random(s.conditions) < share) & ~is_active & (explained == "")
+        explained[chosen] = word
+        sign = -1.0 if word == "focus" else np.sign(own.standard_normal(s.conditions))
+        shifts_of[word] = np.where(chosen, sign * own.uniform(1, 3, s.conditions), 0.0)
+    blurring = own.standard_normal(d) * (own.random(d) < 0.5)
+    cycling = own.standard_normal(d) * (own.random(d) < 0.3)
+    cycling[0] = 1.5
+    focus = []
     typical = s.nuclei * np.exp(s.unequal * random.standard_normal(s.conditions))
     means, variances, counts = [], [], []
     shifts = 0.5 * random.standard_normal((s.plates, d))
@@ -117,6 +142,11 @@ def draw_screen(situation: Situation, seed: int) -> Screen:
             values = _draw_nuclei(s, n, loadings, random)
             centre = s.well_sd * _noise(s, random, d) + position[place] + fields[plate][place]
             centre = centre + s.crowding * crowd * np.log2(n / s.nuclei)
+            sharp, content = 0.3 * own.standard_normal(2)
+            if k >= 0:
+                sharp, content = sharp + shifts_of["focus"][k], content + shifts_of["dna"][k]
+            centre = centre + s.blur * blurring * sharp + s.cycle * cycling * content
+            focus.append(sharp + 0.2 * own.standard_normal() + 0.3 * np.log2(n / s.nuclei))
             if k >= 0 and is_active[k]:
                 centre = centre + effects[k] * (
                     0.0 if s.dead == "noise" and plate == s.plates - 1 else 1.0
@@ -140,7 +170,7 @@ def draw_screen(situation: Situation, seed: int) -> Screen:
             counts.append(len(values))
     return Screen(
         np.array(means), np.array(variances), np.array(counts), plate_of,
-        place_of // COLUMNS, place_of % COLUMNS, which, is_active,
+        place_of // COLUMNS, place_of % COLUMNS, which, is_active, np.array(focus), explained,
     )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from i2r.analysis.screen.plate_plans import FastPlan
 from i2r.errors import I2RError
+from i2r.stages.quality import Quality
 from i2r.stages.screen import Screen
 from i2r.store import tables
 from i2r.store.experiment import Experiment
@@ -320,8 +321,8 @@ def test_other_rules_call_by_score(rule: str, expected: int, tmp_path: Path) -> 
 
 
 def test_fast_and_network_read_different_stages() -> None:
-    assert Screen().wanted == {"crop": True}
-    assert set(Screen(method="fast").wanted) == {"features", "embed"}
+    assert Screen().wanted == {"crop": True, "quality": False}
+    assert set(Screen(method="fast").wanted) == {"features", "embed", "quality"}
     assert Screen().worker_group == "gpu"
     assert Screen(method="fast").worker_group == "cpu"
 
@@ -428,3 +429,48 @@ def test_an_option_that_came_later_leaves_results_current_at_its_default() -> No
         for given in ({}, {"min_change": 0.0}, {"min_change": 1.0})
     ]
     assert prints[0] == prints[1] != prints[2]
+
+
+def test_a_call_that_comes_from_blur_alone_is_named_so(tmp_path: Path) -> None:
+    """Nuclei look larger where fields are out of focus, as they are in all wells of six genes."""
+    genes = [f"G{number:02d}" for number in range(24)]
+    blurred, grown = genes[:6], genes[6:8]
+
+    def change(name: str, values: np.ndarray) -> np.ndarray:
+        values = values.copy()
+        values[:, 0] += 0.8 * (name in blurred)
+        values[:, 1] += 0.8 * (name in grown)
+        return values
+
+    layout = shuffled([*genes, *["ctrl"] * 12])
+    experiment = write_features(tmp_path, layout, change=change)
+    random = np.random.default_rng(0)
+    for key, row in experiment.layout_by_key.iterrows():
+        is_blurred = row["perturbation"] in blurred
+        focus = 0.01 * np.exp(0.1 * random.standard_normal(4)) * (0.3 if is_blurred else 1)
+        table = pd.DataFrame(
+            {
+                "field": ["1", "1", "2", "2"], "channel": ["DNA", "GFP"] * 2,
+                # Of another channel, and of a field that is left out, nothing is read.
+                "focus": np.where([True, False, False, False], focus, 1.0),
+                "reason": ["", "", "blurred", ""],
+            }
+        )  # fmt: skip
+        tables.write_table(experiment.part_url("quality", str(key)), table)
+    ranking = screen_features(experiment, upstream=("quality", "features"))[""]
+    words = ranking.set_index("condition")["explained"]
+    assert (words[blurred] == "focus").sum() >= 5
+    assert (words[grown] == "own").all()
+    without = screen_features(experiment)[""].set_index("condition")
+    assert (without.loc[blurred, "explained"] == "own").all()
+    assert without["p_focus"].isna().all()
+
+
+def test_trainings_of_networks_do_not_depend_on_the_focus(tmp_path: Path) -> None:
+    """Only their last unit asks for it, so a limit of 'quality' that drops nothing redoes none."""
+    experiment = write_features(tmp_path, shuffled([*GENES, *["ctrl"] * 10]))
+    quality = Quality()
+    network = Screen(needs=("crop", "quality"))
+    fast = Screen(method="fast", needs=("features", "quality"))
+    assert not network.used_keys(experiment, network.keys(experiment)[0], quality)
+    assert set(fast.used_keys(experiment, "all", quality)) == set(experiment.layout_by_key.index)

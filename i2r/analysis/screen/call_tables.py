@@ -7,6 +7,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from i2r.analysis.screen.condition_tests import ConditionTests, TestedWells, run_condition_tests
+from i2r.analysis.screen.focus import read_focus
 from i2r.analysis.screen.head_fitting import Fitted
 from i2r.analysis.screen.held_out import HALVES
 from i2r.analysis.screen.plate_calls import PlateCalls
@@ -86,6 +87,7 @@ class GatheredCalls:
             plan.keys, plan.plates, plan.positions, plan.conditions,
             plan.doses or (np.nan,) * n_wells, plan.compounds or ("",) * n_wells,
             plan.n_fields, fitted.tested.tolist(), self.means, self.variances, self.counts,
+            read_focus(plan.qualities) if plan.qualities else None,
         )  # fmt: skip
         return run_condition_tests(tested, n_draws=n_draws, seed=seed, in_full=in_full)
 

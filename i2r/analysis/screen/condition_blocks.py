@@ -14,7 +14,8 @@ import pandas as pd
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
-from i2r.analysis.screen.condition_tests import N_NAMED, explain_conditions, warn_of_layout
+from i2r.analysis.screen.condition_tests import N_NAMED, warn_of_layout
+from i2r.analysis.screen.explanations import EXPLANATIONS, explain_conditions
 from i2r.analysis.screen.held_out import Contrast
 from i2r.kernels.statistics import combine_pvalues
 
@@ -224,13 +225,15 @@ def _merge_tests(name: str, own: pd.DataFrame, first: pd.DataFrame) -> Mapping[s
     tested = own[own["p_value"].notna()]
     known = tested if len(tested) else own
     row: dict[str, object] = {"condition": name, "explained": ""}
-    for column in ("p_value", "p_count", "p_place", "count_p"):
+    of_measures = [name for word in EXPLANATIONS for name in (f"p_{word}", f"{word}_p")]
+    for column in ("p_value", "p_place", *of_measures):
         values = known[column].dropna()
         row[column] = combine_pvalues(values) if len(values) else np.nan
-    change = known[["count_change", "weight"]].dropna()
-    row["count_change"] = np.nan
-    if len(change):
-        row["count_change"] = np.average(change["count_change"], weights=change["weight"])
+    for column in (f"{word}_change" for word in EXPLANATIONS):
+        change = known[[column, "weight"]].dropna()
+        row[column] = np.nan
+        if len(change):
+            row[column] = np.average(change[column], weights=change["weight"])
     row["test_note"] = "" if len(tested) else str(own["test_note"].iloc[0])
     row["feature"] = str(first["feature"].get(name, ""))
     row["change"] = float(first["change"].get(name, np.nan))

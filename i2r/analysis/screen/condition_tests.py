@@ -8,27 +8,22 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
-from i2r.kernels.conditions import (
-    Changes,
-    Wells,
-    compare_conditions,
-    explain_by,
-    find_displaced,
+from i2r.analysis.screen.explanations import (
+    Measure,
+    describe_explanations,
+    explain_changes,
+    explain_conditions,
+    find_dna_content,
+    find_focus,
 )
+from i2r.kernels.conditions import Changes, Wells, compare_conditions, find_displaced
 from i2r.kernels.conditions.fields import DISPLACED
-from i2r.kernels.statistics import adjust_pvalues
 from i2r.types import parse_well
 
 Floats = npt.NDArray[np.float64]
 
 N_NAMED = 10
 """Features that are listed of each condition."""
-
-NOT_CALLED = 0.05
-"""A call whose false discovery rate is above this without a covariate is owed to it."""
-
-STRICT = 0.01
-"""Without places taken out a p-value below this would have been taken seriously."""
 
 FEW_CONDITIONS = 10
 """With fewer conditions they do not help to tell what places do."""
@@ -54,6 +49,8 @@ class TestedWells(NamedTuple):
         Mean and variance of each well's nuclei, standardised to the plate's controls.
     counts : (well,) intp
         Nuclei; wells without take no part.
+    focus : (well,) float64 or None
+        Logarithm of the focus of their fields, NaN where it is not known; None for nowhere.
     """
 
     keys: Sequence[str]
@@ -67,6 +64,7 @@ class TestedWells(NamedTuple):
     means: Floats
     variances: Floats
     counts: npt.NDArray[np.intp]
+    focus: Floats | None = None
 
 
 class ConditionTests(NamedTuple):
@@ -75,8 +73,8 @@ class ConditionTests(NamedTuple):
     Attributes
     ----------
     tests
-        One row per condition: condition, p_value, feature, change, explained, p_count, p_place,
-        count_change, count_p, test_note, n_draws, freedom.
+        One row per condition: condition, p_value, feature, change, explained, p_place, test_note,
+        and what `describe_explanations` gives of each measure.
     features
         The features that moved most: condition, place, feature, change, low, high, direction.
     wells
@@ -109,19 +107,14 @@ def run_condition_tests(
     in_full
         Conditions of which all features are listed, not only those that moved most.
     """
-    names, wells, density = _place_wells(given)
+    names, wells, measures = _place_wells(given)
     filled = np.asarray(given.counts) > 0
     along = _find_along(given)
     borrows = len(names) >= FEW_CONDITIONS
     found = compare_conditions(wells, borrows=borrows, n_draws=n_draws, seed=seed)
-    explained = explain_by(wells, density, seed=seed)
-    left = found
-    if np.abs(explained).max(initial=0) > 0:
-        unexplained = wells._replace(means=wells.means - explained)
-        left = compare_conditions(unexplained, borrows=borrows, n_draws=n_draws, seed=seed)
+    explained = explain_changes(wells, measures, borrows=borrows, n_draws=n_draws, seed=seed)
     unplaced = wells._replace(rows=np.full(filled.sum(), -1), columns=np.full(filled.sum(), -1))
     anywhere = compare_conditions(unplaced, borrows=False, n_draws=n_draws, seed=seed)
-    count = _compare_counts(wells, density, n_draws=n_draws, seed=seed)
     features = _list_moved(found, names, given.names, in_full)
     first = features[features["place"] == 1].set_index("condition")
     tests = pd.DataFrame(
@@ -131,10 +124,8 @@ def run_condition_tests(
             "feature": first["feature"].reindex(names).fillna("").to_numpy(),
             "change": first["change"].reindex(names).to_numpy(dtype=np.float64),
             "explained": "",
-            "p_count": left.p_value,
             "p_place": np.where(np.isnan(found.p_value), np.nan, anywhere.p_value),
-            "count_change": count.change[:, 0] / np.log(2),
-            "count_p": count.p_value,
+            **describe_explanations(explained, len(names)),
             "test_note": found.reason,
         }
     )
@@ -154,10 +145,10 @@ def run_condition_tests(
     return ConditionTests(tests, features, weights, layout)
 
 
-def run_count_tests(
+def run_measure_tests(
     given: TestedWells, *, n_draws: int, seed: np.random.SeedSequence
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Test the numbers of nuclei alone, and say what the layout can answer.
+    """Test the numbers of nuclei and the focus alone, and say what the layout can answer.
 
     For screens by networks, which see no profiles.
 
@@ -171,26 +162,23 @@ def run_count_tests(
     Returns
     -------
     tests : DataFrame
-        One row per condition: condition, count_change, count_p.
+        One row per condition: condition, and what `describe_explanations` gives; all ``p_<word>``
+        are NaN.
     layout : DataFrame
         One row, see `describe_layout`.
     """
-    names, wells, density = _place_wells(given)
-    count = _compare_counts(wells, density, n_draws=n_draws, seed=seed)
-    tests = pd.DataFrame(
-        {
-            "condition": names,
-            "count_change": count.change[:, 0] / np.log(2),
-            "count_p": count.p_value,
-        }
-    )
+    names, wells, measures = _place_wells(given)
     borrows = len(names) >= FEW_CONDITIONS
-    layout = describe_layout(count, along=_find_along(given), borrows=borrows, n_draws=n_draws)
-    return tests, layout
+    explained = explain_changes(
+        wells, measures, tests_left=False, borrows=borrows, n_draws=n_draws, seed=seed
+    )
+    tests = pd.DataFrame({"condition": names, **describe_explanations(explained, len(names))})
+    along, found = _find_along(given), explained["count"].alone
+    return tests, describe_layout(found, along=along, borrows=borrows, n_draws=n_draws)
 
 
-def _place_wells(given: TestedWells) -> tuple[list[str], Wells, Floats]:
-    """Give conditions, their wells with nuclei, and the logarithm of nuclei per field of each."""
+def _place_wells(given: TestedWells) -> tuple[list[str], Wells, dict[str, Measure]]:
+    """Give conditions, their wells with nuclei, and what may explain what these change by."""
     filled = np.asarray(given.counts) > 0
     # Conditions without any nucleus are not there to be tested.
     names = list(dict.fromkeys(c for c, f in zip(given.conditions, filled, strict=True) if c and f))
@@ -204,7 +192,16 @@ def _place_wells(given: TestedWells) -> tuple[list[str], Wells, Floats]:
         rows[filled], columns[filled], which[filled],
     )  # fmt: skip
     fields = np.maximum(np.asarray(given.n_fields, dtype=np.float64), 1)
-    return names, wells, np.log(counts[filled] / fields[filled])
+    density = np.log(counts[filled] / fields[filled])
+    # The logarithm of a count scatters by 1 / count.
+    measures = {"count": Measure(density, np.ones(len(density)))}
+    if given.focus is not None:
+        measures["focus"] = Measure(given.focus[filled], np.zeros(len(density)))
+    among = {"focus": find_focus(given.names), "dna": find_dna_content(given.names)}
+    for word, feature in among.items():
+        if feature >= 0 and word not in measures:
+            measures[word] = Measure(wells.means[:, feature], wells.variances[:, feature])
+    return names, wells, measures
 
 
 def _find_along(given: TestedWells) -> str:
@@ -212,15 +209,6 @@ def _find_along(given: TestedWells) -> str:
     rows, columns = locate_positions(given.positions)
     is_treated = np.array([condition != "" for condition in given.conditions])
     return find_doses_along(given.doses, given.compounds, is_treated, rows, columns)
-
-
-def _compare_counts(
-    wells: Wells, density: Floats, *, n_draws: int, seed: np.random.SeedSequence
-) -> Changes:
-    """Test the count as a phenotype of its own: the logarithm of a count scatters by 1 / count."""
-    counted = wells._replace(means=density[:, None], variances=np.ones((len(density), 1)))
-    borrows = wells.n_conditions >= FEW_CONDITIONS
-    return compare_conditions(counted, borrows=borrows, n_draws=n_draws, seed=seed)
 
 
 def locate_positions(
@@ -274,42 +262,6 @@ def _rank_correlation(table: pd.DataFrame, axis: str) -> float:
     if table["dose"].nunique() < 3 or np.ptp(table[axis]) == 0:
         return 0.0
     return abs(float(stats.spearmanr(table["dose"], table[axis]).statistic))
-
-
-def explain_conditions(tests: pd.DataFrame) -> list[str]:
-    """Say of every tested condition what its change may be owed to; see `ConditionTests`."""
-    fdr = adjust_pvalues(tests["p_value"].to_numpy(dtype=np.float64))
-    left = adjust_pvalues(tests["p_count"].to_numpy(dtype=np.float64))
-    return [
-        explain_call(*values)
-        for values in zip(
-            fdr, left, tests["count_p"], tests["p_value"], tests["p_place"], strict=True
-        )
-    ]
-
-
-def explain_call(
-    fdr: float, fdr_left: float, p_count: float, p_value: float, p_place: float, *,
-    strict: float = STRICT,
-) -> str:  # fmt: skip
-    """Say in a word what a change may be owed to; empty for what is not called.
-
-    The number of nuclei explains a change only where it has changed itself.
-
-    Parameters
-    ----------
-    fdr, fdr_left
-        False discovery rates, of the change and without what the number of nuclei explains.
-    p_count, p_value, p_place
-        P-values of the number of nuclei, of the change, and of the change with places left in.
-    strict
-        P-value with places left in that would have been taken seriously.
-    """
-    if np.isnan(p_value):
-        return ""
-    if fdr >= NOT_CALLED:
-        return "position" if p_place < strict and p_value > NOT_CALLED else ""
-    return "count" if fdr_left >= NOT_CALLED and p_count < NOT_CALLED else "own"
 
 
 def _list_moved(

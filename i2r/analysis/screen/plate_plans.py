@@ -42,6 +42,8 @@ class FastPlan(NamedTuple):
         Whether fields are held out in place of whole wells.
     doses, compounds
         Of every well: dose and perturbation; NaN where there is none.
+    qualities
+        Of every well: the URL of the table of its fields' focus; none where it was not measured.
     """
 
     keys: tuple[str, ...]
@@ -53,6 +55,7 @@ class FastPlan(NamedTuple):
     by_field: bool
     doses: tuple[float, ...] = ()
     compounds: tuple[str, ...] = ()
+    qualities: tuple[str, ...] = ()
 
 
 class PlatePlan(NamedTuple):

@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import pandas as pd
 
+from i2r.analysis.screen.explanations import EXPLANATIONS
 from i2r.analysis.screen.score_tests import run_score_tests
 from i2r.kernels.scores import learn_null, stretch_scores
 from i2r.kernels.statistics import adjust_pvalues, find_knee, interval_accuracies
@@ -14,15 +15,15 @@ Rule = Literal["fdr", "top", "knee"]
 ORDER = [
     "rank", "condition", "perturbation", "gene", "dose", "kind", "score", "spread", "ci_low",
     "ci_high", "auc", "p_value", "fdr", "impactful", "n_folds", "n_wells", "n_nuclei", "feature",
-    "change", "explained", "p_count", "p_place", "count_change", "count_p", "count_fdr",
-    "position_calls", "shape", "note",
+    "change", "explained", "p_place", "p_count", "count_change", "count_p", "count_fdr", "p_focus",
+    "focus_change", "focus_p", "p_dna", "dna_change", "dna_p", "position_calls", "shape", "note",
 ]  # fmt: skip
 
 
 # What the fast screen's tests say of a condition (`condition_tests.ConditionTests`).
 TESTED = [
-    "p_value", "feature", "change", "explained", "p_count", "p_place", "count_change", "count_p",
-    "test_note",
+    "p_value", "feature", "change", "explained", "p_place", "test_note",
+    *(name for w in EXPLANATIONS for name in (f"p_{w}", f"{w}_change", f"{w}_p")),
 ]  # fmt: skip
 
 
@@ -93,10 +94,12 @@ def rank_conditions(
         Benjamini-Yekutieli), impactful, n_folds, n_wells and n_nuclei (treated wells with nuclei
         that were held out and called, and these nuclei), feature and change (what moved
         most, in standard deviations of control wells; features only), explained (what a call may
-        be owed to: ``own``, ``count``; ``position`` for what would be called if places were not
-        taken out), p_count and p_place (p-values with the number of nuclei taken out, and with
-        places left in), count_change, count_p, count_fdr (nuclei per field, in doublings, with a
-        test and a false discovery rate of their own), position_calls (see `compare_positions`),
+        be owed to: ``own``, ``count``, ``focus``, ``dna``; ``position`` for what would be called
+        if places were not taken out), p_place (p-value with places left in), p_count, p_focus and
+        p_dna (with the number of nuclei, the focus, the DNA content taken out), count_change and
+        count_p, ... (how these have changed themselves: nuclei per field in doublings, the others
+        in standard deviations of control wells), count_fdr, position_calls (see
+        `compare_positions`),
         shape (how its wells lie, see `i2r.kernels.nulls.name_shape`), note.
     """
     scored = scores.groupby("condition").agg(

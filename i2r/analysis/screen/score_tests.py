@@ -6,9 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from i2r.analysis.screen.condition_tests import NOT_CALLED, STRICT, explain_call
+from i2r.analysis.screen.explanations import EXPLANATIONS, NOT_CALLED, STRICT, explain_conditions
 from i2r.kernels.scores import LEAST_FREEDOM, ScoreNull, compare_scores, learn_null, stretch_scores
-from i2r.kernels.statistics import adjust_pvalues
 
 Floats = npt.NDArray[np.float64]
 
@@ -28,7 +27,8 @@ def run_score_tests(
     ----------
     ranking
         One row per condition and set of control wells: kind, shape, score, noise (variance that
-        counting its nuclei adds), count_change and count_p (NaN where not known).
+        counting its nuclei adds), and for ``count`` and ``focus`` the columns ``<word>_change``
+        and ``<word>_p`` (NaN where not known).
     n_independent
         By shape: how many sets could have no well in common.
     displaced
@@ -38,14 +38,15 @@ def run_score_tests(
     Returns
     -------
     DataFrame
-        With the index of ``ranking``: p_value, p_count (with what a change of the count does to
-        other conditions' scores taken off), explained (`condition_tests.ConditionTests`),
-        freedom, test_note (why there is no p-value).
+        With the index of ``ranking``: p_value, p_count and p_focus (with what such a change does
+        to other conditions' scores taken off), explained (`explain_conditions`), freedom,
+        test_note (why there is no p-value).
     """
+    words = [word for word in EXPLANATIONS if f"{word}_change" in ranking]
     found = pd.DataFrame(
-        {"p_value": np.nan, "p_count": np.nan, "anywhere": np.nan, "freedom": 0.0, "test_note": ""},
+        {"p_value": np.nan, "anywhere": np.nan, "freedom": 0.0, "test_note": "", "explained": ""},
         index=ranking.index,
-    )
+    ).assign(**{f"p_{word}": np.nan for word in words})
     stretched = ranking.assign(score=stretch_scores(ranking["score"]))
     for shape, rows in stretched.groupby("shape", sort=False):
         if not shape:
@@ -65,31 +66,26 @@ def run_score_tests(
         found.loc[at, "anywhere"] = compare_scores(
             scores, learn_null(draws["score"], own, n_independent=b)
         )
-        found.loc[at, "p_count"] = _take_off_counts(scores, treated, null)
+        for word in words:
+            found.loc[at, f"p_{word}"] = _take_off(word, scores, treated, null)
         found.loc[at, "freedom"] = null.freedom
         if null.freedom < LEAST_FREEDOM or np.isnan(null.deviation):
             found.loc[at, "test_note"] = _say_what_lacks(null, str(shape))
-    fdr = pd.Series(np.nan, index=ranking.index)
-    left = fdr.copy()
+    tests = found.assign(p_place=found.pop("anywhere"), **ranking[[f"{w}_p" for w in words]])
+    strict = STRICT if displaced else 0.0
     for kind in ("treated", "positive_control"):
-        of_kind = ranking["kind"] == kind
-        fdr[of_kind] = adjust_pvalues(found.loc[of_kind, "p_value"], depend=True)
-        left[of_kind] = adjust_pvalues(found.loc[of_kind, "p_count"], depend=True)
-    count_p = ranking["count_p"].fillna(1.0)
-    found["explained"] = [
-        explain_call(*values, strict=STRICT if displaced else 0.0)
-        for values in zip(
-            fdr, left, count_p, found["p_value"], found.pop("anywhere"), strict=True
-        )
-    ]  # fmt: skip
+        own = tests[ranking["kind"] == kind]
+        found.loc[own.index, "explained"] = explain_conditions(own, depend=True, strict=strict)
     return found
 
 
-def _take_off_counts(scores: "pd.Series[float]", treated: pd.DataFrame, null: ScoreNull) -> Floats:
-    """Give p-values of scores less what others score whose counts changed at least half as much."""
+def _take_off(
+    word: str, scores: "pd.Series[float]", treated: pd.DataFrame, null: ScoreNull
+) -> Floats:
+    """Give p-values of scores less what others score that changed at least half as much."""
     left = scores.to_numpy(dtype=np.float64, copy=True)
-    moved = treated["count_change"].to_numpy(dtype=np.float64)
-    changed = treated["count_p"].to_numpy(dtype=np.float64) < NOT_CALLED
+    moved = treated[f"{word}_change"].to_numpy(dtype=np.float64)
+    changed = treated[f"{word}_p"].to_numpy(dtype=np.float64) < NOT_CALLED
     for k in np.flatnonzero(changed & ~np.isnan(left)).tolist():
         alike = (moved * np.sign(moved[k]) >= 0.5 * abs(moved[k])) & ~np.isnan(left)
         alike[k] = False

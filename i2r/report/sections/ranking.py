@@ -57,9 +57,10 @@ def _draw_screen(screen: ScreenResult) -> dict[str, Any]:
     }  # fmt: skip
     moved = (
         "feature and change: what moved most, in standard deviations of control wells; owed to: "
-        "what a call comes from (own: not the number of nuclei; position: it would be called if "
-        "places were not taken out); nuclei x2: doublings of the nuclei per field, with a false "
-        "discovery rate of its own; "
+        "what a call comes from (count: the number of nuclei alone; focus: the sharpness of the "
+        "fields alone; dna: the DNA content alone; own: none of these; position: it would be "
+        "called if places were not taken out); nuclei x2: doublings of the nuclei per field, with "
+        "a false discovery rate of its own; "
     )
     if not ranking["feature"].astype(bool).any():
         for name in ("feature", "change"):

@@ -105,6 +105,14 @@ def list_read(plan: PassPlan, key: str) -> Sequence[str]:
     return plan.compared if has_one_unit(plan) else ()
 
 
+def list_tested(plan: PassPlan, key: str) -> Sequence[str]:
+    """List the wells whose profiles a unit tests."""
+    blocks = list_blocks(plan)
+    if key in blocks:
+        return blocks[key].wells
+    return plan.compared if key == ALL and not blocks else ()
+
+
 def find_shared(blocks: Sequence[Block]) -> set[str]:
     """Name the conditions that several blocks test."""
     counts = Counter(name for block in blocks for name in block.conditions)
@@ -121,7 +129,8 @@ class FastScreen(Screen):
 
     Tests the wells' mean profiles against what replicates and controls differ by: seconds for a
     screen, and more power where features show the effect. It says which features moved, whether
-    the number of nuclei explains a call, and what the layout can't answer.
+    the number of nuclei, the focus or the DNA content explains a call, and what the layout can't
+    answer.
     """
 
     method: Literal["fast"] = "fast"
@@ -136,7 +145,7 @@ class FastScreen(Screen):
     )
 
     added_later: ClassVar[tuple[str, ...]] = ("min_change",)
-    reads: ClassVar[Mapping[str, bool]] = {"features": False, "embed": False}
+    reads: ClassVar[Mapping[str, bool]] = {"quality": False, "features": False, "embed": False}
     group: ClassVar[Group] = "cpu"
     shares_controls: ClassVar[bool] = True
 
@@ -166,8 +175,11 @@ class FastScreen(Screen):
         return list_units(self.plan_passes(experiment))
 
     def used_keys(self, experiment: Experiment, key: str, upstream: Stage) -> Sequence[str]:
-        """The wells that the unit's pass goes over."""
-        return list_read(self.plan_passes(experiment), key)
+        """The wells that the unit's pass goes over; of 'quality' those that it tests."""
+        passes = self.plan_passes(experiment)
+        if upstream.title == self.needed("quality"):
+            return list_tested(passes, key) or list_read(passes, key)
+        return list_read(passes, key)
 
     def follows(self, experiment: Experiment, key: str) -> Sequence[str]:
         """The earlier passes over plates."""
@@ -363,6 +375,7 @@ class _Inputs:
             by_field=screen.split_by == "field",
             doses=tuple(pd.to_numeric(rows["dose"], errors="coerce").astype(float)),
             compounds=tuple(map(str, rows["perturbation"])),
+            qualities=screen.list_qualities(experiment, keys),
         )
 
     def make_readers(self, keys: Sequence[str]) -> list[Reader]:

@@ -52,7 +52,12 @@ class FoldScreen(Screen):
         return self.contrasts(experiment)[key.rpartition("/")[0]]
 
     def used_keys(self, experiment: Experiment, key: str, upstream: Stage) -> Sequence[str]:
-        """The wells of the perturbation and its controls; for draws those that they copy too."""
+        """The wells of the perturbation and its controls; for draws those that they copy too.
+
+        The last unit alone asks how sharp fields are.
+        """
+        if upstream.title == self.needed("quality"):
+            return ()
         contrast = self.find_contrast(experiment, key)
         copied = list_copied(self.contrasts(experiment).values(), contrast)
         return tuple(dict.fromkeys([*contrast.keys, *copied]))

@@ -1,6 +1,6 @@
 """What all methods of the screen share: options, checks, and the last unit."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import ClassVar, Literal
 
@@ -42,8 +42,8 @@ class Screen(ByMethod):
     'cnn' trains a small network on the crops for every perturbation and fold. 'fast' fits linear
     heads to the table of 'features', or to embeddings, all at once, and tests the wells' mean
     profiles against what replicates and controls differ by: seconds for a screen, and more power
-    where features show the effect. It says which features moved, whether the number of nuclei
-    explains a call, and what the layout can't answer. 'published'
+    where features show the effect. It says which features moved, whether the number of nuclei,
+    the focus or the DNA content explains a call, and what the layout can't answer. 'published'
     trains the network of Image2Reg for every perturbation and fold: two ResNet-18 on nucleus and
     region, 512 + 512 features to an embedding of 512, Adam 1e-5, weight decay 5e-4, batches of 32,
     class weights, mirrored images, patience 5 on the balanced accuracy of validation wells.
@@ -79,8 +79,8 @@ class Screen(ByMethod):
     )
 
     outputs: ClassVar[tuple[Output, ...]] = SCREEN
-    version: ClassVar[int] = 8
-    reads: ClassVar[Mapping[str, bool]] = {"crop": True}
+    version: ClassVar[int] = 9
+    reads: ClassVar[Mapping[str, bool]] = {"quality": False, "crop": True}
     group: ClassVar[Workers] = "gpu"
     layout_columns: ClassVar[tuple[str, ...]] = ("perturbation", "gene", "dose", "role")
     # Earlier one class had the options of all methods; these are the methods' own.
@@ -140,7 +140,12 @@ class Screen(ByMethod):
     @property
     def source(self) -> str:
         """Name the stage whose crops, features or embeddings are compared."""
-        return self.needed(*self.wanted)
+        return self.needed("crop", "features", "embed")
+
+    def list_qualities(self, experiment: Experiment, keys: Iterable[str]) -> tuple[str, ...]:
+        """List the tables of the fields' focus, of each well; none where it is not measured."""
+        quality = self.needed("quality")
+        return tuple(experiment.part_url(quality, key) for key in keys) if quality else ()
 
     @property
     def rule(self) -> CallRule:
@@ -162,6 +167,7 @@ class Screen(ByMethod):
     def finish(self, experiment: Experiment, keys: Sequence[str]) -> Delayed:
         """Rank the perturbations; write folds, scores of every fold and how p-values are made."""
         plan, parts = self.plan(experiment), self.list_parts(keys)
+        counted = self.count_wells(experiment)
         # Plans are large: within a partial function Dask does not look through them.
         write = partial(
             write_ranking,
@@ -172,9 +178,10 @@ class Screen(ByMethod):
             described=describe_conditions(experiment.layout_by_key, plan),
             contrasts=list(plan.contrasts.values()),
             plan=plan._replace(contrasts={}),
+            qualities=self.list_qualities(experiment, counted.keys) if counted else (),
             unused=list_unused(experiment, self.source, plan.contrasts.values()),
             teacher=self.find_teacher(experiment),
-            counted=self.count_wells(experiment),
+            counted=counted,
             count_seed=seed_sequence(self.seed, "screen", "counts"),
             rule=self.rule,
             method=self.method,

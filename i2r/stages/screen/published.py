@@ -55,7 +55,7 @@ class PublishedScreen(FoldScreen):
     @property
     def wanted(self) -> Mapping[str, bool]:
         """Crops, and where their nuclei are in the fields."""
-        return {"segment": True, "crop": True}
+        return {"segment": True, **super().wanted}
 
     def check(self, experiment: Experiment) -> list[str]:
         """Refuse what is not there: stages and weights."""

@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 
 from i2r.analysis.screen.condition_blocks import TestedBlock, merge_blocks
-from i2r.analysis.screen.condition_tests import TestedWells, is_displaced, run_count_tests
+from i2r.analysis.screen.condition_tests import TestedWells, is_displaced, run_measure_tests
 from i2r.analysis.screen.contrasts import ScreenPlan
+from i2r.analysis.screen.focus import read_focus
 from i2r.analysis.screen.gene_tests import rank_genes
 from i2r.analysis.screen.held_out import Contrast, Group
 from i2r.analysis.screen.ranking import (
@@ -78,6 +79,7 @@ def write_ranking(
     unused: Sequence[tuple[str, str, str]],
     teacher: str,
     counted: TestedWells | None,
+    qualities: Sequence[str],
     count_seed: np.random.SeedSequence,
     rule: CallRule,
     method: str,
@@ -87,7 +89,8 @@ def write_ranking(
 ) -> dict[str, Any]:
     """Write the ranking, and all it came from.
 
-    Networks see no profiles: counts and places are asked for beside their scores, of `counted`.
+    Networks see no profiles: counts, places and focus (of the tables `qualities`) are asked for
+    beside their scores, of `counted`.
     """
     read = {
         name: tables.concatenate([tables.read_table(url) for url in given if files.exists(url)])
@@ -108,7 +111,8 @@ def write_ranking(
         summaries.append(summarise_calls(part))
         called.add(part)
     if counted is not None:
-        tests, lies = run_count_tests(counted, n_draws=COUNT_DRAWS, seed=count_seed)
+        counted = counted._replace(focus=read_focus(qualities) if qualities else None)
+        tests, lies = run_measure_tests(counted, n_draws=COUNT_DRAWS, seed=count_seed)
     ranking = rank_conditions(
         scores, described, tables.concatenate(summaries), tests, rule=rule,
         n_independent=plan.n_independent,

@@ -18,12 +18,18 @@ SCREEN = (
         n_wells n_nuclei
         feature: text: The feature that moved most; empty for networks
         change: number sd: By how much, in standard deviations of control wells
-        explained: text: What a call may be owed to: own, count or position; empty for no call
-        p_count: number: p-value with the number of nuclei taken out
+        explained: text: What a call may be owed to: own, count, focus, dna or position
         p_place: number: p-value with places left in
+        p_count: number: p-value with the number of nuclei taken out
         count_change: number: Change of the number of nuclei per field, in doublings
         count_p: number: p-value of that change
         count_fdr: number: False discovery rate of that change
+        p_focus: number: p-value with the focus of the fields taken out; empty without 'quality'
+        focus_change: number sd: Change of the focus beyond what the number of nuclei does
+        focus_p: number: p-value of that change
+        p_dna: number: p-value with the DNA content of nuclei taken out; empty where not measured
+        dna_change: number sd: Change of the DNA content, in standard deviations of control wells
+        dna_p: number: p-value of that change
         position_calls: number: Part of nuclei called in controls at its positions, beyond others
         shape: text: How its wells lie: wells per position
         note
@@ -100,10 +106,16 @@ SCREEN = (
         feature: text: As in the table of conditions
         change: number sd: As in the table of conditions
         explained: text: As in the table of conditions
-        p_count: number: As in the table of conditions
         p_place: number: As in the table of conditions
+        p_count: number: As in the table of conditions
         count_change: number: As in the table of conditions
         count_p: number: As in the table of conditions
+        p_focus: number: As in the table of conditions
+        focus_change: number sd: As in the table of conditions
+        focus_p: number: As in the table of conditions
+        p_dna: number: As in the table of conditions
+        dna_change: number sd: As in the table of conditions
+        dna_p: number: As in the table of conditions
         test_note: text: What else there is to know of the test
     """, sometimes=True),
     table("-layout", "One row: what the layout can answer, as in the table of statistics.", """
