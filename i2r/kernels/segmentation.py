@@ -21,15 +21,17 @@ from i2r.kernels.components import (
 )
 from i2r.kernels.defects import fill_outside, replace_lines
 from i2r.kernels.filters import (
-    count_intensities,
     expand_row,
     find_local_maximum,
-    find_otsu_threshold,
     find_places,
     make_weights,
+    smooth_gaussian,
+)
+from i2r.kernels.histograms import (
+    count_intensities,
+    find_otsu_threshold,
     measure_contrast,
     measure_level,
-    smooth_gaussian,
 )
 from i2r.kernels.splitting import split_components
 

@@ -124,7 +124,8 @@ def train_seed(
     loss_weights
         Of edges, features and labels.
     """
-    from i2r.models.gae import COMPACT, PUBLISHED, Variant, train_autoencoders
+    from i2r.models.gae import Variant, train_autoencoders
+    from i2r.models.gae_settings import COMPACT, PUBLISHED
 
     trained = train_autoencoders(
         network.edges,

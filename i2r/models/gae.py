@@ -19,8 +19,7 @@ References
 
 from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +28,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from i2r.models.edges import EdgeSplit, draw_pairs, normalise_adjacency, split_edges
+from i2r.models.gae_settings import COMPACT, AutoencoderSettings
 from i2r.models.layers import activate, apply, measure_features, measure_labels, score_pairs
 
 # An epoch's loss is of at most so many edges, drawn anew each time, and as many non-edges.
@@ -36,52 +36,6 @@ MOST_EDGES = 2**14
 # Models train together while their tensors fit: autograd keeps about so many of a layer's size.
 BLOCK_BYTES = 2**30
 _TENSORS = 40
-
-
-@dataclass(frozen=True)
-class AutoencoderSettings:
-    """What is the same for all models that train together.
-
-    Attributes
-    ----------
-    hidden, latent
-        Widths of the two convolutions, and of the embedding.
-    feature_hidden
-        Width of the hidden layer that decodes features.
-    learning_rate
-        Of Adam (Kingma and Ba 2015, doi:10.48550/arXiv.1412.6980).
-    epochs
-        At most so many, after pre-training.
-    patience
-        Stop after so many epochs without a lower validation loss; the best weights are kept.
-    pretraining
-        Epochs on edges (and features) alone before labels come in, one training for all variants
-        of a seed: it has seen no label, so whatever is held out later was held out of it.
-    validation, test
-        Shares of edges that are kept from training.
-    messages
-        Edges along which messages pass in training: 'training' edges, or 'all'.
-    """
-
-    hidden: int = 32
-    latent: int = 32
-    feature_hidden: int = 32
-    learning_rate: float = 1e-2
-    epochs: int = 100
-    patience: int = 30
-    pretraining: int = 200
-    validation: float = 0.05
-    test: float = 0.1
-    messages: Literal["training", "all"] = "training"
-
-
-COMPACT = AutoencoderSettings()
-
-PUBLISHED = AutoencoderSettings(
-    hidden=1024, latent=1024, feature_hidden=1024, learning_rate=1e-5, epochs=10_000, patience=100,
-    pretraining=0, validation=0.1, test=0.2,
-)  # fmt: skip
-"""Widths and training of Paysan et al. 2025; the loss weights are 1 (edges), 0, 1 (labels)."""
 
 
 class Variant(NamedTuple):

@@ -13,7 +13,7 @@ import tifffile
 from imagecodecs import jpeg_decode, png_decode, tiff_decode
 from PIL import Image
 
-from i2r.errors import FieldError
+from i2r.errors import FieldError, I2RError
 from i2r.readers.arrays import is_array, read_array_header, read_array_plane, stat_array
 from i2r.readers.bioimages import MOST_PLANES, Scene, is_bioimage, read_bioimage_plane
 from i2r.readers.headers import (
@@ -312,3 +312,17 @@ def _read(url: str) -> bytes:
         if not _is_absent(error):
             raise
         raise missing(url, why=error.strerror) from error
+
+
+def refuse_changed(sources: Iterable[Any]) -> None:
+    """Refuse source files that are not what they were when the run began."""
+    changed = [
+        str(source.url)
+        for source in sources
+        if stat_source(str(source.url)) != (source.size_bytes, source.mtime_ns)
+    ]
+    if changed:
+        raise I2RError(
+            f"{changed[0]}: the file changed while it was being converted ({len(changed)} files in "
+            "all). Run again: the wells it belongs to are converted anew."
+        )

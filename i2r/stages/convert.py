@@ -1,6 +1,6 @@
 """Turn a plate's raw image files into OME-Zarr, checking every file."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -9,24 +9,19 @@ from dask import delayed
 from dask.delayed import Delayed
 from pydantic import Field
 
-from i2r.errors import FieldError, I2RError
+from i2r.errors import FieldError
 from i2r.formats.platemaps import choose_plates, read_platemap
 from i2r.readers import ReaderOptions, Sources, find_reader
-from i2r.readers.images import read_field, read_shape, stat_source
+from i2r.readers.images import read_field, read_shape, refuse_changed
 from i2r.readers.nucleus_size import list_doubts
 from i2r.readers.pixels import pixel_type
 from i2r.readers.plates import (
     check_channels,
-    choose_factor,
-    choose_format,
-    choose_pixel_size,
-    complete_headers,
     describe_formats,
-    find_common,
     find_stored_type,
-    list_odd,
 )
 from i2r.readers.positions import find_first_pixel
+from i2r.readers.surveys import describe_plates
 from i2r.stages.base import FINISH, Stage, Survey
 from i2r.stages.outputs import Output
 from i2r.stages.written.images import CONVERT
@@ -176,37 +171,15 @@ class Convert(Stage):
             images = choose_plates(images, self.plates, where=self.source)
         layout, more = join_images(layout, images, url=self.layout)
         images = images.merge(layout[["plate", "well"]], on=["plate", "well"])
-        images = complete_headers(images)
-        described, factors = [], pd.Series(1.0, index=images.index)
-        formats: dict[str, int] = {}
-        for plate, rows in layout.groupby("plate", sort=False):
-            of_plate = images[images["plate"] == plate]
-            common = find_common(of_plate, str(plate))
-            factor, scaled = choose_factor(of_plate, common, str(plate), self.scale)
-            factors[of_plate.index] = factor
-            size, doubts = choose_pixel_size(of_plate, str(plate), self.pixel_size_um)
-            more += [*scaled, *doubts]
-            channels = sorted(of_plate["channel"].unique(), key=self._channel_order)
-            formats[str(plate)] = choose_format(of_plate, rows, str(plate), self.plate_format)
-            described.append(
-                rows.assign(
-                    height_px=common.shape[0],
-                    width_px=common.shape[1],
-                    dtype=pixel_type(common.dtype).name,
-                    stored_dtype=common.dtype,
-                    pixel_size_um=size,
-                    channels=[channels] * len(rows),
-                )
-            )
-        layout = pd.concat(described, ignore_index=True)
-        if any(formats.values()):
-            layout["plate_format"] = layout["plate"].map(formats).astype("int64")
-        odd = list_odd(images, layout)
-        return Survey(layout, images.assign(factor=factors), (*notes, *said, *more, *odd))
-
-    def _channel_order(self, name: str) -> tuple[int, str]:
-        listed = list(self.channels.values())
-        return (listed.index(name) if name in listed else len(listed), name)
+        described = describe_plates(
+            layout,
+            images,
+            channels=tuple(self.channels.values()),
+            scale=self.scale,
+            pixel_size_um=self.pixel_size_um,
+            plate_format=self.plate_format,
+        )
+        return Survey(described.layout, described.images, (*notes, *said, *more, *described.notes))
 
     def find_bad_fields(self, experiment: Experiment) -> list[str]:
         """List what is wrong by the files' headers, one line per field (for --strict)."""
@@ -398,7 +371,7 @@ def convert_well(
             written.append(folder)
         except FieldError as error:
             # What was sound when the run began is not a bad field: it may come back.
-            _refuse_changed(rows)
+            refuse_changed(rows)
             reason, _, message = str(error).partition(": ")
             excluded[str(field)] = reason
         reports += [(n, digests.get(row.url, ""), reason, message) for n, row in members]
@@ -427,7 +400,7 @@ def finish_plates(
         parsed = [parse_well(well) for well in found]
         write_plate(url, name=name, wells=parsed, field_count=field_count, size=size)
     tables.merge_tables(merges)
-    _refuse_changed(sources.itertuples())
+    refuse_changed(sources.itertuples())
     unsaid = {
         name: [parse_well(well) for well in found]
         for name, found, size in wells.values()
@@ -443,17 +416,3 @@ def _find_position(
     if not hasattr(row, "x_um"):  # of a reader that knows no places, or of an earlier survey
         return None
     return find_first_pixel(row.x_um, row.y_um, shape=shape, pixel_size_um=pixel_size_um)
-
-
-def _refuse_changed(sources: Iterable[Any]) -> None:
-    """Refuse source files that are not what they were when the run began."""
-    changed = [
-        str(source.url)
-        for source in sources
-        if stat_source(str(source.url)) != (source.size_bytes, source.mtime_ns)
-    ]
-    if changed:
-        raise I2RError(
-            f"{changed[0]}: the file changed while it was being converted ({len(changed)} files in "
-            "all). Run again: the wells it belongs to are converted anew."
-        )

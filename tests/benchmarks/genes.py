@@ -14,7 +14,8 @@ import networkx as nx
 import numpy as np
 import torch
 
-from i2r.models.gae import COMPACT, PUBLISHED, AutoencoderSettings, Variant, train_autoencoders
+from i2r.models.gae import Variant, train_autoencoders
+from i2r.models.gae_settings import COMPACT, PUBLISHED, AutoencoderSettings
 from tests.models.textbook_gae import train_one
 
 GENES, EDGES, LABELLED, CLASSES = 249, 526, 39, 10

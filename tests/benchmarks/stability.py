@@ -24,7 +24,8 @@ from i2r.kernels.classification import measure_area_under_curve
 from i2r.kernels.network_embedding import embed_spectrally
 from i2r.kernels.pcst import solve_pcst
 from i2r.lazy.gene_embeddings import DIMENSIONS, reduce_features
-from i2r.models.gae import COMPACT, AutoencoderSettings, Variant, train_autoencoders
+from i2r.models.gae import Variant, train_autoencoders
+from i2r.models.gae_settings import COMPACT, AutoencoderSettings
 from tests.benchmarks.steiner import prune_interactome
 
 BETA, SEEDS, JOINS, NUMBERS = 0.5, 5, 4, (8, 10)

@@ -7,13 +7,8 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 
-from i2r.kernels.filters import (
-    count_intensities,
-    find_local_maximum,
-    find_otsu_threshold,
-    measure_contrast,
-    smooth_gaussian,
-)
+from i2r.kernels.filters import find_local_maximum, smooth_gaussian
+from i2r.kernels.histograms import count_intensities, find_otsu_threshold, measure_contrast
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from i2r.models import gae
-from i2r.models.gae import COMPACT, PUBLISHED, AutoencoderSettings, Variant, train_autoencoders
+from i2r.models.gae import Variant, train_autoencoders
+from i2r.models.gae_settings import COMPACT, PUBLISHED, AutoencoderSettings
 from tests.models.textbook_gae import train_one
 
 SHORT = AutoencoderSettings(

@@ -8,7 +8,8 @@ from torch import nn
 from torch.nn import functional
 
 from i2r.models.edges import draw_non_edges, split_edges
-from i2r.models.gae import AutoencoderSettings, Variant
+from i2r.models.gae import Variant
+from i2r.models.gae_settings import AutoencoderSettings
 
 
 class Convolution(nn.Module):

@@ -11,7 +11,7 @@ import pytest
 
 from i2r.cluster import ClusterSpec, WorkerGroup
 from i2r.errors import I2RError, InputError
-from i2r.models import gae
+from i2r.models import gae_settings
 from i2r.pipeline.run import run_pipeline
 from i2r.pipeline.spec import parse_pipeline
 from i2r.stages.genes import Genes
@@ -124,8 +124,8 @@ def test_labels_make_an_embedding_without_each_of_them(
 def test_published_settings_leave_genes_out_in_units_of_their_own(
     files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    few = replace(gae.PUBLISHED, hidden=8, latent=8, epochs=20, learning_rate=0.01)
-    monkeypatch.setattr(gae, "PUBLISHED", few)
+    few = replace(gae_settings.PUBLISHED, hidden=8, latent=8, epochs=20, learning_rate=0.01)
+    monkeypatch.setattr(gae_settings, "PUBLISHED", few)
     labels = pd.read_csv(files / "labels.csv").iloc[:4]
     pd.concat([labels, pd.DataFrame({"gene": ["ELSE"], "label": [1]})]).to_csv(
         tmp_path / "l.csv", index=False
