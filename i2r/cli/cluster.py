@@ -34,7 +34,7 @@ def up(file: str) -> None:
 @click.argument("file", metavar="FILE|ADDRESS")
 def status(file: str) -> None:
     """Show the workers of a cluster that is up."""
-    from i2r.cli.planning import format_bytes
+    from i2r.cli.plan import format_bytes
     from i2r.cluster.persistent import list_workers
 
     workers = list_workers(file)

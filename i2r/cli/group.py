@@ -41,11 +41,17 @@ COMMANDS = {
     "array": ("i2r.cli.array", "Tasks of a run as a job array (i2r run ... --array N)."),
     "doctor": ("i2r.cli.doctor", "Check a cluster and a place before a long run."),
     "cluster": ("i2r.cli.cluster", "Start, look at and stop a cluster; show its job scripts."),
-    "segment-images": ("i2r.cli.segmenting", "Find the nuclei in a folder of images; no plate."),
-    "score-segmentation": ("i2r.cli.segmenting", "Score label images against true ones."),
-    "train-segmenter": ("i2r.cli.training", "Train the segmentation network on labelled images."),
+    "segment-images": (
+        "i2r.cli.segment_images",
+        "Find the nuclei in a folder of images; no plate.",
+    ),
+    "score-segmentation": ("i2r.cli.segment_images", "Score label images against true ones."),
+    "train-segmenter": (
+        "i2r.cli.train_segmenter",
+        "Train the segmentation network on labelled images.",
+    ),
     "adapt-segmenter": (
-        "i2r.cli.adapting",
+        "i2r.cli.adapt_segmenter",
         "Adapt the network to your images, by correcting nuclei.",
     ),
     "table": ("i2r.cli.table", "Print any result table, or write it as CSV or JSON."),

@@ -187,7 +187,7 @@ def plan(pipeline: str, experiment: str, cluster: str | None, as_json: bool) -> 
     against that of a worker, and the time with all workers busy: as in earlier runs, or, before the
     first, as two fields take here, which are run in a temporary folder. '?' is not known yet.
     """
-    from i2r.cli.planning import print_plan
+    from i2r.cli.plan import print_plan
     from i2r.cluster import load_cluster
     from i2r.pipeline.spec import load_pipeline
 

@@ -100,7 +100,7 @@ def run_stage(
     if nothing_there is not None and any(stage.wanted.values()):
         raise nothing_there
     if dry_run:
-        from i2r.cli.surveying import print_survey
+        from i2r.cli.survey import print_survey
 
         print_survey(stage)
         return

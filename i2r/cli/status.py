@@ -83,7 +83,7 @@ def status(experiment: str, as_json: bool) -> None:
 
 def _describe(run: "CurrentRun") -> str:
     """Write in a line what the run under way is doing."""
-    from i2r.cli.planning import format_seconds
+    from i2r.cli.plan import format_seconds
 
     since = ""
     if run.started_s:

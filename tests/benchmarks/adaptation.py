@@ -20,7 +20,7 @@ from pathlib import Path
 import tifffile
 import torch
 
-from i2r.cli.adapting import adapt_segmenter
+from i2r.cli.adapt_segmenter import adapt_segmenter
 from i2r.kernels.metrics import SegmentationScore
 from i2r.models.examples import make_example
 from i2r.models.fit_unet import UNetSettings, fit_unet, share_equally

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from i2r.cli.options import confirm_overwriting
-from i2r.cli.planning import format_bytes, format_seconds
+from i2r.cli.plan import format_bytes, format_seconds
 from i2r.errors import InputError
 from i2r.testing import PlateFiles, describe_pipeline
 
