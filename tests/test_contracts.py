@@ -194,8 +194,8 @@ def test_a_stage_is_found_and_explains_itself(verb: str) -> None:
         if not field.description and name != "stage"
     ]
     assert missing == []
-    assert set(kind.execution_only) <= set(kind.model_fields)
-    assert set(kind.reads) <= {*list_verbs(), "*"}
+    assert set(kind.not_fingerprinted) <= set(kind.model_fields)
+    assert set(kind.upstream_verbs) <= {*list_verbs(), "*"}
 
 
 @pytest.mark.parametrize("verb", list_own_verbs())

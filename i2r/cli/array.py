@@ -98,7 +98,7 @@ def run_as_array(
 
 def submit(plan: "ArrayPlan", pipeline: "Pipeline", experiment: str, cluster: "AnyCluster") -> None:
     """Submit one array per wave, each after the one before, and what ends them."""
-    from i2r.cluster import Group, JobClusterSpec
+    from i2r.cluster import JobClusterSpec, WorkerKind
     from i2r.cluster.arrays import submit_after, write_array_script
     from i2r.pipeline.array import task_command
     from i2r.store.files import normalise_url
@@ -107,11 +107,11 @@ def submit(plan: "ArrayPlan", pipeline: "Pipeline", experiment: str, cluster: "A
     if not isinstance(cluster, JobClusterSpec):
         raise AssertionError("only batch systems take jobs")
     url, last = normalise_url(experiment), None
-    small: Group = "cpu" if cluster.cpu.jobs else "gpu"
+    small: WorkerKind = "cpu" if cluster.cpu.jobs else "gpu"
     try:
         for run, titles in zip(plan.runs, plan.stages, strict=True):
             wants = {pipeline.stage(title).worker_group for title in titles}
-            group: Group = "gpu" if "gpu" in wants and cluster.gpu.jobs else small
+            group: WorkerKind = "gpu" if "gpu" in wants and cluster.gpu.jobs else small
             command = task_command(url, run, "$TASK")
             script = write_array_script(cluster, group, command, n_tasks=plan.n_slices)
             last = submit_after(cluster, script, last)

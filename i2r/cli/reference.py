@@ -45,7 +45,9 @@ def _describe_common() -> str:
 
 def _describe_stage(kind: type[Stage]) -> str:
     verb = kind.model_fields["stage"].default
-    reads = [name if needed else f"{name} (if there)" for name, needed in kind.reads.items()]
+    reads = [
+        name if needed else f"{name} (if there)" for name, needed in kind.upstream_verbs.items()
+    ]
     reads = ["everything before it" if name.startswith("*") else name for name in reads]
     facts = [f"Reads: {', '.join(reads) or 'nothing of other stages'}.", f"Workers: {kind.group}."]
     rows = [

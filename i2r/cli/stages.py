@@ -97,7 +97,7 @@ def run_stage(
     values["stage"] = kind.model_fields["stage"].default
     stage = parse_stage(values, where=f"i2r {values['stage']}", folder=".")
     # Whether a stage can begin may depend on its options: an import can, a measurement can't.
-    if nothing_there is not None and any(stage.wanted.values()):
+    if nothing_there is not None and any(stage.chosen_upstream.values()):
         raise nothing_there
     if dry_run:
         from i2r.cli.survey import print_survey
@@ -137,7 +137,7 @@ def _describe_options(stage: Stage) -> str:
 def _describe(kind: type[Stage]) -> str:
     """Give the stage's own words, with what it reads."""
     text = inspect.cleandoc(kind.__doc__ or "")
-    needed = [verb for verb, required in kind.reads.items() if required and verb != "*"]
+    needed = [verb for verb, required in kind.upstream_verbs.items() if required and verb != "*"]
     after = f"\n\nRuns after: {', '.join(needed)}." if needed else ""
     return (
         f"{text}{after}\n\nOptions that are not given keep the value of the stage's last run in "

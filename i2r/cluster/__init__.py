@@ -10,10 +10,10 @@ from i2r.cluster.settings import DASK_SETTINGS, WORKER_SETUP, worker_environment
 from i2r.cluster.spec import (
     AnyCluster,
     ClusterSpec,
-    Group,
     JobClusterSpec,
     JobGroup,
     WorkerGroup,
+    WorkerKind,
     load_cluster,
 )
 
@@ -22,10 +22,10 @@ __all__ = [
     "WORKER_SETUP",
     "AnyCluster",
     "ClusterSpec",
-    "Group",
     "JobClusterSpec",
     "JobGroup",
     "WorkerGroup",
+    "WorkerKind",
     "count_gpus",
     "load_cluster",
     "planned_workers",

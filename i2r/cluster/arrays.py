@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Sequence
 
 from i2r.cluster.jobs import find_job_class, make_job_options
-from i2r.cluster.spec import Group, JobClusterSpec
+from i2r.cluster.spec import JobClusterSpec, WorkerKind
 from i2r.errors import InputError
 
 # Where a task of an array finds its number.
@@ -14,7 +14,7 @@ TASK_VARIABLE = {"slurm": "SLURM_ARRAY_TASK_ID", "pbs": "PBS_ARRAY_INDEX"}
 
 
 def write_array_script(
-    spec: JobClusterSpec, group: Group, command: Sequence[str], *, n_tasks: int | None
+    spec: JobClusterSpec, group: WorkerKind, command: Sequence[str], *, n_tasks: int | None
 ) -> str:
     """Write the script of a job array with the header of a group's jobs.
 

@@ -11,7 +11,7 @@ from i2r.cluster.configuration import make_security, speaks_tls
 from i2r.cluster.local import free_address
 from i2r.cluster.settings import WORKER_SETUP, memory_environment, worker_environment
 from i2r.cluster.site import LISTS
-from i2r.cluster.spec import Group, JobClusterSpec, JobGroup
+from i2r.cluster.spec import JobClusterSpec, JobGroup, WorkerKind
 from i2r.errors import InputError
 
 # A worker must end by itself, and hand its units back, before the batch system kills its job:
@@ -21,7 +21,7 @@ LIFETIME, STAGGER = 0.85, 0.05
 _OWN = {"jobs", "required"}
 
 
-def make_job_options(spec: JobClusterSpec, group: Group) -> dict[str, Any]:
+def make_job_options(spec: JobClusterSpec, group: WorkerKind) -> dict[str, Any]:
     """Give the arguments of dask-jobqueue's job class for one group."""
     jobs: JobGroup = getattr(spec, group)
     options = jobs.model_dump(exclude=_OWN, exclude_none=True)

@@ -10,7 +10,7 @@ from i2r.errors import InputError, find_meant
 from i2r.store.documents import read_yaml
 from i2r.store.urls import refuse_secrets
 
-Group = Literal["cpu", "gpu"]
+WorkerKind = Literal["cpu", "gpu"]
 JOB_TYPES = ("slurm", "pbs")
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import psutil
 
-from i2r.cluster import AnyCluster, Group, JobClusterSpec
+from i2r.cluster import AnyCluster, JobClusterSpec, WorkerKind
 from i2r.cluster.startup import Say, find_link, start_cluster
 from i2r.errors import I2RError, InputError
 from i2r.pipeline.memory import MemoryWatch
@@ -21,7 +21,7 @@ from i2r.store import files
 if TYPE_CHECKING:
     from distributed import Future
 
-_RESOURCE: dict[Group, str] = {"cpu": "CPU", "gpu": "GPU"}
+_RESOURCE: dict[WorkerKind, str] = {"cpu": "CPU", "gpu": "GPU"}
 
 
 # Parts of a cluster file that may hold secrets: they are not written down.
@@ -68,15 +68,15 @@ class InProcess(_Closing):
     def __init__(self) -> None:
         self._finished: list[Finished] = []
 
-    def slots(self, group: Group) -> int:
+    def slots(self, group: WorkerKind) -> int:
         """One unit at a time, and no GPU worker."""
         return 1 if group == "cpu" else 0
 
-    def threads(self, group: Group) -> int:
+    def threads(self, group: WorkerKind) -> int:
         """Give the threads that a unit may use: all of the machine."""
         return psutil.cpu_count() or 1
 
-    def memory_bytes(self, group: Group) -> int:
+    def memory_bytes(self, group: WorkerKind) -> int:
         """Give the memory of the machine."""
         return int(psutil.virtual_memory().total)
 
@@ -155,7 +155,7 @@ class OnCluster(_Closing):
                 "Start one with the resource GPU=1, or drop that line."
             )
 
-    def slots(self, group: Group) -> int:
+    def slots(self, group: WorkerKind) -> int:
         """Give how many units of one thread can run at once; of jobs, when all of them run."""
         if isinstance(self._spec, JobClusterSpec):
             jobs = getattr(self._spec, group)
@@ -163,14 +163,14 @@ class OnCluster(_Closing):
         total = sum(worker["resources"].get(_RESOURCE[group], 0) for worker in self._workers)
         return int(total)
 
-    def threads(self, group: Group) -> int:
+    def threads(self, group: WorkerKind) -> int:
         """Give the threads of the group's largest worker: a unit runs on one."""
         if isinstance(self._spec, JobClusterSpec):
             return int(getattr(self._spec, group).nthreads) if self.slots(group) else 0
         of_group = [w for w in self._workers if w["resources"].get(_RESOURCE[group], 0)]
         return max((int(worker["nthreads"]) for worker in of_group), default=0)
 
-    def memory_bytes(self, group: Group) -> int:
+    def memory_bytes(self, group: WorkerKind) -> int:
         """Give the memory of the smallest worker of a group."""
         if isinstance(self._spec, JobClusterSpec):
             return int(getattr(self._spec, group).memory_bytes)
@@ -188,7 +188,7 @@ class OnCluster(_Closing):
         function: Callable[..., Any],
         argument: object,
         *,
-        group: Group,
+        group: WorkerKind,
         threads: int,
     ) -> None:
         """Start ``function(argument)`` on a worker of the group; every submission names one."""

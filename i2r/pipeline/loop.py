@@ -9,7 +9,7 @@ from hashlib import sha256
 from itertools import count
 from typing import Any, NamedTuple
 
-from i2r.cluster import Group
+from i2r.cluster import WorkerKind
 from i2r.errors import DiskFullError, I2RError
 from i2r.pipeline.deaths import DeathNote
 from i2r.pipeline.executors import Executor, Finished
@@ -103,7 +103,7 @@ class RunLoop:
         self._eligible, self._check = eligible, check
         self._ready: dict[str, deque[Unit]] = {s.title: deque() for s in graph.stages}
         self._flying: dict[int, list[Unit]] = {}
-        self._in_window: Counter[Group] = Counter()
+        self._in_window: Counter[WorkerKind] = Counter()
         self._handles, self._run_id = count(1), uuid.uuid4().hex[:12]
         self._cost_s: dict[str, float] = {}
         self._ran: Counter[str] = Counter()
@@ -174,11 +174,11 @@ class RunLoop:
 
     # ------------------------------------------------------------------ out
 
-    def _window(self, group: Group) -> int:
+    def _window(self, group: WorkerKind) -> int:
         """Give how many submissions may be in flight: two for every slot, so none runs dry."""
         return 2 * max(1, self.executor.slots(group))
 
-    def _group(self, unit: Unit) -> Group:
+    def _group(self, unit: Unit) -> WorkerKind:
         """Give the workers a unit runs on: without GPU workers everything runs on CPUs."""
         wanted = unit.stage.worker_group
         return wanted if self.executor.slots(wanted) else "cpu"
@@ -195,7 +195,7 @@ class RunLoop:
         if self._suspects and not self._flying:
             self._submit_bundle(self._suspects, self._group(self._suspects[0]))
 
-    def _submit_bundle(self, waiting: deque[Unit], group: Group) -> None:
+    def _submit_bundle(self, waiting: deque[Unit], group: WorkerKind) -> None:
         units, works = list[Unit](), list[Work]()
         size = self._bundle_size(waiting, group)
         while waiting and len(units) < size:
@@ -276,7 +276,7 @@ class RunLoop:
         units = self.graph.units[last.stage.title].values()
         return [u.key for u in units if u.state == "done" and u is not last]
 
-    def _bundle_size(self, waiting: deque[Unit], group: Group) -> int:
+    def _bundle_size(self, waiting: deque[Unit], group: WorkerKind) -> int:
         """Give how many units of about a second in all travel together, leaving work for others."""
         cost_s = self._cost_s.get(waiting[0].stage.title)
         if cost_s is None or waiting is self._suspects:

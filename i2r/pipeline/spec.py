@@ -201,7 +201,7 @@ def resolve_needs(
                     f"{_suggest(name, titles)}"
                 )
         if not needs:
-            for verb, required in stage.wanted.items():
+            for verb, required in stage.chosen_upstream.items():
                 nearest = [s.title for s in resolved if s.stage == verb][-1:]
                 nearest = nearest or [name for name in known if name == verb]
                 if verb == "*":
@@ -230,7 +230,7 @@ def with_stage(pipeline: Pipeline | None, stage: Stage, *, where: str) -> Pipeli
         before[titles.index(stage.title)] = stage
     else:
         place = len(before)
-        while place and "*" in before[place - 1].reads and "*" not in stage.reads:
+        while place and "*" in before[place - 1].upstream_verbs and "*" not in stage.upstream_verbs:
             place -= 1
             if set(before[place].needs) == set(titles[:place]):
                 before[place] = before[place].with_needs((), {})

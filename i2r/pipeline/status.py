@@ -145,7 +145,7 @@ def digest_inputs(pipeline: Pipeline, experiment: Experiment) -> str:
 
 def _find_outside(stage: Stage, experiment: Experiment) -> object:
     """Describe what a stage reads outside; ask every unit of one that does not say so."""
-    outside = stage.outside(experiment)
-    if outside is None and type(stage).inputs is not Stage.inputs:
-        return [stage.inputs(experiment, key) for key in stage.keys(experiment)]
+    outside = stage.external_files(experiment)
+    if outside is None and type(stage).fingerprint_inputs is not Stage.fingerprint_inputs:
+        return [stage.fingerprint_inputs(experiment, key) for key in stage.keys(experiment)]
     return outside

@@ -46,7 +46,7 @@ class _Gate:
 class UnitGraph:
     """All units of a pipeline, kept up while they finish one after another.
 
-    A unit waits for what it reads: the units that its stage names (`Stage.used_keys`), else the
+    A unit waits for what it reads: the units that its stage names (`Stage.upstream_keys`), else the
     unit of the same key; where there is none, all units of the stage that it needs, the last one
     included. Units of one stage may wait for others of it (`Stage.follows`). A unit is ready when
     everything it waits for is done, failed or blocked, and blocked when then nothing it could
@@ -125,7 +125,7 @@ class UnitGraph:
         sequence of str, or None
             None for the whole stage.
         """
-        used = stage.used_keys(self.experiment, key, self._by_title[name])
+        used = stage.upstream_keys(self.experiment, key, self._by_title[name])
         # Two stages that are one unit each: the later one reads the earlier one's tables.
         if used is None and key in self.units[name] and key != WHOLE:
             return [key]
@@ -282,7 +282,7 @@ class UnitGraph:
                 units = self.units[name]
                 used = self.find_read(stage, unit.key, name)
                 verb = self._by_title[name].stage
-                required = stage.wanted.get(verb, stage.wanted.get("*", True))
+                required = stage.chosen_upstream.get(verb, stage.chosen_upstream.get("*", True))
                 if used is not None and not used and (followed or not required):
                     continue  # it reads what units of its own stage wrote, or the last one reads it
                 if used is None:

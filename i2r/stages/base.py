@@ -20,9 +20,15 @@ from i2r.store.files import join_url
 if TYPE_CHECKING:
     from dask.delayed import Delayed
 
-Group = Literal["cpu", "gpu"]
+WorkerKind = Literal["cpu", "gpu"]
 FINISH = "*"
 WHOLE = "experiment"
+# Attributes under their names of before 0.2, which stages of other packages may define.
+EARLIER_NAMES = {
+    "reads": "upstream_verbs", "wanted": "chosen_upstream", "used_keys": "upstream_keys",
+    "keys_for": "downstream_keys", "inputs": "fingerprint_inputs", "outside": "external_files",
+    "execution_only": "not_fingerprinted",
+}  # fmt: skip
 
 
 class Survey(NamedTuple):
@@ -58,11 +64,11 @@ class Stage(BaseModel):
 
     # Raised when the same configuration gives other results than before.
     version: ClassVar[int] = 1
-    group: ClassVar[Group] = "cpu"
+    group: ClassVar[WorkerKind] = "cpu"
     # Verbs whose output it reads; True where it can't do without.
-    reads: ClassVar[Mapping[str, bool]] = {}
+    upstream_verbs: ClassVar[Mapping[str, bool]] = {}
     # Fields that change how a unit is computed but not its result.
-    execution_only: ClassVar[frozenset[str]] = frozenset()
+    not_fingerprinted: ClassVar[frozenset[str]] = frozenset()
     # Fields that came later: at their default they leave earlier results current.
     added_later: ClassVar[tuple[str, ...]] = ()
     # What it writes: tables with their columns, and other files.
@@ -73,6 +79,12 @@ class Stage(BaseModel):
     layout_columns: ClassVar[tuple[str, ...]] = ()
     # False where its results don't depend on wells at all: networks, genes, maps between spaces.
     uses_layout: ClassVar[bool] = True
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for earlier, name in EARLIER_NAMES.items():
+            if earlier in cls.__dict__:
+                setattr(cls, name, cls.__dict__[earlier])
 
     @field_validator("name")
     @classmethod
@@ -105,7 +117,7 @@ class Stage(BaseModel):
         copy._verbs = {name: verbs[name] for name in needs if name in verbs}
         return copy
 
-    def needed(self, *verbs: str) -> str:
+    def upstream_title(self, *verbs: str) -> str:
         """Name the last stage it needs that is of one of these verbs; empty for none.
 
         A stage that no pipeline resolved takes names for verbs.
@@ -122,7 +134,7 @@ class Stage(BaseModel):
             f"stage {self.title!r}: needs {', '.join(self.needs)}, expected a "
             f"{verb!r} stage among them. Add its name to 'needs', or leave 'needs' out."
             for verb in verbs
-            if self.needs and not self.needed(verb)
+            if self.needs and not self.upstream_title(verb)
         ]
 
     def list_missing_channels(
@@ -138,12 +150,12 @@ class Stage(BaseModel):
         ]
 
     @property
-    def wanted(self) -> Mapping[str, bool]:
+    def chosen_upstream(self) -> Mapping[str, bool]:
         """Verbs whose output this configuration reads; True where it can't do without."""
-        return self.reads
+        return self.upstream_verbs
 
     @property
-    def worker_group(self) -> Group:
+    def worker_group(self) -> WorkerKind:
         """The workers it wants: a property of the configuration."""
         return self.group
 
@@ -183,17 +195,18 @@ class Stage(BaseModel):
         """Tell whether the stage has a last unit."""
         return type(self).finish is not Stage.finish
 
-    def used_keys(
+    def upstream_keys(
         self, experiment: Experiment, key: str, upstream: "Stage"
     ) -> Sequence[str] | None:
         """List the units of an upstream stage that this unit reads, and waits for.
 
         It depends on the layout and the options alone. None means: the same key where the upstream
-        stage has it, otherwise everything. Default: what the upstream stage says in `keys_for`.
+        stage has it, otherwise everything. Default: what `downstream_keys` of the
+        upstream stage says.
         """
-        return upstream.keys_for(experiment, key)
+        return upstream.downstream_keys(experiment, key)
 
-    def keys_for(self, experiment: Experiment, key: str) -> Sequence[str] | None:
+    def downstream_keys(self, experiment: Experiment, key: str) -> Sequence[str] | None:
         """List the units of this stage that a unit of a later stage reads; None as above.
 
         For stages whose units are larger than wells, so that a well depends on its own plate.
@@ -204,27 +217,27 @@ class Stage(BaseModel):
         """List the units of this same stage that a unit reads: it runs after them.
 
         They come before it in `keys`; it goes on with those that are done. A unit that reads
-        nothing of other stages says so in `used_keys`, with an empty list. Default: none.
+        nothing of other stages says so in `upstream_keys`, with an empty list. Default: none.
         """
         return ()
 
-    def inputs(self, experiment: Experiment, key: str) -> object:
+    def fingerprint_inputs(self, experiment: Experiment, key: str) -> object:
         """Describe what a unit reads besides other stages' output, as plain JSON values.
 
         Default: the fields of its well and their shapes, and for units that are not wells the
-        `layout_columns` of the whole layout; and what lies `outside`.
+        `layout_columns` of the whole layout; and `external_files`.
         """
         if key in experiment.wells:
             plate, _ = experiment.locate(key)
             well = [experiment.wells[key].fields, plate.channels, plate.shape, str(plate.dtype)]
-            return [*well, self.outside(experiment)]
-        return [self.whole_layout(experiment), self.outside(experiment)]
+            return [*well, self.external_files(experiment)]
+        return [self.whole_layout(experiment), self.external_files(experiment)]
 
-    def outside(self, experiment: Experiment) -> object:
+    def external_files(self, experiment: Experiment) -> object:
         """Describe what its units read besides layout, source table and other stages' output.
 
         Files and packages, of all units together, as plain JSON values: while they are the same,
-        so are all `inputs`. A stage that defines its own `inputs` should say so here, or every
+        so are all `fingerprint_inputs`. A stage that defines its own should say so here, or every
         unit has to be asked for them whenever someone wants to know what is out of date.
         """
         return None
@@ -261,7 +274,9 @@ class Stage(BaseModel):
     @classmethod
     def may_begin(cls) -> bool:
         """Tell whether an experiment can begin with it: it brings in all that it reads."""
-        return cls.may_survey() or not (any(cls.reads.values()) or "*" in cls.reads)
+        return cls.may_survey() or not (
+            any(cls.upstream_verbs.values()) or "*" in cls.upstream_verbs
+        )
 
     def replaces(self, experiment: Experiment, key: str) -> list[tuple[str, str]]:
         """List the units whose output is gone or out of place once this unit begins.
@@ -316,13 +331,17 @@ class Stage(BaseModel):
             if getattr(self, name) == type(self).model_fields[name].default
         }
         settings = self.settled | self.model_dump(
-            mode="json", exclude=set(self.execution_only) | {"name", "needs"} | defaults
+            mode="json", exclude=set(self.not_fingerprinted) | {"name", "needs"} | defaults
         )
         settings = self.settings_of(key, settings)
         last = key == FINISH
-        inputs = self.whole_layout(experiment) if last else self.inputs(experiment, key)
+        inputs = self.whole_layout(experiment) if last else self.fingerprint_inputs(experiment, key)
         content = [self.version_of(key), settings, inputs, sorted(upstream.items())]
         return sha256(json.dumps(content, separators=(",", ":")).encode()).hexdigest()[:32]
+
+
+for _earlier, _name in EARLIER_NAMES.items():
+    setattr(Stage, _earlier, getattr(Stage, _name))  # stages of others call them on `super()`
 
 
 def seed_sequence(seed: int, stage_name: str, key: str) -> np.random.SeedSequence:

@@ -124,13 +124,13 @@ class Convert(Stage):
     )
 
     outputs: ClassVar[tuple[Output, ...]] = CONVERT
-    execution_only: ClassVar[frozenset[str]] = frozenset(
+    not_fingerprinted: ClassVar[frozenset[str]] = frozenset(
         {
             "source", "layout", "layout_names", "layout_roles", "layout_join", "control_name",
             "plates", "reader", "pattern", "plate", "files_root",
             # Shows in the plates' metadata alone: see `whole_layout`.
             "plate_format",
-            # These show in the files' rows: see `inputs`.
+            # These show in the files' rows: see `fingerprint_inputs`.
             "time", "acquisition", "pages", "white_is_zero", "scale",
         }
     )  # fmt: skip
@@ -207,7 +207,7 @@ class Convert(Stage):
 
     # ------------------------------------------------------------------ units
 
-    def inputs(self, experiment: Experiment, key: str) -> object:
+    def fingerprint_inputs(self, experiment: Experiment, key: str) -> object:
         """Describe a well's source files: paths, sizes, times, and the shape they should have."""
         url, mtime = "url", "mtime_ns"
         if "recorded_url" in experiment.sources:  # files that were relocated
@@ -230,7 +230,7 @@ class Convert(Stage):
             described.append([str(stored), self.scale])
         return described
 
-    def outside(self, experiment: Experiment) -> object:
+    def external_files(self, experiment: Experiment) -> object:
         """Nothing: files are looked at when they are surveyed."""
         return []
 

@@ -50,10 +50,10 @@ class Crop(Stage):
         True, description="Leave out nuclei that the edge of the field cuts"
     )
 
-    # Where it changes the crops it is in `inputs`.
+    # Where it changes the crops it is in `fingerprint_inputs`.
     outputs: ClassVar[tuple[Output, ...]] = CROP
-    execution_only: ClassVar[frozenset[str]] = frozenset({"size_um"})
-    reads: ClassVar[Mapping[str, bool]] = {
+    not_fingerprinted: ClassVar[frozenset[str]] = frozenset({"size_um"})
+    upstream_verbs: ClassVar[Mapping[str, bool]] = {
         "convert": True,
         "illuminate": False,
         "quality": False,
@@ -85,13 +85,13 @@ class Crop(Stage):
             return round(PUBLISHED_SIZE_PX * PUBLISHED_PIXEL_UM / pixel_size_um)
         return self.size_px
 
-    def inputs(self, experiment: Experiment, key: str) -> object:
+    def fingerprint_inputs(self, experiment: Experiment, key: str) -> object:
         """Describe the well's fields, and the edge of what is cut where crops are resampled."""
-        described = super().inputs(experiment, key)
+        described = super().fingerprint_inputs(experiment, key)
         cut = self.cut_px(experiment.locate(key)[0].pixel_size_um)
         return described if cut == self.size_px else [described, "cut_px", cut]
 
-    def outside(self, experiment: Experiment) -> object:
+    def external_files(self, experiment: Experiment) -> object:
         """Give the plates' edges of what is cut, where crops are resampled."""
         cuts = {n: self.cut_px(plate.pixel_size_um) for n, plate in experiment.plates.items()}
         return sorted(cuts.items()) if set(cuts.values()) - {self.size_px} else None
@@ -108,7 +108,7 @@ class Crop(Stage):
     def build(self, experiment: Experiment, key: str) -> Delayed:
         """Cut the crops of one well."""
         plate, well = experiment.locate(key)
-        segment = self.needed("segment")
+        segment = self.upstream_title("segment")
         fields = experiment.fields(key, self.needs)
         nuclei = delayed(tables.read_table)(experiment.part_url(segment, key))
         cropped = crop_fields(

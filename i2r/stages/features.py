@@ -44,14 +44,14 @@ class Features(ByMethod):
     )
     outputs: ClassVar[tuple[Output, ...]] = FEATURES
     version: ClassVar[int] = 2
-    # `outside` says how features were made.
-    execution_only: ClassVar[frozenset[str]] = frozenset({"method"})
+    # `external_files` says how features were made.
+    not_fingerprinted: ClassVar[frozenset[str]] = frozenset({"method"})
     # Earlier one class had the options of both methods.
     settled: ClassVar[dict[str, object]] = {
         "stage": "features", "threads": 1, "channels": ["DNA"], "curvature_step_um": 3.3,
         "radius_um": 50.0, "texture_um": [0.66, 3.3, 13.1],
     }  # fmt: skip
-    reads: ClassVar[Mapping[str, bool]] = {
+    upstream_verbs: ClassVar[Mapping[str, bool]] = {
         "convert": True,
         "illuminate": False,
         "quality": False,
@@ -97,7 +97,7 @@ class MeasureFeatures(Features):
     def build(self, experiment: Experiment, key: str) -> Delayed:
         """Measure the nuclei of one well."""
         plate, well = experiment.locate(key)
-        segment, crop = self.needed("segment"), self.needed("crop")
+        segment, crop = self.upstream_title("segment"), self.upstream_title("crop")
         fields = experiment.fields(key, self.needs)
         # What the crops were corrected with, where 'needs' doesn't name it.
         behind_crops = experiment.ledger.report(crop, key).after
@@ -123,7 +123,7 @@ class ImportFeatures(Features, Importing):
 
     method: Literal["import"] = "import"
 
-    execution_only: ClassVar[frozenset[str]] = Importing.execution_only
+    not_fingerprinted: ClassVar[frozenset[str]] = Importing.not_fingerprinted
 
     def check(self, experiment: Experiment) -> list[str]:
         """Refuse a table that can't be read, or needs that leave out the nuclei it is joined to."""
@@ -132,7 +132,7 @@ class ImportFeatures(Features, Importing):
     def build(self, experiment: Experiment, key: str) -> Delayed:
         """Take the rows of one well."""
         plate, _ = experiment.locate(key)
-        segment = self.needed("segment")
+        segment = self.upstream_title("segment")
         return delayed(import_well)(
             incoming_url(experiment, self.title, key),
             key=key,

@@ -52,7 +52,7 @@ class Illuminate(Stage):
     )
 
     outputs: ClassVar[tuple[Output, ...]] = ILLUMINATE
-    reads: ClassVar[Mapping[str, bool]] = {"convert": True, "quality": False}
+    upstream_verbs: ClassVar[Mapping[str, bool]] = {"convert": True, "quality": False}
 
     def check(self, experiment: Experiment) -> list[str]:
         """Refuse channels that no plate has, and functions that are not there or do not fit."""
@@ -135,19 +135,21 @@ class Illuminate(Stage):
             return experiment.given_functions[plate, channel][0]
         return self.functions.replace("{plate}", plate).replace("{channel}", channel)
 
-    def used_keys(self, experiment: Experiment, key: str, upstream: Stage) -> Sequence[str] | None:
+    def upstream_keys(
+        self, experiment: Experiment, key: str, upstream: Stage
+    ) -> Sequence[str] | None:
         """The wells of the plate."""
         plate, _ = self._split(key)
         return [f"{plate}/{well}" for well in experiment.plates[plate].wells]
 
-    def keys_for(self, experiment: Experiment, key: str) -> Sequence[str] | None:
+    def downstream_keys(self, experiment: Experiment, key: str) -> Sequence[str] | None:
         """The channels of a well's plate."""
         if key not in experiment.wells:
             return None
         plate = experiment.plates[experiment.wells[key].plate]
         return [f"{plate.name}/{channel}" for channel in self.channels or plate.channels]
 
-    def inputs(self, experiment: Experiment, key: str) -> object:
+    def fingerprint_inputs(self, experiment: Experiment, key: str) -> object:
         """Describe the plate's fields, and the file where the function is given."""
         plate, channel = self._split(key)
         described = experiment.plates[plate]
@@ -157,7 +159,7 @@ class Illuminate(Stage):
             given = str(files.stat(locate_profile(self._function_url(experiment, key))))
         return [wells, channel, described.shape, str(described.dtype), given]
 
-    def outside(self, experiment: Experiment) -> object:
+    def external_files(self, experiment: Experiment) -> object:
         """Nothing, except where functions are given: then every unit is asked."""
         return [] if self.method == "median" else None
 

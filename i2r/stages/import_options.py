@@ -37,14 +37,14 @@ class Importing(Stage):
         3.0, gt=0, description="Largest distance of an imported centroid from its nucleus"
     )
 
-    # `outside` stands for them in fingerprints, so that those of results that were computed
+    # `external_files` stands for them in fingerprints, so that those of results that were computed
     # stay as they are.
-    execution_only: ClassVar[frozenset[str]] = frozenset(
+    not_fingerprinted: ClassVar[frozenset[str]] = frozenset(
         {"method", "table", "layout", "layout_names", "layout_roles", "max_distance_um"}
     )
 
     @property
-    def wanted(self) -> Mapping[str, bool]:
+    def chosen_upstream(self) -> Mapping[str, bool]:
         """Nuclei to join its rows to, or nothing where it names a layout."""
         return {} if self.layout else {"convert": True, "quality": False, "segment": True}
 
@@ -82,7 +82,7 @@ class Importing(Stage):
             return [f"stage {self.title!r}: {error}"]
         return []
 
-    def outside(self, experiment: Experiment) -> object:
+    def external_files(self, experiment: Experiment) -> object:
         """Give the table's size and time, and how its rows are joined to nuclei."""
         joined = [] if self.layout else [self.max_distance_um]
         return ["import", open_profiles(self.name_table()).stamp, joined]

@@ -31,7 +31,7 @@ class Profiles(Stage):
     )
 
     outputs: ClassVar[tuple[Output, ...]] = PROFILES
-    reads: ClassVar[Mapping[str, bool]] = {"features": False, "embed": False}
+    upstream_verbs: ClassVar[Mapping[str, bool]] = {"features": False, "embed": False}
     layout_columns: ClassVar[tuple[str, ...]] = (
         "perturbation", "gene", "dose", "replicate", "role",
     )  # fmt: skip
@@ -42,7 +42,7 @@ class Profiles(Stage):
 
     def check(self, experiment: Experiment) -> list[str]:
         """Refuse a pipeline without features or embeddings."""
-        if self.needed("features", "embed"):
+        if self.upstream_title("features", "embed"):
             return []
         return [
             f"stage {self.title!r}: needs a stage 'features' or 'embed' before it. Add one, or "
@@ -53,13 +53,13 @@ class Profiles(Stage):
         """Average all wells and write the table."""
         return delayed(write_profiles)(
             experiment.url, experiment.part_url(self.title, key),
-            source=self.needed("features") or self.needed("embed"),
+            source=self.upstream_title("features") or self.upstream_title("embed"),
             by=self.by, aggregate=self.aggregate, normalise=self.normalise,
         )  # fmt: skip
 
     def peak_bytes(self, experiment: Experiment, key: str) -> int:
         """One well's nuclei, and a row for each well, in six copies at most."""
-        columns = 128 if self.needed("features") else 1024
+        columns = 128 if self.upstream_title("features") else 1024
         return 2**28 + 6 * 8 * columns * len(experiment.well_keys)
 
 

@@ -39,7 +39,7 @@ class Quality(Stage):
     )
 
     outputs: ClassVar[tuple[Output, ...]] = QUALITY
-    reads: ClassVar[Mapping[str, bool]] = {"convert": True}
+    upstream_verbs: ClassVar[Mapping[str, bool]] = {"convert": True}
 
     def check(self, experiment: Experiment) -> list[str]:
         """Refuse limits for channels, and names of plates and wells, that are not there."""

@@ -28,7 +28,7 @@ class Report(Stage):
     gallery_nuclei: int = Field(8, ge=1, le=24, description="Nuclei shown per condition")
 
     outputs: ClassVar[tuple[Output, ...]] = REPORT
-    reads: ClassVar[Mapping[str, bool]] = {"*": False}
+    upstream_verbs: ClassVar[Mapping[str, bool]] = {"*": False}
     layout_columns: ClassVar[tuple[str, ...]] = ("perturbation", "gene", "dose", "role")
 
     def keys(self, experiment: Experiment) -> list[str]:

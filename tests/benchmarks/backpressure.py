@@ -23,7 +23,7 @@ from i2r.cluster import ClusterSpec, WorkerGroup, start_local
 from i2r.cluster.startup import close_cluster
 from i2r.pipeline.run import run_pipeline
 from i2r.pipeline.spec import Pipeline, resolve_needs
-from i2r.stages.base import Group, Stage, Survey
+from i2r.stages.base import Stage, Survey, WorkerKind
 from i2r.store import files
 from i2r.store.experiment import Experiment
 from tests.benchmarks.scale import lay_out
@@ -74,7 +74,7 @@ class Consume(Stage):
     """One slow consumer on the GPU worker."""
 
     stage: str = "consume"
-    group: ClassVar[Group] = "gpu"
+    group: ClassVar[WorkerKind] = "gpu"
 
     def build(self, experiment: Experiment, key: str) -> Delayed:
         return delayed(consume)(experiment.path("blocks", key))

@@ -72,7 +72,7 @@ class Synthetic(ImportFeatures):
     def check(self, experiment: Experiment) -> list[str]:
         return []
 
-    def outside(self, experiment: Experiment) -> object:
+    def external_files(self, experiment: Experiment) -> object:
         return []
 
     def begin(self, experiment: Experiment, keys: Sequence[str]) -> None:

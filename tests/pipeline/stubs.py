@@ -16,7 +16,7 @@ from pydantic import Field
 
 from i2r.errors import I2RError
 from i2r.pipeline.spec import Pipeline, resolve_needs
-from i2r.stages.base import FINISH, WHOLE, Group, Stage, Survey
+from i2r.stages.base import FINISH, WHOLE, Stage, Survey, WorkerKind
 from i2r.store.experiment import Experiment
 
 WELLS = ("A01", "A02", "A03", "A04", "A05", "A06")
@@ -65,10 +65,10 @@ class Stub(Stage):
     value: int = Field(0, description="Changes the result")
     gpu: bool = Field(False, description="Whether it wants GPU workers")
 
-    execution_only: ClassVar[frozenset[str]] = frozenset({"log", "behave", "wait_s", "gpu"})
+    not_fingerprinted: ClassVar[frozenset[str]] = frozenset({"log", "behave", "wait_s", "gpu"})
 
     @property
-    def worker_group(self) -> Group:
+    def worker_group(self) -> WorkerKind:
         return "gpu" if self.gpu else "cpu"
 
     def build(self, experiment: Experiment, key: str) -> Delayed:
@@ -124,7 +124,7 @@ class Pairs(Stub):
     def keys(self, experiment: Experiment) -> list[str]:
         return ["A01+A02", "A03+A04", "A05+A06"]
 
-    def used_keys(self, experiment: Experiment, key: str, upstream: Stage) -> list[str]:
+    def upstream_keys(self, experiment: Experiment, key: str, upstream: Stage) -> list[str]:
         return [f"P1/{well}" for well in key.split("+")]
 
 
@@ -137,7 +137,7 @@ class Passes(Stub):
         first, second = ([f"{word}/{well}" for well in WELLS] for word in ("first", "second"))
         return [*first, "between", *second]
 
-    def used_keys(self, experiment: Experiment, key: str, upstream: Stage) -> list[str]:
+    def upstream_keys(self, experiment: Experiment, key: str, upstream: Stage) -> list[str]:
         return [] if key == "between" else [f"P1/{key.rpartition('/')[2]}"]
 
     def follows(self, experiment: Experiment, key: str) -> list[str]:

@@ -149,7 +149,7 @@ class Silent(Stub):
     stage: str = "silent"
     file: str = Field(description="The file")
 
-    def inputs(self, experiment: Experiment, key: str) -> object:
+    def fingerprint_inputs(self, experiment: Experiment, key: str) -> object:
         return Path(self.file).read_text()
 
 
@@ -158,7 +158,7 @@ class Frank(Silent):
 
     stage: str = "frank"
 
-    def outside(self, experiment: Experiment) -> object:
+    def external_files(self, experiment: Experiment) -> object:
         return Path(self.file).read_text()
 
 

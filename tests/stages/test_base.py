@@ -1,7 +1,9 @@
 """What every stage has in common: fingerprints, random streams, how it is found."""
 
 import pickle
+from collections.abc import Mapping
 from itertools import combinations
+from typing import ClassVar, Literal
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ import pytest
 from i2r.errors import InputError
 from i2r.pipeline.spec import parse_pipeline
 from i2r.stages import base
-from i2r.stages.base import FINISH, find_stage, list_verbs, seed_sequence
+from i2r.stages.base import FINISH, Stage, find_stage, list_verbs, seed_sequence
 from i2r.store.experiment import Experiment
 from tests.pipeline.stubs import Stub, make_layout
 
@@ -150,11 +152,35 @@ def test_needs_are_told_apart_by_their_verbs_and_travel_with_the_stage() -> None
         for s in stages
     ]
     screen = pickle.loads(pickle.dumps(parse_pipeline({"stages": content}, where="t").stages[-1]))
-    assert screen.needed("crop") == "a", "the last of them"
-    assert screen.needed("segment") == "segment"
-    assert screen.needed("train") == ""
+    assert screen.upstream_title("crop") == "a", "the last of them"
+    assert screen.upstream_title("segment") == "segment"
+    assert screen.upstream_title("train") == ""
     assert screen.list_lacking("crop", "train") == [
         "stage 'screen': needs segment-b, a, segment, expected a 'train' stage among them. Add its "
         "name to 'needs', or leave 'needs' out."
     ]
-    assert find_stage("screen")(needs=("crop",)).needed("crop") == "crop"
+    assert find_stage("screen")(needs=("crop",)).upstream_title("crop") == "crop"
+
+
+def test_names_of_earlier_versions_still_count() -> None:
+    """A stage of another package, written before the names changed."""
+
+    class Old(Stage):
+        stage: Literal["old"] = "old"
+        depth: int = 1
+        reads: ClassVar[Mapping[str, bool]] = {"crop": True}
+        execution_only: ClassVar[frozenset[str]] = frozenset({"depth"})
+
+        def inputs(self, experiment: Experiment, key: str) -> object:
+            return ["own", super().inputs(experiment, key)]  # type: ignore[misc]
+
+        def outside(self, experiment: Experiment) -> object:
+            return ["file"]
+
+    experiment, key = plan(), "P1/A01"
+    assert Old().chosen_upstream == {"crop": True}
+    described = Old().fingerprint_inputs(experiment, key)
+    assert described[0] == "own"  # type: ignore[index]
+    assert described[1][-1] == ["file"]  # type: ignore[index]
+    one, other = (stage.fingerprint(experiment, key, {}) for stage in (Old(), Old(depth=2)))
+    assert one == other

@@ -321,8 +321,8 @@ def test_other_rules_call_by_score(rule: str, expected: int, tmp_path: Path) -> 
 
 
 def test_fast_and_network_read_different_stages() -> None:
-    assert Screen().wanted == {"crop": True, "quality": False}
-    assert set(Screen(method="fast").wanted) == {"features", "embed", "quality"}
+    assert Screen().chosen_upstream == {"crop": True, "quality": False}
+    assert set(Screen(method="fast").chosen_upstream) == {"features", "embed", "quality"}
     assert Screen().worker_group == "gpu"
     assert Screen(method="fast").worker_group == "cpu"
 
@@ -472,5 +472,7 @@ def test_trainings_of_networks_do_not_depend_on_the_focus(tmp_path: Path) -> Non
     quality = Quality()
     network = Screen(needs=("crop", "quality"))
     fast = Screen(method="fast", needs=("features", "quality"))
-    assert not network.used_keys(experiment, network.keys(experiment)[0], quality)
-    assert set(fast.used_keys(experiment, "all", quality)) == set(experiment.layout_by_key.index)
+    assert not network.upstream_keys(experiment, network.keys(experiment)[0], quality)
+    assert set(fast.upstream_keys(experiment, "all", quality)) == set(
+        experiment.layout_by_key.index
+    )

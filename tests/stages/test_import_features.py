@@ -313,9 +313,9 @@ def test_measurements_keep_their_fingerprints(cropped_original: Path) -> None:
     experiment = open_experiment(str(cropped_original))
     stage = Features(needs=("convert", "segment", "crop"))
     key = experiment.well_keys[0]
-    settings = stage.model_dump(exclude=set(Features.execution_only) | {"name", "needs"})
+    settings = stage.model_dump(exclude=set(Features.not_fingerprinted) | {"name", "needs"})
     assert set(settings) == {"stage", "threads", "channels", "curvature_step_um", "radius_um", "texture_um"}  # fmt: skip
-    assert stage.inputs(experiment, key)[-1] is None
+    assert stage.fingerprint_inputs(experiment, key)[-1] is None
 
 
 @pytest.mark.parametrize("by", ["centroid", "number"])

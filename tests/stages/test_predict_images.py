@@ -122,7 +122,7 @@ def test_a_folder_of_queries_is_looked_through_once(
         experiment = Experiment(url, layout=pd.DataFrame(), sources=pd.DataFrame())
         keys = stage.keys(experiment)
         assert len(keys) == 12
-        assert len({str(stage.inputs(experiment, key)) for key in keys}) == 12
+        assert len({str(stage.fingerprint_inputs(experiment, key)) for key in keys}) == 12
         assert len(looked) == opened, "once, whatever the number of queries"
 
 

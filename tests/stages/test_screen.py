@@ -106,7 +106,7 @@ def test_units_use_the_wells_they_compare() -> None:
     screen = Screen(control_draws=0)
     keys = screen.keys(FULL)
     assert len(keys) == len(set(keys))
-    used = screen.used_keys(FULL, "c/0", screen)
+    used = screen.upstream_keys(FULL, "c/0", screen)
     assert set(used) == {f"P2/A{n:02d}" for n in range(1, 7)}
 
 
@@ -127,7 +127,7 @@ def test_draws_wait_for_what_they_copy_and_take_no_more_nuclei(tmp_path: Path) -
     assert draws
     for draw in draws:
         assert screen.limit_nuclei(experiment, draw, by_field=False) == {"P1": 50}, "the median"
-        used = set(screen.used_keys(experiment, f"{draw.condition}/0", screen))
+        used = set(screen.upstream_keys(experiment, f"{draw.condition}/0", screen))
         assert used == {*draw.keys, *copied}
     assert screen.limit_nuclei(experiment, contrasts["b"], by_field=False) == {}
 

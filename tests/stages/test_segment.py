@@ -151,9 +151,9 @@ def test_other_weights_are_other_results(plate: PlateFiles, cropped: Path, tmp_p
     experiment = open_experiment(str(cropped))
     key = experiment.well_keys[0]
     own, same = Segment(method="unet"), Segment(method="unet", weights=str(weights))
-    assert own.inputs(experiment, key) == same.inputs(experiment, key)
+    assert own.fingerprint_inputs(experiment, key) == same.fingerprint_inputs(experiment, key)
     weights.write_bytes(pack_weights(NucleusUNet((4, 8))))
-    assert own.inputs(experiment, key) != same.inputs(experiment, key)
+    assert own.fingerprint_inputs(experiment, key) != same.fingerprint_inputs(experiment, key)
     assert same.check(experiment) == []
     weights.write_bytes(b"none")
     assert "found no weights" in "".join(same.check(experiment))

@@ -12,10 +12,10 @@ from i2r.analysis.screen.held_out import (
     COMPARED,
     Contrast,
     Folder,
-    Group,
     Indices,
     Kind,
     Objects,
+    SplitBy,
     cut_pieces,
     list_words,
 )
@@ -62,7 +62,7 @@ class ScreenPlan(NamedTuple):
 def plan_contrasts(
     layout: pd.DataFrame,
     *,
-    group: Group,
+    group: SplitBy,
     n_folds: int,
     n_draws: int,
     seed: np.random.SeedSequence,

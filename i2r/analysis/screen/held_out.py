@@ -13,7 +13,7 @@ from i2r.kernels.splits import assign_folds, deal_groups, spread_controls
 Indices = npt.NDArray[np.intp]
 Objects = npt.NDArray[np.object_]
 Kind = Literal["treated", "positive_control", "control_draw"]
-Group = Literal["well", "position", "plate", "batch", "field"]
+SplitBy = Literal["well", "position", "plate", "batch", "field"]
 COMPARED = ("treated", "positive_control")
 # What the nuclei of a condition's only well are cut into, by turns.
 HALVES = ("1/2", "2/2")
@@ -93,7 +93,7 @@ class Pieces(NamedTuple):
         return np.concatenate([np.zeros(0, dtype=np.intp), *found]).astype(np.intp)
 
 
-def cut_pieces(table: pd.DataFrame, group: Group) -> Pieces:
+def cut_pieces(table: pd.DataFrame, group: SplitBy) -> Pieces:
     """Cut wells into what is held out."""
     keys, plates = list_words(table.index), list_words(table["plate"])
     fields: list[tuple[str, ...]] = [("",)] * len(table)
@@ -122,7 +122,7 @@ class Folder:
         self,
         pieces: Pieces,
         *,
-        group: Group,
+        group: SplitBy,
         n_folds: int,
         seed: np.random.SeedSequence,
         shared: bool,

@@ -41,7 +41,7 @@ class EncodeEmbed(Embed):
     def check(self, experiment: Experiment) -> list[str]:
         """Refuse a file that is not an encoder, and channels or columns that are not there."""
         problems = self.list_lacking("segment", "crop") + super().check(experiment)
-        train = self.needed("train")
+        train = self.upstream_title("train")
         if self.encoder is None:
             if not train:
                 problems.append(
@@ -67,7 +67,7 @@ class EncodeEmbed(Embed):
             if channel not in plate.channels
         ]
 
-    def outside(self, experiment: Experiment) -> object:
+    def external_files(self, experiment: Experiment) -> object:
         """Give the content of an encoder's file."""
         return digest_file(self.encoder) if self.encoder else ""
 
@@ -76,14 +76,14 @@ class EncodeEmbed(Embed):
         if self.encoder is not None:
             return {"": self.encoder}
         # Every well asks, so the table of trainings is read once for each version of it.
-        entry = experiment.ledger.entry(self.needed("train"), FINISH)
+        entry = experiment.ledger.entry(self.upstream_title("train"), FINISH)
         if self._trained is None or self._trained[0] != entry:
             self._trained = entry, self._choose_trained(experiment)
         return self._trained[1]
 
     def _choose_trained(self, experiment: Experiment) -> dict[str, str]:
         """List every encoder without a class; of those of folds the best."""
-        train = self.needed("train")
+        train = self.upstream_title("train")
         table = experiment.table(train).set_index("unit")
         # The ledger also knows the units that the stage had by other options, before.
         keys = [key for key in sorted(table.index) if experiment.ledger.report(train, key).trained]
@@ -99,7 +99,7 @@ class EncodeEmbed(Embed):
 
     def build(self, experiment: Experiment, key: str) -> Delayed:
         """Embed one well with every encoder."""
-        crop, segment = self.needed("crop"), self.needed("segment")
+        crop, segment = self.upstream_title("crop"), self.upstream_title("segment")
         plate, _ = experiment.locate(key)
         plan = plan_pool(experiment, [key], crop=crop, segment=segment, channels=())
         encoders, written = self.encoders(experiment), []
@@ -116,14 +116,16 @@ class EncodeEmbed(Embed):
         return delayed(count_written)(
             written,
             encoders=sorted(encoders),
-            trained_by="" if self._is_foreign(experiment, encoders) else self.needed("train"),
+            trained_by=""
+            if self._is_foreign(experiment, encoders)
+            else self.upstream_title("train"),
         )
 
     def _is_foreign(self, experiment: Experiment, encoders: Mapping[str, str]) -> bool:
         """Tell whether the encoder is from elsewhere, so that it knows nothing of this screen."""
         if self.encoder is not None:
             return True
-        return encoders == {"": experiment.model_url(self.needed("train"), IMPORTED)}
+        return encoders == {"": experiment.model_url(self.upstream_title("train"), IMPORTED)}
 
 
 def digest_file(url: str) -> str:

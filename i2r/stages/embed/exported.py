@@ -34,7 +34,7 @@ class ExportedEmbed(Embed):
     )
     channels: tuple[str, ...] = Field(("DNA",), description="Channels that it sees, in its order")
 
-    reads: ClassVar[Mapping[str, bool]] = {"segment": True, "crop": True}
+    upstream_verbs: ClassVar[Mapping[str, bool]] = {"segment": True, "crop": True}
 
     def check(self, experiment: Experiment) -> list[str]:
         """Refuse a file that is not such a network, and one for other channels."""
@@ -47,13 +47,13 @@ class ExportedEmbed(Embed):
         misfit = describe_misfit(network, (len(self.channels), None, None))
         return problems + [f"stage {self.title!r}: network {self.network} {misfit}"] * bool(misfit)
 
-    def outside(self, experiment: Experiment) -> object:
+    def external_files(self, experiment: Experiment) -> object:
         """Give the content of the file."""
         return ["exported", digest_file(self.network)]
 
     def build(self, experiment: Experiment, key: str) -> Delayed:
         """Embed one well."""
-        crop, segment = self.needed("crop"), self.needed("segment")
+        crop, segment = self.upstream_title("crop"), self.upstream_title("segment")
         plan = plan_pool(experiment, [key], crop=crop, segment=segment, channels=self.channels)
         return delayed(embed_well)(
             plan,

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 from dask import delayed
 from dask.delayed import Delayed
 
-from i2r.stages.base import Group
+from i2r.stages.base import WorkerKind
 from i2r.stages.embed.options import Embed
 from i2r.stages.import_options import Importing
 from i2r.stages.imports import (
@@ -26,8 +26,8 @@ class ImportEmbed(Embed, Importing):
 
     method: Literal["import"] = "import"
 
-    group: ClassVar[Group] = "cpu"
-    execution_only: ClassVar[frozenset[str]] = Importing.execution_only
+    group: ClassVar[WorkerKind] = "cpu"
+    not_fingerprinted: ClassVar[frozenset[str]] = Importing.not_fingerprinted
 
     def check(self, experiment: Experiment) -> list[str]:
         """Refuse a table that can't be read, and columns that are not there."""
@@ -36,7 +36,7 @@ class ImportEmbed(Embed, Importing):
 
     def build(self, experiment: Experiment, key: str) -> Delayed:
         """Take one well's rows of the table."""
-        segment = self.needed("segment")
+        segment = self.upstream_title("segment")
         plate, _ = experiment.locate(key)
         return delayed(import_embeddings)(
             incoming_url(experiment, self.title, key),

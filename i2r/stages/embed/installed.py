@@ -22,7 +22,7 @@ class InstalledEmbed(Embed):
     method: str = Field(description="Name of the encoder")
     channels: tuple[str, ...] = Field(("DNA",), description="Channels that it sees")
 
-    reads: ClassVar[Mapping[str, bool]] = {"segment": True, "crop": True}
+    upstream_verbs: ClassVar[Mapping[str, bool]] = {"segment": True, "crop": True}
 
     @field_validator("method")
     @classmethod
@@ -42,7 +42,7 @@ class InstalledEmbed(Embed):
         problems = self.list_lacking("segment", "crop") + super().check(experiment)
         return problems + self.list_missing_channels(experiment, self.channels)
 
-    def outside(self, experiment: Experiment) -> object:
+    def external_files(self, experiment: Experiment) -> object:
         """Give the package, and the content of its weights."""
         point = find_encoder(self.method)
         weights = getattr(point.load(), "weights", None)
@@ -51,7 +51,7 @@ class InstalledEmbed(Embed):
 
     def build(self, experiment: Experiment, key: str) -> Delayed:
         """Embed one well."""
-        crop, segment = self.needed("crop"), self.needed("segment")
+        crop, segment = self.upstream_title("crop"), self.upstream_title("segment")
         plate, _ = experiment.locate(key)
         plan = plan_pool(experiment, [key], crop=crop, segment=segment, channels=self.channels)
         return delayed(embed_well)(

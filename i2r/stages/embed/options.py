@@ -10,7 +10,7 @@ from dask.delayed import Delayed
 from pydantic import Field
 
 from i2r.lazy.profiles import DESCRIBED, TABLES, ProfilePlan, profile_wells
-from i2r.stages.base import FINISH, Group, Stage, seed_sequence
+from i2r.stages.base import FINISH, Stage, WorkerKind, seed_sequence
 from i2r.stages.methods import ByMethod
 from i2r.stages.outputs import Output
 from i2r.stages.written.networks import EMBED
@@ -66,11 +66,11 @@ class Embed(ByMethod):
 
     outputs: ClassVar[tuple[Output, ...]] = EMBED
     version: ClassVar[int] = 3
-    reads: ClassVar[Mapping[str, bool]] = {"train": False, "segment": True, "crop": True}
-    group: ClassVar[Group] = "gpu"
+    upstream_verbs: ClassVar[Mapping[str, bool]] = {"train": False, "segment": True, "crop": True}
+    group: ClassVar[WorkerKind] = "gpu"
     layout_columns: ClassVar[tuple[str, ...]] = ("perturbation", "gene", "dose", "role")
-    # `outside` says how embeddings were made.
-    execution_only: ClassVar[frozenset[str]] = frozenset({"method"})
+    # `external_files` says how embeddings were made.
+    not_fingerprinted: ClassVar[frozenset[str]] = frozenset({"method"})
     # Earlier one class had the options of all methods.
     settled: ClassVar[dict[str, object]] = {
         "stage": "embed", "threads": 1, "encoder": None, "channels": ["DNA"],

@@ -117,7 +117,7 @@ class Genes(Stage):
     outputs: ClassVar[tuple[Output, ...]] = GENES
     added_later: ClassVar[tuple[str, ...]] = ("symbols", "label_distance")
     version: ClassVar[int] = 5
-    reads: ClassVar[Mapping[str, bool]] = {"interactome": False}
+    upstream_verbs: ClassVar[Mapping[str, bool]] = {"interactome": False}
     layout_columns: ClassVar[tuple[str, ...]] = ("gene", "role")
 
     # ------------------------------------------------------------------ inputs
@@ -128,7 +128,7 @@ class Genes(Stage):
         return self.labels == "clusters" and not self.label_source
 
     @property
-    def wanted(self) -> Mapping[str, bool]:
+    def chosen_upstream(self) -> Mapping[str, bool]:
         """The network where none is given, and the embeddings that are clustered."""
         network = {} if self.network or self.method == "import" else {"interactome": False}
         return {**network, **({"embed": False} if self._clusters_wells else {})}
@@ -136,12 +136,12 @@ class Genes(Stage):
     @property
     def embed_stage(self) -> str:
         """The name of the embed stage whose clusters are labels; empty for none."""
-        return (self.label_stage or self.needed("embed")) if self._clusters_wells else ""
+        return (self.label_stage or self.upstream_title("embed")) if self._clusters_wells else ""
 
     @property
     def network_stage(self) -> str:
         """The name of the stage that made the network; empty where a file is given."""
-        return "" if self.network else self.needed("interactome")
+        return "" if self.network else self.upstream_title("interactome")
 
     @property
     def needs_torch(self) -> bool:
@@ -189,7 +189,7 @@ class Genes(Stage):
         """Wells matter only where labels are clusters of their embeddings."""
         return super().whole_layout(experiment) if self.embed_stage else []
 
-    def outside(self, experiment: Experiment) -> object:
+    def external_files(self, experiment: Experiment) -> object:
         """Give the content of the files."""
         given = (self.network, self.embeddings, self.features, self.feature_sets)
         more = [self.symbols] if self.symbols else []
@@ -225,7 +225,7 @@ class Genes(Stage):
             return next(iter(spaces.values())).genes
         return sorted(set(signatures.name_treated_wells(experiment).values()))
 
-    def used_keys(self, experiment: Experiment, key: str, upstream: Stage) -> None:
+    def upstream_keys(self, experiment: Experiment, key: str, upstream: Stage) -> None:
         """Everything of the stages before."""
         return
 

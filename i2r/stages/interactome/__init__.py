@@ -130,21 +130,22 @@ class Interactome(Stage):
     seed: int = Field(0, ge=0, description="Seed of noise and search (default: the pipeline's)")
 
     outputs: ClassVar[tuple[Output, ...]] = INTERACTOME
-    reads: ClassVar[Mapping[str, bool]] = {}
+    upstream_verbs: ClassVar[Mapping[str, bool]] = {}
     version: ClassVar[int] = 7
     uses_layout: ClassVar[bool] = False
 
     @property
-    def wanted(self) -> Mapping[str, bool]:
+    def chosen_upstream(self) -> Mapping[str, bool]:
         """A screen, where it is what names the targets."""
         named = bool(self.targets) or self.method == "import"
-        return self.reads if named else {"screen": False}
+        return self.upstream_verbs if named else {"screen": False}
 
     def check(self, experiment: Experiment) -> list[str]:
         """Refuse options that lack their table, tables that can't be read, unknown targets."""
         where = f"stage {self.title!r}"
         needed = {"network": self.network} if self.method == "import" else {
-            "interactions": self.interactions, "targets": self.targets or self.needed("screen"),
+            "interactions": self.interactions,
+            "targets": self.targets or self.upstream_title("screen"),
             **({"cells": self.cells} if self.edge_cost != "mi_score" else {}),
         }  # fmt: skip
         problems = [
@@ -199,11 +200,11 @@ class Interactome(Stage):
         """One unit: the tables are read and pruned once, the sweep after that takes seconds."""
         return ["import" if self.method == "import" else "sweep"]
 
-    def inputs(self, experiment: Experiment, key: str) -> object:
+    def fingerprint_inputs(self, experiment: Experiment, key: str) -> object:
         """Describe the tables by their content."""
-        return self.outside(experiment)
+        return self.external_files(experiment)
 
-    def outside(self, experiment: Experiment) -> object:
+    def external_files(self, experiment: Experiment) -> object:
         """Give the content of the tables."""
         return digest_files(
             self.network,
@@ -236,7 +237,7 @@ class Interactome(Stage):
         """Give the options with the targets, from the screen where none are listed."""
         targets, screened = self.targets, list[str]()
         if self.method == "steiner" and not targets:
-            screen = self.needed("screen")
+            screen = self.upstream_title("screen")
             targets = tuple(list_impactful_genes(experiment, screen))
             screened = list_screened_genes(experiment, screen)
             if not targets:

@@ -100,14 +100,14 @@ class Map(Stage):
 
     # The table's content is looked at instead; a check changes no result.
     outputs: ClassVar[tuple[Output, ...]] = MAP
-    execution_only: ClassVar[frozenset[str]] = frozenset({"signature_info", "check_scale"})
+    not_fingerprinted: ClassVar[frozenset[str]] = frozenset({"signature_info", "check_scale"})
     added_later: ClassVar[tuple[str, ...]] = ("published_inputs",)
     version: ClassVar[int] = 8
-    reads: ClassVar[Mapping[str, bool]] = {"genes": True, "embed": False}
+    upstream_verbs: ClassVar[Mapping[str, bool]] = {"genes": True, "embed": False}
     layout_columns: ClassVar[tuple[str, ...]] = ("gene", "role")
 
     @property
-    def wanted(self) -> Mapping[str, bool]:
+    def chosen_upstream(self) -> Mapping[str, bool]:
         """The stage that its profiles are of."""
         return {"genes": True, self.profiles: False}
 
@@ -118,7 +118,7 @@ class Map(Stage):
 
     def check(self, experiment: Experiment) -> list[str]:
         """Refuse to run without perturbation embeddings, or with a table that can't be read."""
-        if self.signatures or self.needed(self.profiles):
+        if self.signatures or self.upstream_title(self.profiles):
             return self.list_lacking("genes") + self._check_signatures()
         return [
             f"stage {self.title!r}: no perturbation embeddings. Add a stage {self.profiles!r} "
@@ -141,7 +141,7 @@ class Map(Stage):
         """Wells matter only where their embeddings are used."""
         return [] if self.signatures else super().whole_layout(experiment)
 
-    def outside(self, experiment: Experiment) -> object:
+    def external_files(self, experiment: Experiment) -> object:
         """Give the content of the table."""
         return digest_files(self.signatures, *filter(None, [self.signature_info]))
 
@@ -150,7 +150,7 @@ class Map(Stage):
         blocks = -(-self.permutations // _DRAWS_PER_UNIT)
         return [LEFT_OUT, *(f"shuffled-{block}" for block in range(blocks))]
 
-    def used_keys(self, experiment: Experiment, key: str, upstream: Stage) -> None:
+    def upstream_keys(self, experiment: Experiment, key: str, upstream: Stage) -> None:
         """Everything of the stages before."""
         return
 
@@ -187,7 +187,7 @@ class Map(Stage):
         encoders = {}
         if isinstance(inputs.wells, signatures.TreatedWells):
             encoders = {"": next(iter(inputs.wells.encoders), ""), **inputs.wells.left_out}
-        stage = self.needed(self.profiles)
+        stage = self.upstream_title(self.profiles)
         return {"profiles": self.profiles, "stage": stage, "encoders": encoders}
 
     def finish(self, experiment: Experiment, keys: Sequence[str]) -> Delayed:
@@ -198,7 +198,7 @@ class Map(Stage):
             nulls=[experiment.part_url(f"{self.title}-null", key) for key in shuffled],
             k_max=self.k_max,
             seed=self.seed,
-            regulatory=experiment.table_url(self.needed("genes")),
+            regulatory=experiment.table_url(self.upstream_title("genes")),
             urls={name: experiment.table_url(self.title + name) for name in TABLES},
             complete=LEFT_OUT in keys,
         )
@@ -214,7 +214,7 @@ _PARTS = ("", "-methods", "-grid", "-nearest", "-hubs", "-places", "-coclusterin
 
 def locate_inputs(experiment: Experiment, stage: Map) -> Inputs:
     """Say where the embeddings of both sides are."""
-    genes, profiles = stage.needed("genes"), stage.needed(stage.profiles)
+    genes, profiles = stage.upstream_title("genes"), stage.upstream_title(stage.profiles)
     urls = experiment.table_url(genes), experiment.table_url(f"{genes}-heldout"), stage.signatures
     more = experiment.table_url(f"{genes}-vocabulary"), stage.signature_info
     if stage.signatures:

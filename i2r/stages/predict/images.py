@@ -10,7 +10,7 @@ from i2r.errors import I2RError, InputError
 from i2r.formats.gene_tables import digest_files
 from i2r.readers.masks import find_mask
 from i2r.readers.pictures import group_pictures
-from i2r.stages.base import Group
+from i2r.stages.base import WorkerKind
 from i2r.stages.predict.options import CONTROLS, Predict
 from i2r.stages.predict.query_images import Chain, list_encoders, open_chain, profile_pictures
 from i2r.stages.predict.references import Reference, list_controls
@@ -60,7 +60,7 @@ class PredictImages(Predict):
     )
 
     # New images may meet a network.
-    group: ClassVar[Group] = "gpu"
+    group: ClassVar[WorkerKind] = "gpu"
 
     @property
     def where(self) -> str:
@@ -114,12 +114,12 @@ class PredictImages(Predict):
             )
         return notes
 
-    def outside(self, experiment: Experiment) -> object:
+    def external_files(self, experiment: Experiment) -> object:
         """Give the content of the candidates, and the versions of pictures and masks."""
         versions = [self._list_versions(experiment, key) for key in self.keys(experiment)]
         return [digest_files("", self.candidates), versions]
 
-    def inputs(self, experiment: Experiment, key: str) -> object:
+    def fingerprint_inputs(self, experiment: Experiment, key: str) -> object:
         """Describe pictures and masks by their versions."""
         return self._list_versions(experiment, key)
 
@@ -153,7 +153,7 @@ class PredictImages(Predict):
             where=key.removeprefix(IMAGES),
             pages=self.pages,
             masks=self.masks,
-            encoders=list_encoders(read_origin(experiment, self.needed("map"))),
+            encoders=list_encoders(read_origin(experiment, self.upstream_title("map"))),
             are_controls=key == CONTROLS,
             url=experiment.part_url(f"{self.title}-profiles", key),
         )
@@ -164,12 +164,12 @@ class PredictImages(Predict):
 
     def find_reference(self, experiment: Experiment) -> Reference:
         """Give what new images are compared with."""
-        encoders = list_encoders(read_origin(experiment, self.needed("map")))
+        encoders = list_encoders(read_origin(experiment, self.upstream_title("map")))
         return list_controls(experiment, self._open_chain(experiment), encoders)
 
     def _open_chain(self, experiment: Experiment) -> Chain:
         """Find the stages that the map's images went through."""
-        return open_chain(experiment, self.needed("map"), has_masks=bool(self.masks))
+        return open_chain(experiment, self.upstream_title("map"), has_masks=bool(self.masks))
 
 
 _FOUND: WeakKeyDictionary[Experiment, dict[str, dict[str, list[files.FoundFile]]]] = (

@@ -63,7 +63,7 @@ class Predict(ByMethod):
 
     outputs: ClassVar[tuple[Output, ...]] = PREDICT
     version: ClassVar[int] = 5
-    reads: ClassVar[Mapping[str, bool]] = {
+    upstream_verbs: ClassVar[Mapping[str, bool]] = {
         "map": True,
         "genes": True,
         "embed": False,
@@ -72,7 +72,7 @@ class Predict(ByMethod):
     layout_columns: ClassVar[tuple[str, ...]] = ("perturbation", "gene", "role", "dose")
     deciding: ClassVar[tuple[str, ...]] = ("method", "images", "queries")
     # Options say what is asked about, as they did before there were methods.
-    execution_only: ClassVar[frozenset[str]] = frozenset({"method"})
+    not_fingerprinted: ClassVar[frozenset[str]] = frozenset({"method"})
     settled: ClassVar[dict[str, object]] = {
         "stage": "predict", "threads": 1, "images": "", "masks": "", "controls": "", "pages": {},
         "pixel_size_um": None, "illumination": "experiment", "queries": "", "by": "perturbation",
@@ -121,7 +121,7 @@ class Predict(ByMethod):
         """Give the layout, for queries that are wells."""
         return super().whole_layout(experiment)
 
-    def outside(self, experiment: Experiment) -> object:
+    def external_files(self, experiment: Experiment) -> object:
         """Give the content of the tables."""
         return [digest_files("", self.candidates), []]
 
@@ -139,7 +139,7 @@ class Predict(ByMethod):
         """One unit for all queries."""
         return [WHOLE]
 
-    def used_keys(self, experiment: Experiment, key: str, upstream: Stage) -> None:
+    def upstream_keys(self, experiment: Experiment, key: str, upstream: Stage) -> None:
         """Everything of the stages before."""
         return
 
@@ -163,7 +163,7 @@ class Predict(ByMethod):
 
     def finish(self, experiment: Experiment, keys: Sequence[str]) -> Delayed:
         """Answer all queries."""
-        map_stage, genes = self.needed("map"), self.needed("genes")
+        map_stage, genes = self.upstream_title("map"), self.upstream_title("genes")
         parts = {key: experiment.part_url(f"{self.title}-profiles", key) for key in keys}
         controls = parts.pop(CONTROLS, "")
         if self.has_controls() and not controls:

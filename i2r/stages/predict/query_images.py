@@ -67,8 +67,11 @@ def open_chain(experiment: Experiment, map_stage: str, *, has_masks: bool) -> Ch
             f"stage {map_stage!r} learned from a table, so images can't be turned into what it "
             "knows. Set 'queries', or map from a stage 'embed' or 'features'."
         )
-    profile = stages[learned.needed(learned.profiles)]
-    segment, crop = stages[profile.needed("segment")], stages[profile.needed("crop")]
+    profile = stages[learned.upstream_title(learned.profiles)]
+    segment, crop = (
+        stages[profile.upstream_title("segment")],
+        stages[profile.upstream_title("crop")],
+    )
     assert isinstance(segment, Segment)
     assert isinstance(crop, Crop)
     if not isinstance(profile, EncodeEmbed | MeasureFeatures):

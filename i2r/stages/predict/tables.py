@@ -40,11 +40,11 @@ class PredictTable(Predict):
             problems.append(f"stage {self.title!r}: {error}")
         return problems
 
-    def outside(self, experiment: Experiment) -> object:
+    def external_files(self, experiment: Experiment) -> object:
         """Give the content of the tables."""
         return [digest_files(self.queries, self.candidates), []]
 
-    def inputs(self, experiment: Experiment, key: str) -> object:
+    def fingerprint_inputs(self, experiment: Experiment, key: str) -> object:
         """Describe the table by its content."""
         return [[], digest_files(self.queries)]
 

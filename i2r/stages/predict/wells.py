@@ -29,12 +29,12 @@ class PredictWells(Predict):
         description="What to say of a perturbation that the experiment's screen does not call",
     )
 
-    reads: ClassVar[Mapping[str, bool]] = {**Predict.reads, "screen": False}
+    upstream_verbs: ClassVar[Mapping[str, bool]] = {**Predict.upstream_verbs, "screen": False}
 
     def check(self, experiment: Experiment) -> list[str]:
         """Refuse to run without profiles of the experiment."""
         problems = super().check(experiment)
-        if not self.needed("embed", "features"):
+        if not self.upstream_title("embed", "features"):
             problems.append(
                 f"stage {self.title!r}: nothing to predict. Set 'images' or 'queries', or add a "
                 "stage 'embed'."
@@ -45,19 +45,19 @@ class PredictWells(Predict):
         """Give the layout, and the content of the candidates."""
         return [self.describe_wells(experiment), digest_files(self.candidates)]
 
-    def inputs(self, experiment: Experiment, key: str) -> object:
+    def fingerprint_inputs(self, experiment: Experiment, key: str) -> object:
         """Describe the wells."""
         return [self.describe_wells(experiment), digest_files("")]
 
     def build(self, experiment: Experiment, key: str) -> Delayed:
         """Take the profiles of all queries."""
         url = experiment.part_url(f"{self.title}-profiles", key)
-        wells = self._list_wells(experiment, read_origin(experiment, self.needed("map")))
+        wells = self._list_wells(experiment, read_origin(experiment, self.upstream_title("map")))
         return delayed(write_profiles)("", wells, url=url)
 
     def read_calls(self, experiment: Experiment) -> dict[str, bool]:
         """Read by query whether the screen calls its perturbation; empty without a screen."""
-        screen = self.needed("screen")
+        screen = self.upstream_title("screen")
         if not experiment.ledger.is_merged(screen):
             return {}
         ranking = experiment.table(screen).query("kind != 'control_draw'")
@@ -76,7 +76,7 @@ class PredictWells(Predict):
 
     def _list_wells(self, experiment: Experiment, made_by: Mapping[str, Any]) -> QueryWells:
         """List the wells of the experiment that are asked about."""
-        stage = made_by["stage"] or self.needed("embed")
+        stage = made_by["stage"] or self.upstream_title("embed")
         layout = experiment.layout_by_key
         done = layout.index.isin(list(experiment.ledger.done_keys(stage)))
         asked = layout[layout["role"].isin(["treated", "positive_control"]) & done]

@@ -24,7 +24,7 @@ from i2r.analysis.screen.plate_plans import FastPlan, PlatePlan, Reader
 from i2r.analysis.screen.ranking import CallRule
 from i2r.errors import I2RError
 from i2r.kernels.conditions import FOLDS
-from i2r.stages.base import Group, Stage, seed_sequence
+from i2r.stages.base import Stage, WorkerKind, seed_sequence
 from i2r.stages.screen.fast_units import (
     CONTROLS,
     HEADS,
@@ -145,8 +145,12 @@ class FastScreen(Screen):
     )
 
     added_later: ClassVar[tuple[str, ...]] = ("min_change",)
-    reads: ClassVar[Mapping[str, bool]] = {"quality": False, "features": False, "embed": False}
-    group: ClassVar[Group] = "cpu"
+    upstream_verbs: ClassVar[Mapping[str, bool]] = {
+        "quality": False,
+        "features": False,
+        "embed": False,
+    }
+    group: ClassVar[WorkerKind] = "cpu"
     shares_controls: ClassVar[bool] = True
 
     @property
@@ -174,10 +178,10 @@ class FastScreen(Screen):
         """One unit for few plates; passes over plates and reductions between them for more."""
         return list_units(self.plan_passes(experiment))
 
-    def used_keys(self, experiment: Experiment, key: str, upstream: Stage) -> Sequence[str]:
+    def upstream_keys(self, experiment: Experiment, key: str, upstream: Stage) -> Sequence[str]:
         """The wells that the unit's pass goes over; of 'quality' those that it tests."""
         passes = self.plan_passes(experiment)
-        if upstream.title == self.needed("quality"):
+        if upstream.title == self.upstream_title("quality"):
             return list_tested(passes, key) or list_read(passes, key)
         return list_read(passes, key)
 
@@ -185,12 +189,12 @@ class FastScreen(Screen):
         """The earlier passes over plates."""
         return list_followed(self.plan_passes(experiment), key)
 
-    def inputs(self, experiment: Experiment, key: str) -> object:
+    def fingerprint_inputs(self, experiment: Experiment, key: str) -> object:
         """Describe which wells there are, and what is in them."""
         passes = self.plan_passes(experiment)
         return self.whole_layout(experiment) if has_one_unit(passes) else passes.digest
 
-    def outside(self, experiment: Experiment) -> object:
+    def external_files(self, experiment: Experiment) -> object:
         """Nothing."""
         return []
 
@@ -273,7 +277,7 @@ class FastScreen(Screen):
         grows with wells and comparisons, and by far less than nuclei do.
         """
         source = self.source
-        columns = 512 if source == self.needed("embed") else 128
+        columns = 512 if source == self.upstream_title("embed") else 128
         passes, plate = self.plan_passes(experiment), find_plate(key)
         controls = largest = 0
         for plan in [passes.plates[plate]] if plate else passes.plates.values():

@@ -23,7 +23,7 @@ class FoldScreen(Screen):
     @property
     def source(self) -> str:
         """Name the stage that cut the crops."""
-        return self.needed("crop")
+        return self.upstream_title("crop")
 
     def check(self, experiment: Experiment) -> list[str]:
         """Refuse channels that are not there, and what no screen can do without."""
@@ -51,24 +51,24 @@ class FoldScreen(Screen):
         """Give the comparison that a unit is a fold of."""
         return self.contrasts(experiment)[key.rpartition("/")[0]]
 
-    def used_keys(self, experiment: Experiment, key: str, upstream: Stage) -> Sequence[str]:
+    def upstream_keys(self, experiment: Experiment, key: str, upstream: Stage) -> Sequence[str]:
         """The wells of the perturbation and its controls; for draws those that they copy too.
 
         The last unit alone asks how sharp fields are.
         """
-        if upstream.title == self.needed("quality"):
+        if upstream.title == self.upstream_title("quality"):
             return ()
         contrast = self.find_contrast(experiment, key)
         copied = list_copied(self.contrasts(experiment).values(), contrast)
         return tuple(dict.fromkeys([*contrast.keys, *copied]))
 
-    def inputs(self, experiment: Experiment, key: str) -> object:
+    def fingerprint_inputs(self, experiment: Experiment, key: str) -> object:
         """Describe which wells are compared and how they are folded."""
         contrast = self.find_contrast(experiment, key)
         compared = [contrast.keys, contrast.fields, contrast.is_treated, contrast.folds]
-        return [*compared, self.outside(experiment)]
+        return [*compared, self.external_files(experiment)]
 
-    def outside(self, experiment: Experiment) -> object:
+    def external_files(self, experiment: Experiment) -> object:
         """Nothing: networks start from random weights."""
         return []
 

@@ -10,10 +10,9 @@ from pydantic import Field
 
 from i2r.analysis.screen.condition_tests import TestedWells, warn_of_places
 from i2r.analysis.screen.contrasts import ScreenPlan, describe_conditions
-from i2r.analysis.screen.held_out import Contrast, Group
+from i2r.analysis.screen.held_out import Contrast, SplitBy
 from i2r.analysis.screen.ranking import CallRule, Rule
-from i2r.stages.base import Group as Workers
-from i2r.stages.base import seed_sequence
+from i2r.stages.base import WorkerKind, seed_sequence
 from i2r.stages.methods import ByMethod
 from i2r.stages.outputs import Output
 from i2r.stages.screen.plan import list_unused, plan_screen
@@ -55,7 +54,7 @@ class Screen(ByMethod):
         description="A small network for every perturbation and fold, linear heads on features or "
         "embeddings, or the published network",
     )
-    split_by: Group = Field(
+    split_by: SplitBy = Field(
         "well",
         description="What is held out whole; by position, plate or the layout's column 'batch' is "
         "stricter, by field is as published, and leaks",
@@ -80,8 +79,8 @@ class Screen(ByMethod):
 
     outputs: ClassVar[tuple[Output, ...]] = SCREEN
     version: ClassVar[int] = 9
-    reads: ClassVar[Mapping[str, bool]] = {"quality": False, "crop": True}
-    group: ClassVar[Workers] = "gpu"
+    upstream_verbs: ClassVar[Mapping[str, bool]] = {"quality": False, "crop": True}
+    group: ClassVar[WorkerKind] = "gpu"
     layout_columns: ClassVar[tuple[str, ...]] = ("perturbation", "gene", "dose", "role")
     # Earlier one class had the options of all methods; these are the methods' own.
     settled: ClassVar[dict[str, object]] = {
@@ -140,11 +139,11 @@ class Screen(ByMethod):
     @property
     def source(self) -> str:
         """Name the stage whose crops, features or embeddings are compared."""
-        return self.needed("crop", "features", "embed")
+        return self.upstream_title("crop", "features", "embed")
 
     def list_qualities(self, experiment: Experiment, keys: Iterable[str]) -> tuple[str, ...]:
         """List the tables of the fields' focus, of each well; none where it is not measured."""
-        quality = self.needed("quality")
+        quality = self.upstream_title("quality")
         return tuple(experiment.part_url(quality, key) for key in keys) if quality else ()
 
     @property

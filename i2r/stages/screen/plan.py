@@ -16,7 +16,7 @@ from i2r.analysis.screen.contrasts import (
     find_uncontrolled,
     plan_contrasts,
 )
-from i2r.analysis.screen.held_out import COMPARED, Contrast, Group
+from i2r.analysis.screen.held_out import COMPARED, Contrast, SplitBy
 from i2r.analysis.screen.plate_plans import PlatePlan, plan_plates
 from i2r.stages.base import seed_sequence
 from i2r.store.experiment import Experiment
@@ -38,7 +38,7 @@ class _Layout:
 
 def plan_screen(
     layout: pd.DataFrame,
-    split_by: Group,
+    split_by: SplitBy,
     n_folds: int,
     n_draws: int,
     seed: int,
@@ -51,7 +51,7 @@ def plan_screen(
 
 @lru_cache(maxsize=8)
 def _plan(
-    layout: _Layout, split_by: Group, n_folds: int, n_draws: int, seed: int, shared: bool
+    layout: _Layout, split_by: SplitBy, n_folds: int, n_draws: int, seed: int, shared: bool
 ) -> ScreenPlan:
     return plan_contrasts(
         layout.table,
@@ -94,7 +94,7 @@ class PassPlan(NamedTuple):
 
 
 def plan_passes(
-    layout: pd.DataFrame, split_by: Group, n_folds: int, n_draws: int, seed: int
+    layout: pd.DataFrame, split_by: SplitBy, n_folds: int, n_draws: int, seed: int
 ) -> PassPlan:
     """Plan a fast screen. Asked for again, it is there."""
     return _plan_passes(_Layout(layout), split_by, n_folds, n_draws, seed)
@@ -102,7 +102,7 @@ def plan_passes(
 
 @lru_cache(maxsize=8)
 def _plan_passes(
-    layout: _Layout, split_by: Group, n_folds: int, n_draws: int, seed: int
+    layout: _Layout, split_by: SplitBy, n_folds: int, n_draws: int, seed: int
 ) -> PassPlan:
     plan = _plan(layout, split_by, n_folds, n_draws, seed, True)
     contrasts = tuple(plan.contrasts.values())

@@ -53,9 +53,9 @@ class PublishedScreen(FoldScreen):
     max_epochs: int = Field(300, ge=1, description="Most passes over the training nuclei")
 
     @property
-    def wanted(self) -> Mapping[str, bool]:
+    def chosen_upstream(self) -> Mapping[str, bool]:
         """Crops, and where their nuclei are in the fields."""
-        return {"segment": True, **super().wanted}
+        return {"segment": True, **super().chosen_upstream}
 
     def check(self, experiment: Experiment) -> list[str]:
         """Refuse what is not there: stages and weights."""
@@ -72,7 +72,7 @@ class PublishedScreen(FoldScreen):
         start = explain_start(self.title, self.weights, imagenet=self.imagenet)
         return [*super().notes(experiment), *start]
 
-    def outside(self, experiment: Experiment) -> object:
+    def external_files(self, experiment: Experiment) -> object:
         """Give the stamp of the weights that the network starts from."""
         weights = find_weights(self.weights, imagenet=self.imagenet)
         return [weights, *files.stat(weights)] if weights else []
@@ -105,7 +105,7 @@ class PublishedScreen(FoldScreen):
             experiment,
             keys,
             crop=crop,
-            segment=self.needed("segment"),
+            segment=self.upstream_title("segment"),
             channels=self.channels,
             n_taken=[taken[key] for key in keys],
             seed=self.seed,
@@ -129,7 +129,7 @@ class PublishedScreen(FoldScreen):
         weights = find_weights(self.weights, imagenet=self.imagenet)
         url = experiment.model_url(self.title, key)
         # Named by all that decides the training, so that no other one's checkpoint is ever taken.
-        decided = repr((plan, self.seed, self.outside(experiment)))
+        decided = repr((plan, self.seed, self.external_files(experiment)))
         stamp = sha256(decided.encode()).hexdigest()[:32]
         checkpoint = f"{url}.{stamp}.checkpoint"
         scored = score_ensemble(

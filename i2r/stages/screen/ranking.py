@@ -11,7 +11,7 @@ from i2r.analysis.screen.condition_tests import TestedWells, is_displaced, run_m
 from i2r.analysis.screen.contrasts import ScreenPlan
 from i2r.analysis.screen.focus import read_focus
 from i2r.analysis.screen.gene_tests import rank_genes
-from i2r.analysis.screen.held_out import Contrast, Group
+from i2r.analysis.screen.held_out import Contrast, SplitBy
 from i2r.analysis.screen.ranking import (
     CallRule,
     describe_statistics,
@@ -83,7 +83,7 @@ def write_ranking(
     count_seed: np.random.SeedSequence,
     rule: CallRule,
     method: str,
-    split_by: Group,
+    split_by: SplitBy,
     title: str,
     urls: Mapping[str, str],
 ) -> dict[str, Any]:

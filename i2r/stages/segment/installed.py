@@ -24,7 +24,7 @@ class InstalledSegment(Segment):
             raise ValueError(f"found {value!r}, expected one of {known}")
         return value
 
-    def outside(self, experiment: Experiment) -> object:
+    def external_files(self, experiment: Experiment) -> object:
         """Give the package that labels come from."""
         point = find_segmenter(self.method)
         return [point.value, point.dist.version if point.dist else ""]

@@ -13,7 +13,7 @@ from i2r.errors import I2RError, InputError
 from i2r.readers.images import stat_source
 from i2r.readers.labels import read_mask
 from i2r.readers.masks import MaskField, MaskMatches, check_headers, match_masks
-from i2r.stages.base import Group
+from i2r.stages.base import WorkerKind
 from i2r.stages.segment.options import Segment
 from i2r.store.experiment import Experiment
 
@@ -37,9 +37,9 @@ class ImportSegment(Segment):
         "each part",
     )
 
-    group: ClassVar[Group] = "cpu"
-    # What it changes is said in `inputs`.
-    execution_only: ClassVar[frozenset[str]] = frozenset({"mask_parts"})
+    group: ClassVar[WorkerKind] = "cpu"
+    # What it changes is said in `fingerprint_inputs`.
+    not_fingerprinted: ClassVar[frozenset[str]] = frozenset({"mask_parts"})
     # The masks of an experiment's fields, found once.
     _matches: tuple[Experiment, MaskMatches] | None = PrivateAttr(default=None)
 
@@ -50,14 +50,14 @@ class ImportSegment(Segment):
             return [*problems, f"stage {self.title!r}: method 'import' needs 'masks', a folder."]
         return problems or self._find_mask_problems(experiment)
 
-    def inputs(self, experiment: Experiment, key: str) -> object:
+    def fingerprint_inputs(self, experiment: Experiment, key: str) -> object:
         """Describe the well's fields and masks."""
         masks = self._masks(experiment, key)
         stamps = {f: (url, *stat_source(url)) if url else None for f, url in masks.items()}
-        described = [super(Segment, self).inputs(experiment, key), stamps]
+        described = [super(Segment, self).fingerprint_inputs(experiment, key), stamps]
         return [*described, self.mask_parts] if self.mask_parts != "refuse" else described
 
-    def outside(self, experiment: Experiment) -> object:
+    def external_files(self, experiment: Experiment) -> object:
         """Give nothing for all units together: each has masks of its own."""
         return None
 

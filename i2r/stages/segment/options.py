@@ -13,7 +13,7 @@ from pydantic import Field
 from i2r.lazy import plausibility
 from i2r.lazy.blocks import split_fields
 from i2r.lazy.nuclei import Place, measure_fields
-from i2r.stages.base import Group
+from i2r.stages.base import WorkerKind
 from i2r.stages.methods import ByMethod
 from i2r.stages.outputs import Output
 from i2r.stages.written.images import SEGMENT
@@ -48,8 +48,12 @@ class Segment(ByMethod):
 
     outputs: ClassVar[tuple[Output, ...]] = SEGMENT
     version: ClassVar[int] = 4
-    group: ClassVar[Group] = "gpu"
-    reads: ClassVar[Mapping[str, bool]] = {"convert": True, "illuminate": False, "quality": False}
+    group: ClassVar[WorkerKind] = "gpu"
+    upstream_verbs: ClassVar[Mapping[str, bool]] = {
+        "convert": True,
+        "illuminate": False,
+        "quality": False,
+    }
     # Earlier one class had the options of all methods.
     settled: ClassVar[dict[str, object]] = {
         "stage": "segment", "threads": 1, "method": "threshold", "channel": "DNA", "masks": None,
@@ -65,11 +69,11 @@ class Segment(ByMethod):
         """Refuse a channel that no plate has."""
         return self.list_missing_channels(experiment, [self.channel], option="channel")
 
-    def inputs(self, experiment: Experiment, key: str) -> object:
+    def fingerprint_inputs(self, experiment: Experiment, key: str) -> object:
         """Describe the well's fields and what labels come from; there are no masks."""
-        return [super().inputs(experiment, key), {}]
+        return [super().fingerprint_inputs(experiment, key), {}]
 
-    def outside(self, experiment: Experiment) -> object:
+    def external_files(self, experiment: Experiment) -> object:
         """Give what labels come from besides options."""
         return []
 
@@ -89,7 +93,7 @@ class Segment(ByMethod):
         )
         evidence = plausibility.measure_fields(
             images,
-            plate.images(well, fields=fields) if self.needed("illuminate") else None,
+            plate.images(well, fields=fields) if self.upstream_title("illuminate") else None,
             labels,
             place=Place(plate.name, well),
             fields=fields,

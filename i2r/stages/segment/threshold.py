@@ -10,7 +10,7 @@ from pydantic import Field
 
 from i2r.kernels.segmentation import segment_nuclei
 from i2r.lazy.nuclei import segment_fields
-from i2r.stages.base import Group
+from i2r.stages.base import WorkerKind
 from i2r.stages.segment.options import Segment
 
 # Below these, pixels decide and not microns: where they are larger than 0.67 um, each noisy pixel
@@ -33,7 +33,7 @@ class ThresholdSegment(Segment):
         0.7, ge=0, description="Shallower notches, and those of under 1 px, split no nucleus"
     )
 
-    group: ClassVar[Group] = "cpu"
+    group: ClassVar[WorkerKind] = "cpu"
 
     def version_of(self, key: str) -> int:
         """The stage's version."""

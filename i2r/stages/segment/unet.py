@@ -38,7 +38,7 @@ class UnetSegment(Segment):
                 problems.append(f"stage {self.title!r}: {error}")
         return problems
 
-    def outside(self, experiment: Experiment) -> object:
+    def external_files(self, experiment: Experiment) -> object:
         """Give the content of the weights."""
         return [hash_weights(self.weights)]
 

@@ -156,7 +156,7 @@ class TrainEncoders(Train):
         """One unit per view and fold, or per view and class that may be left out."""
         return list(self._units(experiment))
 
-    def outside(self, experiment: Experiment) -> object:
+    def external_files(self, experiment: Experiment) -> object:
         """Give the stamp of the weights."""
         weights = self._find_weights()
         return list(files.stat(weights)) if weights else []
@@ -238,7 +238,7 @@ class TrainEncoders(Train):
         chosen = set(self.classes) or self._find_impactful(experiment)
         if chosen is not None:
             wells = wells[wells["class"].isin(chosen | {CONTROL})]
-        crop = self.needed("crop")
+        crop = self.upstream_title("crop")
         wells = wells.assign(n_nuclei=[count_crops(experiment, crop, key) for key in wells.index])
         empty = wells[wells["n_nuclei"] == 0]
         notes = [f"wells without nuclei: {', '.join(empty.index)}"] if len(empty) else []
@@ -255,7 +255,7 @@ class TrainEncoders(Train):
 
     def _find_impactful(self, experiment: Experiment) -> set[str] | None:
         """Give the classes that the screen calls impactful; None without such a screen."""
-        screen = self.needed("screen")
+        screen = self.upstream_title("screen")
         if not screen:
             return None
         table = experiment.table(screen)
@@ -275,8 +275,8 @@ class TrainEncoders(Train):
         return plan_pool(
             experiment,
             list(wells.index),
-            crop=self.needed("crop"),
-            segment=self.needed("segment"),
+            crop=self.upstream_title("crop"),
+            segment=self.upstream_title("segment"),
             channels=self.channels,
             n_taken=taken.tolist(),
             seed=self.seed,

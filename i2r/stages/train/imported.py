@@ -28,7 +28,7 @@ class ImportEncoder(Train):
         """One unit."""
         return [IMPORTED]
 
-    def outside(self, experiment: Experiment) -> object:
+    def external_files(self, experiment: Experiment) -> object:
         """Give the file's size and time."""
         return list(files.stat(self.weights)) if self.weights else []
 

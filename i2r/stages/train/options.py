@@ -7,7 +7,7 @@ from dask import delayed
 from dask.delayed import Delayed
 from pydantic import Field
 
-from i2r.stages.base import Group
+from i2r.stages.base import WorkerKind
 from i2r.stages.methods import ByMethod
 from i2r.stages.outputs import Output
 from i2r.stages.written.networks import TRAIN
@@ -47,8 +47,8 @@ class Train(ByMethod):
 
     outputs: ClassVar[tuple[Output, ...]] = TRAIN
     version: ClassVar[int] = 2
-    reads: ClassVar[Mapping[str, bool]] = {"screen": False, "segment": True, "crop": True}
-    group: ClassVar[Group] = "gpu"
+    upstream_verbs: ClassVar[Mapping[str, bool]] = {"screen": False, "segment": True, "crop": True}
+    group: ClassVar[WorkerKind] = "gpu"
     layout_columns: ClassVar[tuple[str, ...]] = ("perturbation", "gene", "dose", "role")
     # Earlier one class had the options of both methods.
     settled: ClassVar[dict[str, object]] = {

@@ -146,7 +146,7 @@ def test_units_of_plates_give_the_tables_of_one_unit(
         *(f"controls/P{n}" for n in range(1, 6)), "all",
     ]  # fmt: skip
     assert screen.follows(experiment, "treated/P3") == ("heads",)
-    assert screen.used_keys(experiment, "heads", screen) == ()
+    assert screen.upstream_keys(experiment, "heads", screen) == ()
     many = screen_features(experiment)
     # Another layout is another fingerprint of every pass.
     other = Experiment(experiment.url, layout=layout.assign(perturbation=layout["perturbation"].replace("G1", "G2")))  # fmt: skip

@@ -16,7 +16,7 @@ class Brightest(Stage):
     """Brightest: the largest value of every field."""
 
     stage: Literal["brightest"] = "brightest"
-    reads: ClassVar[Mapping[str, bool]] = {"convert": True}
+    upstream_verbs: ClassVar[Mapping[str, bool]] = {"convert": True}
 
     def build(self, experiment: Experiment, key: str) -> Delayed:
         """Measure one well."""

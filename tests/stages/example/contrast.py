@@ -19,7 +19,7 @@ class Contrast(Stage):
 
     stage: Literal["contrast"] = "contrast"
     channel: str = Field("DNA", description="Channel to measure")
-    reads: ClassVar[Mapping[str, bool]] = {"convert": True, "quality": False}
+    upstream_verbs: ClassVar[Mapping[str, bool]] = {"convert": True, "quality": False}
 
     def build(self, experiment: Experiment, key: str) -> Delayed:
         """Measure the fields of one well."""
