@@ -27,7 +27,7 @@ WHOLE = "experiment"
 EARLIER_NAMES = {
     "reads": "upstream_verbs", "wanted": "chosen_upstream", "used_keys": "upstream_keys",
     "keys_for": "downstream_keys", "inputs": "fingerprint_inputs", "outside": "external_files",
-    "execution_only": "not_fingerprinted",
+    "execution_only": "not_fingerprinted", "needed": "upstream_title",
 }  # fmt: skip
 
 
