@@ -9,6 +9,7 @@ import pandas as pd
 from i2r.audit.checks import (
     check_controls,
     check_counts,
+    check_focus,
     check_places,
     check_plates,
     check_stray_wells,
@@ -30,8 +31,8 @@ class Audit(NamedTuple):
     findings : tuple of Finding
         One per question.
     conditions : DataFrame
-        condition, n_wells, p_value, fdr, word (``own``, ``count``, ``place`` for calls),
-        log2_count, count_p, map_p, energy_wells_p, energy_nuclei_p.
+        condition, n_wells, p_value, fdr, word (``own``, ``count``, ``focus``, ``dna``,
+        ``place`` for calls), log2_count, count_p, map_p, energy_wells_p, energy_nuclei_p.
     methods, power : DataFrame
         Fakes by method; shares found by size.
     summary : dict
@@ -71,7 +72,7 @@ def audit_wells(wells: Wells, *, say: Callable[[str], None] = lambda line: None)
     p_values = judge_conditions(screen)
     called = np.nan_to_num(adjust_pvalues(p_values), nan=1.0) < LEVEL
     counts = measure_counts(screen)
-    words = explain_calls(screen, wells, p_values, counts["count_p"].to_numpy())
+    words = explain_calls(screen, p_values)
     say("fake compounds made of control wells")
     calibration, methods = check_calibration(screen, wells)
     say("effects planted in control wells")
@@ -93,6 +94,7 @@ def audit_wells(wells: Wells, *, say: Callable[[str], None] = lambda line: None)
         check_places(screen, called),
         check_controls(screen),
         check_counts(screen, counts, p_values, words),
+        check_focus(screen, words),
         check_plates(screen, wells),
         check_stray_wells(screen, wells),
         power,

@@ -7,6 +7,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
+from i2r.analysis.screen.explanations import find_dna_content, find_focus
 from i2r.audit.findings import CERTAIN, LEVEL, Finding, Verdict
 from i2r.audit.screen import AuditScreen
 from i2r.audit.wells import Wells
@@ -260,3 +261,39 @@ def check_counts(
         return Finding("counts", title, "leak", words, advice, numbers)
     verdict: Verdict = "noted" if moved.any() or crowding.p_value <= CERTAIN else "sound"
     return Finding("counts", title, verdict, words, numbers=numbers)
+
+
+def check_focus(screen: AuditScreen, words_of: Mapping[int, str]) -> Finding:
+    """Ask which calls come from the focus or the DNA content of wells alone."""
+    title = "Focus and DNA content"
+    measured = {"focus": find_focus(screen.names) >= 0, "dna": find_dna_content(screen.names) >= 0}
+    named = {
+        word: [screen.conditions[k] for k, found in sorted(words_of.items()) if found == word]
+        for word in measured
+    }
+    numbers = {"measured": measured, "explained": named}
+    if not any(measured.values()):
+        words = (
+            "The table has neither the focus of images (ImageQuality_PowerLogLogSlope) nor the "
+            "integrated intensity of DNA, so calls that come from either can't be told."
+        )
+        return Finding("focus", title, "open", words, numbers=numbers)
+    names = {"focus": "focus", "dna": "DNA content"}
+    parts = []
+    for word, is_there in measured.items():
+        shown = ", ".join(named[word][:5]) + (", ..." if len(named[word]) > 5 else "")
+        if not is_there:
+            parts.append(f"the table does not tell the {names[word]}")
+        elif named[word]:
+            parts.append(f"{len(named[word])} calls come from the {names[word]} alone ({shown})")
+        else:
+            parts.append(f"no call comes from the {names[word]} alone")
+    words = "; ".join(parts)
+    words = f"{words[0].upper()}{words[1:]}."
+    if named["focus"]:
+        advice = "Look at their images, and leave out fields that are out of focus."
+        return Finding("focus", title, "leak", words, advice, numbers)
+    if named["dna"]:
+        advice = "They stop or shift the cell cycle, or take the stain otherwise."
+        return Finding("focus", title, "noted", words, advice, numbers)
+    return Finding("focus", title, "sound", words, numbers=numbers)

@@ -5,7 +5,7 @@ from typing import Any, Literal, NamedTuple
 
 Verdict = Literal["sound", "noted", "leak", "open"]
 
-# What is certain enough to be said: with seven questions a sound table is flagged in 5 of 100.
+# What is certain enough to be said: with eight questions a sound table is flagged in 5 of 100.
 CERTAIN = 0.01
 LEVEL = 0.05
 PLAN_MORE = "Plan 16 control wells per plate."

@@ -115,8 +115,9 @@ def _draw_conditions(audit: Audit) -> Markup:
     more = len(audit.conditions) - len(shown)
     caption = (
         "Conditions by their p-value from profiles of wells, beside what other tests say of them. "
-        "What remains: 'own', or 'count' or 'place' where the call is lost once what goes with the "
-        "number of nuclei, or with the place, is taken out. log2 nuclei: against the plate's "
+        "What remains: 'own', or 'count', 'focus', 'dna' or 'place' where the call is lost once "
+        "what goes with the number of nuclei, the focus, the DNA content or the place is taken "
+        "out. log2 nuclei: against the plate's "
         f"controls.{f' {more} more are in conditions.csv.' if more else ''}"
     )
     text = shown.select_dtypes(exclude=[np.number]).columns

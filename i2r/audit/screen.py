@@ -120,18 +120,22 @@ def judge_conditions(
     ndarray, shape (condition,)
         NaN where there can be none.
     """
+    wells = place_wells(screen, values=values, which=which)
+    return conditions.compare_conditions(wells, n_draws=DRAWS, seed=seed).p_value
+
+
+def place_wells(
+    screen: AuditScreen, *, values: Floats | None = None, which: Indices | None = None
+) -> conditions.Wells:
+    """Give wells as the fast screen's test takes them; see `judge_conditions`."""
     profiles = reduce_profiles(screen.values if values is None else values, screen)
     labels = screen.which if which is None else which
     counted = not screen.is_per_well and bool(np.isfinite(screen.counts).all())
     counts = np.maximum(screen.counts, 1.0) if counted else np.ones(len(labels))
     variances = np.ones_like(profiles) if counted else np.zeros_like(profiles)
-    found = conditions.compare_conditions(
-        conditions.Wells(
-            profiles, variances, counts, screen.plates, screen.rows, screen.columns, labels
-        ),
-        n_draws=DRAWS, seed=seed,
-    )  # fmt: skip
-    return found.p_value
+    return conditions.Wells(
+        profiles, variances, counts, screen.plates, screen.rows, screen.columns, labels
+    )
 
 
 def reduce_profiles(values: Floats, screen: AuditScreen) -> Floats:

@@ -53,9 +53,10 @@ def audit(
     or per well; columns plate and well, or Metadata_Plate and Metadata_Well, and one column of
     numbers per feature. No experiment and no image is needed.
 
-    Seven questions: Are compounds made of control wells called? Do places on the plate show? Do
-    controls lie where most conditions do? What do numbers of nuclei explain? How do plates differ?
-    Which wells are unlike their replicates? How large a change could be found? For every condition
+    Eight questions: Are compounds made of control wells called? Do places on the plate show? Do
+    controls lie where most conditions do? What do numbers of nuclei explain? What do focus and DNA
+    content explain? How do plates differ? Which wells are unlike their replicates? How large a
+    change could be found? For every condition
     there are p-values that hold beside those of mAP and of energy distances.
 
     Verdicts: sound; noted (there, but small or harmless); LEAK (results suffer); open (this table

@@ -10,6 +10,8 @@ from click.testing import CliRunner, Result
 
 from i2r.audit import fakes, screen
 from i2r.audit.audit import Audit, audit_wells
+from i2r.audit.checks import check_focus
+from i2r.audit.explanations import explain_calls
 from i2r.audit.screen import make_fakes, prepare_screen
 from i2r.audit.wells import Wells, summarise_table
 from i2r.cli.group import i2r
@@ -82,6 +84,33 @@ def test_a_condition_that_acts_by_its_count_alone_is_named_so(tmp_path: Path) ->
     called = rows[rows["word"] != ""]
     assert set(called.loc[called["word"] == "count"].index) >= set(toxic) & set(called.index)
     assert (called.loc[called.index.isin(["C00", "C01", "C02"]), "word"] == "own").all()
+
+
+def test_calls_that_come_from_focus_alone_are_named_so(tmp_path: Path) -> None:
+    """Six conditions lie out of focus, which changes what is measured of their nuclei."""
+    folder = write_screen(tmp_path, Planted(active=3))
+    layout = pd.read_csv(folder / "layout.csv")
+    cells = pd.read_parquet(folder / "cells.parquet")
+    keys = pd.MultiIndex.from_frame(layout[["plate", "well"]])
+    blurred = [f"C{k:02d}" for k in range(10, 16)]
+    random = np.random.default_rng(0)
+    sharp = 0.2 * random.standard_normal(len(layout))
+    sharp = pd.Series(sharp - 1.5 * layout["perturbation"].isin(blurred).to_numpy(), index=keys)
+    own = sharp.loc[pd.MultiIndex.from_frame(cells[["Metadata_Plate", "Metadata_Well"]])].to_numpy()
+    features = [name for name in cells if name.startswith("Cells_")]
+    cells[features] += 0.8 * own[:, None] * random.standard_normal(len(features))
+    cells["ImageQuality_PowerLogLogSlope_DNA"] = own - 2
+    cells.to_parquet(folder / "cells.parquet")
+    made = prepare_screen(read(folder))
+    p_values = screen.judge_conditions(made)
+    words = {made.conditions[k]: word for k, word in explain_calls(made, p_values).items()}
+    assert [words.get(name) for name in ("C00", "C01", "C02")] == ["own"] * 3
+    assert sum(words.get(name) == "focus" for name in blurred) >= 5
+    finding = check_focus(made, {made.conditions.index(name): word for name, word in words.items()})
+    assert finding.verdict == "leak"
+    assert "the table does not tell the DNA content" in finding.words
+    without = made._replace(names=tuple(f"F{k}" for k in range(len(made.names))))
+    assert check_focus(without, {}).verdict == "open"
 
 
 def test_controls_in_columns_of_their_own_are_open_where_nothing_shows(tmp_path: Path) -> None:

@@ -212,7 +212,7 @@ def describe_uniformity(p: np.ndarray) -> str:
 
 
 def measure_discoveries(
-    layout: str, n_screens: int, *, genes: int, effect: float, networks: bool
+    layout: str, n_screens: int, *, genes: int, effect: float, networks: bool, first: int
 ) -> None:
     """Print the uniformity of null genes' p-values, false discoveries and power."""
     torch.set_num_threads(1)
@@ -220,7 +220,7 @@ def measure_discoveries(
     print(f"\n{layout}: {n_screens} screens of {genes} genes, a {who} for every gene and fold")
     size = TINY | {"genes": genes, "effect": effect}
     began, nulls, rows = time.process_time(), [], []
-    for seed in range(n_screens):
+    for seed in range(first, first + n_screens):
         wells = simulate_wells(seed, layout, **size)
         ranked = rank_screen(wells, seed, networks=networks)
         ranked = ranked[(ranked["kind"] == "treated") & ranked["p_value"].notna()]
@@ -254,13 +254,14 @@ def main() -> None:
     )
     parser.add_argument("--genes", type=int, default=TINY["genes"])
     parser.add_argument("--effect", type=float, default=TINY["effect"])
+    parser.add_argument("--first-seed", type=int, default=0, help="with --networks or --planted")
     parser.add_argument("--layout", choices=LAYOUTS, action="append", help="one layout alone")
     options = parser.parse_args()
     for layout in options.layout or LAYOUTS:
         if options.networks or options.planted:
             measure_discoveries(
                 layout, options.screens, genes=options.genes, effect=options.effect,
-                networks=options.networks,
+                networks=options.networks, first=options.first_seed,
             )  # fmt: skip
         else:
             measure_uniformity(layout, options.screens)

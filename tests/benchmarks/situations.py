@@ -21,6 +21,8 @@ class Situation(NamedTuple):
     plate has a field of its own. ``crowding``: what a halving of the nuclei adds to features;
     ``blur``, ``cycle``: what a unit of focus or of DNA content adds, which vary between wells, and
     in ``blurred`` or ``arrested`` of the conditions without an effect are far from the others.
+    ``doses``: conditions are compounds at so many doses, which rise along columns, side by side;
+    of an active compound the effect rises with the dose.
     """
 
     layout: str = "shuffled"
@@ -56,6 +58,7 @@ class Situation(NamedTuple):
     blurred: float = 0.0
     cycle: float = 0.0
     arrested: float = 0.0
+    doses: int = 0
 
 
 class Screen(NamedTuple):
@@ -193,6 +196,9 @@ def _draw_effects(s: Situation, random: np.random.Generator) -> np.ndarray:
         else:
             direction = random.standard_normal(d)
             direction /= np.linalg.norm(direction)
+        if s.doses:
+            of_compound = modules[k // s.doses % MODULES]
+            direction = of_compound * (k % s.doses + 1) / s.doses
         effects[k, :d] = s.effect * direction
     return effects
 
@@ -263,6 +269,15 @@ def _lay_out(
                     -1, s.replicates
                 )
                 treated = random.permutation(starts)[: s.conditions].ravel()
+            elif s.doses:
+                # Scattered controls lie where no dose does.
+                first = 3 + s.doses * np.arange((COLUMNS - 6) // s.doses)
+                starts = np.add.outer(np.arange(ROWS) * COLUMNS, first).ravel()
+                starts = random.permutation(starts)[: s.conditions // s.doses]
+                treated = np.add.outer(starts, np.arange(s.doses)).ravel()
+                if s.placed == "scattered":
+                    rest = np.setdiff1d(grid.ravel(), treated)
+                    own = random.choice(rest, s.controls, replace=False)
             else:
                 treated = random.choice(rest, n_treated, replace=False)
             last = own, treated
@@ -275,6 +290,7 @@ def _lay_out(
 
 
 BASE = Situation()
+DOSES = BASE._replace(doses=8, active=0.2, effect=1.2)
 SITUATIONS: dict[str, Situation] = {
     "base shuffled": BASE,
     "base shuffled null": BASE._replace(active=0),
@@ -356,6 +372,14 @@ SITUATIONS: dict[str, Situation] = {
     "8 rough, 5 constant features": BASE._replace(rough=8, constant=5),
     "wild nuclei": BASE._replace(outliers=0.01),
     "20 conditions, 15 active": BASE._replace(conditions=20, active=0.75),
+    "doses along columns shuffled": DOSES,
+    "doses along columns sister": DOSES._replace(layout="sister"),
+    "doses along columns, most active": DOSES._replace(active=0.8),
+    "doses along columns, most active, sister": DOSES._replace(active=0.8, layout="sister"),
+    "doses along columns gradient .15": DOSES._replace(gradient=0.15),
+    "doses along columns gradient .15 sister": DOSES._replace(gradient=0.15, layout="sister"),
+    "doses, controls in columns, gradient .15": DOSES._replace(gradient=0.15, placed="columns"),
+    "doses, controls in columns, most active": DOSES._replace(active=0.8, placed="columns"),
     "places as wells, sister null": BASE._replace(
         layout="sister", position_sd=0.15, plates=4, controls=24, active=0
     ),

@@ -25,6 +25,9 @@ Floats = npt.NDArray[np.float64]
 N_NAMED = 10
 """Features that are listed of each condition."""
 
+FEW_CONTROLS = 32
+"""With fewer control wells one cannot see whether some wells lie far from all others."""
+
 FEW_CONDITIONS = 10
 """With fewer conditions they do not help to tell what places do."""
 
@@ -141,7 +144,9 @@ def run_condition_tests(
             "share": shares,
         }
     )
-    layout = describe_layout(found, along=along, borrows=borrows, n_draws=n_draws)
+    layout = describe_layout(
+        found, along=along, borrows=borrows, n_draws=n_draws, others=warn_of_single_wells(wells)
+    )
     return ConditionTests(tests, features, weights, layout)
 
 
@@ -294,8 +299,10 @@ def _list_moved(
     return pd.DataFrame(rows, columns=columns)
 
 
-def describe_layout(found: Changes, *, along: str, borrows: bool, n_draws: int) -> pd.DataFrame:
-    """Say in one row what the layout can answer.
+def describe_layout(
+    found: Changes, *, along: str, borrows: bool, n_draws: int, others: Sequence[str] = ()
+) -> pd.DataFrame:
+    """Say in one row what the layout can answer; `others` are further warnings.
 
     Returns
     -------
@@ -304,15 +311,17 @@ def describe_layout(found: Changes, *, along: str, borrows: bool, n_draws: int) 
         lying at other places than conditions), field (standard deviation of the position field
         that was taken out, in standard deviations of a well), common (what all conditions differ
         from the controls by, in standard errors), doses_along ("rows", "columns" or ""), borrows
-        (whether conditions helped to tell what places do), warning (what a reader has to know).
+        (whether there are enough conditions to tell what places do), warning (what a reader has to
+        know).
     """
+    said = warn_of_layout(found.displaced, along, borrows=borrows)
     return pd.DataFrame(
         [
             {
                 "n_draws": n_draws, "freedom": found.freedom, "displaced": found.displaced,
                 "field": found.field, "common": found.common, "doses_along": along,
                 "borrows": borrows,
-                "warning": " ".join(warn_of_layout(found.displaced, along, borrows=borrows)),
+                "warning": " ".join([*said, *others]),
             }
         ]
     )  # fmt: skip
@@ -373,11 +382,25 @@ def warn_of_places(layout: pd.DataFrame) -> list[str]:
         found = sorted({int(column) + 1 for column in columns[is_control]})
         if len(found) <= 6:
             said[0] = f"Controls sit in columns {', '.join(map(str, found))} only. {said[0]}"
-    single = used[~is_control].groupby("condition").size()
-    if len(single) and (single < 2).all():
-        said.append(
-            "Every condition has one well: scores of 'fast' count what the well itself differs by, "
-            "and p-values rest on control wells alone, on their scattering as other wells do. Two "
-            "or more wells of each tell a condition from its well."
+    which = np.full(n, -1, dtype=np.intp)
+    which[~is_control] = pd.factorize(used.loc[~is_control, "condition"])[0]
+    return said + warn_of_single_wells(wells._replace(which=which))
+
+
+def warn_of_single_wells(wells: Wells) -> list[str]:
+    """Say what can't be known where every condition has one well; nothing elsewhere."""
+    treated = wells.which[wells.which >= 0]
+    n_controls = int(wells.is_control.sum())
+    if not treated.size or np.bincount(treated).max() > 1:
+        return []
+    said = (
+        "Every condition has one well: scores of 'fast' count what the well itself differs by, "
+        "and p-values rest on control wells alone, on their scattering as other wells do. Two "
+        "or more wells of each tell a condition from its well."
+    )
+    if n_controls < FEW_CONTROLS:
+        said += (
+            f" {n_controls} control wells are too few to see whether some wells lie far from all "
+            f"others, {FEW_CONTROLS} would do: a call may be owed to such a well."
         )
-    return said
+    return [said]
