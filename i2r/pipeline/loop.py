@@ -27,6 +27,8 @@ ATTEMPTS = 3
 # Small units travel together, so that a submission is worth what the scheduler spends on it.
 BUNDLE_S = 1.0
 BUNDLE_MOST = 64
+# Results that hold an excluded field, as JSON.
+_EXCLUDES = r'"excluded":\s*\{\s*"'
 
 
 class Summary(NamedTuple):
@@ -381,7 +383,7 @@ def list_excluded(experiment: Experiment, stages: Iterable[str]) -> dict[str, di
     return {
         f"{entry.stage} {entry.key}": unasked
         for stage in stages
-        for entry in experiment.ledger.entries(stage)
+        for entry in experiment.ledger.entries(stage, matching=_EXCLUDES)
         if (unasked := _choose_unasked(entry.result))
     }
 

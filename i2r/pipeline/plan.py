@@ -77,7 +77,7 @@ def describe_plan(
         "changes": []
         if is_settled(pipeline, experiment)
         else _list_all_changes(pipeline, experiment),
-        "plates": len(experiment.plates),
+        "plates": experiment.layout["plate"].nunique(),
         "wells": len(experiment.layout),
         "fields": int(experiment.layout["n_fields"].sum()),
         "workers": number,

@@ -6,7 +6,7 @@ from i2r.pipeline.spec import Pipeline
 from i2r.pipeline.status import is_settled
 from i2r.pipeline.units import UnitGraph
 from i2r.stages.base import FINISH
-from i2r.store.damage import find_damage, list_outputs
+from i2r.store.damage import find_damage, iterate_outputs
 from i2r.store.experiment import Experiment
 from i2r.store.outputs import is_of_array
 
@@ -97,10 +97,11 @@ def find_damaged_units(
         As of `preview_units`.
     """
     titles = [s.title for s in pipeline.stages if only is None or s.title in only]
-    outputs = list_outputs(experiment, stages=titles)
-    found = find_damage(experiment, outputs)
+    # Gone through anew each time: a screen of a thousand plates has too many files to list.
+    found = find_damage(experiment, iterate_outputs(experiment, stages=titles))
     if deep is not None:
-        chosen = [output for output in outputs if not deep or output.key in deep]
+        outputs = iterate_outputs(experiment, stages=titles)
+        chosen = (output for output in outputs if not deep or output.key in deep)
         found += find_damage(experiment, chosen, content=True)
     damaged = {(damage.stage, damage.key) for damage in found}
     pending = preview_units(pipeline, experiment, only=only, retry=retry, damaged=damaged)
@@ -113,7 +114,8 @@ def find_damaged_units(
         for key in keys
         for title in graph.list_upstream(graph.units[stage][key])[1]
     }
-    tables = [o for o in outputs if o.stage in read and not is_of_array(o.path)]
+    outputs = iterate_outputs(experiment, stages=read.intersection(titles))
+    tables = (output for output in outputs if not is_of_array(output.path))
     unread = find_damage(experiment, tables, content=True)
     found += unread
     for line in dict.fromkeys(damage.line for damage in found[:5]):

@@ -100,10 +100,20 @@ class Catalog:
     def wells(self) -> dict[str, WellRecord]:
         """Plate, well and fields by unit key, in the layout's order; quicker than the table."""
         columns = (self.layout[name].tolist() for name in ("plate", "well", "fields"))
-        return {
-            unit_key(plate, well): WellRecord(str(plate), str(well), list(map(str, fields)))
-            for plate, well, fields in zip(*columns, strict=True)
-        }
+        # One object for equal names and equal lists: a screen has a million wells and few of them.
+        names: dict[str, str] = {}
+        lists: dict[tuple[str, ...], list[str]] = {}
+        same: dict[int, list[str]] = {}
+        found = {}
+        for plate, well, fields in zip(*columns, strict=True):
+            if (texts := same.get(id(fields))) is None:
+                listed = list(map(str, fields))
+                texts = same[id(fields)] = lists.setdefault(tuple(listed), listed)
+            record = WellRecord(
+                names.setdefault(plate, str(plate)), names.setdefault(well, str(well)), texts
+            )
+            found[unit_key(record.plate, record.well)] = record
+        return found
 
     @property
     def well_keys(self) -> list[str]:

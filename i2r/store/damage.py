@@ -1,8 +1,11 @@
 """Which output of done units is gone, or is not what was written."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
 
 from i2r.errors import DamageError
 from i2r.store import files
@@ -17,6 +20,8 @@ if TYPE_CHECKING:
 # Looking at a file is waiting: for a disk, a network, a store.
 _THREADS = 16
 _AT_ONCE = 64
+# Results without any of these words list no file.
+_LISTS_OUTPUTS = rf'"({OUTPUTS}|wrote|left_out|encoders)"'
 
 
 class Output(NamedTuple):
@@ -46,10 +51,10 @@ class Damage(NamedTuple):
     line: str
 
 
-def list_outputs(
+def iterate_outputs(
     experiment: "Experiment", *, stages: Collection[str] | None = None
-) -> list[Output]:
-    """List what done units wrote, each file once.
+) -> Iterator[Output]:
+    """Go through what done units wrote, each file once; only some of them are held at a time.
 
     Parameters
     ----------
@@ -58,17 +63,32 @@ def list_outputs(
     stages
         Only what units of these stages wrote; None for all.
     """
+    hashes = np.fromiter(
+        (hash(output.path) for output, _ in _iterate_written(experiment)), np.int64
+    )
+    hashes.sort()
+    # Files that several units wrote, and perhaps a few others with the same hash.
+    repeated = set(hashes[1:][hashes[1:] == hashes[:-1]].tolist())
+    del hashes
     latest: dict[str, tuple[tuple[int, int], Output]] = {}
-    for entry in experiment.ledger.entries():
-        if entry.event != "done":
-            continue
-        position = entry.run, entry.line
-        for output in _list_of_unit(experiment, entry):
+    for output, position in _iterate_written(experiment):
+        if hash(output.path) in repeated:
             before = latest.get(output.path)
             if before is None or position >= before[0]:
                 latest[output.path] = position, output
-    found = (output for _, output in latest.values())
-    return [output for output in found if stages is None or output.stage in stages]
+        elif stages is None or output.stage in stages:
+            yield output
+    for _, output in latest.values():
+        if stages is None or output.stage in stages:
+            yield output
+
+
+def _iterate_written(experiment: "Experiment") -> Iterator[tuple[Output, tuple[int, int]]]:
+    """Go through what done units wrote, with the run and line at which they were done."""
+    for entry in experiment.ledger.entries(matching=_LISTS_OUTPUTS):
+        if entry.event == "done":
+            for output in _list_of_unit(experiment, entry):
+                yield output, (entry.run, entry.line)
 
 
 def _list_of_unit(experiment: "Experiment", entry: "Entry") -> Iterator[Output]:
@@ -106,14 +126,14 @@ def find_damage(
     experiment
         The experiment.
     outputs
-        Some of `list_outputs`.
+        Some of `iterate_outputs`.
     content
         Whether to read them, and compare all checksums; else they have to be there with the
         size that was written.
     """
     check: Callable[[str, Mark | None], None] = _check_content if content else _check_presence
 
-    def look(some: Sequence[Output]) -> list[Damage]:
+    def look(some: Iterable[Output]) -> list[Damage]:
         found = []
         for output in some:
             try:
@@ -123,10 +143,13 @@ def find_damage(
         return found
 
     # Threads that hand over after every file would cost more than looking at it.
-    listed = list(outputs)
-    parts = [listed[at : at + _AT_ONCE] for at in range(0, len(listed), _AT_ONCE)]
+    stream, found = iter(outputs), list[Damage]()
     with ThreadPoolExecutor(_THREADS) as pool:
-        return [damage for found in pool.map(look, parts) for damage in found]
+        while some := list(islice(stream, _AT_ONCE * 4 * _THREADS)):
+            parts = (some[at : at + _AT_ONCE] for at in range(0, len(some), _AT_ONCE))
+            for damages in pool.map(look, parts):
+                found += damages
+    return found
 
 
 def find_owner(experiment: "Experiment", url: str) -> tuple[str, str] | None:
@@ -134,7 +157,7 @@ def find_owner(experiment: "Experiment", url: str) -> tuple[str, str] | None:
     path = url.partition(f"{experiment.url.partition('://')[2] or experiment.url}/")[2]
     if not path:
         return None
-    for output in list_outputs(experiment):
+    for output in iterate_outputs(experiment):
         if output.path == path or output.path.startswith(f"{path.removesuffix('/zarr.json')}/"):
             return output.stage, output.key
     return None

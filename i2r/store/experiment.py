@@ -163,13 +163,20 @@ class Experiment(Catalog):
 
     def is_described(self) -> bool:
         """Tell whether the layout and the source table, where given, are those that are stored."""
-        for name, given in self._given.items():
+        for name, digest in self._given_digests.items():
             url = self.path(f"{name}.parquet")
-            if given is not None and (
-                not files.exists(url) or files.read_bytes(url) != encode_table(given)
-            ):
+            if not files.exists(url) or sha256(files.read_bytes(url)).digest() != digest:
                 return False
         return True
+
+    @cached_property
+    def _given_digests(self) -> dict[str, bytes]:
+        """Digests of the tables that were given, as they would be stored."""
+        return {
+            name: sha256(encode_table(given)).digest()
+            for name, given in self._given.items()
+            if given is not None
+        }
 
     def save_description(self) -> None:
         """Write ``experiment.json``, the layout and the source table where they changed."""

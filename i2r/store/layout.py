@@ -367,8 +367,10 @@ def join_images(
             f"{len(extra)} wells with images are not in the layout and are left out ({shown})"
         )
     layout = layout[keep].reset_index(drop=True)
+    # One object for equal lists: thousands of plates have the same fields everywhere.
+    shared = {tuple(names): names for names in fields}
     layout["fields"] = [
-        fields[place] for place in zip(layout["plate"], layout["well"], strict=True)
+        shared[tuple(fields[place])] for place in zip(layout["plate"], layout["well"], strict=True)
     ]
     layout["n_fields"] = layout["fields"].map(len)
     return layout, notes

@@ -24,7 +24,7 @@ from i2r.store.state import (
     FoldedState,
     Tally,
     check_record,
-    tabulate,
+    update_rows,
     write_state,
 )
 from i2r.store.stats import is_at
@@ -47,8 +47,7 @@ class Ledger:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        # Stages that were looked into, and what is newer than the state of those that were not.
-        self._entries: dict[str, dict[str, Entry]] = {}
+        # What is newer than the state.
         self._newer: dict[str, dict[str, Entry]] = {}
         self._obsolete: dict[str, frozenset[str]] = {}
         self._read(FoldedState(files.join_url(url, "state.parquet")))
@@ -64,52 +63,78 @@ class Ledger:
 
     def _forget_state(self) -> None:
         """Do without a damaged state: everything in it is in the segments too."""
-        for of_stage in self._entries.values():
-            for entry in of_stage.values():
-                self._newer.setdefault(entry.stage, {}).setdefault(entry.key, entry)
-        self._entries = {}
+        self._obsolete.clear()
         self._read(FoldedState(""))
 
     def record(self, entry: Entry) -> None:
         """Take note of one event; the latest one of a unit counts."""
         self._obsolete.pop(entry.stage, None)
-        of_stage = self._entries.get(entry.stage)
-        if of_stage is None:
-            of_stage = self._newer.setdefault(entry.stage, {})
+        of_stage = self._newer.setdefault(entry.stage, {})
         before = of_stage.get(entry.key)
+        if before is None and entry.run <= self._state.last_run:
+            before = self.entry(entry.stage, entry.key)
         if before is None or (entry.run, entry.line) >= (before.run, before.line):
             of_stage[entry.key] = entry
-
-    def _of_stage(self, stage: str) -> dict[str, Entry]:
-        """Give the last events of one stage's units by key."""
-        found = self._entries.get(stage)
-        if found is None:
-            try:
-                found = self._state.entries(stage)
-            except DAMAGED:
-                self._forget_state()
-                found = {}
-            self._entries[stage] = found
-            for entry in self._newer.pop(stage, {}).values():
-                self.record(entry)
-        return found
 
     @property
     def stages(self) -> list[str]:
         """The stages that the ledger knows."""
-        return list(dict.fromkeys([*self._state.stages, *self._entries, *self._newer]))
+        return list(dict.fromkeys([*self._state.stages, *self._newer]))
+
+    def _newer_than_state(self, stage: str) -> dict[str, Entry]:
+        return self._newer.get(stage, {})
 
     def entry(self, stage: str, key: str) -> Entry | None:
         """Return the last event of a unit, None if it was never started."""
-        return self._of_stage(stage).get(key)
+        found = self._newer_than_state(stage).get(key)
+        if found is not None:
+            return found
+        try:
+            return self._state.entry(stage, key)
+        except DAMAGED:
+            self._forget_state()
+            return self._newer_than_state(stage).get(key)
 
-    def entries(self, stage: str | None = None) -> Iterator[Entry]:
-        """Iterate over the last events of one stage's units, or of all; not of obsolete ones."""
+    def entries(self, stage: str | None = None, *, matching: str = "") -> Iterator[Entry]:
+        """Iterate over the last events of one stage's units, or of all; not of obsolete ones.
+
+        Only some of them are held at a time.
+
+        Parameters
+        ----------
+        stage
+            The stage; None for all.
+        matching
+            Only units whose result, as JSON, matches this regular expression: quicker than
+            looking into all results. What happened since the state was written comes anyway.
+        """
         for name in self.stages if stage is None else [stage]:
             obsolete = self.list_obsolete(name)
-            for entry in self._of_stage(name).values():
+            for entry in self._iterate(name, matching):
                 if entry.key not in obsolete:
                     yield entry
+
+    def _iterate(self, stage: str, matching: str) -> Iterator[Entry]:
+        """Iterate over the last events of one stage's units, those of obsolete ones too."""
+        state, given = self._state, set[str]()
+        newer = self._newer_than_state(stage)
+        for group in state.groups(stage):
+            try:
+                found = state.list_entries(group, matching=matching)
+            except DAMAGED:
+                for earlier in range(state.groups(stage).start, group):
+                    given.update(state.read_group(earlier, ("key",))["key"].to_pylist())
+                self._forget_state()
+                newer = self._newer_than_state(stage)
+                break
+            for entry in found:
+                later = newer.get(entry.key)
+                if later is not None:
+                    given.add(entry.key)
+                yield later or entry
+        for entry in list(newer.values()):
+            if entry.key not in given:
+                yield entry
 
     def list_obsolete(self, stage: str) -> frozenset[str]:
         """Name the units that the pipeline of the latest run does not have any more.
@@ -118,25 +143,37 @@ class Ledger:
         used again when the plate comes back.
         """
         if stage not in self._obsolete:
-            last = self._of_stage(stage)  # first: it finds out whether the state can be read
             try:
                 known = self._state.obsolete(stage)
             except DAMAGED:
                 self._forget_state()
                 return frozenset()
-            self._obsolete[stage] = frozenset(
-                k for k in known if k in last and last[k].run <= self._state.last_run
-            )
+            self._obsolete[stage] = known.difference(self._newer_than_state(stage))
         return self._obsolete[stage]
 
     def is_done(self, stage: str, key: str, fingerprint: str) -> bool:
         """Tell whether the unit's last event is ``done`` with exactly these inputs."""
-        entry = self.entry(stage, key)
+        entry = self._newer_than_state(stage).get(key)
+        if entry is None:
+            try:
+                return self._state.fingerprint_done(stage, key) == fingerprint
+            except DAMAGED:
+                self._forget_state()
+                entry = self._newer_than_state(stage).get(key)
         return entry is not None and entry.event == "done" and entry.fingerprint == fingerprint
 
     def done_keys(self, stage: str) -> list[str]:
         """List the units of a stage whose output may be read, without the last unit ``*``."""
-        return sorted(e.key for e in self.entries(stage) if e.event == "done" and e.key != "*")
+        obsolete = self.list_obsolete(stage)
+        try:
+            done = self._state.done_keys(stage)
+        except DAMAGED:
+            self._forget_state()
+            done = []
+        newer = self._newer_than_state(stage)
+        done = [key for key in done if key not in newer]
+        done += [entry.key for entry in newer.values() if entry.event == "done"]
+        return sorted(key for key in done if key != "*" and key not in obsolete)
 
     def result(self, stage: str, key: str) -> dict[str, Any] | None:
         """Return what a done unit reported of itself, None if it is not done."""
@@ -154,7 +191,14 @@ class Ledger:
         if last is None or last.event != "done":
             return False
         position = (last.run, last.line)
-        return all((e.run, e.line) <= position for e in self.entries(stage))
+        obsolete = self.list_obsolete(stage)
+        try:
+            if self._state.find_latest(stage, but=obsolete) > position:
+                return False
+        except DAMAGED:
+            self._forget_state()
+        newer = self._newer_than_state(stage).values()
+        return all((e.run, e.line) <= position for e in newer if e.key not in obsolete)
 
     def tally(self, stage: str, *, wanted_by: str) -> Tally | None:
         """Count a stage's units by last event, and whether that is what the last run wanted.
@@ -174,9 +218,8 @@ class Ledger:
         """
         if not wanted_by or self._state.wanted_by != wanted_by:
             return None
-        newer = self._entries.get(stage) or self._newer.get(stage) or {}
         try:
-            return self._state.tally(stage, newer)
+            return self._state.tally(stage, self._newer_than_state(stage))
         except DAMAGED:
             self._forget_state()
             return None
@@ -203,16 +246,19 @@ class Ledger:
             self._fold(wanted, wanted_by)
 
     def _fold(self, wanted: Mapping[str, Mapping[str, str]] | None, wanted_by: str) -> None:
-        url, tables = files.join_url(self.url, "state.parquet"), {}
-        for stage in dict.fromkeys([*self.stages, *(wanted or ())]):
-            if wanted is None and stage not in self._entries and stage not in self._newer:
-                tables[stage] = self._state.read(stage)
-                continue
-            of_stage = self._state.wanted(stage) if wanted is None else wanted.get(stage, {})
-            tables[stage] = tabulate(self._of_stage(stage), of_stage, stage)
+        url = files.join_url(self.url, "state.parquet")
+        tables = {
+            stage: update_rows(
+                self._state, stage, self._newer_than_state(stage),
+                None if wanted is None else wanted.get(stage, {}),
+            )
+            for stage in dict.fromkeys([*self.stages, *(wanted or ())])
+        }  # fmt: skip
         wanted_by = self._state.wanted_by if wanted is None else wanted_by
         write_state(url, tables, last_run=self.last_run, wanted_by=wanted_by)
-        self._state = FoldedState(url)
+        state = FoldedState(url)
+        if state.last_run == self.last_run:
+            self._state, self._newer = state, {}
         self._obsolete.clear()
 
 

@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import psutil
 import pyarrow as pa
@@ -97,11 +98,37 @@ def read_table(url: str, *, columns: Sequence[str] | None = None) -> pd.DataFram
 
 
 def read_table_with_lists(url: str) -> pd.DataFrame:
-    """Read a table whose columns of lists stay Python's lists; pandas makes arrays of them."""
+    """Read a table whose columns of lists stay Python's lists; pandas makes arrays of them.
+
+    Equal lists are one object: a layout of a million wells has a few lists of fields.
+    """
     arrow = _read_arrow(url)
     lists = [field.name for field in arrow.schema if pa.types.is_list(field.type)]
     frame: pd.DataFrame = arrow.drop_columns(lists).to_pandas(use_threads=False)
-    return frame.assign(**{name: arrow[name].to_pylist() for name in lists})[arrow.column_names]
+    return frame.assign(**{name: _share_lists(arrow[name]) for name in lists})[arrow.column_names]
+
+
+def _share_lists(column: pa.ChunkedArray) -> list[list[Any] | None]:
+    """Give a column's lists, the same object for equal ones."""
+    found: list[list[Any] | None] = []
+    for chunk in column.chunks:
+        known: dict[bytes, list[Any]] = {}
+        values = chunk.flatten().dictionary_encode()
+        codes = values.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype("<i4")
+        sizes = chunk.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
+        ends = np.cumsum(sizes).tolist()
+        missing = chunk.is_null().to_pylist()
+        for at, (end, size, is_missing) in enumerate(
+            zip(ends, sizes.tolist(), missing, strict=True)
+        ):
+            if is_missing:
+                found.append(None)
+                continue
+            code = codes[end - size : end].tobytes()
+            if code not in known:
+                known[code] = chunk[at].as_py()
+            found.append(known[code])
+    return found
 
 
 def read_columns(url: str) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 from i2r.errors import I2RError
 from i2r.store import files
 from i2r.store.catalog import quote_name, well_path
-from i2r.store.damage import find_damage, list_outputs
+from i2r.store.damage import find_damage, iterate_outputs
 from i2r.store.experiment import Experiment
 from i2r.store.plate import Plate
 from i2r.store.shards import is_own_shard, read_index
@@ -43,7 +43,7 @@ def find_problems(experiment: Experiment, *, deep: bool = False) -> list[str]:
             problems += _check_crops(experiment, entry.stage, entry.key, entry.report)
     problems += _check_merged(experiment)
     named = "\n".join(problems)
-    for damage in find_damage(experiment, list_outputs(experiment), content=deep):
+    for damage in find_damage(experiment, iterate_outputs(experiment), content=deep):
         url = damage.line.partition(": damaged (")[0]
         if url.partition("/c/0")[0] not in named:
             problems.append(damage.line)

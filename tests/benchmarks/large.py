@@ -84,7 +84,7 @@ def write_experiment(
             rows = rows.set_column(
                 at, rows.schema.field(at), pa.array(values, rows.schema.types[at])
             )
-        tables[stage.title] = rows
+        tables[stage.title] = [rows]
     wanted_by = digest_inputs(pipeline, experiment)
     state_url = experiment.path("ledger", "state.parquet")
     write_state(state_url, tables, last_run=1, wanted_by=wanted_by)

@@ -15,7 +15,7 @@ from i2r.pipeline.preview import preview_units
 from i2r.pipeline.spec import load_pipeline
 from i2r.store import files, shards
 from i2r.store.arrays import read_array, write_array
-from i2r.store.damage import find_damage, list_outputs
+from i2r.store.damage import find_damage, iterate_outputs
 from i2r.store.experiment import open_experiment
 from i2r.store.state import Entry
 from i2r.store.validate import find_problems
@@ -216,7 +216,7 @@ def test_experiments_without_checksums_stay_readable_and_current(
 
 def test_every_unit_says_what_it_wrote_and_nothing_else_is_there(screened_original: Path) -> None:
     experiment = open_experiment(str(screened_original))
-    outputs = list_outputs(experiment)
+    outputs = list(iterate_outputs(experiment))
     assert all(output.mark is not None for output in outputs)
     assert find_damage(experiment, outputs, content=True) == []
     noted = {output.path for output in outputs}
