@@ -35,14 +35,9 @@ def check_capacity(graph: UnitGraph, executor: Executor) -> None:
     for stage in graph.stages:
         keys = [key for key in graph.units[stage.title] if key != FINISH]
         group = stage.worker_group if executor.slots(stage.worker_group) else "cpu"
-        limit = executor.memory_bytes(group)
         worst, peak = find_largest_unit(stage, graph.experiment, keys)
-        if keys and (needed := needed_bytes(peak)) > limit:
-            problems.append(
-                f"stage {stage.title!r} unit {worst}: needs up to {format_memory(needed)} with "
-                f"its worker's process, the smallest {group} worker has {format_memory(limit)}. "
-                f"{ADVICE}"
-            )
+        if excess := explain_excess(stage, worst, peak, executor):
+            problems.append(excess)
         if group == "cpu" and stage.threads > executor.threads("cpu"):
             problems.append(
                 f"stage {stage.title!r}: asks for {stage.threads} threads, the largest CPU worker "
@@ -50,3 +45,25 @@ def check_capacity(graph: UnitGraph, executor: Executor) -> None:
             )
     if problems:
         raise InputError(join_problems(problems))
+
+
+def explain_excess(stage: Stage, key: str, peak: int, executor: Executor) -> str:
+    """Say that a unit does not fit into a worker; nothing where it does.
+
+    Parameters
+    ----------
+    stage, key
+        The unit.
+    peak
+        The bytes that it needs beside its worker's process.
+    executor
+        Where it is to run.
+    """
+    group = stage.worker_group if executor.slots(stage.worker_group) else "cpu"
+    limit, needed = executor.memory_bytes(group), needed_bytes(peak)
+    if not peak or needed <= limit:
+        return ""
+    return (
+        f"stage {stage.title!r} unit {key}: needs up to {format_memory(needed)} with its worker's "
+        f"process, the smallest {group} worker has {format_memory(limit)}. {ADVICE}"
+    )

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from i2r.cluster import WorkerKind
 from i2r.errors import DiskFullError, I2RError
+from i2r.pipeline.capacity import explain_excess
 from i2r.pipeline.deaths import DeathNote
 from i2r.pipeline.executors import Executor, Finished
 from i2r.pipeline.progress import Progress
@@ -204,6 +205,11 @@ class RunLoop:
             unit = waiting.popleft()
             unit.attempt += 1
             try:
+                # What earlier stages found may show only now how much a unit needs.
+                peak = unit.stage.peak_bytes(self.experiment, unit.key) if unit.key != "*" else 0
+                if excess := explain_excess(unit.stage, unit.key, peak, self.executor):
+                    self._settle(unit, Outcome(error=excess, final=True))
+                    continue
                 graph = (
                     unit.stage.build(self.experiment, unit.key)
                     if unit.key != "*"

@@ -115,7 +115,7 @@ def plan_pool(
     """
     located = [experiment.locate(key) for key in keys]
     counts = [count_crops(experiment, crop, key) for key in keys]
-    fingerprints = {entry.key: entry.fingerprint for entry in experiment.ledger.entries(crop)}
+    entries = [experiment.ledger.entry(crop, key) for key in keys]
     return PoolPlan(
         crops=tuple(experiment.crops_url(crop, key) for key in keys),
         parts=tuple(experiment.part_url(crop, key) for key in keys),
@@ -132,7 +132,7 @@ def plan_pool(
         channels=tuple(
             tuple(plate.channels.index(channel) for channel in channels) for plate, _ in located
         ),
-        stamp=" ".join(fingerprints[key] for key in keys),
+        stamp=" ".join(entry.fingerprint if entry else "" for entry in entries),
         seed=seed,
         window=window,
     )

@@ -52,15 +52,17 @@ def find_problems(experiment: Experiment, *, deep: bool = False) -> list[str]:
 
 def _check_merged(experiment: Experiment) -> Iterator[str]:
     """Check that the merged tables of complete stages are there, one per plate."""
-    for stage in sorted({entry.stage for entry in experiment.ledger.entries()}):
-        wells = [
-            key
-            for key in experiment.ledger.done_keys(stage)
-            if key in experiment.wells and experiment.ledger.report(stage, key).encoders is None
-        ]
+    for stage in sorted(experiment.ledger.stages):
         if not experiment.ledger.is_merged(stage):
             continue
-        for plate in sorted({experiment.locate(key)[0].name for key in wells}):
+        plates = {
+            experiment.wells[entry.key].plate
+            for entry in experiment.ledger.entries(stage)
+            if entry.event == "done"
+            and entry.key in experiment.wells
+            and entry.report.encoders is None
+        }
+        for plate in sorted(plates):
             url = experiment.table_url(stage, plate)
             if not files.exists(url):
                 yield f"{url}: missing, though {stage} is complete."
@@ -70,6 +72,9 @@ def _check_plates(experiment: Experiment) -> Iterator[str]:
     """Check plate, well, field and label groups against the layout."""
     converted = _stages_with(experiment, "source")
     segmented = _stages_with(experiment, "labels")
+    # Looked up once: of a thousand plates every look goes through a million units.
+    excluding = _stages_that_exclude(experiment)
+    merged = any(experiment.ledger.is_merged(stage) for stage in converted)
     for plate in experiment.plates.values():
         url = experiment.plate_url(plate.name)
         for well in plate.wells:
@@ -86,9 +91,15 @@ def _check_plates(experiment: Experiment) -> Iterator[str]:
                     f"{group}: lists the fields {listed}, the layout and the ledger say {fields}. "
                     "Run 'convert' again."
                 )
+            labelled = {
+                stage: set(experiment.fields(key, excluding))
+                for stage in segmented
+                if experiment.ledger.result(stage, key) is not None
+            }
             for field in fields:
-                yield from _check_field(experiment, plate, key, field, segmented)
-        if any(experiment.ledger.is_merged(stage) for stage in converted):
+                names = [stage for stage, usable in labelled.items() if field in usable]
+                yield from _check_field(experiment, plate, key, field, names)
+        if merged:
             yield from _check_plate_document(url, plate)
 
 
@@ -105,9 +116,9 @@ def _check_plate_document(url: str, plate: Plate) -> Iterator[str]:
 
 
 def _check_field(
-    experiment: Experiment, plate: Plate, key: str, field: str, segmented: list[str]
+    experiment: Experiment, plate: Plate, key: str, field: str, labelled: list[str]
 ) -> Iterator[str]:
-    """Check a field's image, and its labels where they are done."""
+    """Check a field's image, and the labels that stages drew of it."""
     url = experiment.image_url(key, field)
     axes = [
         a["name"] for a in (_ome(_read_document(url)).get("multiscales") or [{}])[0].get("axes", [])
@@ -115,11 +126,8 @@ def _check_field(
     if axes != ["c", "y", "x"]:
         yield f"{url}: no image group with the axes c, y, x (found {axes})."
     yield from check_array(f"{url}/0", plate.shape, str(plate.dtype))
-    for stage in segmented:
-        if experiment.ledger.result(stage, key) is not None and field in experiment.fields(
-            key, _stages_that_exclude(experiment)
-        ):
-            yield from check_array(f"{url}/labels/{stage}/0", plate.shape[1:], None)
+    for stage in labelled:
+        yield from check_array(f"{url}/labels/{stage}/0", plate.shape[1:], None)
 
 
 def check_array(url: str, shape: tuple[int, ...], dtype: str | None) -> Iterator[str]:
@@ -181,12 +189,16 @@ def _check_embeddings(
 
 def _stages_with(experiment: Experiment, what: str) -> list[str]:
     """List the stages whose units reported that they wrote sources or labels."""
-    return sorted({e.stage for e in experiment.ledger.entries() if e.report.wrote == what})
+    return sorted(
+        {e.stage for e in experiment.ledger.entries(matching='"wrote"') if e.report.wrote == what}
+    )
 
 
 def _stages_that_exclude(experiment: Experiment) -> list[str]:
     """List the stages that exclude fields, each of which any other may have obeyed."""
-    return sorted({e.stage for e in experiment.ledger.entries() if e.report.excluded})
+    return sorted(
+        {e.stage for e in experiment.ledger.entries(matching='"excluded"') if e.report.excluded}
+    )
 
 
 def _read_document(url: str) -> dict[str, Any] | None:

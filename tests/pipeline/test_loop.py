@@ -429,6 +429,22 @@ def test_a_unit_that_fits_into_no_worker_is_refused_at_once(url: str, log: Path)
     assert not os.path.exists(f"{url}/ledger")
 
 
+def test_a_unit_that_turns_out_to_fit_into_no_worker_fails_and_says_so(url: str, log: Path) -> None:
+    class Growing(Whole):
+        stage: str = "growing"
+
+        def peak_bytes(self, experiment: Experiment, key: str) -> int:
+            return 2**50 if experiment.ledger.done_keys("stub") else 1
+
+    summary = run_here(chain(log, Stub, Growing), url)
+    (unit,) = summary.failed
+    assert "growing" in unit.name
+    assert "needs up to 1048576.2 GiB" in unit.error
+    assert "Use fewer, larger workers" in unit.error
+    assert summary.ran == {"source": 6, "stub": 6}
+    assert not any(name.startswith("growing") for name in count_attempts(log))
+
+
 def test_two_stages_that_bring_images_in_are_refused(url: str, log: Path) -> None:
     with pytest.raises(InputError, match="two stages bring wells in"):
         run_here(make_pipeline(Source(log=str(log)), Source(log=str(log), name="again")), url)

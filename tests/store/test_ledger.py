@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from i2r.errors import DiskFullError, InputError
 from i2r.store import files
+from i2r.store import state as folded_state
 from i2r.store.ledger import Entry, Ledger, LedgerWriter
 from i2r.store.unit_result import UnitResult
 
@@ -162,6 +164,89 @@ def test_a_folded_ledger_does_not_read_its_segments_again(url: str) -> None:
     assert Ledger(url).last_run == 1
     write_run(url, 2, [("crop", "P/A01", "failed")])
     assert Ledger(url).done_keys("crop") == []
+
+
+@pytest.mark.parametrize("group_rows", [1, 3, 100])
+def test_units_in_several_row_groups_are_found_and_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, group_rows: int
+) -> None:
+    monkeypatch.setattr(folded_state, "GROUP_ROWS", group_rows)
+    url, keys = str(tmp_path / "ledger"), [f"P/A{n:02d}" for n in range(1, 11)]
+    writer = LedgerWriter(Ledger(url), 1)
+    for n, key in enumerate(keys):
+        excluded = {"1": "dark"} if n == 4 else {}
+        writer.write("crop", key, "done", f"f{n}", result={"nuclei": n, "excluded": excluded})
+    writer.write("crop", "*", "done", "last")
+    writer.close()
+    wanted = {key: f"f{n}" for n, key in enumerate(keys)} | {"P/B01": "new"}
+    folded = Ledger(url)
+    folded.fold({"crop": wanted}, wanted_by="me")
+    # What was folded is dropped, and read back from the state.
+    ledger = Ledger(url)
+    for each in (folded, ledger):
+        assert each.done_keys("crop") == keys
+        assert each.result("crop", "P/A08") == {"nuclei": 7, "excluded": {}}
+        assert each.entry("crop", "P/B01") is None
+        assert each.is_done("crop", "P/A10", "f9")
+        assert not each.is_done("crop", "P/A10", "f8")
+        assert not each.is_done("crop", "P/B01", "new")
+        assert each.list_obsolete("crop") == {"*"}
+        matching = r'"excluded": \{"'
+        assert [e.key for e in each.entries("crop", matching=matching)] == ["P/A05"]
+        assert each.tally("crop", wanted_by="me") == {("done", True): 10, ("", False): 1}
+    writer = LedgerWriter(ledger, 2)
+    writer.write("crop", "P/A03", "failed", "f2")
+    writer.write("crop", "P/B01", "done", "new")
+    assert [e.key for e in ledger.entries("crop")] == [*keys, "P/B01"]
+    assert ledger.done_keys("crop") == [*keys[:2], *keys[3:], "P/B01"]
+    assert ledger.tally("crop", wanted_by="me") == {("done", True): 10, ("failed", False): 1}
+    writer.close()
+    ledger.fold()
+    assert [e.key for e in Ledger(url).entries("crop")] == [*keys[:2], *keys[3:], "P/A03", "P/B01"]
+    assert Ledger(url).tally("crop", wanted_by="me") == {("done", True): 10, ("failed", False): 1}
+
+
+def test_damage_in_a_later_row_group_gives_every_unit_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folded_state, "GROUP_ROWS", 3)
+    url, keys = str(tmp_path / "ledger"), [f"P/A{n:02d}" for n in range(1, 11)]
+    write_run(url, 1, [("crop", key, "done") for key in keys])
+    Ledger(url).fold()
+    path = Path(url, "state.parquet")
+    data = path.read_bytes()
+    at = pq.ParquetFile(path).metadata.row_group(2).column(3).data_page_offset
+    path.write_bytes(
+        data[: at + 30] + bytes(255 - byte for byte in data[at + 30 : at + 40]) + data[at + 40 :]
+    )
+    write_run(url, 2, [("crop", "P/A02", "failed")])
+    events = [(e.key, e.event) for e in Ledger(url).entries("crop")]
+    expected = [(key, "failed" if key == "P/A02" else "done") for key in keys]
+    assert sorted(events) == expected
+    ledger = Ledger(url)
+    assert ledger.is_done("crop", "P/A08", "1-7")
+    assert ledger.done_keys("crop") == [keys[0], *keys[2:]]
+
+
+def test_a_state_of_an_earlier_version_is_read(tmp_path: Path) -> None:
+    url = str(tmp_path / "ledger")
+    write_run(
+        url, 1, [(stage, f"P/A{n:02d}", "done") for stage in ("crop", "segment") for n in (1, 2)]
+    )
+    Ledger(url).fold()
+    path = Path(url, "state.parquet")
+    file = pq.ParquetFile(path)
+    own = json.loads(file.metadata.metadata[b"i2r"])
+    del own["groups"]
+    groups = [file.read_row_group(number) for number in range(2)]
+    with pq.ParquetWriter(
+        path, file.schema_arrow.with_metadata({b"i2r": json.dumps(own)})
+    ) as writer:
+        for group in groups:
+            writer.write_table(group)
+    files.remove_file(f"{url}/000001.jsonl")
+    assert Ledger(url).done_keys("segment") == ["P/A01", "P/A02"]
+    assert Ledger(url).last_run == 1
 
 
 def test_a_stage_is_merged_only_while_nothing_ran_after_its_last_unit(url: str) -> None:

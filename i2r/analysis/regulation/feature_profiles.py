@@ -45,6 +45,34 @@ class Standard(NamedTuple):
     spread: Floats
 
 
+class Spread(NamedTuple):
+    """Number, mean and summed squared deviations of nuclei, shapes () and (feature,)."""
+
+    n: int
+    mean: Floats
+    squares: Floats
+
+    def add(self, nuclei: npt.NDArray[np.floating]) -> "Spread":
+        """Add nuclei, shape (nucleus, feature); see doi:10.1080/00031305.1983.10483115."""
+        if not len(nuclei):
+            return self
+        mean = nuclei.mean(axis=0, dtype=np.float64)
+        squares = ((nuclei - mean) ** 2).sum(axis=0)
+        if not self.n:
+            return Spread(len(nuclei), mean, squares)
+        n, apart = self.n + len(nuclei), mean - self.mean
+        return Spread(
+            n,
+            self.mean + apart * (len(nuclei) / n),
+            self.squares + squares + apart**2 * (self.n * len(nuclei) / n),
+        )
+
+
+def start_spread() -> Spread:
+    """Give what to add the first nuclei to."""
+    return Spread(0, np.empty(0), np.empty(0))
+
+
 def list_feature_wells(
     experiment: "Experiment", features: str, names: Mapping[str, str]
 ) -> FeatureWells:
@@ -126,24 +154,23 @@ def measure_standard(wells: FeatureWells) -> Standard:
         If there are fewer than two.
     """
     columns: tuple[str, ...] = ()
-    parts = []
+    moments = start_spread()
     for url, is_control in zip(wells.urls, wells.is_control, strict=True):
         if is_control:
+            # Well by well: a hundred plates have millions of control nuclei.
             columns, own = _read_well(url, columns)
-            parts.append(own)
-    return make_standard(
-        np.concatenate(parts) if parts else np.empty((0, 0)), list(columns), where="the experiment"
-    )
+            moments = moments.add(own)
+    return make_standard(moments, list(columns), where="the experiment")
 
 
-def make_standard(nuclei: npt.NDArray[np.floating], names: list[str], *, where: str) -> Standard:
-    """Make the standard of control nuclei, shape (nucleus, feature)."""
-    if len(nuclei) < 2:
+def make_standard(moments: Spread, names: list[str], *, where: str) -> Standard:
+    """Make the standard of control nuclei."""
+    if moments.n < 2:
         raise InputError(
-            f"{where}: {len(nuclei)} control nuclei, expected some hundreds that features are "
+            f"{where}: {moments.n} control nuclei, expected some hundreds that features are "
             "relative to. Look at the control images."
         )
-    return Standard(names, nuclei.mean(axis=0, dtype=np.float64), nuclei.std(axis=0, dtype=float))
+    return Standard(names, moments.mean, np.sqrt(moments.squares / moments.n))
 
 
 def _read_well(

@@ -95,7 +95,8 @@ def relate_profiles(
             kept = [name for name in map(str, controls) if name not in DESCRIBED]
             values = controls[kept].to_numpy(dtype=float)
             values = values[np.isfinite(values).all(axis=1)]
-            standard = feature_profiles.make_standard(values, kept, where="controls")
+            spread = feature_profiles.start_spread().add(values)
+            standard = feature_profiles.make_standard(spread, kept, where="controls")
         order = [standard.names.index(name) for name in names if name in standard.names]
         return relate_features(
             table, names, mean=standard.mean[order], spread=standard.spread[order], where=where

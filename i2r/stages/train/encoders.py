@@ -262,15 +262,19 @@ class TrainEncoders(Train):
         found = table[table["impactful"].fillna(False).astype(bool)]
         return set(name_classes(found, self.class_by))
 
-    def _plan_pool(self, experiment: Experiment, wells: pd.DataFrame) -> PoolPlan:
-        """Say which nuclei are read: all, and of controls as many as the largest class has."""
+    def _count_taken(self, wells: pd.DataFrame) -> np.ndarray:
+        """Count the nuclei that are read of each well."""
         is_control = (wells["class"] == CONTROL).to_numpy()
         counts = wells["n_nuclei"].to_numpy()
-        taken = counts
-        if is_control.any() and not is_control.all():
-            largest = wells[~is_control].groupby("class")["n_nuclei"].sum().max()
-            share = -(-int(largest) // int(is_control.sum()))
-            taken = np.where(is_control, np.minimum(counts, share), counts)
+        if not is_control.any() or is_control.all():
+            return counts
+        largest = wells[~is_control].groupby("class")["n_nuclei"].sum().max()
+        share = -(-int(largest) // int(is_control.sum()))
+        return np.where(is_control, np.minimum(counts, share), counts)
+
+    def _plan_pool(self, experiment: Experiment, wells: pd.DataFrame) -> PoolPlan:
+        """Say which nuclei are read: all, and of controls as many as the largest class has."""
+        taken = self._count_taken(wells)
         shows_regions = any("region" in view for view in self.views)
         return plan_pool(
             experiment,
@@ -284,18 +288,37 @@ class TrainEncoders(Train):
         )
 
     def peak_bytes(self, experiment: Experiment, key: str) -> int:
-        """All nuclei of the layout's classes, at most 2,000 a well, fields, network, and torch."""
-        wells = list_classes(experiment, self.class_by).index
-        crops = len(wells) * 2000 * len(self.channels) * 64 * 64 * 2
+        """The nuclei and fields of the wells that are used as far as is known, network, and torch.
+
+        Which classes are used is known once the screen is done; a unit is asked again when it is
+        about to run.
+        """
+        wells = self._list_known_wells(experiment)
+        crops = int(self._count_taken(wells).sum()) * len(self.channels) * 64 * 64 * 2
         fields = 0
         if any("region" in view for view in self.views):
             view = RegionView((0,) * len(self.channels), self.region_px, halved=self.halve_regions)
             fields = sum(
                 experiment.n_fields(key)
                 * view.count_field_bytes(experiment.locate(key)[0].shape[1:])
-                for key in wells
+                for key in wells.index
             )
         return crops + 2 * fields + 2**30
+
+    def _list_known_wells(self, experiment: Experiment) -> pd.DataFrame:
+        """List the wells that will be used: class and nuclei, 2,000 where they are not cut yet."""
+        wells, crop = list_classes(experiment, self.class_by), self.needed("crop")
+        screen = self.needed("screen")
+        if not self.classes and screen and not experiment.ledger.is_merged(screen):
+            wells = wells[:0]
+        chosen = set(self.classes) or (self._find_impactful(experiment) if len(wells) else None)
+        if chosen is not None:
+            wells = wells[wells["class"].isin(chosen | {CONTROL})]
+        counts = [
+            count_crops(experiment, crop, key) if experiment.ledger.result(crop, key) else 2000
+            for key in wells.index
+        ]
+        return wells.assign(n_nuclei=counts)
 
     def bytes_in(self, experiment: Experiment, key: str) -> int:
         """About 150 nuclei in every field."""

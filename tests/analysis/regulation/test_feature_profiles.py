@@ -9,7 +9,9 @@ import pytest
 from i2r.analysis.regulation.feature_profiles import (
     FeatureWells,
     average_features,
+    make_standard,
     measure_standard,
+    start_spread,
 )
 from i2r.errors import InputError
 from i2r.store.tables import write_table
@@ -55,6 +57,18 @@ def test_the_standard_is_that_of_all_control_nuclei(tmp_path: Path) -> None:
     standard = measure_standard(first)
     np.testing.assert_allclose(standard.mean, 0, atol=0.05)
     np.testing.assert_allclose(standard.spread, 1, atol=0.05)
+
+
+def test_nuclei_added_well_by_well_spread_as_all_of_them_do() -> None:
+    random = np.random.default_rng(0)
+    wells = [random.normal(1e6, [1, 3], (n, 2)).astype(np.float32) for n in (5, 0, 1, 40)]
+    spread = start_spread()
+    for well in wells:
+        spread = spread.add(well)
+    standard = make_standard(spread, ["a", "b"], where="here")
+    everything = np.concatenate(wells).astype(float)
+    np.testing.assert_allclose(standard.mean, everything.mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(standard.spread, everything.std(axis=0), rtol=1e-9)
 
 
 def test_plates_without_controls_and_other_features_are_one_line(tmp_path: Path) -> None:
