@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from i2r.cluster import WorkerKind
 from i2r.cluster.settings import needed_bytes
 from i2r.errors import InputError, join_problems
 from i2r.pipeline.executors import Executor
@@ -36,7 +37,8 @@ def check_capacity(graph: UnitGraph, executor: Executor) -> None:
         keys = [key for key in graph.units[stage.title] if key != FINISH]
         group = stage.worker_group if executor.slots(stage.worker_group) else "cpu"
         worst, peak = find_largest_unit(stage, graph.experiment, keys)
-        if excess := explain_excess(stage, worst, peak, executor):
+        limit = executor.memory_bytes(group)
+        if excess := explain_excess(stage, worst, peak, group=group, limit=limit):
             problems.append(excess)
         if group == "cpu" and stage.threads > executor.threads("cpu"):
             problems.append(
@@ -47,7 +49,7 @@ def check_capacity(graph: UnitGraph, executor: Executor) -> None:
         raise InputError(join_problems(problems))
 
 
-def explain_excess(stage: Stage, key: str, peak: int, executor: Executor) -> str:
+def explain_excess(stage: Stage, key: str, peak: int, *, group: WorkerKind, limit: int) -> str:
     """Say that a unit does not fit into a worker; nothing where it does.
 
     Parameters
@@ -56,11 +58,10 @@ def explain_excess(stage: Stage, key: str, peak: int, executor: Executor) -> str
         The unit.
     peak
         The bytes that it needs beside its worker's process.
-    executor
-        Where it is to run.
+    group, limit
+        The workers it runs on, and the memory of the smallest of them in bytes.
     """
-    group = stage.worker_group if executor.slots(stage.worker_group) else "cpu"
-    limit, needed = executor.memory_bytes(group), needed_bytes(peak)
+    needed = needed_bytes(peak)
     if not peak or needed <= limit:
         return ""
     return (

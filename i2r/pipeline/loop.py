@@ -109,6 +109,7 @@ class RunLoop:
         self._in_window: Counter[WorkerKind] = Counter()
         self._handles, self._run_id = count(1), uuid.uuid4().hex[:12]
         self._cost_s: dict[str, float] = {}
+        self._limits: dict[WorkerKind, int] = {}
         self._ran: Counter[str] = Counter()
         self._timings = Timings(executor.slots("cpu") + executor.slots("gpu"))
         # A unit whose worker died may be the one that kills. It runs again when nothing else does,
@@ -205,9 +206,7 @@ class RunLoop:
             unit = waiting.popleft()
             unit.attempt += 1
             try:
-                # What earlier stages found may show only now how much a unit needs.
-                peak = unit.stage.peak_bytes(self.experiment, unit.key) if unit.key != "*" else 0
-                if excess := explain_excess(unit.stage, unit.key, peak, self.executor):
+                if excess := self._find_excess(unit, group):
                     self._settle(unit, Outcome(error=excess, final=True))
                     continue
                 graph = (
@@ -259,6 +258,16 @@ class RunLoop:
         self.executor.submit(
             handle, name, run_units, works, group=group, threads=first.stage.threads
         )
+
+    def _find_excess(self, unit: Unit, group: WorkerKind) -> str:
+        """Say that a unit does not fit, which may show only now, by what earlier stages found."""
+        if unit.key == "*":
+            return ""
+        if group not in self._limits:
+            self._limits[group] = self.executor.memory_bytes(group)
+        peak = unit.stage.peak_bytes(self.experiment, unit.key)
+        limit = self._limits[group]
+        return explain_excess(unit.stage, unit.key, peak, group=group, limit=limit)
 
     def _note_deaths(self, unit: Unit) -> DeathNote:
         """Give where it is noted that a unit begins, in this run."""

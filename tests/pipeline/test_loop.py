@@ -14,8 +14,10 @@ from dask.delayed import Delayed
 
 from i2r.cluster import ClusterSpec, WorkerGroup
 from i2r.errors import InputError
+from i2r.pipeline.executors import Finished, InProcess
 from i2r.pipeline.loop import ATTEMPTS, Summary
-from i2r.pipeline.run import run_pipeline
+from i2r.pipeline.memory import ADVICE, WorkerMemoryError
+from i2r.pipeline.run import prepare, run_pipeline, run_units_of
 from i2r.pipeline.spec import Pipeline
 from i2r.store import files, lock
 from i2r.store.experiment import Experiment, open_experiment
@@ -443,6 +445,33 @@ def test_a_unit_that_turns_out_to_fit_into_no_worker_fails_and_says_so(url: str,
     assert "Use fewer, larger workers" in unit.error
     assert summary.ran == {"source": 6, "stub": 6}
     assert not any(name.startswith("growing") for name in count_attempts(log))
+
+
+def test_a_unit_that_ends_its_worker_for_memory_is_tried_three_times_and_says_so(
+    url: str, log: Path
+) -> None:
+    class Small(InProcess):
+        """Has a worker that is ended whenever it runs a certain unit."""
+
+        deaths = 0
+
+        def submit(self, handle: int, name: str, *given: Any, **workers: object) -> None:
+            if "P1/A03" not in name or not name.startswith("stub"):
+                super().submit(handle, name, *given, **workers)
+                return
+            self.deaths += 1
+            error = WorkerMemoryError(f"worker cpu-0 ran out of memory. {ADVICE}")
+            self._finished.append(Finished(handle, None, error))
+
+    pipeline = chain(log, Stub)
+    experiment = prepare(pipeline, url)
+    with Small() as executor:
+        summary = run_units_of(pipeline, experiment, executor)
+    (unit,) = summary.failed
+    assert (unit.name, executor.deaths) == ("stub P1/A03", 4)  # the first tells it from others
+    assert unit.error.startswith("worker cpu-0 ran out of memory. Use fewer, larger workers")
+    assert summary.exit_code == 3
+    assert summary.ran == {"source": 6, "stub": 5}
 
 
 def test_two_stages_that_bring_images_in_are_refused(url: str, log: Path) -> None:

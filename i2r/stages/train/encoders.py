@@ -307,8 +307,8 @@ class TrainEncoders(Train):
 
     def _list_known_wells(self, experiment: Experiment) -> pd.DataFrame:
         """List the wells that will be used: class and nuclei, 2,000 where they are not cut yet."""
-        wells, crop = list_classes(experiment, self.class_by), self.needed("crop")
-        screen = self.needed("screen")
+        wells, crop = list_classes(experiment, self.class_by), self.upstream_title("crop")
+        screen = self.upstream_title("screen")
         if not self.classes and screen and not experiment.ledger.is_merged(screen):
             wells = wells[:0]
         chosen = set(self.classes) or (self._find_impactful(experiment) if len(wells) else None)
