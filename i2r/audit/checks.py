@@ -248,6 +248,7 @@ def check_counts(
     parts.append(f"{int((moved & called).sum())} of them are called by their features too")
     if explained:
         shown = ", ".join(screen.conditions[k] for k in explained[:5])
+        shown += ", ..." if len(explained) > 5 else ""
         parts.append(f"{len(explained)} only because of the number ({shown})")
     if crowding.p_value <= CERTAIN:
         parts.append(f"the number explains {crowding.share:.0%} of the spread between wells")

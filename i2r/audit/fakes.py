@@ -154,7 +154,8 @@ def measure_power(screen: AuditScreen, *, rounds: int = 2) -> tuple[Finding, pd.
     said = [f"{s:g}" if s is not None else f"more than {table['size'].max():g}" for s in smallest]
     words = (
         f"A change of one feature by {said[0]} standard deviations of a control well is found at "
-        f"p < 0.05 in 80 of 100 cases, and by {said[1]} where all {n} conditions are tested."
+        f"p < 0.05 in 80 of 100 cases. With {n} conditions tested at once p has to be smaller, and "
+        f"the change {said[1]}."
     )
     verdict: Verdict = "sound" if smallest[0] is not None else "open"
     advice = "" if smallest[0] is not None else "Plan more control wells, or more replicates."

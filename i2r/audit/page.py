@@ -127,8 +127,10 @@ def _draw_conditions(audit: Audit) -> Markup:
 
 METHODS_HTML = """
 <p>Wells are means of their rows, less the mean of their plate's control wells, over the standard
-deviation of its control nuclei. p-values are those of the fast screen, among sets of control
-wells that lie on the plates as the condition does; FDR: Benjamini and Hochberg. Places: a surface
+deviation of its control nuclei. p-values are those of the fast screen, against noise of replicates
+and control wells that is put together as the condition's wells are; FDR: Benjamini and Hochberg.
+What remains: the same test once more, with what goes with the number of nuclei, the focus or the
+DNA content taken out as all other wells show it. Places: a surface
 of rows, columns, their squares and product and the outermost wells, fitted on each plate; places
 are permuted in the same way on all plates. Controls beside conditions: the location of the bulk of
 conditions, found by trimming, over its standard error from control places. Stray wells: the

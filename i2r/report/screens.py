@@ -84,8 +84,9 @@ class ScreenResult(NamedTuple):
                 "replicates and control wells differ by, put together as the condition's wells "
                 f"are ({freedom:.0f} degrees of freedom). They do not depend on the scores, so a "
                 "condition can be called for a change that few single nuclei show. 'owed to' says "
-                "what is left of a call: 'count' where the number of nuclei explains it, 'own' "
-                f"where it does not. {single}"
+                "what a call comes from: 'count', 'focus' or 'dna' where the number of nuclei, the "
+                "focus of the fields or the DNA content alone explains it, 'own' where none does. "
+                f"{single}"
             )
         known = how.get("freedom", math.nan)
         freedom = "" if math.isnan(known) else f": {known:.0f} degrees of freedom"
@@ -99,8 +100,9 @@ class ScreenResult(NamedTuple):
             f"{shapes}p-values are those of the score. The null is {how['n_draws']} sets of "
             "control wells that sit on the plates like the conditions (of which "
             f"{how['n_independent']} could have no well in common) and the conditions that score "
-            f"below chance{freedom}. 'owed to' says what is left of a call: 'count' where other "
-            f"conditions with as few nuclei score as high, 'own' where they do not. {single}"
+            f"below chance{freedom}. 'owed to' says what a call comes from: 'count' or 'focus' "
+            "where other conditions with as few nuclei, or as blurred, score as high, 'own' where "
+            f"they do not. {single}"
         )
 
     @property
