@@ -31,7 +31,14 @@ import rich_click as click
     help="A new layout on every plate, or one for all.",
 )
 @click.option("--drift", type=float, help="Differences between plates and positions; 0 for none.")
-@click.option("--strength", type=float, help="Factor on the planted effects.")
+@click.option(
+    "--effect",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SD",
+    help="How far the planted genes move the feature that they move most, the median of them, in "
+    "standard deviations of a control well: the unit of design. Measured on simulated wells first.",
+)
+@click.option("--strength", type=float, help="Factor on the planted effects, in place of --effect.")
 @click.option(
     "--modules",
     type=int,
@@ -76,13 +83,15 @@ def simulate(
     side: str,
     shuffle_link: bool,
     join: str | None,
+    effect: float | None,
     **options: Any,
 ) -> None:
     """Make a screen with planted effects in DIRECTORY, ready to run.
 
     Fields are composed of real nuclei (BBBC039, CC0, or of yours). Effects act on the nuclei's
     size, texture, spots, density, elongation and brightness; genes of one module of a protein
-    network do nearly the same, and null genes do nothing. The network's interactions and
+    network do nearly the same, and null genes do nothing. --effect 3 makes them as large as
+    'i2r design --change 3' means. The network's interactions and
     expression are tables beside the images. truth/genes.csv says which gene does what, and how
     much, truth/modules.csv who belongs together. With --side regulation --genes are the genes
     with a perturbation.
@@ -98,9 +107,13 @@ def simulate(
     from i2r.simulation.samples import sample_nuclei
 
     given = {name: value for name, value in options.items() if value is not None}
+    if effect is not None and "strength" in given:
+        raise click.UsageError("--effect and --strength say the same. Give one of them.")
     if side == "regulation":
         if nuclei:
             raise click.UsageError("--nuclei is an option of --side images.")
+        if effect is not None:
+            raise click.UsageError("--effect is an option of --side images.")
         _simulate_regulation(directory, given, shuffle_link=shuffle_link)
         return
     if "genes" in given:
@@ -110,12 +123,15 @@ def simulate(
         # Fewer genes make fewer modules, of two genes at least.
         most = max(0, design.genes - design.null_genes) // 2
         design = design._replace(modules=min(design.modules, most) if most > 1 else 0)
-    genes = write_screen(
-        directory,
-        design,
-        workers=workers or len(os.sched_getaffinity(0)),
-        nuclei=sample_nuclei(nuclei, seed=design.seed) if nuclei else None,
-    )
+    workers = workers or len(os.sched_getaffinity(0))
+    sampled = sample_nuclei(nuclei, seed=design.seed) if nuclei else None
+    if effect is not None:
+        from i2r.design.planted import find_strength
+
+        strength = find_strength(design, effect, nuclei=sampled, workers=workers)
+        design = design._replace(strength=strength)
+        click.echo(f"--effect {effect:g}: that is --strength {strength:g} with these wells")
+    genes = write_screen(directory, design, workers=workers, nuclei=sampled)
     n_wells = design.plates * (design.genes + design.n_controls)
     modules = f" in {design.modules} modules" if design.modules else ""
     click.echo(

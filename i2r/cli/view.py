@@ -25,8 +25,9 @@ def view(experiment: str, port: int) -> None:
     Prints an address for this machine's browser; it holds a token, without which nobody is let
     in. Plate maps of any measure, the table of hits, and behind each hit its wells, its nuclei
     beside those of controls, its fields with outlines; a click on a nucleus shows what was
-    measured of it and the nuclei most like it. Every view has an address of its own, to be kept
-    or sent to somebody on this machine.
+    measured of it and the nuclei most like it. Nuclei are shown in the channel whose features moved
+    most, until you choose another. Every view has an address of its own, to be kept or sent to
+    somebody on this machine.
 
     Nothing is written, so it works while a run does. From another machine: give a --port, and
     forward it with 'ssh -L PORT:127.0.0.1:PORT HOST'. Ctrl-C ends it.
@@ -54,8 +55,17 @@ def view(experiment: str, port: int) -> None:
     type=click.Path(),
     help="File to write, .html or .png (default: NAME.html in this folder).",
 )
+@click.option(
+    "--channel",
+    "channels",
+    multiple=True,
+    help="Channel to draw, may be given several times (default: nuclei in all channels, fields in "
+    "the one whose features moved most and the one that was segmented).",
+)
 @yes_option("Replace the file without asking.")
-def show(experiment: str, name: str, output: str | None, yes: bool) -> None:
+def show(
+    experiment: str, name: str, output: str | None, channels: tuple[str, ...], yes: bool
+) -> None:
     """Write all there is to say of one WELL, CONDITION or GENE of EXPERIMENT on one offline page.
 
     Nuclei beside those of controls, fields with outlines, the features that moved most with
@@ -76,7 +86,7 @@ def show(experiment: str, name: str, output: str | None, yes: bool) -> None:
     if not target.absolute().parent.is_dir():
         raise InputError(f"{output}: no folder {target.parent}. Make it first.")
     confirm_overwriting(target, yes=yes)
-    portrait = make_portrait(source, subject)
+    portrait = make_portrait(source, subject, channels=tuple(dict.fromkeys(channels)))
     if kind == ".html":
         from i2r.view.portrait_page import draw_page
 

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from sklearn.isotonic import IsotonicRegression
+from threadpoolctl import threadpool_limits
 
 from i2r.design.pilot import Pilot
 from i2r.design.places import deal_plate, name_grid
@@ -131,15 +132,17 @@ def predict_power(
     """
     shares: list[float] = []
     numbers: list[int] = []
-    for size in sizes:
-        called: list[bool] = []
-        # Larger changes are all found, too.
-        if not shares or shares[-1] < 0.99:
-            for number in range(screens):
-                random = np.random.default_rng([seed, number])
-                called += simulate_screen(pilot, plan, fdr, active, size, random).tolist()
-        shares.append(float(np.mean(called)) if called else 1.0)
-        numbers.append(len(called))
+    # Matrices are small: a second thread costs more than it helps.
+    with threadpool_limits(1):
+        for size in sizes:
+            called: list[bool] = []
+            # Larger changes are all found, too.
+            if not shares or shares[-1] < 0.99:
+                for number in range(screens):
+                    random = np.random.default_rng([seed, number])
+                    called += simulate_screen(pilot, plan, fdr, active, size, random).tolist()
+            shares.append(float(np.mean(called)) if called else 1.0)
+            numbers.append(len(called))
     weights = np.maximum(numbers, 1)
     rising = IsotonicRegression().fit_transform(np.asarray(sizes), shares, sample_weight=weights)
     curve = pd.DataFrame({"change": sizes, "power": rising, "n": numbers})

@@ -16,6 +16,7 @@ from i2r.report.images import Window, find_outlines, shrink, to_grey
 from i2r.report.screens import ScreenResult, list_screens
 from i2r.report.source import ReportSource, StageRecord
 from i2r.types import parse_well
+from i2r.view.channels import list_looked_at, list_moved_features, order_channels
 from i2r.view.contents import list_control_wells
 from i2r.view.pictures import (
     find_contrast,
@@ -61,7 +62,10 @@ class FieldPicture(NamedTuple):
 
 
 class Portrait(NamedTuple):
-    """What is known of a subject; parts that the experiment does not have are empty."""
+    """What is known of a subject; parts that the experiment does not have are empty.
+
+    ``channels`` are those of the strips, the one in which most moved first.
+    """
 
     subject: Subject
     facts: list[tuple[str, str]]
@@ -126,8 +130,27 @@ def _find_wells(source: ReportSource, name: str) -> list[str]:
     return found
 
 
-def make_portrait(source: ReportSource, subject: Subject) -> Portrait:
-    """Gather what is known of a subject, as far as the experiment is done."""
+def make_portrait(
+    source: ReportSource, subject: Subject, *, channels: Sequence[str] = ()
+) -> Portrait:
+    """Gather what is known of a subject, as far as the experiment is done.
+
+    Parameters
+    ----------
+    source, subject
+        The experiment, and what is shown of it.
+    channels
+        To draw. Default: nuclei in all channels, fields in the one whose features moved most and in
+        the one that was segmented.
+
+    Raises
+    ------
+    InputError
+        If there is no such channel.
+    """
+    if unknown := [name for name in channels if name not in source.channels]:
+        known = ", ".join(source.channels) or "none yet"
+        raise InputError(f"no channel {unknown[0]!r}, expected one of: {known}.")
     screen = next(iter(list_screens(source)), None)
     wells = source.wells.loc[subject.keys]
     nuclei = pd.Series(source.nuclei_per_well, dtype=float).reindex(subject.keys)
@@ -136,10 +159,27 @@ def make_portrait(source: ReportSource, subject: Subject) -> Portrait:
     ).assign(nuclei=nuclei.to_numpy())
     relative, moved = _compare(source, subject)
     facts, why = _explain(source, subject, screen)
+    ordered = list(channels) or _order_channels(source, subject, screen, moved)
+    segmented = [str(s.options.get("channel", "")) for s in source.stages_of("segment")][:1]
+    in_fields = [name for name in dict.fromkeys([*ordered[:1], *segmented]) if name in ordered]
     return Portrait(
-        subject, facts, why, listed.reset_index(drop=True), source.channels,
-        _cut_strips(source, subject), _draw_fields(source, subject), relative, moved,
+        subject, facts, why, listed.reset_index(drop=True), ordered,
+        _cut_strips(source, subject, ordered),
+        _draw_fields(source, subject, list(channels) or in_fields), relative, moved,
     )  # fmt: skip
+
+
+def _order_channels(
+    source: ReportSource, subject: Subject, screen: ScreenResult | None, moved: list[Moved]
+) -> list[str]:
+    """Order channels by the subject's features, or else by what its screen says and looked at."""
+    features = [item.feature for item in moved]
+    if screen is None:
+        return order_channels(source, features)
+    if not features:
+        condition = str(source.wells.loc[subject.keys[0], "condition"])
+        features = list_moved_features(source, screen, condition)
+    return order_channels(source, features, chosen=list_looked_at(screen))
 
 
 # ----------------------------------------------------------------------------- what was found
@@ -264,7 +304,7 @@ def _list_moved(
 # ----------------------------------------------------------------------------- pictures
 
 
-def _cut_strips(source: ReportSource, subject: Subject) -> list[Strip]:
+def _cut_strips(source: ReportSource, subject: Subject, channels: Sequence[str]) -> list[Strip]:
     """Cut nuclei of the subject and of controls, all with the contrast of controls."""
     stage = next((s for s in source.stages_of("crop") if source.results(s.title)), None)
     if stage is None:
@@ -272,20 +312,23 @@ def _cut_strips(source: ReportSource, subject: Subject) -> list[Strip]:
     controls = list_control_wells(source, subject.keys)
     strips = []
     for words, keys in ((subject.name, subject.keys), ("Negative controls, same plates", controls)):
-        tiles = _cut(source, stage.title, keys)
+        tiles = _cut(source, stage.title, keys, channels)
         if tiles is not None:
             strips.append(Strip(words, tiles))
     return strips
 
 
-def _cut(source: ReportSource, stage: str, keys: Sequence[str]) -> npt.NDArray[np.uint8] | None:
+def _cut(
+    source: ReportSource, stage: str, keys: Sequence[str], channels: Sequence[str]
+) -> npt.NDArray[np.uint8] | None:
     """Cut some nuclei evenly over wells, shape (c, nucleus, y, x)."""
     chosen, _ = list_nuclei(source, stage, keys, count=N_NUCLEI, everywhere=True)
     if not chosen:
         return None
     contrast = find_contrast(source, stage)
     by_channel = []
-    for channel, found in enumerate(contrast):
+    for channel in map(source.channels.index, channels):
+        found = contrast[channel]
         window = Window(found["black"], found["white"])
         tiles = [
             to_grey(read_crops(source, stage, n.key, [n.crop], channel)[0], window) for n in chosen
@@ -294,31 +337,42 @@ def _cut(source: ReportSource, stage: str, keys: Sequence[str]) -> npt.NDArray[n
     return np.stack(by_channel)
 
 
-def _draw_fields(source: ReportSource, subject: Subject) -> list[FieldPicture]:
-    """Draw the first usable field of some wells, and of a control, with outlines."""
+def _draw_fields(
+    source: ReportSource, subject: Subject, channels: Sequence[str]
+) -> list[FieldPicture]:
+    """Draw the first usable field of some wells, and of a control, with outlines, by channel."""
     segment = next((s for s in source.stages_of("segment") if source.results(s.title)), None)
     if segment is None:
         return []
-    channel_name = segment.options.get("channel")
-    names = source.channels
-    channel = names.index(channel_name) if channel_name in names else 0
     done = set(source.results(segment.title))
     own = [key for key in subject.keys if key in done][:N_FIELDS]
     controls = [key for key in list_control_wells(source, subject.keys) if key in done][:1]
-    pictures = []
-    for key in [*own, *(controls if own else [])]:
-        fields = source.experiment.fields(key, [stage.title for stage in source.stages])
-        if not fields:
-            continue
-        found = find_field_contrast(source, key)[channel]
-        plane = read_field(source, key, fields[0], channel)
-        labels = read_labels(source, key, fields[0], segment.title)
-        factor = max(1, -(-max(plane.shape) // FIELD_PX))
-        grey = to_grey(shrink(plane, factor), Window(found["black"], found["white"]))
-        thin = labels[factor // 2 :: factor, factor // 2 :: factor]
-        thin = thin[: grey.shape[0], : grey.shape[1]]
-        condition = source.wells.loc[key, "condition"]
-        n_nuclei = len(np.unique(labels[labels > 0]))
-        words = f"{key}, field {fields[0]}, {names[channel]}, {condition}: {n_nuclei} nuclei"
-        pictures.append(FieldPicture(words, grey, find_outlines(thin)))
-    return pictures
+    stages = [stage.title for stage in source.stages]
+    places = [
+        (key, fields[0])
+        for key in [*own, *(controls if own else [])]
+        if (fields := source.experiment.fields(key, stages))
+    ]
+    return [
+        _draw_field(source, key, field, name, segment.title)
+        for name in channels
+        for key, field in places
+    ]
+
+
+def _draw_field(
+    source: ReportSource, key: str, field: str, name: str, segment: str
+) -> FieldPicture:
+    """Draw a channel of a field in grey, with the contrast of a control field of its plate."""
+    channel = source.channels.index(name)
+    found = find_field_contrast(source, key)[channel]
+    plane = read_field(source, key, field, channel)
+    labels = read_labels(source, key, field, segment)
+    factor = max(1, -(-max(plane.shape) // FIELD_PX))
+    grey = to_grey(shrink(plane, factor), Window(found["black"], found["white"]))
+    thin = labels[factor // 2 :: factor, factor // 2 :: factor]
+    thin = thin[: grey.shape[0], : grey.shape[1]]
+    condition = source.wells.loc[key, "condition"]
+    n_nuclei = len(np.unique(labels[labels > 0]))
+    words = f"{key}, field {field}, {name}, {condition}: {n_nuclei} nuclei"
+    return FieldPicture(words, grey, find_outlines(thin))

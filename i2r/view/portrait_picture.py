@@ -12,6 +12,7 @@ from i2r.view.portrait import N_NUCLEI, Portrait
 
 WIDTH_IN, DPI, LETTERS = 11.0, 120, 130
 PER_ROW = 5
+FIELDS_PER_ROW = 3
 GREY, BLUE = "#c9cfd6", "#0b66a8"
 
 
@@ -27,10 +28,11 @@ def draw_picture(portrait: Portrait) -> bytes:
     ]
     n_charts = len(portrait.moved) if portrait.relative is not None else 0
     chart_rows = -(-n_charts // PER_ROW)
+    field_rows = -(-len(portrait.fields) // FIELDS_PER_ROW)
     heights = [
         0.45 + 0.17 * len(words),
         *[WIDTH_IN / N_NUCLEI + 0.22] * len(strips),
-        *([WIDTH_IN / 3 + 0.1] if portrait.fields else []),
+        *[WIDTH_IN / FIELDS_PER_ROW + 0.1] * field_rows,
         *[1.55] * chart_rows,
     ]
     figure = Figure(figsize=(WIDTH_IN, sum(heights)), dpi=DPI, facecolor="white")
@@ -50,9 +52,9 @@ def draw_picture(portrait: Portrait) -> bytes:
     for text, strip in strips:
         _show(figure.add_subplot(grid[row]), strip, text)
         row += 1
-    if portrait.fields:
-        inner = grid[row].subgridspec(1, 3, wspace=0.03)
-        for place, field in enumerate(portrait.fields[:3]):
+    for first in range(0, len(portrait.fields), FIELDS_PER_ROW):
+        inner = grid[row].subgridspec(1, FIELDS_PER_ROW, wspace=0.03)
+        for place, field in enumerate(portrait.fields[first : first + FIELDS_PER_ROW]):
             painted = paint_outline(field.grey, field.outlines)
             _show(figure.add_subplot(inner[place]), painted, field.words)
         row += 1

@@ -8,6 +8,7 @@ from i2r.errors import InputError
 from i2r.report.images import Window
 from i2r.report.source import ReportSource
 from i2r.view import contents, pictures
+from i2r.view.channels import suggest_channel
 from i2r.view.contents import plain
 from i2r.view.live import LiveExperiment
 from i2r.view.neighbours import find_nearest, read_own_values
@@ -67,7 +68,8 @@ def _well(source: ReportSource, given: Arguments) -> dict[str, Any]:
     contrast = (
         pictures.find_field_contrast(source, found["key"]) if usable and found["converted"] else []
     )
-    return {**found, "contrast": contrast}
+    channel = suggest_channel(source, found["condition"], given.get("screen", ""))
+    return {**found, "contrast": contrast, "moved_channel": channel}
 
 
 def _nuclei(source: ReportSource, given: Arguments) -> dict[str, Any]:
@@ -82,12 +84,14 @@ def _nuclei(source: ReportSource, given: Arguments) -> dict[str, Any]:
             keys = contents.list_control_wells(source, keys) or keys
     if not keys:
         raise InputError(f"no condition {given.get('condition')!r}. Choose one of the table.")
+    condition = given.get("condition") or str(source.wells.loc[keys[0], "condition"])
     count, offset = _whole(given, "count", 24), _whole(given, "offset", 0)
     chosen, total = pictures.list_nuclei(source, stage, keys, count=count, offset=max(0, offset))
     return {
         "crop": stage, "total": total, "n_wells": len(keys),
         "nuclei": [nucleus._asdict() for nucleus in chosen],
         "contrast": pictures.find_contrast(source, stage) if chosen else [],
+        "moved_channel": suggest_channel(source, condition, given.get("screen", "")),
     }  # fmt: skip
 
 

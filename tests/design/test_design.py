@@ -9,11 +9,14 @@ import pytest
 
 from i2r.audit.screen import prepare_screen
 from i2r.audit.wells import summarise_table
-from i2r.design.pilot import Pilot, learn_pilot
+from i2r.design.pilot import Pilot, _estimate_correlation, learn_pilot
 from i2r.design.places import deal_plate, name_grid, write_layout
+from i2r.design.planted import find_strength
 from i2r.design.power import Plan, draw_wells, predict_power
 from i2r.errors import InputError
 from i2r.kernels.conditions import find_displaced
+from i2r.kernels.conditions.noise import shrink_correlation
+from i2r.simulation.designs import ScreenDesign
 from tests.conftest import Cli
 
 FEATURES = 12
@@ -203,3 +206,33 @@ def test_what_can_not_be_planned_is_said(
     code, text = cli("design", table, "--layout", layout, *options)
     assert code == 2
     assert words in text
+
+
+def test_correlations_of_a_small_pilot_are_as_large_as_those_of_wells() -> None:
+    random = np.random.default_rng(0)
+    mixing = random.standard_normal((40, 4)) + 0.2 * random.standard_normal((40, 4))
+    truth = mixing @ mixing.T + 0.3 * np.eye(40)
+    scale = np.sqrt(np.diag(truth))
+    truth = truth / np.outer(scale, scale)
+    off = ~np.eye(40, dtype=bool)
+    sizes, shrunk = [], []
+    for _ in range(20):
+        rows = random.multivariate_normal(np.zeros(40), truth, size=20)
+        found = _estimate_correlation(rows)
+        assert np.linalg.eigvalsh(found).min() > -1e-9
+        sizes.append((found[off] ** 2).mean())
+        shrunk.append((shrink_correlation(rows)[off] ** 2).mean())
+    expected = (truth[off] ** 2).mean()
+    assert np.mean(sizes) == pytest.approx(expected, rel=0.2)
+    assert np.mean(shrunk) < 0.75 * expected
+
+
+def test_simulated_effects_have_the_size_that_was_asked_for() -> None:
+    design = ScreenDesign(genes=6, null_genes=2, fields=1, field_px=200, controls=6, seed=2)
+    strength = find_strength(design, 2.0)
+    assert 0 < strength <= 2
+    assert find_strength(design, 4.0) == pytest.approx(2 * strength, abs=0.02)
+    with pytest.raises(InputError, match="--effect 1000, found that planted genes move"):
+        find_strength(design, 1000.0)
+    with pytest.raises(InputError, match="no gene has an effect"):
+        find_strength(design._replace(null_genes=6), 2.0)

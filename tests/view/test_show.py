@@ -64,6 +64,20 @@ def test_a_page_holds_nuclei_fields_and_why(source: ReportSource) -> None:
     assert "http" not in page.replace("http-equiv", "")  # offline
 
 
+def test_fields_are_drawn_where_most_moved_and_channels_can_be_chosen(
+    experiment: Experiment, source: ReportSource, cli: Cli, tmp_path: Path
+) -> None:
+    subject = find_subject(source, "drug@2")
+    portrait = make_portrait(source, subject, channels=["GFP"])
+    assert portrait.channels == ["GFP"]
+    assert [strip.tiles.shape[0] for strip in portrait.strips] == [1, 1]
+    assert [", GFP, " in field.words for field in portrait.fields] == [True, True]
+    both = make_portrait(source, subject, channels=["GFP", "DNA"])
+    assert np.array_equal(both.strips[0].tiles[0], portrait.strips[0].tiles[0])
+    code, said = cli("show", experiment.url, "drug@2", "--channel", "RFP", "-o", str(tmp_path / "x.html"))  # fmt: skip
+    assert (code, "no channel 'RFP', expected one of: DNA, GFP" in said) == (2, True)
+
+
 def test_names_are_escaped_and_no_formulas(source: ReportSource) -> None:
     portrait = make_portrait(source, find_subject(source, EVIL))
     assert "<i>$" not in draw_page(source, portrait)

@@ -12,12 +12,15 @@ from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
 from i2r.errors import InputError
+from i2r.store import tables
 from i2r.store.experiment import Experiment
 from i2r.store.ledger import LedgerWriter
+from i2r.view.channels import find_channels
 from i2r.view.live import LiveExperiment
 from i2r.view.questions import Picture, answer
 from tests.browser import BROWSER, Page, open_browser
@@ -29,7 +32,14 @@ EVIL = "<img src=x onerror=\"document.title='hurt'\">"
 
 @pytest.fixture(scope="module")
 def experiment(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
-    return make_experiment(tmp_path_factory.mktemp("view"), names={"known": EVIL})
+    made = make_experiment(tmp_path_factory.mktemp("view"), names={"known": EVIL})
+    moved = pd.DataFrame(
+        {"condition": ["drug@4", "drug@4", "drug@2"], "place": [1, 2, 1],
+         "feature": ["shell_1_GFP", "mean_DNA", "area_um2"], "change": [-5.0, 3.0, 2.0],
+         "low": [-6.0, 2.0, 1.0], "high": [-4.0, 4.0, 3.0]}
+    )  # fmt: skip
+    tables.write_table(made.table_url("screen-gfp-features"), moved)
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -195,6 +205,24 @@ def test_plates_of_any_name_are_found_again(tmp_path: Path) -> None:
     assert len(values(live, "plate", plate=plate, measure="well|Nuclei")["wells"]) == 7
 
 
+@pytest.mark.parametrize(
+    ("feature", "found"),
+    [("mean_GFP", ["GFP"]), ("area_um2", []), ("Nuclei_Correlation_K_DNA_GFP", ["DNA", "GFP"]),
+     ("mean_ER_2", ["ER_2"]), ("mean_ER", ["ER"]), ("meanDNA", []), ("DNA-DNA", ["DNA"])],
+)  # fmt: skip
+def test_features_name_their_channels_as_whole_words(feature: str, found: list[str]) -> None:
+    assert find_channels(feature, ["DNA", "GFP", "ER", "ER_2"]) == found
+
+
+def test_nuclei_are_shown_in_the_channel_that_moved(live: LiveExperiment) -> None:
+    def find(**given: str) -> str:
+        return str(values(live, "nuclei", **given)["moved_channel"])
+
+    assert find(condition="drug@4") == "GFP"
+    assert find(condition="drug@2") == "DNA"  # an area is one of the channel that was segmented
+    assert values(live, "well", key="P1/B01")["moved_channel"] == "GFP"  # it holds drug@4
+
+
 def test_an_empty_well_has_no_nuclei(live: LiveExperiment) -> None:
     found = values(live, "nuclei", key="P1/B03", crop="crop-gfp")
     assert found["nuclei"] == []
@@ -261,6 +289,11 @@ def _choose_a_hit_by_its_row(page: Page) -> None:
     page.wait_for("document.querySelectorAll('#condition .nuclei button').length > 0")
     assert "condition=drug%404" in page.evaluate("location.search")
     assert "drug@4" in page.evaluate("document.querySelector('#condition h2').textContent")
+    # It moved in GFP, so that is the channel, until another is chosen.
+    assert page.evaluate("document.querySelector('#channel').value") == "GFP"
+    assert "channel=GFP" in page.evaluate(
+        "document.querySelector('#condition .nuclei').dataset.sheet"
+    )
 
 
 def _keep_and_go_back(page: Page) -> None:

@@ -9,6 +9,10 @@ let about = { version: 0, plates: [], channels: [], crops: [], segments: [], spa
 let hits = { columns: [], rows: [] };
 let contrast = [];
 let fieldContrast = [];
+// Without a chosen channel: the one in which the condition moved most.
+let movedChannel = "";
+const channelNow = () => state.channel || movedChannel || (about.channels[0] ?? "");
+const showChannel = (moved) => { movedChannel = moved || movedChannel; $("channel").value = channelNow(); };
 let shownHits = 200;
 const COLUMNS = 12, PER_PAGE = 96;
 
@@ -74,7 +78,7 @@ const fill = (select, choices, chosen) => {
 
 // ---------------------------------------------------------------- contrast
 const windowOf = (list) => {
-  const found = list[about.channels.indexOf(state.channel)] ?? { black: 0, white: 65535, most: 65535 };
+  const found = list[about.channels.indexOf(channelNow())] ?? { black: 0, white: 65535, most: 65535 };
   return { black: state.black !== "" ? +state.black : found.black, white: state.white !== "" ? +state.white : found.white, most: found.most };
 };
 const showContrast = () => {
@@ -161,7 +165,7 @@ const showHits = () => {
 const showSheet = (place, nuclei, { caption } = {}) => {
   const { black, white } = windowOf(contrast);
   const asked = nuclei.map((n) => `${encodeURIComponent(n.key)}~${n.crop}`).join(" ");
-  const address = link("crops", { crop: state.crop, nuclei: asked, channel: state.channel, black, white, v: about.version });
+  const address = link("crops", { crop: state.crop, nuclei: asked, channel: channelNow(), black, white, v: about.version });
   const columns = Math.min(COLUMNS, nuclei.length);
   place.className = "nuclei";
   place.replaceChildren(...nuclei.map((n, i) => {
@@ -201,7 +205,7 @@ const showCondition = async (fresh) => {
   if (!state.condition) { place.replaceChildren(); return; }
   const [own, ownTitle, ownPlace] = strip("Nuclei, evenly over its wells");
   const [controls, controlTitle, controlPlace] = strip("Negative controls of the same plates");
-  const wanted = { crop: state.crop, condition: state.condition, count: 24 };
+  const wanted = { crop: state.crop, condition: state.condition, screen: state.screen, count: 24 };
   const described = ask("condition", { condition: state.condition, screen: state.screen });
   let problem = "";
   const none = { nuclei: [], total: 0 };
@@ -209,6 +213,7 @@ const showCondition = async (fresh) => {
   const found = await mine;
   if (!fresh()) return;
   const others = state.crop ? ask("nuclei", { ...wanted, controls: 1 }).catch(() => none) : none;
+  showChannel(found.moved_channel);
   if (found.nuclei.length) { contrast = found.contrast; showContrast(); showSheet(own, found.nuclei); }
   else {
     waiting = true;
@@ -235,8 +240,9 @@ const showCondition = async (fresh) => {
 const showWell = async (fresh) => {
   const place = $("well");
   if (!state.key) { place.replaceChildren(); return; }
-  const found = await ask("well", { key: state.key });
+  const found = await ask("well", { key: state.key, screen: state.screen });
   if (!fresh()) return;
+  showChannel(found.moved_channel);
   fieldContrast = found.contrast;
   if (!found.converted || !found.segment) waiting = true;
   const usable = found.fields.filter((field) => !field.reason);
@@ -262,9 +268,9 @@ const showWell = async (fresh) => {
 };
 const showField = (found, field) => {
   const { black, white } = windowOf(fieldContrast);
-  const given = { key: found.key, field, channel: state.channel, black, white, v: about.version };
+  const given = { key: found.key, field, channel: channelNow(), black, white, v: about.version };
   const frame = make("div", { className: "field" });
-  const inner = make("div", {}, make("img", { src: link("field", given), alt: `field ${field}, channel ${state.channel}` }));
+  const inner = make("div", {}, make("img", { src: link("field", given), alt: `field ${field}, channel ${channelNow()}` }));
   frame.append(inner);
   const tools = make("p", { className: "row" }, make("button", { type: "button", textContent: "larger / smaller", onclick: () => frame.classList.toggle("whole") }));
   if (found.segment) {
@@ -292,7 +298,7 @@ const showNucleus = async (fresh) => {
   const planes = make("div", { className: "planes" }, ...about.channels.map((channel, i) => {
     const range = contrast[i] ?? { black: 0, white: 65535 };
     const picture = make("div");
-    picture.style.backgroundImage = `url("${link("crops", { crop: state.crop, nuclei: `${encodeURIComponent(n.key)}~${n.crop}`, channel, black: channel === state.channel && state.black !== "" ? state.black : range.black, white: channel === state.channel && state.white !== "" ? state.white : range.white, v: about.version })}")`;
+    picture.style.backgroundImage = `url("${link("crops", { crop: state.crop, nuclei: `${encodeURIComponent(n.key)}~${n.crop}`, channel, black: channel === channelNow() && state.black !== "" ? state.black : range.black, white: channel === channelNow() && state.white !== "" ? state.white : range.white, v: about.version })}")`;
     picture.style.backgroundSize = "150px 150px";
     return make("figure", {}, picture, channel);
   }));
@@ -328,13 +334,13 @@ const showNucleus = async (fresh) => {
 const complete = () => {
   const known = (name, list) => { if (!list.includes(state[name])) state[name] = list[0] ?? ""; };
   known("plate", about.plates);
-  known("channel", about.channels);
+  if (!about.channels.includes(state.channel)) state.channel = "";
   known("crop", about.crops);
   known("space", about.spaces);
   known("screen", about.screens);
   known("measure", about.measures.map((m) => m.id));
   fill($("plate"), about.plates.map((p) => [p, p]), state.plate);
-  fill($("channel"), about.channels.map((c) => [c, c]), state.channel);
+  fill($("channel"), about.channels.map((c) => [c, c]), channelNow());
   fill($("crop"), about.crops.map((c) => [c, c]), state.crop);
   $("crop-label").hidden = about.crops.length < 2;
   fill($("screen"), about.screens.length ? about.screens.map((s) => [s, s]) : [["", "none yet"]], state.screen);
