@@ -4,9 +4,10 @@ from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
 
 from i2r.cluster.site import fill_from_site
-from i2r.errors import InputError, find_meant
+from i2r.errors import InputError, find_meant, join_problems
 from i2r.store.documents import read_yaml
 from i2r.store.urls import refuse_secrets
 
@@ -189,6 +190,9 @@ MEANT = {
     "processes": "n_workers",
     "memory": "memory_limit",
     "cores": "nthreads",
+    "kind": "type",
+    "cluster": "type",
+    "scheduler": "address",
 }
 
 
@@ -234,22 +238,31 @@ def load_cluster(text: str) -> AnyCluster:
     try:
         return kind.model_validate(filled)
     except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(map(str, first["loc"])) or "the file"
-        place: Any = kind
-        for part in first["loc"][:-1]:
-            inner = place.model_fields[part].annotation
-            if not hasattr(inner, "model_fields"):  # an item of a list
-                break
-            place = inner
-        hint = f"Fields are {', '.join(place.model_fields)}."
-        if first["type"] == "extra_forbidden" and (
-            meant := find_field(str(first["loc"][-1]), list(place.model_fields))
-        ):
-            hint = f"Did you mean {meant!r}? {hint}"
-        if filled is not content and not _has_place(content, first["loc"]):
-            hint += f" It comes from Dask's configuration (jobqueue.{content['type']})."
-        if first["type"] == "literal_error" and name == "type":
-            hint = f"Types are local, connect, {', '.join(JOB_TYPES)}."
-        message = first["msg"].removeprefix("Value error, ")
-        raise InputError(f"cluster {text}: {name!r}: {message}. {hint}") from error
+        problems = [
+            f"cluster {text}: {_describe_problem(found, kind, content, filled=filled)}"
+            for found in error.errors()
+        ]
+        raise InputError(join_problems(problems)) from error
+
+
+def _describe_problem(
+    found: ErrorDetails, kind: type[BaseModel], content: Any, *, filled: Any
+) -> str:
+    """Say which field of a cluster file is wrong, and what was probably meant."""
+    name = ".".join(map(str, found["loc"])) or "the file"
+    place: Any = kind
+    for part in found["loc"][:-1]:
+        inner = place.model_fields[part].annotation
+        if not hasattr(inner, "model_fields"):  # an item of a list
+            break
+        place = inner
+    hint = f"Fields are {', '.join(place.model_fields)}."
+    if found["type"] == "extra_forbidden" and (
+        meant := find_field(str(found["loc"][-1]), list(place.model_fields))
+    ):
+        hint = f"Did you mean {meant!r}? {hint}"
+    if filled is not content and not _has_place(content, found["loc"]):
+        hint += f" It comes from Dask's configuration (jobqueue.{content['type']})."
+    if found["type"] == "literal_error" and name == "type":
+        hint = f"Types are local, connect, {', '.join(JOB_TYPES)}."
+    return f"{name!r}: {found['msg'].removeprefix('Value error, ')}. {hint}"

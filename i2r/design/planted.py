@@ -88,7 +88,8 @@ def measure_kinds(
         By kind: changes of the mean of wells, shape (feature,), in standard deviations of control
         wells.
     """
-    wells: list[Effect] = ["none"] * CONTROLS + [kind for kind in kinds for _ in range(WELLS)]
+    nothing: list[Effect] = ["none"]
+    wells = nothing * CONTROLS + [kind for kind in kinds for _ in range(WELLS)]
     # Kinds and controls lie all over the plate alike.
     places = np.random.default_rng(np.random.SeedSequence(design.seed, spawn_key=(5,)))
     order = places.permutation(len(wells)).tolist()

@@ -153,3 +153,16 @@ def test_a_slip_in_a_file_of_jobs_is_answered_with_what_was_meant(text: str, exp
         load_cluster("cluster.yaml")
     (line,) = str(error.value).splitlines()
     assert expected in line
+
+
+def test_all_slips_of_a_file_are_said_at_once() -> None:
+    Path("cluster.yaml").write_text("type: slurm\ncpu: {partition: x, walltime: 24:00:00}")
+    with pytest.raises(InputError) as error:
+        load_cluster("cluster.yaml")
+    lines = str(error.value).splitlines()
+    assert len(lines) == 2
+    assert "Did you mean 'queue'?" in str(error.value)
+    assert '"24:00:00"' in str(error.value)
+    Path("cluster.yaml").write_text("kind: slurm")
+    with pytest.raises(InputError, match="Did you mean 'type'"):
+        load_cluster("cluster.yaml")

@@ -193,7 +193,9 @@ def test_a_screen_of_single_wells_is_ranked(n_controls: int, tmp_path: Path) -> 
     )
     screen = Screen(method="fast", needs=("features",))
     assert not screen.check(experiment)
-    assert any("Every condition has one well" in note for note in screen.notes(experiment))
+    notes = " ".join(screen.notes(experiment))
+    assert "Every condition has one well" in notes
+    assert ("No p-value is possible: 4 control wells" in notes) == (n_controls == 4)
     found = screen_features(experiment)
     ranking = found[""]
     assert ranking["rank"].tolist() == list(range(1, 11))

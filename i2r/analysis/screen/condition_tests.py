@@ -18,6 +18,8 @@ from i2r.analysis.screen.explanations import (
 )
 from i2r.kernels.conditions import Changes, Wells, compare_conditions, find_displaced
 from i2r.kernels.conditions.fields import DISPLACED
+from i2r.kernels.conditions.noise import estimate_noise
+from i2r.kernels.conditions.testing import LEAST_FREEDOM
 from i2r.types import parse_well
 
 Floats = npt.NDArray[np.float64]
@@ -30,6 +32,9 @@ FEW_CONTROLS = 32
 
 FEW_CONDITIONS = 10
 """With fewer conditions they do not help to tell what places do."""
+
+MANY_WELLS = 100
+"""With more wells their noise is known well enough for p-values."""
 
 ALONG = 0.8
 """Rank correlation of doses with rows or columns from which doses run along them."""
@@ -404,3 +409,34 @@ def warn_of_single_wells(wells: Wells) -> list[str]:
             f"others, {FEW_CONTROLS} would do: a call may be owed to such a well."
         )
     return [said]
+
+
+def warn_of_noise(layout: pd.DataFrame) -> list[str]:
+    """Say before a fast screen runs that no p-value is possible, and what it takes.
+
+    Parameters
+    ----------
+    layout
+        With plate, well, role and condition.
+    """
+    used = layout[layout["role"].isin(["treated", "positive_control", "negative_control"])]
+    if not 0 < len(used) <= MANY_WELLS:
+        return []
+    is_control = (used["role"] == "negative_control").to_numpy()
+    rows, columns = locate_positions(used["well"].tolist())
+    plates = np.unique(used["plate"].astype(str), return_inverse=True)[1].astype(np.intp)
+    which = np.unique(used["condition"].astype(str), return_inverse=True)[1].astype(np.intp)
+    values = np.random.default_rng(0).standard_normal((len(used), 8))
+    wells = Wells(
+        values, np.ones_like(values), np.full(len(used), 100.0), plates, rows, columns,
+        np.where(is_control, -1, which),
+    )  # fmt: skip
+    freedom = estimate_noise(values, wells).freedom
+    if freedom >= LEAST_FREEDOM:
+        return []
+    lacking = int(np.ceil(LEAST_FREEDOM - freedom))
+    return [
+        f"No p-value is possible: {is_control.sum()} control wells and the replicates leave "
+        f"{freedom:.0f} degrees of freedom for what wells differ by, {LEAST_FREEDOM:.0f} are "
+        f"needed. {lacking} more control wells would do."
+    ]

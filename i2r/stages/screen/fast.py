@@ -19,6 +19,7 @@ from dask.delayed import Delayed
 from pydantic import Field
 
 from i2r.analysis.screen.condition_blocks import Block
+from i2r.analysis.screen.condition_tests import warn_of_noise
 from i2r.analysis.screen.held_out import COMPARED
 from i2r.analysis.screen.plate_plans import FastPlan, PlatePlan, Reader
 from i2r.analysis.screen.ranking import CallRule
@@ -167,6 +168,11 @@ class FastScreen(Screen):
                 "Add one, or take the method 'cnn'."
             )
         return problems + super().check(experiment)
+
+    def notes(self, experiment: Experiment) -> list[str]:
+        """Say what the layout can't answer, and whether it leaves p-values."""
+        said = warn_of_noise(experiment.layout_by_key)
+        return [f"stage {self.title!r}: {words}" for words in said] + super().notes(experiment)
 
     def plan_passes(self, experiment: Experiment) -> PassPlan:
         """Cut the comparisons into plates."""
