@@ -1,48 +1,18 @@
 """The nuclei of many wells in one pool, read once for all trainings of a worker."""
 
 from collections.abc import Callable, Hashable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import psutil
+
+from i2r.store.pools import PoolArrays
 
 if TYPE_CHECKING:
     from i2r.models.pools import NucleusPool
 
 
-class Arrays(Protocol):
-    """What reading a plan gives; see `i2r.models.pools.NucleusPool` and `Dataset`."""
-
-    @property
-    def crops(self) -> np.ndarray:
-        """Shape (nucleus, c, y, x)."""
-
-    @property
-    def wells(self) -> np.ndarray:
-        """Shape (nucleus,): index of the well."""
-
-    @property
-    def numbers(self) -> np.ndarray:
-        """Shape (nucleus,): index of the crop in its well."""
-
-    @property
-    def names(self) -> np.ndarray:
-        """Shape (nucleus,): name of the field."""
-
-    @property
-    def fields(self) -> np.ndarray | None:
-        """Shape (field, c, y, x), or None."""
-
-    @property
-    def places(self) -> np.ndarray | None:
-        """Shape (nucleus, 3), or None."""
-
-    @property
-    def window_px(self) -> int:
-        """Edge of windows."""
-
-
-Read = Callable[[Any], Arrays]
+Read = Callable[[Any], PoolArrays]
 
 
 class Dataset(NamedTuple):
@@ -52,15 +22,15 @@ class Dataset(NamedTuple):
     ----------
     pool
         Their images.
-    wells, numbers, names
+    wells, crop_index, field_names
         Shape (nucleus,): index of the well in the plan, index of the crop in its well, and the
         field's name.
     """
 
     pool: "NucleusPool"
     wells: np.ndarray
-    numbers: np.ndarray
-    names: np.ndarray
+    crop_index: np.ndarray
+    field_names: np.ndarray
 
     @property
     def n_bytes(self) -> int:
@@ -70,7 +40,7 @@ class Dataset(NamedTuple):
     def name_fields(self, wells: Sequence[str]) -> np.ndarray:
         """Name the field of every nucleus, ``P1/B03/2``, from the keys of the plan's wells."""
         keys = np.array(wells, dtype=np.str_)[self.wells]
-        return np.char.add(np.char.add(keys, "/"), self.names.astype(np.str_))
+        return np.char.add(np.char.add(keys, "/"), self.field_names.astype(np.str_))
 
 
 def open_dataset(plan: Hashable, read: Read, *, device: str) -> Dataset:
@@ -91,7 +61,7 @@ def open_dataset(plan: Hashable, read: Read, *, device: str) -> Dataset:
         arrays = read(plan)
         pool = make_pool(arrays)
         home = choose_home(pool.n_bytes, device)
-        return Dataset(pool.to(home), arrays.wells, arrays.numbers, arrays.names)
+        return Dataset(pool.to(home), arrays.wells, arrays.crop_index, arrays.field_names)
 
     return open_cache(share_memory()).get((plan, device), make)
 
@@ -131,7 +101,7 @@ def open_crops(well: Hashable, read: Callable[[], np.ndarray]) -> np.ndarray:
     return kept.values
 
 
-def make_pool(arrays: Arrays) -> "NucleusPool":
+def make_pool(arrays: PoolArrays) -> "NucleusPool":
     """Make tensors of what was read, in the memory that it is in."""
     import torch
 

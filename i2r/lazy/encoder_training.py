@@ -306,7 +306,7 @@ def _list_predictions(
         {
             "plate": np.array(plan.plates, dtype=object)[data.wells[rows]],
             "well": [plan.wells[n].rpartition("/")[2] for n in data.wells[rows]],
-            "crop": data.numbers[rows],
+            "crop": data.crop_index[rows],
             "true": classes[truth],
             "predicted": classes[probabilities.argmax(axis=1)],
             "probability": probabilities[np.arange(len(rows)), truth],

@@ -9,7 +9,8 @@ from dask.delayed import Delayed
 
 from i2r.errors import I2RError
 from i2r.kernels.folds import TRAIN, VALIDATION
-from i2r.lazy.datasets import Arrays, Dataset, Read, make_pool
+from i2r.lazy.datasets import Dataset, Read, make_pool
+from i2r.store.pools import PoolArrays
 
 if TYPE_CHECKING:
     from i2r.models.encoder import EncoderSettings
@@ -100,7 +101,7 @@ def embed_nuclei(encoder: Delayed, arrays: Delayed, *, where: str) -> Delayed:
     encoder
         Delayed `i2r.models.encoder.Encoder` on its device.
     arrays
-        Delayed `i2r.lazy.datasets.Arrays`: what was read of the well, the encoder's channels.
+        Delayed `i2r.store.pools.PoolArrays`: what was read of the well, the encoder's channels.
     where
         How to name the well in messages.
 
@@ -113,7 +114,7 @@ def embed_nuclei(encoder: Delayed, arrays: Delayed, *, where: str) -> Delayed:
     return delayed(_embed)(encoder, arrays, where=where)
 
 
-def _embed(encoder: Any, arrays: Arrays, *, where: str) -> np.ndarray:
+def _embed(encoder: Any, arrays: PoolArrays, *, where: str) -> np.ndarray:
     from i2r.models.embedding import embed_pool
 
     embeddings = embed_pool(encoder, make_pool(arrays))

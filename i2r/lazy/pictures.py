@@ -11,11 +11,11 @@ from dask.delayed import Delayed
 
 from i2r.errors import I2RError
 from i2r.kernels.regions import frame_field, place_windows, scale_field
-from i2r.lazy.datasets import Arrays
 from i2r.lazy.encoders import embed_nuclei
 from i2r.lazy.features import PLACE, measure_features
 from i2r.lazy.nuclei import Place, crop_fields, measure_fields
 from i2r.lazy.profiles import Aggregate
+from i2r.store.pools import PoolArrays
 
 
 class Picture(NamedTuple):
@@ -41,18 +41,6 @@ class CropRules(NamedTuple):
     size_px: int
     masked: bool
     cut_px: int | None = None
-
-
-class PictureArrays(NamedTuple):
-    """The nuclei of a picture as an encoder takes them; see `i2r.lazy.datasets.Arrays`."""
-
-    crops: np.ndarray
-    wells: np.ndarray
-    numbers: np.ndarray
-    names: np.ndarray
-    fields: np.ndarray | None
-    places: np.ndarray | None
-    window_px: int
 
 
 def embed_pictures(
@@ -173,7 +161,7 @@ def _gather(
     *,
     channels: Sequence[str],
     where: str,
-) -> Arrays:
+) -> PoolArrays:
     """Show an encoder what it sees: its channels of the crops, and the field around them."""
     settings = encoder.settings
     missing = [channel for channel in settings.channels if channel not in channels]
@@ -199,7 +187,7 @@ def _gather(
         )
     window = settings.window_px // 2 if settings.halved else settings.window_px
     names = np.full(len(rows), where)
-    return PictureArrays(crops[:, seen], 0 * numbers, numbers, names, fields, places, window)
+    return PoolArrays(crops[:, seen], 0 * numbers, numbers, names, fields, places, window)
 
 
 def _tabulate(

@@ -27,7 +27,7 @@ class Nuclei(NamedTuple):
         Shape (nucleus, c, y, x).
     wells
         Shape (nucleus,), int64: index of the well.
-    numbers
+    crop_index
         Shape (nucleus,), int64: index of the crop in its well.
     fields
         Shape (nucleus,), str: the field.
@@ -35,7 +35,7 @@ class Nuclei(NamedTuple):
 
     crops: np.ndarray
     wells: np.ndarray
-    numbers: np.ndarray
+    crop_index: np.ndarray
     fields: np.ndarray
 
 
@@ -178,7 +178,7 @@ def read_regions(
     for well in np.unique(nuclei.wells):
         rows = np.flatnonzero(nuclei.wells == well)
         cropped = tables.read_table(parts[well], columns=["field", "label", "crop"])
-        cropped = cropped[cropped["crop"] >= 0].sort_values("crop").iloc[nuclei.numbers[rows]]
+        cropped = cropped[cropped["crop"] >= 0].sort_values("crop").iloc[nuclei.crop_index[rows]]
         columns = ["field", "label", "centroid_y_px", "centroid_x_px"]
         measured = tables.read_table(segments[well], columns=columns)
         joined = cropped.merge(measured, on=["field", "label"], how="left", validate="1:1")

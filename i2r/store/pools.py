@@ -29,7 +29,7 @@ class PoolPlan(NamedTuple):
 
     Attributes
     ----------
-    crops, parts, segments
+    crops, crop_tables, segments
         Per well: where its crops, its part of the crop table and its part of the table of
         measured nuclei are.
     images
@@ -50,7 +50,7 @@ class PoolPlan(NamedTuple):
     """
 
     crops: tuple[str, ...]
-    parts: tuple[str, ...]
+    crop_tables: tuple[str, ...]
     segments: tuple[str, ...]
     images: tuple[tuple[tuple[str, str], ...], ...]
     functions: tuple[tuple[tuple[int, str], ...], ...]
@@ -69,7 +69,7 @@ class PoolArrays(NamedTuple):
     ----------
     crops
         Shape (nucleus, c, y, x).
-    wells, numbers, names
+    wells, crop_index, field_names
         Shape (nucleus,): index of the well in the plan, index of the crop in its well, and the
         field's name.
     fields, places, window_px
@@ -78,8 +78,8 @@ class PoolArrays(NamedTuple):
 
     crops: np.ndarray
     wells: np.ndarray
-    numbers: np.ndarray
-    names: np.ndarray
+    crop_index: np.ndarray
+    field_names: np.ndarray
     fields: np.ndarray | None
     places: np.ndarray | None
     window_px: int
@@ -118,7 +118,7 @@ def plan_pool(
     entries = [experiment.ledger.entry(crop, key) for key in keys]
     return PoolPlan(
         crops=tuple(experiment.crops_url(crop, key) for key in keys),
-        parts=tuple(experiment.part_url(crop, key) for key in keys),
+        crop_tables=tuple(experiment.part_url(crop, key) for key in keys),
         segments=tuple(experiment.part_url(segment, key) for key in keys),
         images=tuple(
             tuple((name, experiment.image_url(key, name)) for name in experiment.wells[key].fields)
@@ -155,12 +155,12 @@ def choose_nuclei(plan: PoolPlan, well: int) -> np.ndarray:
 def read_pool(plan: PoolPlan) -> PoolArrays:
     """Read the nuclei of a plan, and the fields around them where it has a window."""
     chosen = [choose_nuclei(plan, well) for well in range(len(plan.crops))]
-    nuclei = read_nuclei(plan.crops, plan.parts, channels=plan.channels, chosen=chosen)
+    nuclei = read_nuclei(plan.crops, plan.crop_tables, channels=plan.channels, chosen=chosen)
     if plan.window is None:
         return PoolArrays(*nuclei, None, None, 0)
     regions = read_regions(
         nuclei,
-        plan.parts,
+        plan.crop_tables,
         plan.segments,
         [dict(images) for images in plan.images],
         [dict(functions) for functions in plan.functions],

@@ -221,4 +221,4 @@ def open_anew(plan: Any, read: Any, *, device: str) -> Any:
     from i2r.lazy.datasets import Dataset, make_pool
 
     arrays = read(plan)
-    return Dataset(make_pool(arrays), arrays.wells, arrays.numbers, arrays.names)
+    return Dataset(make_pool(arrays), arrays.wells, arrays.crop_index, arrays.field_names)

@@ -31,9 +31,9 @@ def test_all_nuclei_come_well_after_well(experiment: Experiment) -> None:
         own = slice(start, start + len(crops))
         np.testing.assert_array_equal(found.crops[own], crops)
         assert (found.wells[own] == index).all()
-        assert found.numbers[own].tolist() == list(range(len(crops)))
+        assert found.crop_index[own].tolist() == list(range(len(crops)))
         listed = table[(table["well"] == key.split("/")[1]) & (table["crop"] >= 0)]
-        assert found.names[own].tolist() == listed.sort_values("crop")["field"].tolist()
+        assert found.field_names[own].tolist() == listed.sort_values("crop")["field"].tolist()
         start += len(crops)
     assert start == len(found.crops) == sum(count_crops(experiment, "crop", key) for key in KEYS)
     assert found.fields is None
@@ -51,7 +51,7 @@ def test_a_sample_is_spread_over_a_well_and_the_same_each_time(experiment: Exper
     for well in (0, 1):
         chosen = choose_nuclei(plan(0), well)
         assert (np.diff(chosen) > 0).all()
-        np.testing.assert_array_equal(found.numbers[found.wells == well], chosen)
+        np.testing.assert_array_equal(found.crop_index[found.wells == well], chosen)
     assert plan(0) == plan(0)
     assert hash(plan(0)) == hash(plan(0))
     assert (choose_nuclei(plan(0), 0) != choose_nuclei(plan(1), 0)).any()
@@ -69,7 +69,7 @@ def test_windows_lie_around_the_centroids(experiment: Experiment, halved: bool) 
     assert found.window_px == (16 if halved else 32)
     cropped = experiment.table("crop").set_index(["well", "crop"])
     measured = experiment.table("segment").set_index(["well", "field", "label"])
-    for row, (well, number) in enumerate(zip(found.wells, found.numbers, strict=True)):
+    for row, (well, number) in enumerate(zip(found.wells, found.crop_index, strict=True)):
         name = KEYS[well].split("/")[1]
         nucleus = cropped.loc[(name, number)]
         centre = measured.loc[(name, nucleus["field"], nucleus["label"])]
@@ -81,7 +81,9 @@ def test_windows_lie_around_the_centroids(experiment: Experiment, halved: bool) 
             np.array([centre["centroid_y_px"]]), np.array([centre["centroid_x_px"]]), halved=halved
         )[0]
         assert (y, x) == tuple(expected)
-    assert len(found.fields) == len({(w, f) for w, f in zip(found.wells, found.names, strict=True)})
+    assert len(found.fields) == len(
+        {(w, f) for w, f in zip(found.wells, found.field_names, strict=True)}
+    )
 
 
 def test_crops_of_different_size_are_refused(experiment: Experiment, tmp_path: Path) -> None:
