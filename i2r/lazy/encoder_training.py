@@ -5,8 +5,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from dask import delayed
-from dask.delayed import Delayed
 
 from i2r.errors import I2RError
 from i2r.kernels.folds import (
@@ -84,7 +82,7 @@ def train_unit(
     *,
     split_seed: np.random.SeedSequence,
     seed: np.random.SeedSequence,
-) -> Delayed:
+) -> Trained:
     """Train one encoder.
 
     Parameters
@@ -98,21 +96,11 @@ def train_unit(
     seed
         Of this training.
 
-    Returns
-    -------
-    Delayed
-        Of a `Trained`. It raises `I2RError` where too few classes have nuclei or the training
-        diverged.
+    Raises
+    ------
+    I2RError
+        Where too few classes have nuclei or the training diverged.
     """
-    return delayed(_train)(plan, files, split_seed, seed)
-
-
-def _train(
-    plan: TrainPlan,
-    files: Files,
-    split_seed: np.random.SeedSequence,
-    seed: np.random.SeedSequence,
-) -> Trained:
     import torch
 
     from i2r.models.evaluation import evaluate_encoder

@@ -4,8 +4,6 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from dask import delayed
-from dask.delayed import Delayed
 
 from i2r.errors import I2RError
 from i2r.kernels.folds import TRAIN, VALIDATION
@@ -93,28 +91,28 @@ def fit_encoder(
         raise I2RError(f"{error}. {hint}") from error
 
 
-def embed_nuclei(encoder: Delayed, arrays: Delayed, *, where: str) -> Delayed:
+def embed_nuclei(encoder: Any, arrays: PoolArrays, *, where: str) -> np.ndarray:
     """Embed the nuclei of one well.
 
     Parameters
     ----------
     encoder
-        Delayed `i2r.models.encoder.Encoder` on its device.
+        An `i2r.models.encoder.Encoder` on its device.
     arrays
-        Delayed `i2r.store.pools.PoolArrays`: what was read of the well, the encoder's channels.
+        What was read of the well, the encoder's channels.
     where
         How to name the well in messages.
 
     Returns
     -------
-    Delayed
-        Of float32 (nucleus, dim), in the order of the crops. It raises `I2RError` if a value is
-        not finite.
+    (nucleus, dim) float32
+        In the order of the crops.
+
+    Raises
+    ------
+    I2RError
+        If a value is not finite.
     """
-    return delayed(_embed)(encoder, arrays, where=where)
-
-
-def _embed(encoder: Any, arrays: PoolArrays, *, where: str) -> np.ndarray:
     from i2r.models.embedding import embed_pool
 
     embeddings = embed_pool(encoder, make_pool(arrays))

@@ -84,7 +84,7 @@ def embed_pictures(
             arrays = delayed(_gather)(
                 encoder, cropped, nuclei, picture.image, channels=list(channels), where=picture.name
             )
-            found[place].append(embed_nuclei(encoder, arrays, where=picture.name))
+            found[place].append(delayed(embed_nuclei)(encoder, arrays, where=picture.name))
     return delayed(_tabulate)(found, names, aggregate)
 
 

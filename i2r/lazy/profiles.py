@@ -5,8 +5,6 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
-from dask import delayed
-from dask.delayed import Delayed
 from scipy.spatial import cKDTree
 
 from i2r.analysis.screen.condition_blocks import MAX_WELLS, cut_wells
@@ -70,7 +68,7 @@ class _Profiles(NamedTuple):
 
 def profile_wells(
     plan: ProfilePlan, read: Callable[[str], np.ndarray], *, seed: np.random.SeedSequence
-) -> Delayed:
+) -> dict[str, pd.DataFrame]:
     """Summarise embeddings.
 
     Parameters
@@ -84,16 +82,14 @@ def profile_wells(
 
     Returns
     -------
-    Delayed
-        Of a mapping from `TABLES` to DataFrames, each with the column ``encoder``. It raises
-        `I2RError` where a plate or batch has no controls to correct by.
+    dict
+        By `TABLES`, each with the column ``encoder``.
+
+    Raises
+    ------
+    I2RError
+        Where a plate or batch has no controls to correct by.
     """
-    return delayed(_profile)(plan, read, seed)
-
-
-def _profile(
-    plan: ProfilePlan, read: Callable[[str], np.ndarray], seed: np.random.SeedSequence
-) -> dict[str, pd.DataFrame]:
     found: dict[str, list[pd.DataFrame]] = {name: [] for name in TABLES}
     for encoder, urls in plan.urls.items():
         transforms = _fit_corrections(plan, urls, read)

@@ -108,7 +108,7 @@ class EncodeEmbed(Embed):
             arrays = delayed(read_for_encoder)(encoder, plan, names=plate.channels, where=key)
             written.append(
                 delayed(write_well)(
-                    embed_nuclei(encoder, arrays, where=key),
+                    delayed(embed_nuclei)(encoder, arrays, where=key),
                     url=experiment.embeddings_url(self.title, key, encoder=name),
                     crops=crop,
                 )

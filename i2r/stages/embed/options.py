@@ -131,7 +131,8 @@ class Embed(ByMethod):
             for name in self.encoders(experiment)
         }
         plan = ProfilePlan(wells, urls, self.aggregate, self.correction, self.umap)
-        found = profile_wells(plan, read_array, seed=seed_sequence(self.seed, self.title, "*"))
+        seed = seed_sequence(self.seed, self.title, "*")
+        found = delayed(profile_wells)(plan, read_array, seed=seed)
         targets = {name: experiment.table_url(f"{self.title}{name}") for name in TABLES}
         return delayed(write_profiles)(found, urls=targets)
 

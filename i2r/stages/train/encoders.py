@@ -205,7 +205,7 @@ class TrainEncoders(Train):
         )
         checkpoint = f"{url}.{self._stamp(experiment, key)}.checkpoint"
         weights = self._find_weights()
-        trained = train_unit(
+        trained = delayed(train_unit)(
             plan,
             bind_files(weights, checkpoint),
             split_seed=seed_sequence(self.seed, self.title, "folds"),
