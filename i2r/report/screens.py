@@ -19,6 +19,7 @@ class ScreenResult(NamedTuple):
     """What one screen found."""
 
     stage: StageRecord
+    compared: str
     crop: StageRecord | None
     ranking: pd.DataFrame
     folds: Mapping[str, list[float]]
@@ -141,7 +142,7 @@ class ScreenResult(NamedTuple):
         options: Mapping[str, Any] = self.stage.options
         method = options.get("method")
         words = {
-            "fast": "linear heads on " + ", ".join(self.stage.needs[-1:]),
+            "fast": f"linear heads on {self.compared}",
             "published": f"the published ResNets on {options.get('view')}",
         }
         parts = [words.get(str(method), "networks on crops")]
@@ -180,9 +181,11 @@ def list_screens(source: ReportSource) -> list[ScreenResult]:
         left_out = source.reduced_table(stage.title, f"{stage.title}-left-out")
         if statistics is None or left_out is None:
             continue
+        verbs = {other.title: other.verb for other in source.stages}
+        compared = [name for name in stage.needs if verbs.get(name) != "quality"][-1:]
         found.append(
             ScreenResult(
-                stage, source.upstream(stage, "crop"), ranking, folds, null,
+                stage, ", ".join(compared), source.upstream(stage, "crop"), ranking, folds, null,
                 statistics.iloc[0].to_dict(), left_out,
             )
         )  # fmt: skip
