@@ -60,6 +60,8 @@ def test_scores_rise_with_the_dose_of_both_drugs_and_the_report_says_so(
         assert f"rise with the dose: tau {row.tau:.2f}, no p-value: doses run along columns" in page
     called = set(ranking.loc[ranking["impactful"], "condition"])
     assert called >= {f"{drug}@{dose}" for drug in trends.index for dose in range(5, 10)}
+    words = ranking.set_index("condition")["explained"]
+    assert set(words[list(called)]) == {"own"}, "FKHR moves: no nuclei, focus or DNA explain it"
 
 
 @pytest.mark.slow

@@ -115,6 +115,7 @@ def screen_doses(data: Path, folder: Path, *, controls: int = 16) -> Path:
     url = run_stages(
         data,
         folder,
+        "quality",
         {"stage": "crop", "min_area_um2": 80},
         {"stage": "features", "channels": ["DNA", "GFP"]},
         {"stage": "screen", "method": "fast", "n_folds": 3},
