@@ -10,6 +10,7 @@ from i2r.kernels.conditions.noise import (
     average_replicates,
     centre_on_controls,
     estimate_noise,
+    measure_scatter,
 )
 from i2r.kernels.conditions.positions import estimate_positions
 from i2r.kernels.conditions.statistics import extend_tail
@@ -51,7 +52,7 @@ test_screens.__test__ = False  # type: ignore[attr-defined]
         (SMALL._replace(layout="sister", plates=4), 0.4),
         (SMALL._replace(toxic=0.4), 0.6),
         (SMALL._replace(bad_well=0.4), 0.6),
-        (SMALL._replace(artefacts=0.03), 0.4),
+        (SMALL._replace(artefacts=0.1), 0.3),
         (SMALL._replace(dead="noise", plates=4), 0.6),
         (SMALL._replace(placed="columns", gradient=0.2), 0.6),
         (SMALL._replace(placed="outer", edge=0.3, layout="sister", plates=4), 0.2),
@@ -193,6 +194,32 @@ def test_an_artefact_counts_less_and_three_alike_count_all() -> None:
     np.testing.assert_allclose(means[0], [1.1, 1.0], atol=0.5)
     _, equal = average_replicates(values[:, :1].repeat(3, 1), np.ones((3, 2)), np.ones(3), 1.5)
     np.testing.assert_allclose(equal, 1 / 3)
+
+
+def test_a_condition_of_mostly_artefacts_scatters_and_one_without_does_not() -> None:
+    random = np.random.default_rng(0)
+    values = random.standard_normal((200, 3, 40))
+    values[100:, :2] += 8 * random.standard_normal((100, 2, 40))
+    ones = np.ones((3, 40))
+    means, shares = average_replicates(values, ones, ones[:, 0], 1.5)
+    scatter = measure_scatter(values, means, shares, ones, 1.5)
+    assert scatter[:100].mean() < 1.05
+    error = np.sqrt((shares**2).sum(axis=1) * scatter)
+    # What is left of artefacts looks no larger than noise does.
+    assert ((means / error[:, None]) ** 2).mean(axis=1)[100:].mean() < 1.2
+    alone = measure_scatter(values[:, :1], values[:, 0], np.ones((200, 1)), ones[:1], 1.5)
+    np.testing.assert_array_equal(alone, 1)
+
+
+def test_a_dead_plate_does_not_change_what_the_others_scatter_by() -> None:
+    situation = SMALL._replace(conditions=80, active=0, position_sd=0, gradient=0)
+    found = {"": 0.0, "few": 0.0}
+    for dead in found:
+        for seed in range(3):
+            wells = wells_of(draw_screen(situation._replace(dead=dead), seed))
+            centred, _ = centre_on_controls(wells.means, wells, np.minimum(wells.counts, 50))
+            found[dead] += estimate_noise(centred, wells).variances[wells.plates == 0].mean()
+    assert found["few"] == pytest.approx(found[""], rel=0.05)
 
 
 def test_the_tail_goes_on_where_draws_end() -> None:

@@ -17,6 +17,15 @@ Flags = npt.NDArray[np.bool_]
 MEDIAN_OF_SQUARES = 0.4549
 """Median of a squared standard normal value."""
 
+BOUND = 4.0
+"""Squared standard deviations beyond which a square counts as that much for the noise."""
+
+MEAN_BELOW_BOUND = 0.9205
+"""Mean of squared standard normal values, those beyond `BOUND` counted as that."""
+
+EFFICIENCY = 0.88
+"""Degrees of freedom left of those of a mean of squares when squares beyond `BOUND` are cut."""
+
 LEAST_EXCESS = 0.02
 """Share of a well's variance that is never put down to counting nuclei."""
 
@@ -177,9 +186,9 @@ def estimate_noise(centred: Floats, wells: Wells) -> Noise:
     """Estimate the noise of wells from replicates and controls.
 
     A well's variance has two parts: that of a mean of so few nuclei, known from the nuclei, and
-    that of wells. The second is the median of squared residuals less the first, so that a few
-    wells with artefacts do not decide it. The median over features says how much a well with few
-    nuclei counts beside one with many.
+    that of wells. The second is the mean of squared residuals, the largest cut, less the first, so
+    that a few wells with artefacts do not decide it. The median over features says how much a well
+    with few nuclei counts beside one with many.
 
     Parameters
     ----------
@@ -203,8 +212,10 @@ def estimate_noise(centred: Floats, wells: Wells) -> Noise:
         has = left > 0.02
         squares = residuals[has] ** 2 / left[has, None] / scale[wells.plates[has], None]
         share = 1 / counts[has]
-        typical = share <= np.quantile(share, 0.7) if has.any() else has[has]
-        total = np.median(squares[typical], axis=0) / MEDIAN_OF_SQUARES
+        # Wells of a dead plate have many times the share of the others.
+        most = min(np.quantile(share, 0.7), 2 * np.median(share)) if has.any() else 0.0
+        typical = share <= most
+        total = _estimate_squares(squares[typical])
         of_wells = np.maximum(total - nucleus * share[typical].mean(), LEAST_EXCESS * total)
         of_wells = np.maximum(of_wells, 1e-12)
         ratio = max(float(np.median(of_wells / nucleus)), 1e-4)
@@ -219,6 +230,18 @@ def estimate_noise(centred: Floats, wells: Wells) -> Noise:
     residuals[~has] = 0
     return Noise(variances, weights, nucleus, residuals, has, usual, float(left[has].sum()), trust,
                  group_replicates(wells)[1])  # fmt: skip
+
+
+def _estimate_squares(squares: Floats) -> Floats:
+    """Estimate the mean of squared normal values, (feature,), where a few are far too large.
+
+    Squares beyond `BOUND` times the mean count as that much (Huber's proposal 2 about zero), from
+    the median on.
+    """
+    found = np.maximum(np.median(squares, axis=0) / MEDIAN_OF_SQUARES, 1e-300)
+    for _ in range(10):
+        found = found * np.minimum(squares / found, BOUND).mean(axis=0) / MEAN_BELOW_BOUND
+    return np.asarray(found)
 
 
 def _find_artefacts(centred: Floats, wells: Wells, variances: Floats) -> tuple[Floats, float]:
@@ -321,6 +344,41 @@ def average_replicates(
         shares = shares / shares.sum(axis=1, keepdims=True)
         means = np.einsum("kw,kwd->kd", shares, values)
     return means, shares
+
+
+def measure_scatter(
+    values: Floats, means: Floats, shares: Floats, variances: Floats, usual: float
+) -> Floats:
+    """Say how many times the expected variance a condition's own wells scatter by, 1 or more.
+
+    The sandwich estimate of the variance of a weighted mean, mean over features. Where artefacts
+    are in most wells of a condition no well can be told from the others, but they scatter.
+
+    Parameters
+    ----------
+    values : (condition, well, feature)
+        Wells.
+    means, shares
+        From `average_replicates`.
+    variances : (well, feature)
+        Of each.
+    usual
+        Scatter that counts as usual.
+
+    Returns
+    -------
+    ndarray, shape (condition,)
+
+    References
+    ----------
+    MacKinnon and White, J. Econom. 29:305 (1985), doi:10.1016/0304-4076(85)90158-7.
+    """
+    if values.shape[1] < 2:
+        return np.ones(len(values))
+    distance = ((values - means[:, None]) ** 2 / variances).mean(axis=2)
+    distance /= np.maximum(1 - shares, 0.2)
+    found = (shares**2 * distance).sum(axis=1) / (shares**2).sum(axis=1)
+    return np.asarray(np.maximum(1.0, found / usual))
 
 
 def shrink_correlation(rows: Floats, target: Floats | None = None) -> Floats:

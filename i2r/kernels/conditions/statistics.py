@@ -18,6 +18,10 @@ FLAT_WEIGHT = 0.1
 STRONGEST = 4.0
 """Standard deviations beyond which a condition counts no more for what it says of features."""
 
+PARTS = np.array([0.5, 0.5, 1.0, 1.5, 0.5])[:, None]
+"""What each statistic counts in the combination. Features and their own directions ask nearly the
+same; where all features move a little only two of the five see it."""
+
 DENSE = 0.1
 """Weight of a direction in which no other condition moves."""
 
@@ -28,6 +32,10 @@ LEAST = 1e-300
 """Smallest p-value that is given."""
 
 NAMES = ("feature", "own direction", "replicates agree", "all features", "shared direction")
+
+
+SUM_OF_ALL = NAMES.index("all features")
+"""Which of the statistics sums all features alike."""
 
 
 class Shape(NamedTuple):
@@ -203,5 +211,5 @@ def combine(scores: Floats, null: Floats) -> Floats:
     """
     observed = [extend_tail(own, draws) for own, draws in zip(scores, null, strict=True)]
     drawn = [extend_tail(draws, draws) for draws in null]
-    sums = [np.log(np.mean([1 / p for p in parts], axis=0)) for parts in (observed, drawn)]
+    sums = [np.log((PARTS / np.array(parts)).mean(axis=0)) for parts in (observed, drawn)]
     return extend_tail(sums[0], sums[1])

@@ -12,6 +12,7 @@ import numpy as np
 
 from i2r.kernels.conditions.fields import DISPLACED, LARGEST, find_displaced, fit_field
 from i2r.kernels.conditions.noise import (
+    EFFICIENCY,
     Floats,
     Indices,
     Noise,
@@ -19,10 +20,12 @@ from i2r.kernels.conditions.noise import (
     average_replicates,
     centre_on_controls,
     estimate_noise,
+    measure_scatter,
     shrink_correlation,
 )
 from i2r.kernels.conditions.positions import estimate_positions, root_of
 from i2r.kernels.conditions.statistics import (
+    SUM_OF_ALL,
     Shape,
     agree,
     combine,
@@ -38,8 +41,9 @@ RESERVE = 1.04
 """Draws are wider by this: variances and correlations are estimates, and the error of the controls'
 mean is common to all conditions of a screen."""
 
-RESERVE_AT_PLACES = 1.02
-"""The same where noise is that at one place: there degrees of freedom count places too."""
+RESERVE_OF_SUM = 1.015
+"""The same for the sum over all features, where errors of single variances average out; those of
+the correlation of places do not."""
 
 HEAVY = 3.5
 """Kurtosis of the noise (3 for a normal one) beyond which single wells have no p-value."""
@@ -166,7 +170,7 @@ class _Tester:
             centred, wells, noise, borrows=borrows, uses_controls=not self.tests_middle
         )
         self.change, self.error = np.zeros((n, d)), np.full((n, d), np.inf)
-        self.agreement = np.zeros(n)
+        self.agreement, self.scatter = np.zeros(n), np.ones(n)
         self.deviations = np.sqrt(noise.variances)
         self.tails = measure_tails(noise.residuals[noise.has_residual])
         self.shares = np.zeros(len(centred))
@@ -207,8 +211,10 @@ class _Tester:
         means, shares = average_replicates(
             values, noise.variances[rows], noise.weights[rows], noise.usual
         )
-        variance = self.sum_variance(rows, shares)
+        scatter = measure_scatter(values, means, shares, noise.variances[rows], noise.usual)
+        variance = self.sum_variance(rows, shares) * scatter
         self.change[number], self.error[number] = means[0], np.sqrt(variance[0])
+        self.scatter[number] = scatter[0]
         self.agreement[number] = agree(values, self.deviations[rows], noise.usual)[0]
         self.shares[rows] = shares[0]
 
@@ -272,7 +278,8 @@ class _Tester:
         for number in self.able:
             rows = self.rows[number]
             variance = self.sum_variance(rows, self.shares[rows][None], reference=False)
-            changes[number] = (self.change[number] - middle) / np.sqrt(variance[0])
+            width = np.sqrt(variance[0] * self.scatter[number])
+            changes[number] = (self.change[number] - middle) / width
             agreement[number] = agree(
                 self.centred[rows][None] - middle, self.deviations[rows], self.noise.usual
             )[0]
@@ -350,6 +357,9 @@ class _Tester:
             values, self.noise.variances[rows], self.noise.weights[rows], self.noise.usual
         )
         variance = self.sum_variance(rows, shares, reference=reference)
+        scatter = measure_scatter(
+            values, means, shares, self.noise.variances[rows], self.noise.usual
+        )
         if reference:
             # Every well of a plate misses the truth by the same error of its controls' mean.
             own = self.sum_variance(rows, shares, reference=False)
@@ -359,9 +369,12 @@ class _Tester:
         agreement = agree(values, self.deviations[rows], self.noise.usual)
         # The noise itself is known with an error: Student's t, feature by feature.
         freedom = self._count_freedom(rows, shares)
-        reserve = RESERVE_AT_PLACES if self.noise.at_places else RESERVE
-        widened = reserve * np.sqrt(freedom / random.chisquare(freedom, size=means.shape))
-        return score_changes(means / np.sqrt(variance) * widened, agreement, shape)
+        widened = RESERVE * np.sqrt(freedom / random.chisquare(freedom, size=means.shape))
+        changes = means / np.sqrt(variance * scatter[:, None]) * widened
+        scores = score_changes(changes, agreement, shape)
+        if not self.noise.at_places:
+            scores[SUM_OF_ALL] *= (RESERVE_OF_SUM / RESERVE) ** 2
+        return scores
 
     def _count_freedom(self, rows: Indices, shares: Floats) -> float:
         """Give the degrees of freedom of a mean's variance (Satterthwaite 1946), 3 or more.
@@ -373,7 +386,7 @@ class _Tester:
         of_places = self.positions.sum_variance(rows, shares[:1])[0]
         of_wells = shares[0] ** 2 @ self.noise.variances[rows]
         part = float(np.median(of_places / (of_places + of_wells)))
-        inverse = (1 - part) ** 2 / max(self.noise.freedom, 3.0)
+        inverse = (1 - part) ** 2 / max(EFFICIENCY * self.noise.freedom, 3.0)
         if part > 0:
             inverse += part**2 / max(self.positions.freedom, 3.0)
         return max(1 / inverse, 3.0)

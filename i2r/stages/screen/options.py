@@ -78,7 +78,7 @@ class Screen(ByMethod):
     )
 
     outputs: ClassVar[tuple[Output, ...]] = SCREEN
-    version: ClassVar[int] = 9
+    version: ClassVar[int] = 10
     upstream_verbs: ClassVar[Mapping[str, bool]] = {"quality": False, "crop": True}
     group: ClassVar[WorkerKind] = "gpu"
     layout_columns: ClassVar[tuple[str, ...]] = ("perturbation", "gene", "dose", "role")
