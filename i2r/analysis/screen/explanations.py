@@ -18,7 +18,11 @@ EXPLANATIONS = ("count", "focus", "dna")
 DNA content along with them, and a blurred field changes what is measured of DNA."""
 
 NOT_CALLED = 0.05
-"""A call whose false discovery rate is above this without a measure is owed to it."""
+"""False discovery rate, or p-value of a measure, above which nothing is called."""
+
+STILL_CALLED = 0.02
+"""A profile's call whose false discovery rate is above this without a measure is owed to it: what
+a measure explains is known with an error, and a little of it is left."""
 
 STRICT = 0.01
 """Without places taken out a p-value below this would have been taken seriously."""
@@ -187,10 +191,12 @@ def explain_conditions(
     p_value = tests["p_value"].to_numpy(dtype=np.float64)
     called = adjust_pvalues(p_value, depend=depend) < NOT_CALLED
     at_places = (tests["p_place"] < strict).to_numpy() & (p_value > NOT_CALLED)
+    # What is taken off the scores of networks is widened by its error already.
+    still = NOT_CALLED if depend else STILL_CALLED
     words = np.where(called, "own", np.where(at_places, "position", "")).astype(object)
     for word in reversed(EXPLANATIONS):
         if f"p_{word}" in tests:
             left = adjust_pvalues(tests[f"p_{word}"].to_numpy(dtype=np.float64), depend=depend)
             moved = (tests[f"{word}_p"] < NOT_CALLED).to_numpy()
-            words[called & (left >= NOT_CALLED) & moved] = word
+            words[called & (left >= still) & moved] = word
     return [str(word) for word in words]
