@@ -1,5 +1,6 @@
 """Fields by the trained network: bad input, tiles, pixel size, and other packages' segmenters."""
 
+import os
 from functools import cache
 from importlib.metadata import EntryPoint
 
@@ -10,11 +11,12 @@ from scipy import ndimage
 
 from i2r import extensions
 from i2r.errors import I2RError, InputError
-from i2r.kernels.metrics import score_segmentation
+from i2r.kernels.metrics import SegmentationScore, combine_scores, score_segmentation
 from i2r.lazy import segmenters
 from i2r.lazy.segmenters import call_segmenter, segment_by_network, segment_fields_by_network
 from i2r.models.unet import NucleusUNet
 from i2r.models.unet_inference import load_network, read_packaged_weights
+from i2r.readers.labelled import LabelledField, keep_fifth_out, list_labelled, read_labelled
 
 
 def draw_nuclei(
@@ -53,6 +55,31 @@ def test_drawn_nuclei_are_found_touching_or_not() -> None:
     score = score_segmentation(segment(image), truth)
     assert truth.max() > 40
     assert score.f1[4] > 0.9
+
+
+def score_fields(fields: list[LabelledField], pixel_size_um: float | None) -> SegmentationScore:
+    """Score the network that ships with i2r on fields with known nuclei."""
+    scores = []
+    for field in fields:
+        image, truth = read_labelled(field)
+        scores.append(score_segmentation(segment(image, pixel_size_um=pixel_size_um), truth))
+    return combine_scores(scores)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("I2R_DATA" not in os.environ, reason="I2R_DATA names no folder of data sets")
+def test_the_network_that_ships_is_as_accurate_as_documented() -> None:
+    """Weights of a training that went wrong, or a decoding that got worse, fail here."""
+    data = os.environ["I2R_DATA"]
+    score = score_fields(list_labelled(f"{data}/bbbc039/validation"), 0.656)
+    assert score.mean_f1 >= 0.934
+    assert score.f1[0] >= 0.975
+    assert score.f1[8] >= 0.783
+    assert score.merges <= 45
+    _, kept_out = keep_fifth_out(list_labelled(f"{data}/dsb2018_fluo"))
+    score = score_fields(kept_out, None)
+    assert score.average_precision[0] >= 0.879
+    assert score.mean_f1 >= 0.809
 
 
 def test_labels_are_consecutive_and_connected() -> None:
