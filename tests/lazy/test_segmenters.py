@@ -69,17 +69,17 @@ def score_fields(fields: list[LabelledField], pixel_size_um: float | None) -> Se
 @pytest.mark.slow
 @pytest.mark.skipif("I2R_DATA" not in os.environ, reason="I2R_DATA names no folder of data sets")
 def test_the_network_that_ships_is_as_accurate_as_documented() -> None:
-    """Weights of a training that went wrong, or a decoding that got worse, fail here."""
+    """Every other field: worse weights, or a decoding that got worse, fail here."""
     data = os.environ["I2R_DATA"]
-    score = score_fields(list_labelled(f"{data}/bbbc039/validation"), 0.656)
+    score = score_fields(list_labelled(f"{data}/bbbc039/validation")[::2], 0.656)
     assert score.mean_f1 >= 0.934
-    assert score.f1[0] >= 0.975
-    assert score.f1[8] >= 0.783
-    assert score.merges <= 45
+    assert score.f1[0] >= 0.977
+    assert score.f1[8] >= 0.777
+    assert score.merges <= 23
     _, kept_out = keep_fifth_out(list_labelled(f"{data}/dsb2018_fluo"))
-    score = score_fields(kept_out, None)
-    assert score.average_precision[0] >= 0.879
-    assert score.mean_f1 >= 0.809
+    score = score_fields(kept_out[::2], None)
+    assert score.average_precision[0] >= 0.89
+    assert score.mean_f1 >= 0.82
 
 
 def test_labels_are_consecutive_and_connected() -> None:
