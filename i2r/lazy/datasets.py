@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import psutil
 
-from i2r.store.pools import PoolArrays
+from i2r.kernels.pools import PoolArrays
 
 if TYPE_CHECKING:
     from i2r.models.pools import NucleusPool

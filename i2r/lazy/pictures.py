@@ -10,12 +10,12 @@ from dask import delayed
 from dask.delayed import Delayed
 
 from i2r.errors import I2RError
+from i2r.kernels.pools import PoolArrays
 from i2r.kernels.regions import frame_field, place_windows, scale_field
 from i2r.lazy.encoders import embed_nuclei
 from i2r.lazy.features import PLACE, measure_features
 from i2r.lazy.nuclei import Place, crop_fields, measure_fields
 from i2r.lazy.profiles import Aggregate
-from i2r.store.pools import PoolArrays
 
 
 class Picture(NamedTuple):

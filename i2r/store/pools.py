@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from i2r.kernels.pools import PoolArrays
 from i2r.store.illumination import find_functions_of_crops
 from i2r.store.nuclei import read_nuclei, read_regions
 
@@ -60,29 +61,6 @@ class PoolPlan(NamedTuple):
     stamp: str
     seed: int
     window: Window | None
-
-
-class PoolArrays(NamedTuple):
-    """What was read for a plan.
-
-    Attributes
-    ----------
-    crops
-        Shape (nucleus, c, y, x).
-    wells, crop_index, field_names
-        Shape (nucleus,): index of the well in the plan, index of the crop in its well, and the
-        field's name.
-    fields, places, window_px
-        See `i2r.models.pools.NucleusPool`; None and 0 without regions.
-    """
-
-    crops: np.ndarray
-    wells: np.ndarray
-    crop_index: np.ndarray
-    field_names: np.ndarray
-    fields: np.ndarray | None
-    places: np.ndarray | None
-    window_px: int
 
 
 def plan_pool(

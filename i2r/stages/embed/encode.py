@@ -11,6 +11,7 @@ from dask.delayed import Delayed
 from pydantic import Field, PrivateAttr
 
 from i2r.errors import I2RError, InputError
+from i2r.kernels.pools import PoolArrays
 from i2r.lazy.datasets import share_memory
 from i2r.lazy.encoders import embed_nuclei
 from i2r.stages.base import FINISH
@@ -19,7 +20,7 @@ from i2r.stages.train.options import IMPORTED
 from i2r.store import files
 from i2r.store.experiment import Experiment
 from i2r.store.ledger import Entry
-from i2r.store.pools import PoolArrays, PoolPlan, Window, plan_pool, read_pool
+from i2r.store.pools import PoolPlan, Window, plan_pool, read_pool
 
 
 class EncodeEmbed(Embed):
