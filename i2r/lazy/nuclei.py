@@ -1,7 +1,7 @@
 """Nuclei of the fields of a well: labels, measurements and crops, chunk by chunk."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import dask.array as da
 import numpy as np
@@ -22,45 +22,26 @@ INTENSITIES = ("mean", "std", "min", "max")
 _REASON_NAMES = np.array(["", *(REASONS[code] for code in sorted(REASONS) if code)], dtype=object)
 
 
+class Stack(Protocol):
+    """Images of fields, in memory or read one after another: shape (field, c, y, x)."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of all of them."""
+
+    @property
+    def dtype(self) -> "np.dtype[Any]":
+        """Of each."""
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        """Give field after field."""
+
+
 class Place(NamedTuple):
     """Names that lead every row of a table of nuclei."""
 
     plate: str
     well: str
-
-
-def segment_fields(
-    images: da.Array, *, channel: int, segment: Callable[[np.ndarray], np.ndarray]
-) -> da.Array:
-    """Label the nuclei of every field.
-
-    Parameters
-    ----------
-    images
-        Shape (field, c, y, x).
-    channel
-        Index of the channel to segment.
-    segment
-        Takes a plane (y, x) and gives its label image, int32, 0 = background.
-
-    Returns
-    -------
-    dask.array.Array
-        Shape (field, y, x), int32, chunked like the images.
-    """
-    # The channel is chosen first: dropping an axis in map_blocks would copy all channels.
-    planes = images[:, channel]
-    return planes.map_blocks(
-        _label_planes, segment=segment, dtype=np.int32, meta=np.empty((0, 0, 0), np.int32)
-    )
-
-
-def _label_planes(planes: np.ndarray, *, segment: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """Label plane after plane."""
-    labels = np.empty(planes.shape, np.int32)
-    for index, plane in enumerate(planes):
-        labels[index] = segment(plane)
-    return labels
 
 
 def measure_fields(
@@ -115,10 +96,39 @@ def measure_block(
     pixel_size_um: float,
 ) -> pd.DataFrame:
     """Measure the nuclei of one chunk of fields; see `measure_fields`."""
+    return tabulate_nuclei(
+        [measure_nuclei(plane, image) for plane, image in zip(labels, images, strict=True)],
+        place=place,
+        fields=fields,
+        channels=channels,
+        dtype=images.dtype,
+        pixel_size_um=pixel_size_um,
+    )
+
+
+def tabulate_nuclei(
+    measured: Sequence[Mapping[str, np.ndarray]],
+    *,
+    place: Place,
+    fields: Sequence[str],
+    channels: Sequence[str],
+    dtype: "np.dtype[Any]",
+    pixel_size_um: float,
+) -> pd.DataFrame:
+    """Make the table of a well's nuclei of what was measured in each of its fields.
+
+    Parameters
+    ----------
+    measured
+        For each field what `i2r.kernels.nuclei.measure_nuclei` gives.
+    place, fields, channels, pixel_size_um
+        See `measure_fields`.
+    dtype
+        Of the images.
+    """
     # An empty field first: it gives the columns their types where there are no nuclei.
-    nothing = np.zeros((len(channels), 1, 1), images.dtype)
-    measured = [measure_nuclei(np.zeros((1, 1), np.int32), nothing)]
-    measured += [measure_nuclei(plane, image) for plane, image in zip(labels, images, strict=True)]
+    nothing = np.zeros((len(channels), 1, 1), dtype)
+    measured = [measure_nuclei(np.zeros((1, 1), np.int32), nothing), *measured]
     joined = {name: np.concatenate([part[name] for part in measured]) for name in measured[0]}
     counts = [len(part["label"]) for part in measured]
     columns: dict[str, Any] = {
@@ -188,12 +198,12 @@ def crop_fields(
             split_fields(images, fields), split_fields(labels, fields), strict=True
         )
     ]
-    return delayed(_join_crops)(blocks)
+    return delayed(join_crops)(blocks)
 
 
 def crop_block(
-    images: np.ndarray,
-    labels: np.ndarray,
+    images: Stack,
+    labels: Iterable[np.ndarray],
     nuclei: pd.DataFrame,
     *,
     fields: Sequence[str],
@@ -226,7 +236,7 @@ def crop_block(
     return crops, table.assign(reason=_REASON_NAMES[codes[rows]])
 
 
-def _join_crops(
+def join_crops(
     blocks: Sequence[tuple[list[np.ndarray], pd.DataFrame]],
 ) -> tuple[np.ndarray, pd.DataFrame]:
     """Put the chunks of a well together and number the crops."""

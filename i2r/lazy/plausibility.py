@@ -2,14 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
-import dask.array as da
 import numpy as np
 import pandas as pd
-from dask import delayed
-from dask.delayed import Delayed
 
-from i2r.kernels.plausibility import FieldEvidence, measure_evidence
-from i2r.lazy.blocks import split_fields
+from i2r.kernels.plausibility import FieldEvidence
 from i2r.lazy.nuclei import Place
 
 SATURATED = 0.01
@@ -37,64 +33,27 @@ EXAMPLES = 3
 """Fields that a note names."""
 
 
-def measure_fields(
-    images: da.Array,
-    raw: da.Array | None,
-    labels: da.Array,
-    *,
-    place: Place,
-    fields: Sequence[str],
-    channel: int,
-) -> Delayed:
-    """Measure what the fields of a well and their labels say about each other.
+def tabulate_evidence(
+    measured: Sequence[FieldEvidence], *, place: Place, fields: Sequence[str]
+) -> pd.DataFrame:
+    """Make the table of a well's fields: what they and their labels say about each other.
 
     Parameters
     ----------
-    images, labels
-        Shapes (field, c, y, x) and (field, y, x), chunked alike.
-    raw
-        Like `images`, before correction; None where they are not corrected.
+    measured
+        For each field what `i2r.kernels.plausibility.measure_evidence` gives.
     place, fields
         Names for the table.
-    channel
-        Index of the channel that was segmented.
-
-    Returns
-    -------
-    Delayed
-        Of a DataFrame with one row per field: place and `FieldEvidence`.
     """
-    planes, before = images[:, channel], None if raw is None else raw[:, channel]
-    parts = [planes, labels] if before is None else [planes, labels, before]
-    blocks = [
-        delayed(_measure_block)(names, *(block for block, _ in split))
-        for split in zip(*(split_fields(part, fields) for part in parts), strict=True)
-        for names in [split[0][1]]
-    ]
-    return delayed(_join)(blocks, place=place)
-
-
-def _measure_block(
-    fields: Sequence[str],
-    images: np.ndarray,
-    labels: np.ndarray,
-    raw: np.ndarray | None = None,
-) -> pd.DataFrame:
-    before = raw if raw is not None else [None] * len(images)
-    rows = [
-        (field, *measure_evidence(image, label_image, raw=first))
-        for field, image, label_image, first in zip(fields, images, labels, before, strict=True)
-    ]
-    table = pd.DataFrame(rows, columns=["field", *FieldEvidence._fields])
-    return table.astype({**dict.fromkeys(FieldEvidence._fields, float), "field": object})
-
-
-def _join(blocks: Sequence[pd.DataFrame], *, place: Place) -> pd.DataFrame:
-    filled = [block for block in blocks if len(block)] or list(blocks[:1])
-    table = pd.concat(filled, ignore_index=True)
-    table.insert(0, "plate", pd.Series(place.plate, index=table.index, dtype=object))
-    table.insert(1, "well", pd.Series(place.well, index=table.index, dtype=object))
-    return table
+    table = pd.DataFrame(
+        {
+            "plate": np.full(len(fields), place.plate, dtype=object),
+            "well": np.full(len(fields), place.well, dtype=object),
+            "field": np.array(list(fields), dtype=object),
+        }
+    )
+    values = np.array(measured, dtype=float).reshape(len(fields), len(FieldEvidence._fields))
+    return table.assign(**{name: values[:, n] for n, name in enumerate(FieldEvidence._fields)})
 
 
 def flag_fields(fields: pd.DataFrame, nuclei: pd.DataFrame) -> pd.DataFrame:
@@ -103,7 +62,7 @@ def flag_fields(fields: pd.DataFrame, nuclei: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     fields
-        The plate's rows of `measure_fields`.
+        The plate's rows of `tabulate_evidence`.
     nuclei
         The plate's nuclei: ``well``, ``field``, ``area_px``.
 

@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import EntryPoint
 from typing import TYPE_CHECKING, Any
 
-import dask.array as da
 import numpy as np
 
 from i2r.errors import I2RError
@@ -212,36 +211,3 @@ def _paste_all(
         counts[field] = paste_tile(
             labels[field], decoded.result(), tile, n_before=int(counts[field])
         )
-
-
-def segment_fields_by_network(
-    images: da.Array,
-    *,
-    channel: int,
-    load: Callable[[], "NucleusUNet"],
-    **options: Any,
-) -> da.Array:
-    """Label the nuclei of every field with the trained network.
-
-    Parameters
-    ----------
-    images
-        Shape (field, c, y, x).
-    channel
-        Index of the channel to segment.
-    load
-        Gives the network on the worker, which keeps it.
-    **options
-        Keyword arguments of `segment_by_network`.
-
-    Returns
-    -------
-    dask.array.Array
-        Shape (field, y, x), int32, chunked like the images.
-    """
-
-    def label_block(planes: np.ndarray) -> np.ndarray:
-        return segment_by_network(planes, load(), **options)
-
-    planes = images[:, channel]
-    return planes.map_blocks(label_block, dtype=np.int32, meta=np.empty((0, 0, 0), np.int32))

@@ -61,20 +61,19 @@ def rehearse_illuminate(dtype: npt.DTypeLike) -> None:
 
 
 def rehearse_segment(dtype: npt.DTypeLike) -> None:
-    """Segment a field by thresholds and measure its nuclei."""
-    from i2r.lazy.nuclei import Place, measure_block
+    """Segment a field by thresholds, measure its nuclei, and look for implausible ones."""
+    from i2r.kernels.nuclei import measure_nuclei
+    from i2r.kernels.plausibility import measure_evidence
     from i2r.stages.segment import ThresholdSegment
+    from i2r.store.pyramids import shrink_labels
 
     image, _ = draw_nuclei(dtype)
+    image.setflags(write=False)  # as fields of a store are; compiled for such images alone
     labels = ThresholdSegment(channel="").segmenter(1.0)(image)
-    measure_block(
-        image[None, None],
-        labels[None],
-        place=Place("", ""),
-        fields=["1"],
-        channels=["1"],
-        pixel_size_um=1.0,
-    )
+    labels.setflags(write=False)
+    measure_nuclei(labels, image[None])
+    measure_evidence(image, labels)
+    shrink_labels(labels, [1, 2])
 
 
 def rehearse_crop(dtype: npt.DTypeLike) -> None:
@@ -83,6 +82,8 @@ def rehearse_crop(dtype: npt.DTypeLike) -> None:
 
     image, labels = draw_nuclei(dtype)
     ids, bbox = _list_nuclei(labels)
+    image.setflags(write=False)
+    labels.setflags(write=False)
     cut_crops(image[None], labels, label_ids=ids, bbox=bbox, size_px=32, masked=True)
 
 

@@ -125,8 +125,9 @@ class TokenGuard:
 
     def __init__(self, work: Work) -> None:
         self._work = work
-        # An object store is asked now and then only: every question takes as long as a write.
-        self._interval_s = 0.0 if files.is_local(work.base) else 5.0
+        # Asked now and then only: a run that takes over needs longer to write anything, and on an
+        # object store every question takes as long as a write.
+        self._interval_s = 0.1 if files.is_local(work.base) else 5.0
         self._asked_s = -math.inf
 
     def __call__(self) -> None:

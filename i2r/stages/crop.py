@@ -1,20 +1,20 @@
 """Cut one tile per nucleus; every nucleus is accounted for with a reason."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar, Literal
 
-import numpy as np
-import pandas as pd
 from dask import delayed
 from dask.delayed import Delayed
 from pydantic import Field
 
-from i2r.lazy.nuclei import crop_fields
+from i2r.lazy.nuclei import crop_block, join_crops
 from i2r.stages.base import Stage
 from i2r.stages.outputs import Output
 from i2r.stages.written.images import CROP
 from i2r.store import tables
 from i2r.store.experiment import Experiment
+from i2r.store.stored_fields import StoredFields
 from i2r.store.write import write_crops
 
 # The published tile (see `Crop`), and below which part of its pixel size pixels count as finer.
@@ -108,28 +108,24 @@ class Crop(Stage):
     def build(self, experiment: Experiment, key: str) -> Delayed:
         """Cut the crops of one well."""
         plate, well = experiment.locate(key)
-        segment = self.upstream_title("segment")
         fields = experiment.fields(key, self.needs)
-        nuclei = delayed(tables.read_table)(experiment.part_url(segment, key))
-        cropped = crop_fields(
-            plate.images(well, fields=fields, after=self.needs),
-            plate.labels(well, name=segment, fields=fields),
-            nuclei,
+        segment = self.upstream_title("segment")
+        work = partial(
+            crop_well,
+            plate.find_images(well, fields=fields, after=self.needs),
+            plate.find_labels(well, name=segment, fields=fields),
+            nuclei_url=experiment.part_url(segment, key),
             fields=fields,
             limits=self.limits(plate.pixel_size_um),
             size=self.size_px,
-            cut_px=self.cut_px(plate.pixel_size_um),
             masked=self.mask,
-        )
-        return delayed(finish_well)(
-            cropped,
-            n_fields=len(fields),
             crops_url=experiment.crops_url(self.title, key),
             part_url=experiment.part_url(self.title, key),
             channels=plate.channels,
             after=self.needs,
             cut_px=self.cut_px(plate.pixel_size_um),
         )
+        return delayed(work)()
 
     def finish(self, experiment: Experiment, keys: Sequence[str]) -> Delayed:
         """Merge the tables."""
@@ -146,18 +142,56 @@ class Crop(Stage):
         return experiment.well_bytes(key) // (5 if self.mask else 2)
 
 
-def finish_well(
-    cropped: tuple[np.ndarray, pd.DataFrame],
+def crop_well(
+    images: StoredFields,
+    labels: StoredFields,
     *,
-    n_fields: int,
+    nuclei_url: str,
+    fields: Sequence[str],
+    limits: Mapping[str, Any],
+    size: int,
+    masked: bool,
     crops_url: str,
     part_url: str,
     channels: Sequence[str],
     after: Sequence[str],
     cut_px: int,
 ) -> dict[str, Any]:
-    """Write a well's crops and its part of the table; note the stages behind their pixels."""
-    crops, table = cropped
+    """Cut a well's crops, field after field, and write them and its part of the table.
+
+    Parameters
+    ----------
+    images, labels
+        The fields' images and label images.
+    nuclei_url
+        The well's measured nuclei.
+    fields
+        The fields' names.
+    limits, size, masked, cut_px
+        As for `i2r.lazy.nuclei.crop_fields`.
+    crops_url, part_url
+        Where to write.
+    channels
+        The channels' names.
+    after
+        The stages behind the pixels.
+
+    Returns
+    -------
+    dict
+        For the ledger: after, fields, nuclei (how many have a crop), left_out (why others don't).
+    """
+    cut = crop_block(
+        images,
+        labels,
+        tables.read_table(nuclei_url),
+        fields=fields,
+        limits=limits,
+        size=size,
+        masked=masked,
+        cut_px=cut_px,
+    )
+    crops, table = join_crops([cut])
     n_crops = int((table["crop"] >= 0).sum())
     assert n_crops == len(crops), "every crop is a row of the table, and the other way round"
     attributes: dict[str, Any] = {"channels": list(channels)}
@@ -169,7 +203,7 @@ def finish_well(
     reasons.pop("", None)
     return {
         "after": list(after),
-        "fields": n_fields,
+        "fields": len(fields),
         "nuclei": n_crops,
         "left_out": {str(k): int(v) for k, v in reasons.items()},
     }

@@ -22,6 +22,7 @@ from i2r.store.shards import (
     chunk_grid,
     decode_shard,
     encode_shard,
+    find_whole,
     is_own_shard,
     parse_type,
 )
@@ -178,6 +179,7 @@ def read_array(
     region: tuple[slice, ...] | None = None,
     shape: tuple[int, ...] | None = None,
     dtype: npt.DTypeLike | None = None,
+    shared: bool = False,
 ) -> npt.NDArray[Any]:
     """Read a Zarr array, or a part of it, into memory.
 
@@ -189,6 +191,9 @@ def read_array(
         One slice per axis; None reads all.
     shape, dtype
         What the whole array is expected to be; None takes what is there.
+    shared
+        Whether the caller only looks at it: then it may be what `i2r.store.recent` holds, which
+        saves a copy and can't be written to.
 
     Raises
     ------
@@ -220,4 +225,8 @@ def read_array(
     given = region or ()
     # Straight from the shard: zarr-python spends as long again on finding the chunks.
     with files.open_file("/".join([url, "c", *("0" for _ in found)])) as file:
+        if shared and region is None:
+            held = find_whole(file, document, where=where)
+            if held is not None:
+                return held
         return decode_shard(file, document, (*given, *whole[len(given) :]), where=where)

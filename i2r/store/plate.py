@@ -1,21 +1,20 @@
 """A plate of an experiment: its images and labels as lazy arrays."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import dask.array as da
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from i2r.errors import InputError
 from i2r.store import files
-from i2r.store.arrays import read_array
 from i2r.store.catalog import Catalog
 from i2r.store.crops import open_lazily
-from i2r.store.illumination import correct_image, find_functions, read_functions
+from i2r.store.illumination import find_functions
+from i2r.store.stored_fields import StoredFields
 from i2r.types import PLATE_FORMATS, parse_well, unit_key
 
 if TYPE_CHECKING:
@@ -146,22 +145,46 @@ class Plate:
         InputError
             If the layout has no such well, or the well no such field.
         """
+        found = self.find_images(well, fields=fields, channels=channels, after=after)
+        return read_lazily(found, per_chunk=self._fields_per_chunk())
+
+    def find_images(
+        self,
+        well: str,
+        *,
+        fields: Sequence[object] | None = None,
+        channels: list[int] | None = None,
+        after: Sequence[str] = (),
+    ) -> StoredFields:
+        """Find the images of a well, to be read one after another; see `images`."""
         key = self._key(well)
         fields = self._fields(key, ["convert"], fields)
         urls = [f"{self._experiment.image_url(key, field)}/0" for field in fields]
         functions = find_functions(self._experiment, self.name, after) if after else {}
-        return read_lazily(
-            urls, shape=self.shape, dtype=self.dtype, channels=channels, functions=functions
-        )
+        return StoredFields(urls, self.shape, self.dtype, channels, functions)
 
     def labels(
         self, well: str, *, name: str = "segment", fields: Sequence[object] | None = None
     ) -> da.Array:
-        """Open the label images of a well, shape (field, y, x), dtype int32, 0 = background."""
+        """Open the label images of a well, shape (field, y, x), dtype int32, 0 = background.
+
+        They are chunked like the images.
+        """
+        found = self.find_labels(well, name=name, fields=fields)
+        return read_lazily(found, per_chunk=self._fields_per_chunk())
+
+    def find_labels(
+        self, well: str, *, name: str = "segment", fields: Sequence[object] | None = None
+    ) -> StoredFields:
+        """Find the label images of a well, to be read one after another; see `labels`."""
         key = self._key(well)
         fields = self._fields(key, ["convert", name], fields)
         urls = [f"{self._experiment.image_url(key, field)}/labels/{name}/0" for field in fields]
-        return read_lazily(urls, shape=self.shape[1:], dtype=np.dtype(np.int32))
+        return StoredFields(urls, self.shape[1:], np.dtype(np.int32))
+
+    def _fields_per_chunk(self) -> int:
+        """Give how many fields a chunk holds, of images and of labels alike."""
+        return max(1, CHUNK_BYTES // max(1, self.field_bytes()))
 
     def open_images(
         self, well: str, *, fields: Sequence[object] | None = None, after: Sequence[str] = ()
@@ -211,81 +234,45 @@ class Plate:
         return open_lazily(url, tuple(document["shape"]), document["data_type"])
 
 
-def read_lazily(
-    urls: list[str],
-    *,
-    shape: tuple[int, ...],
-    dtype: "np.dtype[np.generic]",
-    channels: list[int] | None = None,
-    functions: Mapping[int, str] | None = None,
-) -> da.Array:
-    """Stack arrays of one known shape along a new first axis, opening none of them yet.
+def read_lazily(fields: StoredFields, *, per_chunk: int) -> da.Array:
+    """Stack the arrays of fields along a new first axis, opening none of them yet.
 
     Parameters
     ----------
-    urls
-        One Zarr array each.
-    shape, dtype
-        What each of them is; checked when it is read.
-    channels
-        Indices along the arrays' first axis, which alone are read; None for all.
-    functions
-        URLs of illumination functions by the channel's index, which images are divided by.
+    fields
+        The arrays.
+    per_chunk
+        Most fields in a chunk: it is split along the first axis only, in equal chunks.
 
     Returns
     -------
     dask.array.Array
-        Shape (len(urls), *shape), split along the first axis only.
+        Of the fields' shape.
     """
-    whole = shape
-    if channels is not None:
-        shape = (len(channels), *shape[1:])
-    if not urls:
-        return da.zeros((0, *shape), dtype=dtype, chunks=(0, *shape))
-    per_chunk = max(1, CHUNK_BYTES // max(1, int(np.prod(shape)) * dtype.itemsize))
-    n_chunks = -(-len(urls) // per_chunk)
-    counts = tuple(len(part) for part in np.array_split(np.arange(len(urls)), n_chunks))
-    assert sum(counts) == len(urls)
+    shape, dtype = fields.shape, fields.dtype
+    if not len(fields):
+        return da.zeros(shape, dtype=dtype, chunks=shape)
+    n_chunks = -(-len(fields) // per_chunk)
+    counts = tuple(len(part) for part in np.array_split(np.arange(len(fields)), n_chunks))
+    assert sum(counts) == len(fields)
     # A function inside this one would be pickled by value, which takes longer than all the rest.
     return da.map_blocks(
-        partial(
-            _read_block, urls, shape=whole, of_dtype=dtype, channels=channels, functions=functions
-        ),
-        chunks=(counts, *((n,) for n in shape)),
+        partial(_read_block, fields),
+        chunks=(counts, *((n,) for n in shape[1:])),
         dtype=dtype,
-        meta=np.empty((0,) * (len(shape) + 1), dtype=dtype),
+        meta=np.empty((0,) * len(shape), dtype=dtype),
     )
 
 
 def _read_block(
-    urls: list[str],
-    *,
-    shape: tuple[int, ...],
-    of_dtype: "np.dtype[np.generic]",
-    channels: list[int] | None,
-    functions: Mapping[int, str] | None,
-    block_info: dict[None, dict[str, list[tuple[int, int]]]],
+    fields: StoredFields, *, block_info: dict[None, dict[str, list[tuple[int, int]]]]
 ) -> np.ndarray:
-    """Read the arrays of one block, divided by their illumination functions."""
+    """Read the arrays of one block."""
     first, last = block_info[None]["array-location"][0]
-    divisors = read_functions(functions or {})
-    if channels is not None:
-        divisors = {n: divisors[c] for n, c in enumerate(channels) if c in divisors}
-    block = np.empty(0, of_dtype)
-    for n, url in enumerate(urls[first:last]):
-        image = correct_image(_read_channels(url, shape, of_dtype, channels), divisors)
+    block = np.empty(0, fields.dtype)
+    for n, image in enumerate(fields.cut(first, last)):
         if not n:
             block = np.empty((last - first, *image.shape), image.dtype)
         # One after another: the memory of one image serves the next.
         block[n] = image
     return block
-
-
-def _read_channels(
-    url: str, shape: tuple[int, ...], dtype: "np.dtype[np.generic]", channels: list[int] | None
-) -> npt.NDArray[Any]:
-    """Read an array, or no more of it than some channels."""
-    if channels is None:
-        return read_array(url, shape=shape, dtype=dtype)
-    parts = [read_array(url, region=(slice(c, c + 1),), shape=shape, dtype=dtype) for c in channels]
-    return np.concatenate(parts)

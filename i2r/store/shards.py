@@ -189,6 +189,23 @@ class ChunkReader:
         ):
             raise damaged(where, "its zarr.json is not what was written")
 
+    def identify(self, place: tuple[int, ...]) -> ChunkId | None:
+        """Say what a chunk should be, without reading it; None where the description doesn't."""
+        number = self._number(place)
+        if not self._is_checked or self._expected is None:
+            return None
+        if not isinstance(self._expected[number], int):
+            return None
+        length = int(self.index[place][1])
+        return ChunkId(self._where, number, length - CHECKSUM_BYTES, self._expected[number])
+
+    def _number(self, place: tuple[int, ...]) -> int:
+        """Number a chunk in C order."""
+        number = 0
+        for at, n in zip(place, self.index.shape, strict=False):
+            number = number * n + at
+        return number
+
     def read(self, place: tuple[int, ...]) -> tuple[bytes, ChunkId | None]:
         """Read the compressed bytes of a chunk, and say what they are; None without checksums.
 
@@ -204,9 +221,7 @@ class ChunkReader:
             # Read apart: cutting the checksum off would copy the chunk.
             piece = self._file.read(max(0, length - CHECKSUM_BYTES))
             stored = int.from_bytes(self._file.read(CHECKSUM_BYTES), "little")
-            number = 0
-            for at, n in zip(place, self.index.shape, strict=False):
-                number = number * n + at
+            number = self._number(place)
             expected = stored if self._expected is None else self._expected[number]
             if google_crc32c.value(piece) != stored or stored != expected:
                 raise damaged(self._where, f"the checksum of chunk {number} is another one")
@@ -237,6 +252,51 @@ def check_shard(file: IO[bytes], document: Mapping[str, Any], *, where: str) -> 
         piece, chunk_id = reader.read(place)
         if chunk_id is None:
             _decompress(piece, where)
+
+
+def find_whole(
+    file: IO[bytes], document: Mapping[str, Any], *, where: str
+) -> npt.NDArray[Any] | None:
+    """Give an array whose chunks are all held as they were written, without a copy.
+
+    Its chunks are read and compared with their checksums all the same.
+
+    Parameters
+    ----------
+    file, document, where
+        See `decode_shard`.
+
+    Returns
+    -------
+    ndarray or None
+        Not to be written to; None where a chunk is not held, or they don't lie in one array.
+
+    Raises
+    ------
+    DamageError
+        If the shard is damaged.
+    """
+    shape = tuple(document["shape"])
+    reader = ChunkReader(file, document, where=where)
+    places = list(np.ndindex(*reader.index.shape[:-1]))
+    held = [RECENT.find(c) if (c := reader.identify(place)) else None for place in places]
+    first = held[0]
+    if first is None:
+        return None
+    whole = first if first.shape == shape else first.base
+    dtype = np.dtype(document["data_type"]).newbyteorder("<")
+    if whole is None or (whole.shape, whole.dtype) != (shape, dtype) or whole.flags.writeable:
+        return None
+    at = start = whole.ctypes.data
+    for part in held:
+        if part is None or part.ctypes.data != at or not part.flags.c_contiguous:
+            return None
+        at += part.nbytes
+    if not whole.flags.c_contiguous or at != start + whole.nbytes:
+        return None
+    for place in places:
+        reader.read(place)
+    return whole
 
 
 def decode_shard(

@@ -33,16 +33,15 @@ from PIL import Image
 from skimage.measure import regionprops_table
 
 from i2r.cluster import ClusterSpec, WorkerGroup
-from i2r.lazy import nuclei, plausibility
+from i2r.lazy import nuclei
 from i2r.pipeline import run
 from i2r.pipeline.run import run_pipeline
 from i2r.pipeline.spec import Pipeline, parse_pipeline
 from i2r.readers import images
 from i2r.stages.convert import Convert
 from i2r.stages.crop import Crop
-from i2r.stages.segment import Segment, threshold
-from i2r.store import arrays, files, shards, tables, write
-from i2r.store import plate as plate_store
+from i2r.stages.segment import Segment, options, threshold
+from i2r.store import arrays, files, shards, stored_fields, tables, write
 from i2r.store.experiment import Experiment, open_experiment
 from i2r.store.ledger import LedgerWriter
 from i2r.store.shards import PLANES
@@ -61,13 +60,13 @@ PARTS: dict[str, list[tuple[Any, str]]] = {
     "read and hash source files": [(images, "_read"), (images, "hash_bytes")],
     "encode planes, labels, crops": [(arrays, "encode_shard")],
     "write files": [(files, "write_bytes")],
-    "read the store's arrays": [(plate_store, "read_array")],
+    "read the store's arrays": [(stored_fields, "read_array")],
     "decode the store's arrays": [(shards, "_decompress")],
     "segment": [(threshold, "segment_nuclei")],
-    "measure": [(nuclei, "measure_nuclei")],
+    "measure": [(options, "measure_nuclei")],
     "crop": [(nuclei, "cut_crops")],
     "overviews": [(write, "shrink_image"), (write, "shrink_labels")],
-    "implausible fields": [(plausibility, "measure_evidence")],
+    "implausible fields": [(options, "measure_evidence")],
     "tables": [
         (tables, "encode_table"),
         (tables, "read_table"),

@@ -12,7 +12,7 @@ from i2r.kernels.plausibility import measure_evidence
 from i2r.kernels.segmentation import segment_nuclei
 from i2r.lazy.nuclei import Place
 from i2r.lazy.nuclei import measure_fields as measure_nuclei
-from i2r.lazy.plausibility import describe_flags, flag_fields, measure_fields
+from i2r.lazy.plausibility import describe_flags, flag_fields, tabulate_evidence
 from tests.kernels.test_uneven_fields import DISC, SIDE, draw_field
 
 Change = Callable[[Any], Any]
@@ -29,7 +29,8 @@ def flag(images: list[Any], labels: list[Any] | None = None) -> pd.DataFrame:
     nuclei = measure_nuclei(
         planes, masks, place=place, fields=names, channels=["DNA"], pixel_size_um=1.0
     ).compute()
-    fields = measure_fields(planes, None, masks, place=place, fields=names, channel=0).compute()
+    evidence = [measure_evidence(plane, mask) for plane, mask in zip(stack, found, strict=True)]
+    fields = tabulate_evidence(evidence, place=place, fields=names)
     return flag_fields(fields, nuclei)
 
 

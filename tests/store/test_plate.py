@@ -12,6 +12,7 @@ from i2r.store import plate as plate_module
 from i2r.store.arrays import write_array
 from i2r.store.experiment import open_experiment
 from i2r.store.plate import read_lazily
+from i2r.store.stored_fields import StoredFields
 from i2r.testing import PlateFiles
 
 
@@ -51,28 +52,37 @@ def test_labels_belong_to_the_table_of_nuclei(cropped_original: Path) -> None:
 
 
 def test_opening_reads_nothing() -> None:
-    absent = read_lazily(["/nowhere/0", "/nowhere/1"], shape=(1, 4, 5), dtype=np.dtype(np.uint16))
+    absent = read_lazily(
+        StoredFields(["/nowhere/0", "/nowhere/1"], (1, 4, 5), np.dtype(np.uint16)), per_chunk=2
+    )
     assert absent.shape == (2, 1, 4, 5)
     with pytest.raises(FileNotFoundError):
         absent.compute()
 
 
 def test_large_wells_are_split_along_the_fields_into_equal_chunks(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
     urls = []
     for number in range(7):
         urls.append(str(tmp_path / str(number)))
         write_array(urls[-1], np.full((2, 3), number, np.uint16), chunk=(2, 3), axes=("y", "x"))
-    monkeypatch.setattr(plate_module, "CHUNK_BYTES", 3 * 12)
-    stacked = read_lazily(urls, shape=(2, 3), dtype=np.dtype(np.uint16))
+    stacked = read_lazily(StoredFields(urls, (2, 3), np.dtype(np.uint16)), per_chunk=3)
     assert stacked.chunks == ((3, 2, 2), (2,), (3,))
     with dask.config.set(scheduler="synchronous"):
         assert stacked[:, 0, 0].compute().tolist() == list(range(7))
 
 
+def test_labels_are_chunked_like_images_of_any_size(
+    cropped_original: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plate = open_experiment(str(cropped_original)).plates["P1"]
+    monkeypatch.setattr(plate_module, "CHUNK_BYTES", plate.field_bytes())
+    assert plate.images("A03").chunks[0] == plate.labels("A03").chunks[0] == (1, 1)
+
+
 def test_no_fields_are_an_array_of_no_length() -> None:
-    empty = read_lazily([], shape=(2, 96, 128), dtype=np.dtype(np.uint8))
+    empty = read_lazily(StoredFields([], (2, 96, 128), np.dtype(np.uint8)), per_chunk=1)
     assert empty.shape == (0, 2, 96, 128)
     assert empty.compute().shape == (0, 2, 96, 128)
 
@@ -82,4 +92,4 @@ def test_an_image_of_another_shape_or_type_is_an_error_when_read(tmp_path: Path)
     write_array(url, np.zeros((2, 3), np.uint16), chunk=(2, 3), axes=("y", "x"))
     for shape, dtype in (((3, 2), np.uint16), ((2, 3), np.uint8)):
         with pytest.raises(FieldError, match="expected"):
-            read_lazily([url], shape=shape, dtype=np.dtype(dtype)).compute()
+            read_lazily(StoredFields([url], shape, np.dtype(dtype)), per_chunk=1).compute()

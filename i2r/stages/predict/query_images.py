@@ -23,6 +23,7 @@ from i2r.stages.features import Features, MeasureFeatures
 from i2r.stages.map import Map
 from i2r.stages.methods import restore_stage
 from i2r.stages.segment import Segment
+from i2r.stages.segment.options import Labeller
 from i2r.store import files, tables
 from i2r.store.arrays import read_array
 from i2r.store.experiment import Experiment
@@ -226,8 +227,11 @@ def open_picture(
     )
     if not masks:
         channel = list(pages).index(chain.segment.channel)
-        labels = chain.segment.label(
-            image, channel=channel, pixel_size_um=chain.plate.pixel_size_um
+        labels = image[:, channel].map_blocks(
+            label_block,
+            label=chain.segment.labeller(chain.plate.pixel_size_um),
+            dtype=np.int32,
+            meta=np.empty((0, 0, 0), np.int32),
         )
         return Picture(name, image, labels)
     mask = find_mask(masks, image_url=url)
@@ -235,6 +239,11 @@ def open_picture(
         raise FieldError(f"mask: no mask of {name} in {masks}. Add it.")
     plane = da.from_delayed(delayed(read_mask)(mask, shape=shape), shape, dtype=np.int32)
     return Picture(name, image, plane[None])
+
+
+def label_block(planes: np.ndarray, *, label: Labeller) -> np.ndarray:
+    """Label planes (field, y, x) of no names."""
+    return np.stack(list(label([""] * len(planes), list(planes))))
 
 
 def average_functions(urls: Sequence[str]) -> np.ndarray:

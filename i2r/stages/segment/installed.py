@@ -2,12 +2,10 @@
 
 from functools import partial
 
-import dask.array as da
 from pydantic import Field, field_validator
 
-from i2r.lazy.nuclei import segment_fields
 from i2r.lazy.segmenters import call_segmenter, find_segmenter, list_segmenters
-from i2r.stages.segment.options import Segment
+from i2r.stages.segment.options import Labeller, Segment, label_planes
 from i2r.store.experiment import Experiment
 
 
@@ -29,7 +27,7 @@ class InstalledSegment(Segment):
         point = find_segmenter(self.method)
         return [point.value, point.dist.version if point.dist else ""]
 
-    def label(self, images: da.Array, *, channel: int, pixel_size_um: float) -> da.Array:
-        """Label images (field, c, y, x): (field, y, x), int32."""
+    def labeller(self, pixel_size_um: float) -> Labeller:
+        """Make the function that labels fields; see `Labeller`."""
         segment = partial(call_segmenter, name=self.method, pixel_size_um=pixel_size_um)
-        return segment_fields(images, channel=channel, segment=segment)
+        return partial(label_planes, segment=segment)

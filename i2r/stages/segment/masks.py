@@ -1,12 +1,10 @@
 """Label images that another program made, in place of a segmentation."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import ClassVar, Literal
 
-import dask.array as da
 import numpy as np
-from dask import delayed
 from pydantic import Field, PrivateAttr
 
 from i2r.errors import I2RError, InputError
@@ -14,7 +12,7 @@ from i2r.readers.images import stat_source
 from i2r.readers.labels import read_mask
 from i2r.readers.masks import MaskField, MaskMatches, check_headers, match_masks
 from i2r.stages.base import WorkerKind
-from i2r.stages.segment.options import Segment
+from i2r.stages.segment.options import Labeller, Segment
 from i2r.store.experiment import Experiment
 
 # Masks read whole before a run, to see whether nuclei have numbers.
@@ -132,20 +130,29 @@ class ImportSegment(Segment):
             f"example {lacking[0]}: their wells will fail, unless the field is excluded before"
         ]
 
-    def find_labels(
-        self, experiment: Experiment, key: str, images: da.Array, fields: Sequence[str]
-    ) -> da.Array:
+    def labeller_of_well(self, experiment: Experiment, key: str, fields: Sequence[str]) -> Labeller:
         """Open the user's masks; a missing one fails the well, because it would look like none."""
-        masks, shape = self._masks(experiment, key), images.shape[2:]
-        missing = [field for field in fields if not masks.get(field)]
+        masks = self._masks(experiment, key)
+        found = {field: url for field in fields if (url := masks.get(field))}
+        missing = [field for field in fields if field not in found]
         if missing:
             raise I2RError(
                 f"{key} field {missing[0]}: no mask in {self.masks} with the name of the field's "
                 f"image of channel {self.channel!r} ({len(missing)} fields without). Add it, or "
                 "exclude the field in the stage 'quality'."
             )
-        if not fields:
-            return da.zeros((0, *shape), dtype=np.int32, chunks=(0, *shape))
-        read = partial(delayed(read_mask), shape=shape, label_parts=self.mask_parts == "label")
-        planes = [da.from_delayed(read(masks[f]), shape, dtype=np.int32) for f in fields]
-        return da.stack(planes).rechunk((len(fields), *shape))
+        shape = experiment.locate(key)[0].shape[1:]
+        return partial(read_masks, urls=found, shape=shape, label_parts=self.mask_parts == "label")
+
+
+def read_masks(
+    fields: Sequence[str],
+    planes: Sequence[np.ndarray],
+    *,
+    urls: Mapping[str, str],
+    shape: tuple[int, int],
+    label_parts: bool,
+) -> Iterator[np.ndarray]:
+    """Read the masks of fields, by their names; see `Labeller`."""
+    for field in fields:
+        yield read_mask(urls[field], shape=shape, label_parts=label_parts)

@@ -1,28 +1,36 @@
 """What all methods of 'segment' share: a well's labels, written and measured."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar, Literal
 
-import dask.array as da
 import numpy as np
 import pandas as pd
 from dask import delayed
 from dask.delayed import Delayed
 from pydantic import Field
 
-from i2r.lazy import plausibility
-from i2r.lazy.blocks import split_fields
-from i2r.lazy.nuclei import Place, measure_fields
+from i2r.kernels.nuclei import measure_nuclei
+from i2r.kernels.plausibility import measure_evidence
+from i2r.lazy.nuclei import Place, tabulate_nuclei
+from i2r.lazy.plausibility import describe_flags, flag_fields, tabulate_evidence
 from i2r.stages.base import WorkerKind
 from i2r.stages.methods import ByMethod
 from i2r.stages.outputs import Output
 from i2r.stages.written.images import SEGMENT
 from i2r.store import files, tables
 from i2r.store.experiment import Experiment
+from i2r.store.stored_fields import StoredFields
 from i2r.store.write import write_labels
 
 # The table with one row per field: what it and its labels say about each other.
 FIELDS = "-fields"
+# Above this a well's images are read in blocks of fields.
+BLOCK_BYTES = 512 * 2**20
+
+Labeller = Callable[[Sequence[str], Sequence[np.ndarray]], Iterable[np.ndarray]]
+"""From the names of some fields and their planes (y, x) to their label images (y, x), int32."""
 
 
 class Segment(ByMethod):
@@ -81,53 +89,30 @@ class Segment(ByMethod):
         """Segment and measure the fields of one well."""
         plate, well = experiment.locate(key)
         fields = experiment.fields(key, self.needs)
-        images = plate.images(well, fields=fields, after=self.needs)
-        labels = self.find_labels(experiment, key, images, fields)
-        table = measure_fields(
-            images,
-            labels,
-            place=Place(plate.name, well),
+        # One task: what a step makes of a field, the next has at hand, and no array is copied.
+        work = partial(
+            segment_well,
+            plate.find_images(well, fields=fields, after=self.needs),
+            plate.find_images(well, fields=fields) if self.upstream_title("illuminate") else None,
+            label=self.labeller_of_well(experiment, key, fields),
+            channel=plate.channels.index(self.channel),
             fields=fields,
+            image_urls=[experiment.image_url(key, field) for field in fields],
+            name=self.title,
+            place=Place(plate.name, well),
             channels=plate.channels,
             pixel_size_um=plate.pixel_size_um,
+            nuclei_url=experiment.part_url(self.title, key),
+            fields_url=experiment.part_url(f"{self.title}{FIELDS}", key),
         )
-        evidence = plausibility.measure_fields(
-            images,
-            plate.images(well, fields=fields) if self.upstream_title("illuminate") else None,
-            labels,
-            place=Place(plate.name, well),
-            fields=fields,
-            channel=plate.channels.index(self.channel),
-        )
-        written = [
-            delayed(write_block_labels)(
-                block,
-                urls=[experiment.image_url(key, field) for field in names],
-                name=self.title,
-                pixel_size_um=plate.pixel_size_um,
-            )
-            for block, names in split_fields(labels, fields)
-        ]
-        return delayed(finish_well)(
-            {
-                experiment.part_url(self.title, key): table,
-                experiment.part_url(f"{self.title}{FIELDS}", key): evidence,
-            },
-            written,
-            n_fields=len(fields),
-            n_nuclei=table.shape[0],
-        )
+        return delayed(work)()
 
-    def find_labels(
-        self, experiment: Experiment, key: str, images: da.Array, fields: Sequence[str]
-    ) -> da.Array:
-        """Give the labels of a well's images (field, c, y, x): (field, y, x), int32."""
-        plate, _ = experiment.locate(key)
-        channel = plate.channels.index(self.channel)
-        return self.label(images, channel=channel, pixel_size_um=plate.pixel_size_um)
+    def labeller_of_well(self, experiment: Experiment, key: str, fields: Sequence[str]) -> Labeller:
+        """Make the function that labels a well's fields; see `Labeller`."""
+        return self.labeller(experiment.locate(key)[0].pixel_size_um)
 
-    def label(self, images: da.Array, *, channel: int, pixel_size_um: float) -> da.Array:
-        """Label images (field, c, y, x): (field, y, x), int32."""
+    def labeller(self, pixel_size_um: float) -> Labeller:
+        """Make the function that labels fields of whatever origin; see `Labeller`."""
         raise TypeError(f"method {self.method!r} does not say how to label images")
 
     def finish(self, experiment: Experiment, keys: Sequence[str]) -> Delayed:
@@ -161,23 +146,83 @@ class Segment(ByMethod):
         return n_fields * plate.shape[1] * plate.shape[2] // 20
 
 
-def write_block_labels(
-    labels: np.ndarray, *, urls: Sequence[str], name: str, pixel_size_um: float
-) -> None:
-    """Write the label images of one chunk of fields beside their images."""
-    labels = labels.view()
-    labels.setflags(write=False)  # nobody changes them: `i2r.store.recent` needs no copy
-    for url, plane in zip(urls, labels, strict=True):
-        write_labels(url, name, plane, pixel_size_um=pixel_size_um)
-
-
-def finish_well(
-    parts: Mapping[str, pd.DataFrame], written: object, *, n_fields: int, n_nuclei: int
+def segment_well(
+    images: StoredFields,
+    raw: StoredFields | None,
+    *,
+    label: Labeller,
+    channel: int,
+    fields: Sequence[str],
+    image_urls: Sequence[str],
+    name: str,
+    place: Place,
+    channels: Sequence[str],
+    pixel_size_um: float,
+    nuclei_url: str,
+    fields_url: str,
 ) -> dict[str, Any]:
-    """Write the well's tables, nuclei and fields, after its labels."""
-    for url, table in parts.items():
-        tables.write_table(url, table)
-    return {"fields": n_fields, "nuclei": n_nuclei, "wrote": "labels"}
+    """Label, measure and judge the fields of a well, and write labels and tables.
+
+    Parameters
+    ----------
+    images
+        The fields' images.
+    raw
+        The same before correction; None where they are not corrected.
+    label
+        Makes the label images.
+    channel
+        Index of the channel to segment.
+    fields, image_urls
+        The fields' names and image groups.
+    name
+        Of the label images.
+    place, channels, pixel_size_um
+        For the table of nuclei; see `i2r.lazy.nuclei.measure_fields`.
+    nuclei_url, fields_url
+        The well's parts of the tables of nuclei and of fields.
+
+    Returns
+    -------
+    dict
+        For the ledger: fields, nuclei (how many).
+    """
+    measured, evidence = [], []
+    per_block = max(1, BLOCK_BYTES // max(1, math.prod(images.shape[1:]) * images.dtype.itemsize))
+    for first in range(0, len(fields), per_block):
+        last = min(first + per_block, len(fields))
+        block = list(images.cut(first, last))
+        before = block if raw is None else raw.cut(first, last)
+        found = label(fields[first:last], [image[channel] for image in block])
+        for url, image, untouched, labels in zip(
+            image_urls[first:last], block, before, found, strict=True
+        ):
+            labels.setflags(write=False)  # nobody changes them: `i2r.store.recent` needs no copy
+            write_labels(url, name, labels, pixel_size_um=pixel_size_um)
+            measured.append(measure_nuclei(labels, image))
+            measured_first = None if raw is None else untouched[channel]
+            evidence.append(measure_evidence(image[channel], labels, raw=measured_first))
+    table = tabulate_nuclei(
+        measured,
+        place=place,
+        fields=fields,
+        channels=channels,
+        dtype=images.dtype,
+        pixel_size_um=pixel_size_um,
+    )
+    tables.write_table(nuclei_url, table)
+    tables.write_table(fields_url, tabulate_evidence(evidence, place=place, fields=fields))
+    return {"fields": len(fields), "nuclei": len(table), "wrote": "labels"}
+
+
+def label_planes(
+    fields: Sequence[str],
+    planes: Sequence[np.ndarray],
+    *,
+    segment: Callable[[np.ndarray], np.ndarray],
+) -> Iterator[np.ndarray]:
+    """Label plane after plane, each when it is its turn; see `Labeller`."""
+    return map(segment, planes)
 
 
 def finish_plates(
@@ -198,7 +243,7 @@ def finish_plates(
         known = [tables.read_table(part) for part in parts if files.exists(part)]
         if known:
             areas = tables.read_table(nuclei, columns=["well", "field", "area_px"])
-            flagged.append(plausibility.flag_fields(tables.concatenate(known), areas))
+            flagged.append(flag_fields(tables.concatenate(known), areas))
             tables.write_table(url, flagged[-1])
-    notes = plausibility.describe_flags(pd.concat(flagged, ignore_index=True)) if flagged else []
+    notes = describe_flags(pd.concat(flagged, ignore_index=True)) if flagged else []
     return {"notes": notes} if notes else {}

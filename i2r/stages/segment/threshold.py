@@ -4,14 +4,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import ClassVar, Literal
 
-import dask.array as da
 import numpy as np
 from pydantic import Field
 
 from i2r.kernels.segmentation import segment_nuclei
-from i2r.lazy.nuclei import segment_fields
 from i2r.stages.base import WorkerKind
-from i2r.stages.segment.options import Segment
+from i2r.stages.segment.options import Labeller, Segment, label_planes
 
 # Below these, pixels decide and not microns: where they are larger than 0.67 um, each noisy pixel
 # would cut a nucleus.
@@ -39,9 +37,9 @@ class ThresholdSegment(Segment):
         """The stage's version."""
         return type(self).version
 
-    def label(self, images: da.Array, *, channel: int, pixel_size_um: float) -> da.Array:
-        """Label images (field, c, y, x): (field, y, x), int32."""
-        return segment_fields(images, channel=channel, segment=self.segmenter(pixel_size_um))
+    def labeller(self, pixel_size_um: float) -> Labeller:
+        """Make the function that labels fields; see `Labeller`."""
+        return partial(label_planes, segment=self.segmenter(pixel_size_um))
 
     def segmenter(self, pixel_size_um: float) -> Callable[[np.ndarray], np.ndarray]:
         """Make the function that labels one plane; it has the options' lengths in pixels."""

@@ -1,16 +1,20 @@
 """Segmentation by a small network that was trained on annotated nuclei."""
 
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import dask.array as da
+import numpy as np
 from pydantic import Field
 
 from i2r.errors import I2RError
-from i2r.lazy.segmenters import MAX_SIDE_PX, segment_fields_by_network
-from i2r.stages.segment.options import Segment
+from i2r.lazy.segmenters import MAX_SIDE_PX, segment_by_network
+from i2r.stages.segment.options import Labeller, Segment
 from i2r.stages.segmenter_weights import hash_weights, load_network
 from i2r.store.experiment import Experiment
+
+if TYPE_CHECKING:
+    from i2r.models.unet import NucleusUNet
 
 # Peak of a prediction in float32; bfloat16 takes 60 % of it.
 NETWORK_BYTES_PER_PX = 350
@@ -42,11 +46,10 @@ class UnetSegment(Segment):
         """Give the content of the weights."""
         return [hash_weights(self.weights)]
 
-    def label(self, images: da.Array, *, channel: int, pixel_size_um: float) -> da.Array:
-        """Label images (field, c, y, x): (field, y, x), int32."""
-        return segment_fields_by_network(
-            images,
-            channel=channel,
+    def labeller(self, pixel_size_um: float) -> Labeller:
+        """Make the function that labels fields; see `Labeller`."""
+        return partial(
+            label_by_network,
             load=partial(load_network, self.weights, hash_weights(self.weights)),
             pixel_size_um=pixel_size_um,
             min_area_um2=self.min_area_um2,
@@ -62,3 +65,24 @@ class UnetSegment(Segment):
         seen = min(16 * plane, MAX_SIDE_PX**2)
         network = 2**29 + int(NETWORK_BYTES_PER_PX * seen)
         return experiment.n_fields(key) * (2 * plate.field_bytes() + 8 * plane) + network
+
+
+def label_by_network(
+    fields: Sequence[str],
+    planes: Sequence[np.ndarray],
+    *,
+    load: Callable[[], "NucleusUNet"],
+    **options: Any,
+) -> Iterable[np.ndarray]:
+    """Label the planes of fields together: a card takes several at once; see `Labeller`.
+
+    Parameters
+    ----------
+    fields, planes
+        Names, and images (y, x).
+    load
+        Gives the network on the worker, which keeps it.
+    **options
+        Keyword arguments of `segment_by_network`.
+    """
+    return segment_by_network(np.stack(planes), load(), **options)
