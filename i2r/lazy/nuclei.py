@@ -127,8 +127,10 @@ def tabulate_nuclei(
         Of the images.
     """
     # An empty field first: it gives the columns their types where there are no nuclei.
-    nothing = np.zeros((len(channels), 1, 1), dtype)
-    measured = [measure_nuclei(np.zeros((1, 1), np.int32), nothing), *measured]
+    nothing, unlabelled = np.zeros((len(channels), 1, 1), dtype), np.zeros((1, 1), np.int32)
+    for array in (nothing, unlabelled):  # as fields of a store are: compiled for such alone
+        array.setflags(write=False)
+    measured = [measure_nuclei(unlabelled, nothing), *measured]
     joined = {name: np.concatenate([part[name] for part in measured]) for name in measured[0]}
     counts = [len(part["label"]) for part in measured]
     columns: dict[str, Any] = {

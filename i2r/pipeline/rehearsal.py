@@ -57,6 +57,7 @@ def rehearse_illuminate(dtype: npt.DTypeLike) -> None:
 
     image, _ = draw_nuclei(dtype)
     bin_field(image, block_px=4)
+    image.setflags(write=False)
     correct_plane(image, np.ones(image.shape, dtype=np.float32))
 
 

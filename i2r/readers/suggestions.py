@@ -56,6 +56,12 @@ class Suggestion(NamedTuple):
     others: tuple[str, ...]
 
 
+def suggest_pattern(paths: Sequence[str]) -> str:
+    """Give the pattern of `suggest_naming`; empty where there is none. Scripts of labs use it."""
+    found = suggest_naming(paths)
+    return found.pattern if found else ""
+
+
 def suggest_naming(paths: Sequence[str]) -> Suggestion | None:
     r"""Suggest a pattern that reads most of some image files' paths, each as another image.
 

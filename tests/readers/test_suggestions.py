@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from i2r.readers.suggestions import suggest_naming
+from i2r.readers.suggestions import suggest_naming, suggest_pattern
 from i2r.types import Well, parse_well
 
 NAMINGS: dict[str, Callable[[Well, int, int], str]] = {
@@ -58,6 +58,7 @@ def test_every_plane_is_read_as_what_it_is(
 )
 def test_no_suggestion_where_names_do_not_say(paths: list[str]) -> None:
     assert suggest_naming(paths) is None
+    assert suggest_pattern(paths) == ""
 
 
 def test_numbers_that_count_up_are_no_channels() -> None:
@@ -69,6 +70,6 @@ def test_numbers_that_count_up_are_no_channels() -> None:
 
 def test_a_field_at_the_end_of_a_name_is_no_channel() -> None:
     names = [f"A0{well}_s{site}.tif" for well in (1, 2) for site in (1, 2)]
-    pattern = suggest_naming(names).pattern
+    pattern = suggest_pattern(names)
     assert "(?P<field>" in pattern
     assert "(?P<channel>" not in pattern
