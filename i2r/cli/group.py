@@ -9,7 +9,6 @@ import sys
 import traceback
 from functools import cache
 from importlib import import_module
-from importlib.metadata import entry_points
 from typing import NoReturn
 
 import rich_click as click
@@ -18,6 +17,7 @@ from i2r import __version__
 from i2r.cli.options import Voice, voice_options
 from i2r.cli.streams import guard_streams, release_streams
 from i2r.errors import I2RError, find_meant
+from i2r.extensions import find_points
 from i2r.stages import list_stage_files
 from i2r.store.urls import without_secrets
 from i2r.surroundings import NO_TORCH, check_packages, load_dask, name_shadow
@@ -132,7 +132,7 @@ def _stage_lines() -> dict[str, str]:
     for verb, path in list_stage_files().items():
         docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
         lines[verb] = (docstring or "").partition("\n")[0]
-    for point in entry_points(group="i2r.stages"):
+    for point in find_points("i2r.stages"):
         lines[point.name] = f"From the package {point.value.partition('.')[0]}."
     return lines
 

@@ -11,11 +11,12 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from types import ModuleType
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from i2r.errors import InputError, find_meant
+from i2r.extensions import find_points
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -117,7 +118,7 @@ def find_reader(name: str, source: str, *, pattern: str | None = None) -> Scan:
     InputError
         If there is no such reader.
     """
-    installed = {point.name: point for point in entry_points(group=GROUP)}
+    installed = {point.name: point for point in find_points(GROUP)}
     readers = [*installed, *(reader for reader in list_readers() if reader not in installed)]
     if name == "auto":
         # A pattern is meant for folders; tables say themselves what they are.

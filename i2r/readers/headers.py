@@ -9,6 +9,7 @@ import numpy.typing as npt
 import tifffile
 
 from i2r.errors import FieldError
+from i2r.readers.plain_tiff import read_plain_page
 from i2r.store import files
 
 # Refused before decoding: a few bytes of compressed zeros can claim any size.
@@ -192,6 +193,8 @@ def _parse_tiff(file: Any, n_bytes: int, url: str, page: int) -> tuple[Header, s
     """Read one page's tags of a TIFF file; returns the header, the kind of colours, the sample."""
     if page:
         check_directories(file, n_bytes, url)
+    elif (plain := _parse_plain(file, n_bytes)) is not None:
+        return plain, "", f"{plain.dtype.itemsize * 8}-bit"
     try:
         with tifffile.TiffFile(file) as tiff:
             n_pages = len(tiff.pages) if page else 1
@@ -215,6 +218,19 @@ def _parse_tiff(file: Any, n_bytes: int, url: str, page: int) -> tuple[Header, s
     if cut:
         raise unreadable(url, f"it ends after {n_bytes} bytes or has strips without data")
     return header, colours, sample
+
+
+def _parse_plain(file: Any, n_bytes: int) -> Header | None:
+    """Read the first page of a TIFF file that libtiff decodes; None where tifffile is to look."""
+    found = read_plain_page(file, n_bytes)
+    file.seek(0)
+    if found is None or found.compression not in _LIBTIFF:
+        return None
+    if found.photometric not in (_MINISWHITE, _MINISBLACK):
+        return None
+    dtype = np.dtype(np.uint8 if found.bits == 8 else np.uint16)
+    white = found.photometric == _MINISWHITE
+    return Header(found.shape, dtype, by_libtiff=True, white_is_zero=white)
 
 
 def _describe_page(tags: tifffile.TiffPage) -> tuple[Header, str]:

@@ -4,13 +4,13 @@ import importlib
 import pkgutil
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from importlib.metadata import entry_points
 from types import ModuleType
 from typing import NamedTuple
 
 import pandas as pd
 from markupsafe import Markup
 
+from i2r.extensions import find_points
 from i2r.report import html
 from i2r.report.source import ReportSource
 from i2r.store import files
@@ -44,7 +44,7 @@ def find_sections() -> list[ModuleType]:
         importlib.import_module(f"{package.__name__}.{found.name}")
         for found in pkgutil.iter_modules(package.__path__)
     ]
-    modules += [point.load() for point in entry_points(group="i2r.sections")]
+    modules += [point.load() for point in find_points("i2r.sections")]
     return sorted(modules, key=lambda module: (module.ORDER, module.__name__))
 
 

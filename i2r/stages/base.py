@@ -4,7 +4,6 @@ import importlib
 import json
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
@@ -12,6 +11,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator
 
 from i2r.errors import InputError, find_meant
+from i2r.extensions import find_points
 from i2r.stages import list_stage_files
 from i2r.stages.outputs import Output
 from i2r.store.experiment import Experiment
@@ -352,7 +352,7 @@ def seed_sequence(seed: int, stage_name: str, key: str) -> np.random.SeedSequenc
 
 def list_verbs() -> list[str]:
     """List the verbs of all stages, without importing any of them."""
-    installed = (point.name for point in entry_points(group="i2r.stages"))
+    installed = (point.name for point in find_points("i2r.stages"))
     return sorted([*list_own_verbs(), *installed])
 
 
@@ -369,7 +369,7 @@ def find_stage(verb: str) -> type[Stage]:
     InputError
         If there is no such stage.
     """
-    for point in entry_points(group="i2r.stages"):
+    for point in find_points("i2r.stages"):
         if point.name == verb:
             found: type[Stage] = point.load()
             return found
