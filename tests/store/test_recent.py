@@ -101,6 +101,35 @@ def test_another_type_in_the_description_is_followed(tmp_path: Path) -> None:
     assert arrays.read_array(url).dtype == np.int16
 
 
+def test_whoever_only_looks_gets_what_was_written_itself(tmp_path: Path) -> None:
+    planes = make_planes()
+    planes.setflags(write=False)
+    url = write_planes(tmp_path, planes)
+    assert arrays.read_array(url, shared=True) is planes
+    assert arrays.read_array(url) is not planes
+    RECENT.drop()
+    # Read from the disk its planes lie apart.
+    for _ in range(2):
+        np.testing.assert_array_equal(arrays.read_array(url, shared=True), planes)
+    single = str(tmp_path / "single")
+    arrays.write_array(single, planes[0], chunk=planes.shape[1:], axes=("y", "x"))
+    RECENT.drop()
+    arrays.read_array(single)
+    assert arrays.read_array(single, shared=True) is arrays.read_array(single, shared=True)
+
+
+def test_damage_to_what_is_held_is_noticed(tmp_path: Path) -> None:
+    planes = make_planes()
+    planes.setflags(write=False)
+    url = write_planes(tmp_path, planes)
+    shard = tmp_path / "image" / "c" / "0" / "0" / "0"
+    content = bytearray(shard.read_bytes())
+    content[100] ^= 1
+    shard.write_bytes(bytes(content))
+    with pytest.raises(DamageError):
+        arrays.read_array(url, shared=True)
+
+
 def test_damage_is_noticed_as_ever(tmp_path: Path) -> None:
     url = write_planes(tmp_path, make_planes())
     shard = tmp_path / "image" / "c" / "0" / "0" / "0"
