@@ -19,6 +19,7 @@ from i2r.readers.bioimages import MOST_PLANES, Scene, is_bioimage, read_bioimage
 from i2r.readers.headers import (
     JPEG_SIGNATURE,
     PNG_SIGNATURE,
+    UNSIGNED,
     Header,
     Stack,
     missing,
@@ -94,12 +95,15 @@ def read_field(
     digests: dict[str, str] = {}
     stack: npt.NDArray[np.unsignedinteger[Any]] | None = None
     filled = set[int]()
+    if expected is not None and np.dtype(expected[1]) in UNSIGNED:
+        stack = np.empty((len(channels), *expected[0]), dtype=expected[1])
     rows = [row for row in planes if row.channel in channels]
     for row in rows:
         if problem := getattr(row, "problem", ""):
             raise FieldError(problem)
         # Tables of other packages' readers, and of earlier versions, don't have these.
         inverted = bool(getattr(row, "inverted", False))
+        place = channels.index(row.channel)
         plane: npt.NDArray[Any]
         if is_array(row.url) or is_bioimage(row.url):
             plane = read_plane(row.url, page=row.page)
@@ -108,7 +112,13 @@ def read_field(
             if row.url not in contents:
                 contents[row.url] = _read(row.url)
                 digests[row.url] = hash_bytes(contents[row.url])
-            plane = decode_plane(contents[row.url], url=row.url, page=row.page, inverted=inverted)
+            plane = decode_plane(
+                contents[row.url],
+                url=row.url,
+                page=row.page,
+                inverted=inverted,
+                out=None if stack is None or place in filled else stack[place],
+            )
         if expected is None:
             expected = plane.shape, plane.dtype
         _check_plane(plane, row.url, expected)
@@ -116,11 +126,11 @@ def read_field(
         plane = convert_values(plane, url=row.url, factor=factor, exact=exact)
         if stack is None:
             stack = np.empty((len(channels), *plane.shape), dtype=plane.dtype)
-        place = channels.index(row.channel)
         if place in filled:
             np.maximum(stack[place], plane, out=stack[place])
         else:
-            stack[place] = plane
+            if plane.ctypes.data != stack[place].ctypes.data:  # else it was decoded into it
+                stack[place] = plane
             filled.add(place)
     absent = [name for place, name in enumerate(channels) if place not in filled]
     if stack is None or absent:
@@ -183,9 +193,27 @@ def read_plane(url: str, *, page: int = 0, inverted: bool = False) -> npt.NDArra
 
 
 def decode_plane(
-    data: bytes, *, url: str, page: int = 0, inverted: bool = False
+    data: bytes,
+    *,
+    url: str,
+    page: int = 0,
+    inverted: bool = False,
+    out: npt.NDArray[Any] | None = None,
 ) -> npt.NDArray[Any]:
-    """Decode one grey image from the bytes of a file; see `read_plane`. `url` is for messages."""
+    """Decode one grey image from the bytes of a file; see `read_plane`.
+
+    Parameters
+    ----------
+    data
+        The file.
+    url
+        For messages.
+    page, inverted
+        As for `read_plane`.
+    out
+        Where to put the values, if they are of its shape and type and the decoder can; what it
+        held is lost.
+    """
     header = parse_header(io.BytesIO(data), len(data), url, page)
     plane: npt.NDArray[Any]
     try:
@@ -196,7 +224,8 @@ def decode_plane(
         elif header.stack is not None:
             plane = _decode_stacked(data, page, header, header.stack)
         elif header.by_libtiff:
-            plane = tiff_decode(data, index=page)
+            fits = out is not None and (out.shape, out.dtype) == (header.shape, header.dtype)
+            plane = tiff_decode(data, index=page, out=out if fits else None)
         else:
             with tifffile.TiffFile(io.BytesIO(data)) as file:
                 plane = file.pages[page].asarray(maxworkers=1)

@@ -24,6 +24,7 @@ from i2r.store.shards import PLANES
 from i2r.store.write import write_image
 
 CHANNELS = ("DNA", "ER", "RNA", "AGP", "Mito")
+EDGE_PX = 1080
 TARGET = 0.6
 
 
@@ -36,7 +37,7 @@ class Plane(NamedTuple):
     page: int
 
 
-def make_field(rng: np.random.Generator, *, edge_px: int = 1080) -> npt.NDArray[np.uint16]:
+def make_field(rng: np.random.Generator, *, edge_px: int = EDGE_PX) -> npt.NDArray[np.uint16]:
     """Simulate one field: soft blobs on a sloped background, shot noise and read noise."""
     y, x = np.mgrid[:edge_px, :edge_px] / edge_px
     planes = []
@@ -68,7 +69,9 @@ def write_sources(folder: Path, *, n_fields: int) -> list[list[Plane]]:
 
 def convert(rows: list[Plane], target: Path) -> None:
     """Do all that conversion does to a field: check, hash, decode, encode, write OME-Zarr."""
-    image, digests = read_field(rows, channels=CHANNELS)
+    # As the stage does, which knows from the survey what every field should be.
+    expected = (EDGE_PX, EDGE_PX), np.uint16
+    image, digests = read_field(rows, channels=CHANNELS, expected=expected)
     image.setflags(write=False)
     write_image(str(target), image, channels=CHANNELS, attributes={"sources": digests})
 
