@@ -1,6 +1,7 @@
 """What other packages add to i2r, found by their entry points."""
 
 import sys
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 
@@ -9,13 +10,15 @@ from i2r.errors import InputError
 
 def find_points(group: str) -> tuple[EntryPoint, ...]:
     """Find the entry points of a group; again only after Python looks in other places."""
-    return _find_points(group, tuple(sys.path))
+    return _find_points(group, tuple(sys.path), entry_points)
 
 
 @lru_cache(maxsize=64)
-def _find_points(group: str, path: tuple[str, ...]) -> tuple[EntryPoint, ...]:
+def _find_points(
+    group: str, path: tuple[str, ...], look: Callable[..., Iterable[EntryPoint]]
+) -> tuple[EntryPoint, ...]:
     """Look through all installed packages, which takes a twentieth of a second."""
-    return tuple(entry_points(group=group))
+    return tuple(look(group=group))
 
 
 def list_extensions(group: str) -> list[str]:

