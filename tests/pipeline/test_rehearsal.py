@@ -1,5 +1,6 @@
 """What is rehearsed is what runs: nothing is left to compile, and it is dealt out evenly."""
 
+import ast
 import os
 import pkgutil
 import subprocess
@@ -7,6 +8,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
 
 import pytest
 
@@ -38,6 +40,53 @@ def compare_run_with_rehearsal(folder: Path) -> None:
     described["stages"].append({"stage": "features", "channels": ["DNA"]})
     assert run_here(parse_pipeline(described, where="test"), folder / "e").exit_code == 0
     print(f"rehearsed {len(rehearsed)}, more: {sorted(list_compiled() - rehearsed)}")
+
+
+# Of the network's segmentation, and of crops that are not masked.
+NOT_REHEARSED = {"decoding", "tiles", "crops._copy_windows"}
+
+
+def list_called(verbs: Sequence[str]) -> set[str]:
+    """List the functions of kernels that rehearsals call, where nothing is compiled."""
+    folder, called = os.path.dirname(i2r.kernels.__file__), set()
+
+    def note(frame: FrameType, event: str, argument: object) -> None:
+        path = frame.f_code.co_filename
+        if event == "call" and path.startswith(folder):
+            called.add(f"{Path(path).stem}.{frame.f_code.co_name}")
+
+    sys.setprofile(note)
+    try:
+        rehearse(verbs)
+    finally:
+        sys.setprofile(None)
+    return called
+
+
+def list_kernels() -> set[str]:
+    """List the functions that are compiled, by their source."""
+    found = set()
+    for path in Path(i2r.kernels.__file__).parent.rglob("*.py"):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.FunctionDef) and any(
+                "njit" in ast.unparse(decorator) for decorator in node.decorator_list
+            ):
+                found.add(f"{path.stem}.{node.name}")
+    return found
+
+
+def test_every_kernel_is_rehearsed() -> None:
+    call = f"from {__name__} import *; print(sorted(list_kernels() - list_called(REHEARSALS)))"
+    done = subprocess.run(
+        [sys.executable, "-c", call],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"NUMBA_DISABLE_JIT": "1"},
+    )
+    left = ast.literal_eval(done.stdout.splitlines()[-1])
+    assert [k for k in left if not {k, k.partition(".")[0]} & NOT_REHEARSED] == []
+    assert len(left) < len(list_kernels()) / 2
 
 
 @pytest.mark.slow
