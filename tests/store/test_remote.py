@@ -1,19 +1,24 @@
 """Places on other machines that refuse, are silent, or can't list: one line each, by the kind."""
 
+import io
+import re
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
+from urllib.parse import parse_qs, unquote
 
+import fsspec
 import numpy as np
 import pytest
 import tifffile
 
-from i2r.errors import InputError
+from i2r.errors import FieldError, InputError
 from i2r.readers import ReaderOptions, find_reader
-from i2r.readers.images import read_plane
+from i2r.readers.images import read_plane, read_shape
 from i2r.store import files
 
 pytest.importorskip("aiohttp", reason="aiohttp is not installed")
@@ -49,6 +54,59 @@ class Folder(SimpleHTTPRequestHandler):
         """Say nothing."""
 
 
+class PublicBucket(BaseHTTPRequestHandler):
+    """A bucket of S3 that anybody may list and read, part by part, and nobody who signs."""
+
+    objects: Mapping[str, bytes] = {}
+    refused = ""
+    asked: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        path, _, query = self.path.partition("?")
+        name = unquote(path).removeprefix("/plates").strip("/")
+        self.asked.append(self.headers.get("Range", ""))
+        if "Authorization" in self.headers or (self.refused and name == self.refused):
+            return self._answer(403, b"<Error><Code>AccessDenied</Code></Error>")
+        if name in self.objects:
+            return self._give(self.objects[name])
+        if name:
+            return self._answer(404, b"<Error><Code>NoSuchKey</Code></Error>")
+        wanted = parse_qs(query).get("prefix", [""])[0]
+        listed = "".join(
+            f"<Contents><Key>{key}</Key><Size>{len(value)}</Size><ETag>&quot;{len(value)}&quot;"
+            "</ETag><LastModified>2026-01-01T00:00:00.000Z</LastModified></Contents>"
+            for key, value in self.objects.items()
+            if key.startswith(wanted)
+        )
+        return self._answer(200, f"<ListBucketResult>{listed}</ListBucketResult>".encode())
+
+    do_HEAD = do_GET
+
+    def _give(self, content: bytes) -> None:
+        total = len(content)
+        asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        if asked is None:
+            return self._answer(200, content)
+        first, last = int(asked[1]), int(asked[2] or total - 1)
+        part = content[first : last + 1]
+        return self._answer(
+            206, part, {"Content-Range": f"bytes {first}-{first + len(part) - 1}/{total}"}
+        )
+
+    def _answer(self, status: int, body: bytes, more: Mapping[str, str] | None = None) -> None:
+        self.send_response(status)
+        headers = {"Content-Length": str(len(body)), "ETag": '"1"', **(more or {})}
+        headers["Last-Modified"] = "Thu, 01 Jan 2026 00:00:00 GMT"
+        for key, value in headers.items():
+            self.send_header(key, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
 @pytest.fixture
 def serve() -> Iterator[Serve]:
     """Start servers on this machine; gives the address of each."""
@@ -56,7 +114,8 @@ def serve() -> Iterator[Serve]:
 
     def start(handler: Callable[..., BaseHTTPRequestHandler], **answer: object) -> str:
         if answer:
-            handler = type("Answer", (Refusal,), answer)
+            kind = handler if isinstance(handler, type) else Refusal
+            handler = type("Answer", (kind,), answer)
         server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         servers.append(server)
@@ -138,6 +197,49 @@ def test_a_bucket_without_credentials_says_how_public_ones_are_read(
     with pytest.raises(InputError) as caught:
         scan("s3://plates/load_data.csv")
     check_line(caught.value, "s3://plates: no credentials found", '{"s3": {"anon": true}}')
+
+
+def test_pixels_of_a_public_bucket_are_read_without_credentials(
+    serve: Serve, s3: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planes = {f"screen/{well}_s1.tif": n for n, well in enumerate(("A01", "A02"))}
+    objects = {}
+    for key, number in planes.items():
+        buffer = io.BytesIO()
+        tifffile.imwrite(buffer, np.full((300, 200), number, np.uint16), rowsperstrip=10)
+        objects[key] = buffer.getvalue()
+    asked: list[str] = []
+    s3(serve(PublicBucket, objects=objects, asked=asked))
+    with pytest.raises(InputError, match="may not be listed"):  # it refuses those who sign
+        scan("s3://plates/screen", PATTERN)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setitem(fsspec.config.conf, "s3", {"anon": True})
+    s3fs = pytest.importorskip("s3fs")
+    s3fs.S3FileSystem.clear_instance_cache()
+    images = scan("s3://plates/screen", PATTERN).images  # type: ignore[attr-defined]
+    assert images["well"].tolist() == ["A01", "A02"]
+    for number, url in enumerate(images["url"]):
+        assert (read_plane(url) == number).all()
+        assert read_shape(url) == ((300, 200), np.uint16)
+    with files.open_file("s3://plates/screen/A02_s1.tif") as file:
+        file.seek(-3, io.SEEK_END)
+        assert file.read() == objects["screen/A02_s1.tif"][-3:]
+    assert any(asked)  # headers are read in part
+    with pytest.raises(FieldError) as gone:
+        read_plane("s3://plates/screen/A03_s1.tif")
+    check_line(gone.value, "missing: s3://plates/screen/A03_s1.tif")
+    s3(serve(PublicBucket, objects=objects, refused="screen/A01_s1.tif"))
+    s3fs.S3FileSystem.clear_instance_cache()
+    with pytest.raises(FieldError) as refused:
+        read_plane("s3://plates/screen/A01_s1.tif")
+    check_line(refused.value, "missing: s3://plates/screen/A01_s1.tif", "denied")
+    assert (read_plane("s3://plates/screen/A02_s1.tif") == 1).all()
+    s3(find_closed())
+    s3fs.S3FileSystem.clear_instance_cache()
+    with pytest.raises(ConnectionError) as silent:
+        read_plane("s3://plates/screen/A02_s1.tif")
+    check_line(silent.value, "s3://plates", "no answer")
 
 
 @pytest.mark.parametrize(
