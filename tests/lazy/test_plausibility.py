@@ -48,6 +48,22 @@ def test_usual_fields_and_empty_ones_without_contrast_are_not_flagged(usual: lis
     assert describe_flags(table) == []
 
 
+@pytest.mark.parametrize("strength", [2.0, 3.0, 4.0])
+@pytest.mark.parametrize("sign", [1, -1], ids=["bowl", "hill"])
+def test_light_that_is_brighter_than_nuclei_hides_no_lost_field(
+    usual: list[Any], strength: float, sign: int
+) -> None:
+    y, x = np.indices((SIDE, SIDE)) / SIDE - 0.5
+    light = sign * 2 * (y**2 + x**2) + (sign < 0)
+    height = strength * (usual[0].max() - np.median(usual[0]))
+    table = flag([image + height * light for image in usual])
+    lost = table["n_nuclei"] == 0
+    assert (table.loc[lost, "flag"] == "nothing found").all()
+    assert (table["flag"] != "").all() or (table["n_nuclei"] > 36).all()
+    # The same light on nothing is nothing.
+    assert list(flag([NOISE + height * light] * 2)["flag"]) == ["", ""]
+
+
 @pytest.mark.parametrize(
     ("change", "word"),
     [
