@@ -46,6 +46,9 @@ class Link:
         Squared lengths of the candidates, of one space (s = 1) or as many as genes.
     sums : (s, c) float64
         Sums of the products over training genes.
+    precision : dtype
+        What options are chosen with: double, or single where products are made gene by gene.
+        That takes half the time, and ranks of scores that differ by 1e-5 are the same.
     """
 
     def __init__(self, truth: Ints, spaces: Floats, *, kept_bytes: int = KEPT_BYTES) -> None:
@@ -54,9 +57,11 @@ class Link:
         own = spaces[:, truth]
         self.sums: Floats = (own.sum(axis=1)[:, None] @ spaces.transpose(0, 2, 1))[:, 0]
         self._products: Floats | None = None
+        self.precision: np.dtype[np.floating] = np.dtype(np.float32)
         self._spaces = spaces
         if len(spaces) * len(truth) * self.n_candidates * 8 <= kept_bytes:
             self._products = own @ spaces.transpose(0, 2, 1)
+            self.precision = np.dtype(np.float64)
         self._rows: dict[int, Floats] = {}
 
     @property
@@ -81,16 +86,21 @@ class Link:
         return Space(own[self.truth] @ own.T, self.squared[at])
 
     def project(self, gene: int, weights: Floats) -> Floats:
-        """Give the inner products of weighted sums of training genes and candidates, (q, c)."""
+        """Give the inner products of weighted sums of training genes and candidates, (q, c).
+
+        Where they are made gene by gene, in the precision of the weights.
+        """
         at = self._place(gene)
         if self._products is not None:
             return weights @ self._products[at]
-        own = self._spaces[at]
+        own = self._spaces[at].astype(weights.dtype, copy=False)
         projected: Floats = (weights @ own[self.truth]) @ own.T
         return projected
 
     def rows(self, gene: int, chosen: Ints) -> tuple[Floats, Ints]:
         """Give the products of some training genes in the space of one: a table, and their rows.
+
+        In `precision`.
 
         Of a gene always the same ones are asked for, so they are made once.
         """
@@ -98,7 +108,7 @@ class Link:
         if self._products is not None:
             return self._products[at], chosen
         if gene not in self._rows:
-            own = self._spaces[at]
+            own = self._spaces[at].astype(self.precision)
             self._rows[gene] = own[self.truth[chosen]] @ own.T
         return self._rows[gene], np.arange(len(chosen), dtype=np.int64)
 

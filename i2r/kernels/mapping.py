@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from i2r.kernels import kernel_regression as regression
 from i2r.kernels.links import Floats, Ints, Link, Space, choose_others
-from i2r.kernels.ranking import TIE, rank_truth
+from i2r.kernels.ranking import SINGLE_TIE, TIE, rank_truth
 
 Kernel = Literal["ntk", "rbf", "linear"]
 Scale = Literal["raw", "unit"]
@@ -145,31 +145,57 @@ def rank_left_two_out(inverse: Floats, link: Link, *, centre: bool = False) -> F
         and where j is not one of `i2r.kernels.links.choose_others`. Row i is all that may be known
         when gene i is held out.
     """
-    return rank_both_ways(inverse, link, (centre,))[0]
+    return rank_all_ways([inverse], link, [(centre,)])[0][0]
 
 
-def rank_both_ways(inverse: Floats, link: Link, centres: Sequence[bool]) -> list[Floats]:
-    """Give `rank_left_two_out` for one inverse, centred or not: they share all products."""
-    n = len(inverse)
-    ranks = [np.full((n, n), np.nan) for _ in centres]
-    is_shared = inverse.ndim == 2 and link.n_spaces == 1
-    all_projected = link.project(0, inverse) if is_shared else None
-    all_sums = inverse.sum(axis=1) if inverse.ndim == 2 else None
+def rank_all_ways(
+    inverses: Sequence[Floats], link: Link, centres: Sequence[Sequence[bool]]
+) -> list[list[Floats]]:
+    """Give `rank_left_two_out` for some inverses, each centred or not: they share all products.
+
+    A gene's space is gone through once for all of them: where there is one per gene, reading it
+    takes longer than the products.
+
+    Parameters
+    ----------
+    inverses, link
+        As for `rank_left_two_out`.
+    centres
+        For every inverse which ways are ranked.
+    """
+    n = len(link.truth)
+    tie = TIE if link.precision == np.float64 else SINGLE_TIE
+    ranks = [[np.full((n, n), np.nan) for _ in ways] for ways in centres]
+    # Products of one space and one inverse are made once, of others gene by gene.
+    made_once = {
+        place: link.project(0, inverse)
+        for place, inverse in enumerate(inverses)
+        if inverse.ndim == 2 and link.n_spaces == 1
+    }
+    sums = [inverse.sum(axis=-1) for inverse in inverses]
     for gene in range(n):
-        own, others = inverse_for(inverse, gene), choose_others(n, gene)
+        others = choose_others(n, gene)
         rows = np.concatenate([[gene], others])
-        if all_projected is None:
-            projected, projected_rows = link.project(gene, own[rows]), np.arange(len(rows))
-        else:
-            projected, projected_rows = all_projected, rows
         products, product_rows = link.rows(gene, rows)
+        owns = [inverse_for(inverse, gene) for inverse in inverses]
+        projected = {place: (table, rows) for place, table in made_once.items()}
+        alone = [place for place in range(len(inverses)) if place not in made_once]
+        if alone:
+            weights = np.concatenate(
+                [owns[place][rows] for place in alone], dtype=link.precision, casting="same_kind"
+            )
+            made = link.project(gene, weights)
+            for number, place in enumerate(alone):
+                projected[place] = (made, np.arange(len(rows)) + number * len(rows))
         at = gene if link.n_spaces > 1 else 0
-        sums = own[rows].sum(axis=1) if all_sums is None else all_sums[rows]
-        for found, centre in zip(ranks, centres, strict=True):
-            found[gene, others] = _rank_pairs(
-                own[rows, rows], own[gene, rows], sums, n, products, product_rows, projected,
-                projected_rows, link.sums[at], link.squared[at], link.truth[others], centre, TIE,
-            )  # fmt: skip
+        for place, own in enumerate(owns):
+            own_sums = sums[place] if sums[place].ndim == 1 else sums[place][gene]
+            for found, centre in zip(ranks[place], centres[place], strict=True):
+                found[gene, others] = _rank_pairs(
+                    own[rows, rows], own[gene, rows], own_sums[rows], n, products,
+                    product_rows, *projected[place], link.sums[at], link.squared[at],
+                    link.truth[others], centre, tie,
+                )  # fmt: skip
     return ranks
 
 

@@ -18,6 +18,8 @@ Floats = npt.NDArray[np.float64]
 # Scores that differ by less than this part of their size are equal: identical embeddings reach the
 # score of a prediction in different orders of summation.
 TIE = 1e-9
+# The same of scores by numbers of single precision.
+SINGLE_TIE = 1e-5
 
 
 class Interval(NamedTuple):

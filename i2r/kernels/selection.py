@@ -13,7 +13,7 @@ from i2r.kernels.mapping import (
     Configuration,
     inverse_for,
     measure_cosines,
-    rank_both_ways,
+    rank_all_ways,
     rank_left_out,
     score_candidates,
     weigh_left_out,
@@ -81,11 +81,14 @@ def score_without(
     def share(at: int) -> tuple[object, ...]:
         return configurations[at][:3]
 
-    for _, same in groupby(sorted(range(len(inner)), key=share), key=share):
-        places = list(same)
-        centres = [configurations[at].centre for at in places]
-        ranked = rank_both_ways(inverses[places[0]], link, centres)
-        for at, found in zip(places, ranked, strict=True):
+    groups = [list(same) for _, same in groupby(sorted(range(len(inner)), key=share), key=share)]
+    ranked = rank_all_ways(
+        [inverses[places[0]] for places in groups],
+        link,
+        [[configurations[at].centre for at in places] for places in groups],
+    )
+    for places, ways in zip(groups, ranked, strict=True):
+        for at, found in zip(places, ways, strict=True):
             inner[at] = score_log_ranks(found, link.n_candidates)
     return inner
 
