@@ -11,6 +11,7 @@ References
 .. [2] Calinski and Harabasz 1974, Commun. Stat. 3:1. https://doi.org/10.1080/03610927408827101
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +21,8 @@ from scipy.spatial.distance import squareform
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+# Distances of so many bytes are looked at at once: all of 2,000 rows, 200 rows of 20,000.
+BLOCK_BYTES = 2**25
 
 
 class ClusterQuality(NamedTuple):
@@ -48,13 +51,48 @@ def measure_cosine_distance(embeddings: npt.ArrayLike) -> Floats:
     return distance
 
 
+def split_distances(
+    embeddings: npt.ArrayLike, *, own: float = 0.0, chosen: Ints | None = None
+) -> Iterator[tuple[Ints, Floats]]:
+    """Give `measure_cosine_distance` in blocks: the numbers of some rows, and their distances.
+
+    Parameters
+    ----------
+    embeddings
+        Shape (n, d).
+    own
+        What stands for the distance of a row to itself.
+    chosen
+        The rows; None for all.
+    """
+    rows = _unit_rows(embeddings)
+    numbers = np.arange(len(rows)) if chosen is None else chosen
+    step = max(1, BLOCK_BYTES // (8 * max(1, len(rows))))
+    for first in range(0, len(numbers), step):
+        part = numbers[first : first + step]
+        block: Floats = np.clip(1 - rows[part] @ rows.T, 0, 2)
+        block[np.arange(len(part)), part] = own
+        yield part, block
+
+
+def condense_distances(embeddings: npt.ArrayLike) -> Floats:
+    """Give `measure_cosine_distance` of every two rows once: (n (n - 1) / 2,), as SciPy does."""
+    n, filled = len(np.asarray(embeddings)), 0
+    condensed = np.empty(n * (n - 1) // 2)
+    for numbers, block in split_distances(embeddings):
+        for i, row in zip(numbers.tolist(), block, strict=True):
+            condensed[filled : filled + n - i - 1] = row[i + 1 :]
+            filled += n - i - 1
+    return condensed
+
+
 def cluster_rows(distance: Floats, numbers: npt.ArrayLike) -> Ints:
     """Cluster rows into each of several numbers of clusters.
 
     Parameters
     ----------
     distance
-        Shape (n, n): symmetric, zero on the diagonal.
+        Shape (n, n): symmetric, zero on the diagonal; or (n (n - 1) / 2,), every two rows once.
     numbers
         Shape (m,): wanted numbers of clusters, 1 to n.
 
@@ -64,7 +102,8 @@ def cluster_rows(distance: Floats, numbers: npt.ArrayLike) -> Ints:
         Clusters 0, 1, ... by falling size, equal ones by their first member.
     """
     wanted = np.asarray(numbers, dtype=int)
-    tree = linkage(squareform(distance, checks=False), method="complete")
+    condensed = distance if distance.ndim == 1 else squareform(distance, checks=False)
+    tree = linkage(condensed, method="complete")
     cuts = cut_tree(tree, n_clusters=wanted).T
     return np.stack([_order_by_size(cut) for cut in cuts])
 
@@ -98,6 +137,40 @@ def measure_silhouettes(distance: Floats, labels: npt.ArrayLike) -> Floats:
     return silhouettes
 
 
+def measure_cosine_silhouettes(embeddings: npt.ArrayLike, cuts: Ints) -> Floats:
+    """Measure silhouettes of several clusterings by cosine distances, without keeping these.
+
+    Parameters
+    ----------
+    embeddings
+        Shape (n, d).
+    cuts
+        Shape (m, n): from `cluster_rows`.
+
+    Returns
+    -------
+    ndarray of float64, shape (m, n)
+        As from `measure_silhouettes`; a row alone in its cluster has 0.
+    """
+    found = np.zeros(cuts.shape)
+    members = [labels == np.arange(labels.max() + 1)[:, None] for labels in cuts]
+    for own, block in split_distances(embeddings):
+        for row, labels, inside in zip(found, cuts, members, strict=True):
+            sizes = inside.sum(axis=1)
+            if not 2 <= len(sizes) < len(labels):
+                continue
+            sums = block @ inside.T.astype(float)
+            at = (np.arange(len(block)), labels[own])
+            within = sums[at] / np.maximum(sizes[labels[own]] - 1, 1)
+            means = sums / sizes
+            means[at] = np.inf
+            near = means.min(axis=1)
+            larger = np.maximum(within, near)
+            gap = np.divide(near - within, larger, out=np.zeros(len(block)), where=larger > 0)
+            row[own] = np.where(sizes[labels[own]] > 1, gap, 0)
+    return found
+
+
 def measure_variance_ratio(rows: Floats, labels: npt.ArrayLike) -> float:
     """Divide variance between clusters by variance within, each per degree of freedom.
 
@@ -112,14 +185,14 @@ def measure_variance_ratio(rows: Floats, labels: npt.ArrayLike) -> float:
 
 
 def measure_clusters(
-    embeddings: npt.ArrayLike, distance: Floats, labels: npt.ArrayLike
+    embeddings: npt.ArrayLike, silhouettes: Floats, labels: npt.ArrayLike
 ) -> ClusterQuality:
-    """Measure a clustering of rows; see `ClusterQuality`."""
+    """Measure a clustering of rows with their silhouettes, (n,); see `ClusterQuality`."""
     rows = _unit_rows(embeddings)
     of_cluster = [rows[np.asarray(labels) == label] for label in np.unique(np.asarray(labels))]
     within = sum(float(((members - members.mean(axis=0)) ** 2).sum()) for members in of_cluster)
     return ClusterQuality(
-        float(measure_silhouettes(distance, labels).mean()),
+        float(silhouettes.mean()),
         measure_variance_ratio(rows, labels),
         within / len(rows),
     )
@@ -127,44 +200,56 @@ def measure_clusters(
 
 def compare_neighbours(first: npt.ArrayLike, second: npt.ArrayLike, k: int = 10) -> float:
     """Give the mean share of every row's k nearest others (by cosine) that two embeddings share."""
-    found = []
-    for embeddings in (first, second):
-        distance = measure_cosine_distance(embeddings)
-        np.fill_diagonal(distance, np.inf)
-        k = min(k, len(distance) - 1)
-        near = np.argsort(distance, axis=1, kind="stable")[:, :k]
-        member = np.zeros(distance.shape, dtype=bool)
-        np.put_along_axis(member, near, True, axis=1)
-        found.append(member)
-    return float((found[0] & found[1]).sum() / (k * len(found[0]))) if k else float("nan")
+    n = len(np.asarray(first))
+    k = min(k, n - 1)
+    if k <= 0:
+        return float("nan")
+    one, other = list_nearest(first, k), list_nearest(second, k)
+    common = sum(len(np.intersect1d(a, b)) for a, b in zip(one, other, strict=True))
+    return common / (k * n)
 
 
-def measure_rank_spread(embeddings: npt.ArrayLike) -> Floats:
-    """Measure how much the order of every row's neighbours moves between runs, (n,).
+def list_nearest(embeddings: npt.ArrayLike, count: int) -> Ints:
+    """List for every row the others of the largest cosines, nearest first, (n, count)."""
+    near = []
+    for _, block in split_distances(embeddings, own=np.inf):
+        farthest = np.partition(block, count - 1, axis=1)[:, count - 1]
+        for row, limit in zip(block, farthest, strict=True):
+            within = np.flatnonzero(row <= limit)
+            near.append(within[np.argsort(row[within], kind="stable")[:count]])
+    return np.array(near, dtype=np.int64)
+
+
+def measure_rank_spread(embeddings: npt.ArrayLike, chosen: Ints | None = None) -> Floats:
+    """Measure how much the order of every row's neighbours moves between runs.
 
     Parameters
     ----------
     embeddings
         Shape (s, n, d): the same rows from several runs.
+    chosen
+        Shape (m,): the rows whose neighbours are ordered; None for all n.
 
     Returns
     -------
-    ndarray of float64, shape (n,)
+    ndarray of float64, shape (m,)
         Standard deviation over runs of the rank of another row by distance, averaged over the
         others and divided by their number: 0 where runs agree, 0.29 where each is random and
         there are many.
     """
     runs = np.asarray(embeddings, dtype=float)
     n = runs.shape[1]
-    ranks = []
-    for run in runs:
-        distance = measure_cosine_distance(run)
-        np.fill_diagonal(distance, -1)
-        order = np.argsort(distance, axis=1, kind="stable")
-        rank = np.empty_like(order)
-        np.put_along_axis(rank, order, np.broadcast_to(np.arange(n), (n, n)), axis=1)
-        ranks.append(rank)
-    spread: Floats = np.std(ranks, axis=0).sum(axis=1) / max(n - 1, 1) / max(n - 1, 1)
+    spreads = []
+    by_run = [split_distances(run, own=-1, chosen=chosen) for run in runs]
+    for blocks in zip(*by_run, strict=True):
+        ranks = []
+        for _, block in blocks:
+            order = np.argsort(block, axis=1, kind="stable")
+            rank = np.empty_like(order)
+            np.put_along_axis(rank, order, np.broadcast_to(np.arange(n), order.shape), axis=1)
+            ranks.append(rank)
+        spreads.append(np.std(ranks, axis=0).sum(axis=1))
+    spread: Floats = np.concatenate(spreads) / max(n - 1, 1) / max(n - 1, 1)
     return spread
 
 

@@ -20,6 +20,8 @@ Floats = npt.NDArray[np.float64]
 MAX_CLUSTERS = 15
 # Walks in closed form take the third power of the number of genes.
 MAX_WALK_GENES = 3000
+# The order of neighbours is compared between seeds for this many genes, evenly taken, at most.
+MAX_COMPARED_GENES = 2000
 # Of the baselines, as many as the compact autoencoder has.
 DIMENSIONS = 32
 
@@ -233,10 +235,13 @@ def choose_clusters(
         k, silhouette, calinski_harabasz, distortion, chosen.
     """
     rows = table[[n for n in table if str(n).startswith("e")]].to_numpy(dtype=float)
-    distance = clusters.measure_cosine_distance(rows)
     numbers = list(range(1, min(max(MAX_CLUSTERS, number), len(rows)) + 1))
-    cuts = clusters.cluster_rows(distance, numbers)
-    measured = [clusters.measure_clusters(rows, distance, cut) for cut in cuts]
+    cuts = clusters.cluster_rows(clusters.condense_distances(rows), numbers)
+    silhouettes = clusters.measure_cosine_silhouettes(rows, cuts)
+    measured = [
+        clusters.measure_clusters(rows, own, cut)
+        for own, cut in zip(silhouettes, cuts, strict=True)
+    ]
     curves = pd.DataFrame(measured)
     curves.insert(0, "k", numbers)
     best = number or int(
@@ -249,7 +254,7 @@ def choose_clusters(
         {
             "gene": table["gene"].to_numpy(),
             "cluster": labels,
-            "silhouette": clusters.measure_silhouettes(distance, labels),
+            "silhouette": silhouettes[best - 1],
             "degree": [degrees.get(str(gene), 0) for gene in table["gene"]],
         }
     )
@@ -330,21 +335,24 @@ def compare_seeds(parts: Sequence[pd.DataFrame], seeds: Sequence[int], number: i
     DataFrame
         One row per pair: seed_a, seed_b, ari, ami (of their clusters, as many in each),
         neighbour_overlap (mean share of the ten nearest genes in common), rank_spread (over the
-        pair, see `i2r.kernels.gene_clusters.measure_rank_spread`).
+        pair, see `i2r.kernels.gene_clusters.measure_rank_spread`; of up to
+        `MAX_COMPARED_GENES` genes).
     """
     from sklearn.metrics import adjusted_mutual_info_score, adjusted_rand_score
 
     rows = [p[[n for n in p if str(n).startswith("e")]].to_numpy(dtype=float) for p in parts]
     cuts = [
-        clusters.cluster_rows(clusters.measure_cosine_distance(r), [min(number, len(r))])[0]
+        clusters.cluster_rows(clusters.condense_distances(r), [min(number, len(r))])[0]
         for r in rows
     ]
+    n = len(rows[0])
+    some = np.unique(np.linspace(0, n - 1, min(n, MAX_COMPARED_GENES)).astype(int))
     compared = [
         (
             seeds[a], seeds[b], adjusted_rand_score(cuts[a], cuts[b]),
             adjusted_mutual_info_score(cuts[a], cuts[b]),
             clusters.compare_neighbours(rows[a], rows[b]),
-            float(clusters.measure_rank_spread(np.stack([rows[a], rows[b]])).mean()),
+            float(clusters.measure_rank_spread(np.stack([rows[a], rows[b]]), some).mean()),
         )
         for a in range(len(rows)) for b in range(a)
     ]  # fmt: skip

@@ -3,6 +3,7 @@
 import io
 import math
 import warnings
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from xml.parsers import expat
 
@@ -56,6 +57,21 @@ def write_network(url: str, graph: "nx.Graph") -> int:
     # With lxml installed, write_graphml would write other bytes.
     nx.write_graphml_xml(ordered, buffer)
     return files.write_bytes(url, buffer.getvalue())
+
+
+def count_nodes(url: str) -> int:
+    """Count the nodes of a GraphML file without making a network of it; 0 where there is none."""
+    try:
+        found = files.stat(url)
+    except OSError:
+        return 0
+    return _count_nodes(url, found) if found.size_bytes <= MAX_BYTES else 0
+
+
+@lru_cache(maxsize=16)
+def _count_nodes(url: str, found: files.Stat) -> int:
+    """Count the nodes of a file as it is found: every unit of a stage asks."""
+    return files.read_bytes(url).count(b"<node ")
 
 
 def read_network(url: str) -> "nx.Graph":

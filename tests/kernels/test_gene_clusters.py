@@ -28,7 +28,7 @@ def test_measures_are_those_of_scikit_learn() -> None:
     unit = z / np.linalg.norm(z, axis=1, keepdims=True)
     distance = gc.measure_cosine_distance(z)
     for labels in gc.cluster_rows(distance, (2, 5, 30)):
-        quality = gc.measure_clusters(z, distance, labels)
+        quality = gc.measure_clusters(z, gc.measure_silhouettes(distance, labels), labels)
         assert quality.silhouette == pytest.approx(
             metrics.silhouette_score(z, labels, metric="cosine")
         )
@@ -38,7 +38,7 @@ def test_measures_are_those_of_scikit_learn() -> None:
         means = np.stack([unit[labels == label].mean(axis=0) for label in range(labels.max() + 1)])
         assert quality.distortion == pytest.approx(((unit - means[labels]) ** 2).sum(axis=1).mean())
     for labels in (np.zeros(60), np.arange(60)):
-        quality = gc.measure_clusters(z, distance, labels)
+        quality = gc.measure_clusters(z, gc.measure_silhouettes(distance, labels), labels)
         assert quality.silhouette == 0
         assert np.isnan(quality.calinski_harabasz)
 
@@ -56,3 +56,25 @@ def test_runs_that_agree_spread_nothing_and_random_ones_as_much_as_chance() -> N
 def test_zero_rows_are_far_from_everything() -> None:
     distance = gc.measure_cosine_distance([[0.0, 0.0], [1.0, 0.0], [-1.0, 0.0]])
     np.testing.assert_allclose(distance, [[0, 1, 1], [1, 0, 2], [1, 2, 0]])
+
+
+def test_blocks_of_rows_give_what_all_distances_give(monkeypatch: pytest.MonkeyPatch) -> None:
+    z, w = draw(70), draw(70, seed=1)
+    z[3], z[5] = 0, z[4]  # a row of zeros, and two that are equal
+    distance = gc.measure_cosine_distance(z)
+    whole = gc.measure_rank_spread([z, w])
+    monkeypatch.setattr(gc, "BLOCK_BYTES", 9 * 8 * 70)
+    assert [len(block) for _, block in gc.split_distances(z)] == [9] * 7 + [7]
+    np.testing.assert_allclose(
+        np.concatenate([block for _, block in gc.split_distances(z)]), distance, atol=1e-12
+    )
+    condensed = gc.condense_distances(z)
+    cuts = gc.cluster_rows(condensed, numbers := [1, 2, 5, 69, 70])
+    np.testing.assert_array_equal(cuts, gc.cluster_rows(distance, numbers))
+    for labels, found in zip(cuts, gc.measure_cosine_silhouettes(z, cuts), strict=True):
+        np.testing.assert_allclose(found, gc.measure_silhouettes(distance, labels), atol=1e-12)
+    np.fill_diagonal(distance, np.inf)
+    nearest = np.take_along_axis(distance, gc.list_nearest(z, 4), axis=1)
+    np.testing.assert_allclose(nearest, np.sort(distance, axis=1)[:, :4], atol=1e-12)
+    assert gc.compare_neighbours(z, 2 * z) == 1
+    np.testing.assert_allclose(gc.measure_rank_spread([z, w]), whole, atol=1e-3)

@@ -394,3 +394,14 @@ def test_symbols_belong_to_the_stage_that_makes_the_network(files: Path, tmp_pat
     assert "'symbols' with the network of 'interactome'. Set them there." in problem
     own = Genes(network=str(files / "network.graphml"), symbols=str(tmp_path / "nowhere.csv"))
     assert "nowhere.csv" in own.check(None)[0]  # type: ignore[arg-type]
+
+
+def test_the_estimate_grows_with_the_square_of_the_genes(tmp_path: Path, files: Path) -> None:
+    """Clusters take the distances of every two genes, 8 bytes each, and a copy of them."""
+    graph = nx.empty_graph(20_000)
+    nx.write_graphml(graph, tmp_path / "large.graphml")
+    experiment = run(files, tmp_path / "out", method="spectral")
+    small = Genes(network=str(files / "network.graphml"))
+    large = Genes(network=str(tmp_path / "large.graphml"))
+    assert small.peak_bytes(experiment, "seed-0") == 2**30
+    assert large.peak_bytes(experiment, "seed-0") == pytest.approx(8 * 20_000**2, rel=0.2)

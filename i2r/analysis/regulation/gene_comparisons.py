@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence, Set
 from itertools import combinations
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from i2r.kernels import gene_clusters as clusters
@@ -36,7 +35,7 @@ def compare_numbers(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
     if len(rows) < 2 or not 2 < len(rows[0]) <= MOST_GENES:
         return pd.DataFrame({"k_a": [], "k_b": [], "ami": []}).astype({"k_a": int, "k_b": int})
     numbers = list(range(2, min(MAX_CLUSTERS, len(rows[0]) - 1) + 1))
-    cuts = [clusters.cluster_rows(clusters.measure_cosine_distance(r), numbers) for r in rows]
+    cuts = [clusters.cluster_rows(clusters.condense_distances(r), numbers) for r in rows]
     pairs = list(combinations(range(len(rows)), 2))
     compared = [
         (a, b, float(np.mean([
@@ -102,7 +101,7 @@ def enrich_neighbours(table: pd.DataFrame, collections: Collections) -> pd.DataF
         # Sets that can't be tested are looked at once, not for every gene.
         kept = {name: _keep_testable(sets, universe) for name, sets in collections.items()}
         values = table[[n for n in table if str(n).startswith("e")]].to_numpy(dtype=float)
-        near = list_nearest(values, NEAREST)
+        near = clusters.list_nearest(values, NEAREST)
         for place, gene in enumerate(genes.tolist()):
             chosen = set(genes[near[place]].tolist())
             for name, gene_sets in kept.items():
@@ -120,13 +119,6 @@ def _keep_testable(gene_sets: Mapping[str, Set[str]], universe: Set[str]) -> dic
     """Keep the sets of a size that is tested, or would be without one gene."""
     inside = {name: genes & universe for name, genes in gene_sets.items()}
     return {name: own for name, own in inside.items() if MIN_SIZE <= len(own) <= MAX_SIZE + 1}
-
-
-def list_nearest(values: npt.NDArray[np.float64], count: int) -> npt.NDArray[np.int64]:
-    """List for every row the rows of the largest cosines, itself left out, (n, count)."""
-    distance = clusters.measure_cosine_distance(values)
-    np.fill_diagonal(distance, np.inf)
-    return np.argsort(distance, axis=1, kind="stable")[:, :count].astype(np.int64)
 
 
 def _list_test(

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from i2r.kernels.pcst.annealing import anneal_tree
 from i2r.kernels.pcst.ascent import Arcs, ascend, pair_arcs
 from i2r.kernels.pcst.cuts import solve_exactly
 from i2r.kernels.pcst.reduced_costs import rule_out
@@ -23,10 +24,11 @@ ROOTS, MORE_ROOTS, PASSES, WORTHWHILE = 4, 12, 4, 0.02
 FEW_EDGES, SHRUNK = 3000, 0.7
 # Searches from one root, and edges looked at in them: a second at most.
 SEARCHES, LOOKS = 30, 10**7
-# Where the gap stays wider, a longer search follows, and more roots: some seconds in a network that
-# is small enough for programs, which failed on it, and less in a larger one.
-LONG_GAP, LONG_EDGES, LONG_SEARCHES, WORSE = 0.999, 30_000, 3000, 1.0
-LONG_LOOKS, LONG_LOOKS_OF_FEW = 8 * 10**7, 2 * 10**8
+# Where the gap stays wider, a longer search follows, and more roots: some seconds.
+LONG_GAP, LONG_EDGES, LONG_SEARCHES, LONG_LOOKS, WORSE = 0.999, 30_000, 3000, 8 * 10**7, 1.0
+# In networks of this many edges at most it is annealing: so often, and with so many looks at edges
+# in one and in all, about 1.5 ns each.
+ANNEALED_EDGES, ANNEALINGS, ANNEALING_LOOKS, ALL_LOOKS = 6000, 12, 5 * 10**9, 15 * 10**9
 # A better tree is better by this part of its value, or by 1 where all numbers are whole.
 BETTER, WHOLE, MOST_WHOLE = 1e-9, 1e-6, 1e9
 
@@ -84,6 +86,8 @@ class _Problem:
 
     def raise_bound(self, bound: float) -> None:
         """Take a bound on better trees; where there can be none, the best one is proven."""
+        if self.is_whole and np.isfinite(bound):
+            bound = float(np.ceil(bound - WHOLE))
         self.is_proven |= bound >= self.goal
         bound = self.value if self.is_proven else min(bound, self.value)
         self.bound = max(self.bound, bound)
@@ -149,12 +153,18 @@ def close_gap(
         if number == ROOTS and not problem.is_proven:
             if problem.bound >= LONG_GAP * problem.value or problem.alive.sum() > LONG_EDGES:
                 break
-            is_small = problem.alive.sum() <= FEW_EDGES
-            _search(
-                problem, problem.alive, must=root, seed=seed + MORE_ROOTS, searches=LONG_SEARCHES,
-                looks=LONG_LOOKS_OF_FEW if is_small else LONG_LOOKS, worse=WORSE,
-            )  # fmt: skip
-            problem.raise_bound(problem.bound)
+            if problem.alive.sum() <= ANNEALED_EDGES:
+                before = problem.value
+                _anneal(problem, must=root, seed=seed)
+                if problem.value < before:
+                    # Programs have less to look for now: they are worth another try.
+                    tried = np.inf
+            else:
+                _search(
+                    problem, problem.alive, must=root, seed=seed + MORE_ROOTS,
+                    searches=LONG_SEARCHES, looks=LONG_LOOKS, worse=WORSE,
+                )  # fmt: skip
+                problem.raise_bound(problem.bound)
         if problem.is_proven:
             break
         start = _choose_root(problem, used)
@@ -238,6 +248,56 @@ def _search(
     worse: float = 0.0,
 ) -> None:
     """Search for a better tree among some edges and those of the best one."""
+    part = _take_searched(problem, among, must)
+    found = improve_tree(
+        part.net, part.by_cost, part.inside, part.places[problem.edges], root=part.root,
+        seed=seed, searches=searches, looks_most=looks, worse=worse,
+    )  # fmt: skip
+    problem.take(part.vertices[found[0]], part.edges[found[1]])
+
+
+def _anneal(problem: _Problem, *, must: int, seed: int) -> None:
+    """Search for a better tree by annealing, from the best one every time."""
+    looks = 0
+    for number in range(ANNEALINGS):
+        part = _take_searched(problem, problem.alive, must)
+        found, looked = anneal_tree(
+            part.net, part.by_cost, part.inside, part.places[problem.edges], seed=seed + number,
+            looks=ANNEALING_LOOKS,
+        )  # fmt: skip
+        problem.take(part.vertices[found[0]], part.edges[found[1]])
+        problem.raise_bound(problem.bound)
+        looks += looked
+        if problem.is_proven or looks > ALL_LOOKS:
+            return
+
+
+class _Searched(NamedTuple):
+    """The part of a network that a better tree is searched for in; see `_take_part`.
+
+    Attributes
+    ----------
+    net, vertices, edges, places
+        The part, the numbers of its vertices and edges, and where every edge is in it.
+    by_cost
+        Its edges in the order of their costs.
+    inside
+        The vertices of the best tree in it.
+    root
+        The vertex that every tree has to hold, by its prize, or -1.
+    """
+
+    net: Network
+    vertices: npt.NDArray[np.int64]
+    edges: npt.NDArray[np.int64]
+    places: npt.NDArray[np.int64]
+    by_cost: npt.NDArray[np.int64]
+    inside: npt.NDArray[np.int32]
+    root: int
+
+
+def _take_searched(problem: _Problem, among: npt.NDArray[np.bool_], must: int) -> _Searched:
+    """Take the part of a network with some edges and those of the best tree."""
     among = among.copy()
     among[problem.edges] = True
     chosen = np.flatnonzero(among)
@@ -248,14 +308,10 @@ def _search(
         # Worth more than everything else, so that no pruning lets it go.
         root = int(np.searchsorted(vertices, must))
         prizes[root] = 2 * (prizes.sum() + part.costs.sum()) or 1.0
-    part = part._replace(prizes=prizes)
     order = np.argsort(part.costs, kind="stable")
     inside = np.searchsorted(vertices, problem.vertices).astype(np.int32)
-    found = improve_tree(
-        part, order, inside, places[problem.edges], root=root, seed=seed,
-        searches=searches, looks_most=looks, worse=worse,
-    )  # fmt: skip
-    problem.take(vertices[found[0]], chosen[found[1]])
+    part = part._replace(prizes=prizes)
+    return _Searched(part, vertices, chosen, places, order, inside, root)
 
 
 def _take_part(

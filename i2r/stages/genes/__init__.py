@@ -25,8 +25,11 @@ from i2r.stages.outputs import Output
 from i2r.stages.written.regulation import GENES
 from i2r.store import files
 from i2r.store.experiment import Experiment
-from i2r.store.networks import read_network
+from i2r.store.networks import count_nodes, read_network
 from i2r.store.vocabulary import read_symbols
+
+# The process, and for clusters the distances of every two genes once, which SciPy copies.
+BASE_BYTES, PER_PAIR = 2**29, 8
 
 PATH: dict[str, Any] = {"path": True}
 Labels = Literal["none", "file", "clusters"]
@@ -283,5 +286,15 @@ class Genes(Stage):
         )  # fmt: skip
 
     def peak_bytes(self, experiment: Experiment, key: str) -> int:
-        """Torch itself, and the stacked models with their gradients and moments."""
-        return 2**31 if self.settings == "published" else 2**30
+        """Torch with the stacked models, or at the end the distances of every two genes."""
+        trained = 2**31 if self.settings == "published" else 2**30
+        return max(trained, BASE_BYTES + PER_PAIR * self._count_genes(experiment) ** 2)
+
+    def _count_genes(self, experiment: Experiment) -> int:
+        """Count the genes of the network, as far as it is there; of embeddings of the user's."""
+        if self.method == "import":
+            spaces = read_spaces(self.embeddings) if self.embeddings else {}
+            return max((len(space.genes) for space in spaces.values()), default=0)
+        stage = self.network_stage
+        url = self.network or (experiment.network_url(stage) if stage else "")
+        return count_nodes(url) if url else 0
