@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from i2r.kernels.pcst.rooted_tree import Network
-from i2r.kernels.pcst.trees import prune_strongly, span_cheaply
+from i2r.kernels.pcst.trees import join_groups, prune_strongly, span_cheaply
 
 # Every so many steps a vertex changes places with one near it; else one comes in or goes.
 SWAP = 0.5
@@ -134,14 +134,7 @@ def _span(
         u, v = net.ends[e, 0], net.ends[e, 1]
         if not (inside[u] and inside[v]):
             continue
-        while group[u] != u:
-            group[u] = group[group[u]]
-            u = group[u]
-        while group[v] != v:
-            group[v] = group[group[v]]
-            v = group[v]
-        if u != v:
-            group[v] = u
+        if join_groups(group, u, v):
             cost += net.costs[e]
             joins -= 1
     return cost if joins == 0 and cost <= limit else np.inf

@@ -168,14 +168,25 @@ def span_cheaply(
         u, v = ends[e, 0], ends[e, 1]
         if not (inside[u] and inside[v]):
             continue
-        while group[u] != u:
-            group[u] = group[group[u]]
-            u = group[u]
-        while group[v] != v:
-            group[v] = group[group[v]]
-            v = group[v]
-        if u != v:
-            group[v] = u
+        if join_groups(group, u, v):
             forest[filled] = e
             filled += 1
     return forest[:filled]
+
+
+@numba.njit(cache=True, nogil=True)
+def join_groups(group: npt.NDArray[np.int32], u: int, v: int) -> bool:
+    """Join the groups of two vertices; say whether they were apart.
+
+    Of every vertex `group` has one that is nearer to the one its group is known by, which has
+    itself; the ways there are shortened.
+    """
+    while group[u] != u:
+        group[u] = group[group[u]]
+        u = group[u]
+    while group[v] != v:
+        group[v] = group[group[v]]
+        v = group[v]
+    if u != v:
+        group[v] = u
+    return u != v
