@@ -178,6 +178,9 @@ def main() -> None:
         overhead = best["run loop", number] / best["plain map", number] - 1
         print(f"overhead of the run loop, {number} workers: {overhead:+.1%} (bar 5 %)")
         print(f"  over bare processes: {best['run loop', number] / best['bare', number] - 1:+.1%}")
+    gain = {label: best[label, 1] / best[label, 2] for label in ("run loop", "bare")}
+    share = gain["run loop"] / gain["bare"]
+    print(f"scaling of the run loop over that of bare processes: {share:.2f} (bar 0.97)")
     for label in ("run loop", "plain map", "bare", "arithmetic", "memory copies"):
         bar = " (bar 1.8)" if label == "run loop" else ""
         one, two = max(busy[label, 1]), max(busy[label, 2])

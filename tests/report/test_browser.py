@@ -12,6 +12,7 @@ import pytest
 from i2r.report.page import make_page
 from i2r.report.sections.interactome import MOST_DRAWN, choose_drawn
 from i2r.report.source import ReportSource
+from tests.browser import open_browser
 from tests.report.experiments import ALL, make_experiment
 from tests.stages.test_interactome import run_network, write_tables
 
@@ -67,6 +68,19 @@ def test_the_console_stays_empty(tmp_path: Path, content: str) -> None:
 def test_the_log_would_show_a_script_that_is_not_ours(tmp_path: Path, content: str) -> None:
     opened = open_page(tmp_path, content.replace("</main>", "<script>alert(1)</script></main>"))
     assert any("Content Security Policy" in line for line in find_console_lines(opened.stderr))
+
+
+def test_what_is_out_of_sight_is_not_laid_out(tmp_path: Path, content: str) -> None:
+    (tmp_path / "report.html").write_text(content, encoding="utf-8")
+    seen = "document.querySelector('#provenance h2').checkVisibility({contentVisibilityAuto: true})"
+    frames = "new Promise(r => requestAnimationFrame(() => requestAnimationFrame(r)))"
+    with open_browser(tmp_path) as page:
+        page.open((tmp_path / "report.html").as_uri())
+        page.wait_for("document.readyState === 'complete'")
+        page.evaluate(frames)
+        assert not page.evaluate(seen)
+        page.evaluate("document.querySelector('#provenance').scrollIntoView({behavior: 'instant'})")
+        page.wait_for(seen)
 
 
 def test_tables_are_sorted_by_a_click(
