@@ -126,14 +126,15 @@ def rehearse_interactome(_dtype: npt.DTypeLike) -> None:
 
 
 def rehearse_map(_dtype: npt.DTypeLike) -> None:
-    """Rank a few genes without two of them, in one space and in a space for each."""
-    from i2r.kernels.links import Link
-    from i2r.kernels.mapping import rank_both_ways
+    """Rank a few genes without two of them, in one space, and in a space for each."""
+    from i2r.kernels.links import KEPT_BYTES, Link
+    from i2r.kernels.mapping import rank_all_ways
 
     genes, embeddings = np.arange(4), np.eye(4, 3) + 0.1
-    for n_spaces in (1, 4):
-        link = Link(genes, np.repeat(embeddings[None], n_spaces, axis=0))
-        rank_both_ways(np.eye(4) + 0.1, link, (False, True))
+    for n_spaces, kept_bytes in ((1, KEPT_BYTES), (4, KEPT_BYTES), (4, 0)):
+        spaces = np.repeat(embeddings[None], n_spaces, axis=0)
+        link = Link(genes, spaces, kept_bytes=kept_bytes)  # 0 is in single precision
+        rank_all_ways([np.eye(4) + 0.1], link, [(False, True)])
 
 
 def _list_nuclei(
