@@ -112,6 +112,9 @@ def rehearse_interactome(_dtype: npt.DTypeLike) -> None:
 
     from i2r.kernels.edge_costs import correlate_edges, measure_information
     from i2r.kernels.pcst import solve_pcst
+    from i2r.kernels.pcst.annealing import anneal_tree
+    from i2r.kernels.pcst.rooted_tree import Network
+    from i2r.kernels.pcst.trees import list_neighbours
 
     # A network on which no part of the search is left out: of most small ones the first tree is
     # proven to be the best.
@@ -120,6 +123,10 @@ def rehearse_interactome(_dtype: npt.DTypeLike) -> None:
     costs = random.choice([1.0, 1.5, 0.7, 2.0], 60)
     prizes = np.where(random.random(30) < 0.35, random.choice([1.0, 2.0, 0.5, 1.5], 30), 0)
     solve_pcst(edges, costs, prizes)
+    # Of this network the best tree is proven before it would be annealed.
+    ends, none = edges.astype(np.int32), np.empty(0, dtype=np.int64)
+    net = Network(ends, costs, prizes, *list_neighbours(ends, len(prizes), np.arange(len(ends))))
+    anneal_tree(net, np.argsort(costs), np.zeros(1, np.int32), none, seed=0, looks=100 * len(ends))
     cells = sparse.csc_array(np.arange(120, dtype=np.float32).reshape(4, 30) % 5)
     correlate_edges(cells, edges, ranked=True)
     measure_information(cells, edges)
