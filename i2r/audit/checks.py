@@ -42,7 +42,10 @@ def check_places(screen: AuditScreen, called: npt.NDArray[np.bool_]) -> Finding:
     found = measure_place(values, screen.rows[own], screen.columns[own], screen.plates[own])
     title = "Places on the plate"
     if np.isnan(found.p_value):
-        words = "No plate has the 14 wells or more that rows, columns and edges can be fitted to."
+        words = (
+            "No plate has 14 or more wells that should be alike, controls and conditions that are "
+            "not called: too few to fit rows, columns and edges to."
+        )
         return Finding("places", title, "open", words)
     strongest = [screen.names[i] for i in np.argsort(-found.shares)[:3]]
     numbers = {

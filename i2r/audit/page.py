@@ -50,7 +50,8 @@ def write_page(audit: Audit, *, table: str, layout: str, now: datetime | None = 
 def _describe(audit: Audit) -> str:
     s = audit.summary
     return (
-        f"{s['rows']:,} {s['rows_are']} on {s['plates']} plates: {s['wells']} wells, "
+        f"{s['rows']:,} {s['rows_are']} on {html.plural(s['plates'], 'plate')}: "
+        f"{html.plural(s['wells'], 'well')}, "
         f"{s['controls']} of them negative controls, {s['conditions']} conditions, "
         f"{s['features']} features."
     )

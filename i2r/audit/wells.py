@@ -154,8 +154,10 @@ def _finish(
     """Turn sums into means and spreads; leave out what can't be compared."""
     notes = []
     if table.columns.left_out:
-        shown = ", ".join(name for name, _ in table.columns.left_out[:3])
-        notes.append(f"{len(table.columns.left_out)} columns are not features ({shown}, ...)")
+        names = [name for name, _ in table.columns.left_out]
+        shown = ", ".join([*names[:3], *(["..."] if len(names) > 3 else [])])
+        are = "column is not a feature" if len(names) == 1 else "columns are not features"
+        notes.append(f"{len(names)} {are} ({shown})")
     filled = sums.rows > 0
     missing = 1 - sums.count[filled].sum(axis=0) / max(sums.rows.sum(), 1)
     usable = missing <= MAX_MISSING

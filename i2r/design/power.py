@@ -209,8 +209,10 @@ def compare_plans(
     found = []
     for number, plan in enumerate(plans, start=1):
         say(
-            f"plan {number} of {len(plans)}: {plan.replicates} replicate plates, {plan.per_plate} "
-            f"wells per plate, {plan.controls} controls per plate, {plan.nuclei:.0f} nuclei"
+            f"plan {number} of {len(plans)}: {plan.replicates} replicate "
+            f"plate{'s' * (plan.replicates != 1)}, {plan.per_plate} "
+            f"well{'s' * (plan.per_plate != 1)} per plate, {plan.controls} controls per plate, "
+            f"{plan.nuclei:.0f} nuclei"
         )
         found.append(predict_power(pilot, plan, fdr=fdr, active=active, screens=screens, seed=seed))
     return found

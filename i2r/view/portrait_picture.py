@@ -38,7 +38,7 @@ def draw_picture(portrait: Portrait) -> bytes:
     figure = Figure(figsize=(WIDTH_IN, sum(heights)), dpi=DPI, facecolor="white")
     grid = figure.add_gridspec(
         len(heights), 1, height_ratios=heights, hspace=0.12, left=0.02, right=0.98, top=0.995,
-        bottom=0.01,
+        bottom=0.25 / sum(heights),
     )  # fmt: skip
     title = figure.add_subplot(grid[0])
     title.set_axis_off()

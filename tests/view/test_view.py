@@ -271,6 +271,7 @@ def test_in_a_browser(address: str, tmp_path: Path) -> None:
         page.wait_for("document.documentElement?.dataset.ready")
         _choose_a_hit_by_its_row(page)
         _keep_and_go_back(page)
+        _choose_by_keys(page)
         page.open(f"{address}?{urlencode({'condition': EVIL, 'key': 'P1/B02', 'index': '0', 'crop': 'crop-gfp', 'channel': 'GFP'})}")  # fmt: skip
         page.wait_for("document.querySelector('#nucleus h2')")
         page.wait_for("document.querySelector('#condition h2')?.textContent.includes('onerror')")
@@ -305,3 +306,22 @@ def _keep_and_go_back(page: Page) -> None:
     page.evaluate("history.back()")
     page.wait_for("!location.search.includes('key=')")
     page.wait_for("document.querySelector('#well').childElementCount === 0")
+
+
+def _choose_by_keys(page: Page) -> None:
+    """Arrows go from well to well and from row to row; what is chosen keeps the focus."""
+    assert page.evaluate("document.querySelectorAll('#map rect[tabindex=\"0\"]').length") == 1
+    page.evaluate("document.querySelector('#map rect[data-key=\"P1/A01\"]').focus()")
+    for key in ("ArrowRight", "ArrowDown", "Enter"):
+        page.call("Input.dispatchKeyEvent", type="keyDown", key=key)
+    page.wait_for("location.search.includes('key=P1%2FB02')")
+    page.wait_for("document.activeElement.dataset.key === 'P1/B02'")
+    page.evaluate("(() => { const f = document.querySelector('#filter'); f.value = ''; f.dispatchEvent(new Event('input')); })()")  # fmt: skip
+    page.wait_for("document.querySelectorAll('#hits tbody tr').length > 1")
+    page.evaluate("document.querySelector('#hits tbody tr').focus()")
+    page.call("Input.dispatchKeyEvent", type="keyDown", key="ArrowDown")
+    second = page.evaluate("document.querySelectorAll('#hits tbody tr')[1].dataset.name")
+    assert page.evaluate("document.activeElement.dataset.name") == second
+    page.call("Input.dispatchKeyEvent", type="keyDown", key="Enter")
+    page.wait_for("document.querySelector('tr[aria-selected=true]')?.tabIndex === 0")
+    assert page.evaluate("document.activeElement.dataset.name") == second

@@ -87,6 +87,12 @@ const showContrast = () => {
 };
 
 // ---------------------------------------------------------------- plates
+const ARROWS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
+const moveFocus = (from, to) => {
+  from.setAttribute("tabindex", -1);
+  to.setAttribute("tabindex", 0);
+  to.focus();
+};
 let plateTurn = 0, plateFound = null;
 const showPlate = async () => {
   const turn = ++plateTurn;
@@ -109,17 +115,32 @@ const drawPlate = () => {
   const svg = draw("svg", { viewBox: `-1.4 -1.1 ${columns + 1.6} ${rows + 1.3}`, role: "group", "aria-label": `Plate ${found.plate}`, "font-size": columns <= 12 ? 0.5 : columns <= 24 ? 0.75 : 1.3 });
   for (let c = 1; c <= columns; c += every) svg.append(draw("text", { x: c - 0.5, y: -0.25, "text-anchor": "middle" }, String(c)));
   for (let r = 1; r <= rows; r += every) svg.append(draw("text", { x: -0.2, y: r - 0.25, "text-anchor": "end" }, found.row_names[r - 1]));
+  // One stop for the Tab key: arrows go from well to well, and a redrawn map keeps the focus.
+  const focused = document.activeElement?.closest?.("#map rect")?.dataset.key ?? "";
+  const stop = wells.find((well) => well.key === (focused || state.key)) ?? wells.find((well) => well.condition === state.condition) ?? wells[0];
+  const squares = new Map();
   for (const well of wells) {
     const marks = [well.role, well.share === null ? "none" : "", well.condition === state.condition ? "same" : "", well.key === state.key ? "chosen" : ""];
-    const square = draw("rect", { x: well.column - 0.94, y: well.row - 0.94, width: 0.88, height: 0.88, class: marks.filter(Boolean).join(" "), tabindex: 0, role: "button" },
+    const square = draw("rect", { x: well.column - 0.94, y: well.row - 0.94, width: 0.88, height: 0.88, class: marks.filter(Boolean).join(" "), tabindex: well === stop ? 0 : -1, role: "button", "data-key": well.key },
       draw("title", {}, `${well.well} ${well.given || "no perturbation"} (${well.role.replace("_", " ")}): ${write(well.value)}`));
     if (well.share !== null) square.setAttribute("fill", about.colours[Math.round(well.share * (about.colours.length - 1))]);
     const choose = () => go({ key: well.key, condition: well.role === "empty" ? "" : well.condition, field: "", index: "", page: "" });
     square.addEventListener("click", choose);
-    square.addEventListener("keydown", (event) => { if (event.key === "Enter") choose(); });
+    square.addEventListener("keydown", (event) => {
+      const step = ARROWS[event.key];
+      if (!step && event.key !== "Enter" && event.key !== " ") return;
+      event.preventDefault();
+      if (!step) { choose(); return; }
+      for (let [r, c] = [well.row + step[0], well.column + step[1]]; r >= 1 && r <= rows && c >= 1 && c <= columns; r += step[0], c += step[1]) {
+        const next = squares.get(`${r} ${c}`);
+        if (next) { moveFocus(square, next); break; }
+      }
+    });
+    squares.set(`${well.row} ${well.column}`, square);
     svg.append(square);
   }
   $("map").replaceChildren(svg);
+  if (focused && stop) squares.get(`${stop.row} ${stop.column}`).focus({ preventScroll: true });
   const known = wells.some((well) => well.share !== null);
   $("ramp").hidden = !known;
   $("low").textContent = write(found.low);
@@ -141,19 +162,35 @@ const showHits = () => {
     const order = typeof x === "number" ? x - y : String(x).localeCompare(String(y), undefined, { numeric: true });
     return falling ? -order : order;
   });
+  const [heldRow, heldHead] = ["tbody tr", "thead th"].map((what) => document.activeElement?.closest?.(`#hits ${what}`)?.dataset.name);
   const head = make("tr");
   for (const name of hits.columns) {
     const sort = () => go({ sort: state.sort === name ? `-${name}` : name }, true);
     head.append(make("th", { textContent: name.replaceAll("_", " "), tabIndex: 0, scope: "col", ...(column === name ? { "aria-sort": falling ? "descending" : "ascending" } : {}), onclick: sort,
       onkeydown: (event) => { if (event.key === "Enter") sort(); } }));
+    head.lastChild.dataset.name = name;
   }
   $("hits").tHead.replaceChildren(head);
   const body = $("hits").tBodies[0];
   body.replaceChildren(...rows.slice(0, shownHits).map((row) => {
     const choose = () => go({ condition: row.condition, key: "", field: "", index: "", page: "" });
-    return make("tr", { tabIndex: 0, "aria-selected": String(row.condition === state.condition), onclick: choose, onkeydown: (event) => { if (event.key === "Enter") choose(); } },
+    const step = (event) => {
+      const next = event.key === "ArrowDown" ? line.nextElementSibling : event.key === "ArrowUp" ? line.previousElementSibling : null;
+      if (event.key === "Enter") choose();
+      else if (next) { event.preventDefault(); moveFocus(line, next); }
+    };
+    const line = make("tr", { tabIndex: -1, "aria-selected": String(row.condition === state.condition), onclick: choose, onkeydown: step },
       ...hits.columns.map((name) => make("td", { textContent: write(row[name]), title: String(row[name] ?? ""), className: typeof row[name] === "number" ? "number" : "" })));
+    line.dataset.name = row.condition;
+    return line;
   }));
+  // One stop for the Tab key: arrows go from row to row, and a table drawn anew keeps the focus.
+  const lines = [...body.rows];
+  const kept = lines.find((line) => line.dataset.name === heldRow);
+  const stop = kept ?? lines.find((line) => line.dataset.name === state.condition) ?? lines[0];
+  if (stop) stop.tabIndex = 0;
+  if (kept) kept.focus({ preventScroll: true });
+  else [...head.cells].find((cell) => cell.dataset.name === heldHead)?.focus({ preventScroll: true });
   $("more-hits").hidden = rows.length <= shownHits;
   $("hits-words").textContent = `${Math.min(rows.length, shownHits)} of ${hits.rows.length} conditions. ${(hits.cautions ?? []).join(" ")}`;
   $("hits-how").hidden = !hits.words;
@@ -197,8 +234,13 @@ const showDetail = async () => {
   waiting = false;
   const fresh = () => mine === turn;
   $("hint").hidden = Boolean(state.condition || state.key);
+  const held = document.activeElement, label = held?.getAttribute("aria-label") || held?.textContent;
+  const part = ["condition", "well", "nucleus"].map($).find((place) => place.contains(held));
   await Promise.all([showCondition(fresh), showWell(fresh), showNucleus(fresh)].map((shown) => shown.catch((error) => { if (fresh()) complain(error.message); })));
   if (fresh()) showContrast();
+  if (fresh() && part && document.activeElement === document.body) {
+    [...part.querySelectorAll("button")].find((button) => (button.getAttribute("aria-label") || button.textContent) === label)?.focus({ preventScroll: true });
+  }
 };
 const showCondition = async (fresh) => {
   const place = $("condition");
