@@ -36,7 +36,8 @@ def _print_results(summary: Summary, experiment: Experiment) -> None:
     """Print what ran and what was found."""
     if summary.ran:
         ran = ", ".join(f"{title} {number}" for title, number in summary.ran.items())
-        click.echo(f"{sum(summary.ran.values())} units in {format_seconds(summary.seconds)}: {ran}")
+        units = count_words(sum(summary.ran.values()), "unit")
+        click.echo(f"{units} in {format_seconds(summary.seconds)}: {ran}")
     elif not summary.failed and not summary.blocked:
         click.echo("nothing to do: everything is up to date")
     for title in summary.ran:

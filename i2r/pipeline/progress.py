@@ -182,5 +182,7 @@ def _complaints(row: Mapping[str, Any]) -> str:
     """Say what went wrong in a stage, nothing where nothing did."""
     parts = [f"{row[n]} {n}" for n in ("failed", "blocked") if row[n]]
     if row["excluded_fields"]:
-        parts.append(f"{row['excluded_fields']} fields excluded")
+        parts.append(
+            f"{row['excluded_fields']} field{'s' * (row['excluded_fields'] != 1)} excluded"
+        )
     return ", ".join(parts)

@@ -293,7 +293,8 @@ def list_odd(images: pd.DataFrame, layout: pd.DataFrame) -> list[str]:
             kind = f", {first['height_px']} x {first['width_px']} px {first['dtype']}"
             places = odd.drop_duplicates(["plate", "well", "field"])
             lines.append(
-                f"{len(odd)} images {what} exclude {len(places)} fields, for example well "
+                f"{len(odd)} image{'s' * (len(odd) > 1)} {what}: {len(places)} "
+                f"field{'s are' if len(places) > 1 else ' is'} excluded, for example well "
                 f"{first['well']} field {first['field']} ({name}{kind if first['dtype'] else ''})"
             )
     return lines

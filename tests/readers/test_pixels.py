@@ -131,7 +131,7 @@ def test_one_odd_well_costs_one_well_and_is_named_before_the_run(own_plate, tmp_
     summary = run_here(short_pipeline(plate), tmp_path / "e", say=said.append)
     assert summary.exit_code == 3
     (line,) = [line for line in said if "another size or type" in line]
-    assert "exclude 1 fields, for example well A03 field 1" in line
+    assert "1 field is excluded, for example well A03 field 1" in line
     assert "94 x 128 px int16" in line
     table = open_experiment(str(tmp_path / "e")).table("convert")
     assert isinstance(table, pd.DataFrame)
