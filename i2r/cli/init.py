@@ -96,11 +96,14 @@ def init(
     pipeline.yaml takes images from, and adds its wells to the layout that pipeline.yaml names.
     """
     if update:
-        others = (source, pattern, plate, pixel_size_um, z, time, acquisition, channels)
-        if any(value is not None for value in others):
+        others = {
+            "--source": source, "--pattern": pattern, "--plate": plate, "--z": z, "--time": time,
+            "--pixel-size-um": pixel_size_um, "--acquisition": acquisition, "--channels": channels,
+        }  # fmt: skip
+        if given := [name for name, value in others.items() if value is not None]:
             raise InputError(
-                "--update with another option: found both. How images are read stands in "
-                f"{Path(directory) / 'pipeline.yaml'}: change it there."
+                f"--update: found {', '.join(given)} too. How images are read stands in "
+                f"{Path(directory) / 'pipeline.yaml'}: change it there, and give --update alone."
             )
         update_layout(directory)
         return

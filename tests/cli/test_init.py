@@ -113,7 +113,7 @@ def test_a_plate_that_comes_later_is_added_to_the_layout(tmp_path: Path) -> None
 
 def test_update_needs_what_init_made_and_takes_no_other_option(tmp_path: Path) -> None:
     for given, words in (
-        (["--update"], "pipeline.yaml: not there"), (["--update", "--plate", "P"], "found both"),
+        (["--update"], "pipeline.yaml: not there"), (["--update", "--plate", "P"], "found --plate too"),
         ([], "--source: not given"),
     ):  # fmt: skip
         refused = CliRunner().invoke(i2r, ["init", str(tmp_path / "none"), *given])
