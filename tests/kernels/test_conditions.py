@@ -235,3 +235,16 @@ def test_nothing_to_test_is_no_error(n: int) -> None:
     kept = wells.which < n
     found = compare_conditions(Wells(*(values[kept] for values in wells)))
     assert len(found.p_value) == n
+
+
+def test_a_measure_that_never_varies_has_no_noise() -> None:
+    values = np.random.default_rng(0).standard_normal((12, 2)) * [1, 0]
+    flat = np.zeros(12, dtype=np.intp)
+    wells = Wells(
+        values, np.zeros_like(values), np.full(12, 5.0), flat, flat - 1, flat - 1,
+        np.repeat([-1, 0, 1], 4),
+    )  # fmt: skip
+    with np.errstate(all="raise"):
+        noise = estimate_noise(values, wells)
+    assert np.isfinite(noise.variances).all()
+    assert (noise.variances[:, 1] < 1e-6).all()

@@ -438,5 +438,5 @@ def warn_of_noise(layout: pd.DataFrame) -> list[str]:
     return [
         f"No p-value is possible: {is_control.sum()} control wells and the replicates leave "
         f"{freedom:.0f} degrees of freedom for what wells differ by, {LEAST_FREEDOM:.0f} are "
-        f"needed. {lacking} more control wells would do."
+        f"needed. {lacking} more control well{'s' * (lacking > 1)} would do."
     ]

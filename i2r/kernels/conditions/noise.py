@@ -241,6 +241,7 @@ def _estimate_squares(squares: Floats) -> Floats:
     found = np.maximum(np.median(squares, axis=0) / MEDIAN_OF_SQUARES, 1e-300)
     for _ in range(10):
         found = found * np.minimum(squares / found, BOUND).mean(axis=0) / MEAN_BELOW_BOUND
+        found = np.maximum(found, 1e-300)  # a measure that never varies has none
     return np.asarray(found)
 
 
