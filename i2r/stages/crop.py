@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar, Literal
+from weakref import WeakKeyDictionary
 
 from dask import delayed
 from dask.delayed import Delayed
@@ -19,6 +20,10 @@ from i2r.store.write import write_crops
 
 # The published tile (see `Crop`), and below which part of its pixel size pixels count as finer.
 PUBLISHED_SIZE_PX, PUBLISHED_PIXEL_UM, FINER = 64, 0.65, 0.9
+
+
+# By experiment and stage: the edge of what is cut on every plate.
+_CUTS: WeakKeyDictionary[Experiment, dict["Crop", list[tuple[str, int]]]] = WeakKeyDictionary()
 
 
 class Crop(Stage):
@@ -87,14 +92,21 @@ class Crop(Stage):
 
     def fingerprint_inputs(self, experiment: Experiment, key: str) -> object:
         """Describe the well's fields, and the edge of what is cut where crops are resampled."""
-        described = super().fingerprint_inputs(experiment, key)
-        cut = self.cut_px(experiment.locate(key)[0].pixel_size_um)
+        plate, _ = experiment.locate(key)
+        cuts = self.external_files(experiment)
+        resampled = cuts if any(cut != self.size_px for _, cut in cuts) else None
+        fields = experiment.wells[key].fields
+        described = [fields, plate.channels, plate.shape, str(plate.dtype), resampled]
+        cut = self.cut_px(plate.pixel_size_um)
         return described if cut == self.size_px else [described, "cut_px", cut]
 
-    def external_files(self, experiment: Experiment) -> object:
-        """Give the plates' edges of what is cut, where crops are resampled."""
-        cuts = {n: self.cut_px(plate.pixel_size_um) for n, plate in experiment.plates.items()}
-        return sorted(cuts.items()) if set(cuts.values()) - {self.size_px} else None
+    def external_files(self, experiment: Experiment) -> list[tuple[str, int]]:
+        """Give the plates' edges of what is cut, found once for all units."""
+        known = _CUTS.setdefault(experiment, {})
+        if self not in known:
+            plates = experiment.plates.items()
+            known[self] = sorted((n, self.cut_px(plate.pixel_size_um)) for n, plate in plates)
+        return known[self]
 
     def notes(self, experiment: Experiment) -> list[str]:
         """Say of plates with finer pixels than the published that crops are resampled."""
