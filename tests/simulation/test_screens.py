@@ -279,5 +279,5 @@ def test_the_command_replaces_single_options_of_a_preset(tmp_path: Path) -> None
 def test_the_recommended_pipeline_is_one() -> None:
     pipeline = load_pipeline(str(Path(__file__).parents[2] / "pipelines" / "screen.yaml"))
     screen = next(stage for stage in pipeline.stages if stage.stage == "screen")
-    assert screen.needs == ("features",)
+    assert set(screen.needs) == {"features", "quality"}
     assert screen.worker_group == "cpu"

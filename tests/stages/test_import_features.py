@@ -53,7 +53,9 @@ def test_a_table_of_nuclei_is_screened_and_reported_without_an_image(
     assert len(passes) == 1
     experiment = open_experiment(str(tmp_path / "e"))
     ranking = experiment.table("screen")
-    assert set(ranking.loc[ranking["impactful"], "condition"]) == {"G00", "G01"}
+    called = set(ranking.loc[ranking["impactful"], "condition"])
+    # An FDR of 5 % allows a false call in one screen of ten where two are true.
+    assert called >= {"G00", "G01"} and len(called) <= 3
     assert ranking.loc[ranking["condition"] == "G00", "feature"].item() == FEATURES[0]
     features = experiment.table("features")
     assert len(features) == len(written.cells)

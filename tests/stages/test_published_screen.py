@@ -66,7 +66,7 @@ def test_the_published_pipeline_screens_with_it() -> None:
     assert (screen.method, screen.view, screen.input_px) == ("published", "nucleus+region", 224)
     assert (screen.max_epochs, screen.n_folds, screen.halve_regions) == (300, 4, False)
     assert (screen.split_by, screen.impactful, screen.top) == ("field", "top", 41)
-    assert set(screen.needs) == {"segment", "crop"}
+    assert set(screen.needs) == {"segment", "crop", "quality"}
     assert screen.worker_group == "gpu"
 
 
