@@ -17,6 +17,8 @@ from i2r.store.features import read_features
 Floats = npt.NDArray[np.float64]
 # Wells that are read for one figure, of those asked for and of their plates' controls.
 MOST_WELLS, MOST_CONTROLS, LEAST_CONTROLS = 24, 24, 2
+# Of a well, evenly over its table: a distribution needs no more, and a report holds them all.
+MOST_NUCLEI = 2000
 N_MOVED = 10
 BINS, REACH = 36, 4.5
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 220, 118, 6, 214, 6, 92
@@ -62,7 +64,7 @@ def read_relative(
         The experiment, and the stage that measured or imported them.
     keys
         The wells; of more than 24, 24 evenly spread ones, and about as many control wells of
-        their plates.
+        their plates. Of a well with more than 2,000 nuclei, 2,000 evenly spread ones.
 
     Returns
     -------
@@ -92,7 +94,7 @@ def read_relative(
                 source.experiment.part_url(features.title, key),
                 source.experiment.embeddings_url(features.title, key),
             )
-            read[key] = values.astype(np.float64)
+            read[key] = values[spread(len(values), MOST_NUCLEI)].astype(np.float64)
         controls = np.concatenate([read[key] for key in others]) if others else np.empty((0, 0))
         if len(controls) < 2:
             continue
@@ -150,6 +152,7 @@ def draw_distributions(
         bottom=BOTTOM, left=LEFT, right=RIGHT,
         ticks=[(x(tick), tick) for tick in find_ticks(-4, 4, count=4)],
         n_nuclei=len(found.nuclei), n_controls=len(found.controls), n_wells=found.n_wells,
+        most=MOST_NUCLEI,
         n_control_wells=found.n_control_wells, reach=REACH,
     )  # fmt: skip
 

@@ -2,8 +2,10 @@
 
 Draws counts of 50,000 cells by 20,000 genes (``--cells``, ``--genes``) as AnnData, 8 % of them not
 zero, and a network of 10,000 of the genes with 50,000 interactions, and prints the peak memory and
-the time of Spearman costs of the network in a process of its own; then the time of a shuffled link
-for 500 targets among 1,000 candidates, in one space and in a space per target.
+the time of Spearman costs of the network in a process of its own, beside the estimate; likewise a
+network of STRING's size (19,566 proteins, 11.9 million rows) and a panel of 1,378 lines by 19,177
+genes. Then the time of a shuffled link for 500 targets among 1,000 candidates, in one space and in
+a space per target. ``--parts cells string panel map`` (default: all).
 """
 
 import argparse
@@ -25,6 +27,8 @@ from i2r.kernels.links import link_genes
 from i2r.stages.interactome import Interactome
 
 TARGETS, CANDIDATES, WIDTH, DENSITY = 500, 1000, 160, 0.08
+STRING, PANEL = (19_566, 11_900_000), (1_378, 19_177)
+PARTS = ["cells", "string", "panel", "map"]
 
 
 def write_counts(path: Path, n_cells: int, n_genes: int) -> None:
@@ -63,12 +67,31 @@ def write_links(path: Path, n_genes: int) -> None:
     links.to_csv(path, sep="\t", index=False)
 
 
-def measure_costs(folder: str) -> None:
-    """Print what Spearman costs of the network take."""
-    stage = Interactome(
-        interactions=f"{folder}/links.tsv", cells=f"{folder}/cells.h5ad", edge_cost="spearman",
-        min_genes=1, targets=("G1", "G2"), hub_quantile=1.0,
-    )  # fmt: skip
+def write_string(path: Path) -> None:
+    """Write as many interactions as STRING's human network has, in its form."""
+    random = np.random.default_rng(2)
+    names = np.array([f"9606.ENSP{i:011d}" for i in range(STRING[0])])
+    path.write_text("protein1 protein2 combined_score\n")
+    for _ in range(STRING[1] // 100_000):
+        ends = random.integers(0, len(names), (2, 100_000))
+        links = pd.DataFrame({"a": names[ends[0]], "b": names[ends[1]]})
+        links["score"] = random.integers(150, 1000, 100_000)
+        links.to_csv(path, mode="a", sep=" ", index=False, header=False)
+
+
+def write_panel(path: Path) -> None:
+    """Write expression of lines by genes, as DepMap does: six decimals and more."""
+    random = np.random.default_rng(3)
+    names = [f"G{i} ({1000 + i})" for i in range(PANEL[1])]
+    for first in range(0, PANEL[0], 106):
+        lines = ["U2OS" if i == 0 else f"ACH-{i:06d}" for i in range(first, first + 106)]
+        values = np.log2(1 + random.gamma(0.7, 9.0, (len(lines), len(names)))).round(9)
+        table = pd.DataFrame(values, index=lines, columns=names)
+        table.to_csv(path, mode="a", header=first == 0)
+
+
+def measure_pruning(stage: Interactome) -> None:
+    """Print what the pruned network took, as JSON."""
     started, used = time.perf_counter(), time.process_time()
     pruned = prepare_interactome(stage.model_dump())
     print(
@@ -81,6 +104,16 @@ def measure_costs(folder: str) -> None:
             }
         )
     )  # fmt: skip
+
+
+def print_pruning(what: str, stage: Interactome) -> None:
+    """Prune in a process of its own, and print what it took beside the estimate."""
+    command = [sys.executable, "-m", "tests.benchmarks.genome", "--stage", stage.model_dump_json()]
+    made = subprocess.run(command, check=True, capture_output=True, text=True)
+    measured = json.loads(made.stdout.splitlines()[-1])
+    estimate = estimate_interactome(stage.model_dump()) / 1e9
+    print(f"{what}: {measured}")
+    print(f"estimate {estimate:.2f} GB, {estimate / measured['peak_gb']:.2f} of what it took")
 
 
 def measure_shuffles(*, spaces: bool) -> float:
@@ -106,22 +139,39 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cells", type=int, default=50_000)
     parser.add_argument("--genes", type=int, default=20_000)
-    parser.add_argument("--costs-of", default="", help=argparse.SUPPRESS)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--stage", default="", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.costs_of:
-        measure_costs(options.costs_of)
+    if options.stage:
+        measure_pruning(Interactome.model_validate_json(options.stage))
         return
+    # Of each thing as little as there must be: two genes to connect, all the others stay.
+    common = {"min_genes": 1, "targets": ("G1", "G2"), "hub_quantile": 1.0}
     with tempfile.TemporaryDirectory() as name:
-        write_counts(Path(name) / "cells.h5ad", options.cells, options.genes)
-        write_links(Path(name) / "links.tsv", options.genes)
-        command = [sys.executable, "-m", "tests.benchmarks.genome", "--costs-of", name]
-        made = subprocess.run(command, check=True, capture_output=True, text=True)
-        stage = Interactome(
-            interactions=f"{name}/links.tsv", cells=f"{name}/cells.h5ad", edge_cost="spearman"
-        )
-        measured = json.loads(made.stdout.splitlines()[-1])
-        print(f"{options.cells:,} cells by {options.genes:,} genes: {measured}")
-        print(f"estimate {estimate_interactome(stage.model_dump()) / 1e9:.2f} GB")
+        links = Path(name) / "links.tsv"
+        write_links(links, options.genes)
+        if "cells" in options.parts:
+            cells = Path(name) / "cells.h5ad"
+            write_counts(cells, options.cells, options.genes)
+            stage = Interactome(
+                interactions=str(links), cells=str(cells), edge_cost="spearman", **common
+            )
+            print_pruning(f"{options.cells:,} cells by {options.genes:,} genes", stage)
+            cells.unlink()
+        if "string" in options.parts:
+            whole = Path(name) / "string.txt"
+            write_string(whole)
+            proteins = ("9606.ENSP00000000001", "9606.ENSP00000000002")
+            stage = Interactome(interactions=str(whole), **{**common, "targets": proteins})
+            print_pruning(f"STRING, {whole.stat().st_size / 1e6:.0f} MB", stage)
+            whole.unlink()
+        if "panel" in options.parts:
+            panel = Path(name) / "panel.csv"
+            write_panel(panel)
+            stage = Interactome(interactions=str(links), expression=str(panel), **common)
+            print_pruning(f"{PANEL[0]:,} lines by {PANEL[1]:,} genes", stage)
+    if "map" not in options.parts:
+        return
     for spaces in (False, True):
         seconds = measure_shuffles(spaces=spaces)
         print(

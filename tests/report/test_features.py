@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from i2r.report import feature_profiles
+from i2r.report import distributions, feature_profiles
 from i2r.report.distributions import read_relative
 from i2r.report.feature_profiles import read_feature_profiles
 from i2r.report.sections import features
@@ -106,6 +106,17 @@ def test_nuclei_are_relative_to_the_controls_of_their_plates(experiment: Experim
     alone = read_relative(source, stage, [controls[0]])
     assert alone is not None
     assert alone.n_control_wells == 5
+
+
+def test_of_a_large_well_some_nuclei_are_drawn(
+    experiment: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(distributions, "MOST_NUCLEI", 10)
+    source = ReportSource(experiment, ["features"])
+    keys = source.wells.index[source.wells["condition"] == "G00"].tolist()
+    found = read_relative(source, source.stages_of("features")[0], keys)
+    assert found is not None
+    assert (len(found.nuclei), len(found.controls)) == (30, 180)
 
 
 def test_what_is_not_read_is_said(experiment: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:
