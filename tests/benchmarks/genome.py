@@ -75,7 +75,8 @@ def write_string(path: Path) -> None:
     for _ in range(STRING[1] // 100_000):
         ends = random.integers(0, len(names), (2, 100_000))
         links = pd.DataFrame({"a": names[ends[0]], "b": names[ends[1]]})
-        links["score"] = random.integers(150, 1000, 100_000)
+        # Most of STRING's scores are low.
+        links["score"] = np.minimum(150 + random.exponential(150, 100_000), 999).astype(int)
         links.to_csv(path, mode="a", sep=" ", index=False, header=False)
 
 
