@@ -288,7 +288,23 @@ def list_instances() -> Iterator[tuple[str, str, float, Path]]:
                 yield row["set"], row["name"], float(row["optimum"]), path
 
 
+@pytest.mark.parametrize("seed", [7, 21])
+def test_programs_prove_whole_numbers(seed: int) -> None:
+    """Their bound is a hair above the last whole number: rounding it must not lose the proof."""
+    random, n = np.random.default_rng(seed), 120
+    first = np.r_[np.arange(1, n), random.integers(0, n, 360)]
+    second = np.r_[[random.integers(0, i) for i in range(1, n)], random.integers(0, n, 360)]
+    edges = np.stack([first, second], 1)
+    edges = edges[edges[:, 0] != edges[:, 1]]
+    costs = random.integers(1, 10, len(edges)).astype(float)
+    prizes = np.where(random.random(n) < 0.35, random.integers(1, 16, n), 0).astype(float)
+    result = solve_pcst(edges, costs, prizes)
+    assert result.gap == 0
+    assert result.value == result.lower_bound
+
+
 @pytest.mark.slow
+@pytest.mark.timeout(1200)  # two to three minutes on a quiet core
 @pytest.mark.skipif("I2R_DATA" not in os.environ, reason="needs the instances (I2R_DATA)")
 def test_instances_with_proven_optima() -> None:
     ratios, proven = {}, 0

@@ -86,9 +86,9 @@ class _Problem:
 
     def raise_bound(self, bound: float) -> None:
         """Take a bound on better trees; where there can be none, the best one is proven."""
+        self.is_proven |= bound >= self.goal
         if self.is_whole and np.isfinite(bound):
             bound = float(np.ceil(bound - WHOLE))
-        self.is_proven |= bound >= self.goal
         bound = self.value if self.is_proven else min(bound, self.value)
         self.bound = max(self.bound, bound)
 
