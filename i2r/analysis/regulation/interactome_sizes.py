@@ -9,8 +9,9 @@ from i2r.store import files
 
 # The process with pandas, SciPy and compiled kernels.
 BASE_BYTES = 350_000_000
-# Bytes of memory per byte of text: STRING's 600 MB took 2.7 GB, a panel of 240 MB took 1.9 GB.
-PER_BYTE = {"interactions": 4.0, "expression": 6.5}
+# Bytes of memory per byte of text: STRING's 600 MB took 2.7 GB, 550 MB with as many rows
+# (`tests.benchmarks.genome`) 3.2 GB, a panel of 240 MB took 1.9 GB.
+PER_BYTE = {"interactions": 4.6, "expression": 6.5}
 # Of packed text, and of counts as a table of text.
 PACKED, PER_BYTE_OF_COUNTS = 3.5, 12.0
 # Sparse counts by cells are turned into counts by genes: 8 bytes for each, twice.
