@@ -131,7 +131,7 @@ class Interactome(Stage):
 
     outputs: ClassVar[tuple[Output, ...]] = INTERACTOME
     upstream_verbs: ClassVar[Mapping[str, bool]] = {}
-    version: ClassVar[int] = 7
+    version: ClassVar[int] = 8
     uses_layout: ClassVar[bool] = False
 
     @property
