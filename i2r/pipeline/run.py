@@ -28,7 +28,7 @@ from i2r.store.access import check_access
 from i2r.store.experiment import Experiment, check_target, has_experiment, open_experiment
 from i2r.store.layout import empty_layout, empty_sources
 from i2r.store.ledger import LedgerWriter
-from i2r.store.lock import RunLock
+from i2r.store.lock import RunLock, remove_dead_lock
 from i2r.surroundings import NO_TORCH
 
 Say = Callable[[str], None]
@@ -156,6 +156,7 @@ def run_pipeline(
     )
     pending = sum(len(names) for names in preview.values())
     if not pending:
+        remove_dead_lock(url)
         return _nothing_to_do(pipeline, experiment, only)
     if not retry:
         # What is made again because it was damaged has the options that it had.

@@ -303,6 +303,23 @@ def release_array(url: str) -> None:
         files.remove_file(files.join_url(url, "run.lock"))
 
 
+def remove_dead_lock(url: str) -> None:
+    """Remove the lock of a client that died on this machine, where no new one takes it over.
+
+    A lock that another machine or a job array holds is left alone: who takes it next decides.
+    """
+    lock = RunLock(url, command="")
+    try:
+        holder = lock._read()
+        if not holder or "array" in holder:
+            return
+        here = all(holder.get(name) == lock._owner[name] for name in ("host", "processes"))
+        if here and _is_gone(holder) and lock._replace(holder):
+            lock._give_back()
+    except OSError:  # an experiment that this account may only read
+        return
+
+
 def find_holder(url: str) -> dict[str, Any] | None:
     """Say who works on an experiment, by its lock; None where nobody seems to.
 

@@ -32,6 +32,14 @@ def pipeline(plate: PlateFiles, tmp_path: Path) -> Path:
     return path
 
 
+def die_with_the_lock(url: Path) -> None:
+    """Leave the run lock behind, as a killed client does."""
+    code = "import os, sys; from i2r.store.lock import RunLock as R; "
+    code += "R(sys.argv[1], command='').__enter__(); os._exit(0)"
+    subprocess.run([sys.executable, "-c", code, str(url)], check=True)
+    assert (url / "run.lock").exists()
+
+
 def test_run_says_what_it_did_and_a_second_one_that_nothing_is_to_do(
     cli: Cli, pipeline: Path, tmp_path: Path
 ) -> None:
@@ -43,6 +51,10 @@ def test_run_says_what_it_did_and_a_second_one_that_nothing_is_to_do(
     code, said = cli("run", pipeline, tmp_path / "e", *HERE)
     assert (code, "nothing to do" in said) == (0, True), said
     assert snapshot(str(tmp_path / "e")) == before
+    die_with_the_lock(tmp_path / "e")  # after its last unit
+    code, said = cli("run", pipeline, tmp_path / "e", *HERE)
+    assert (code, "nothing to do" in said) == (0, True), said
+    assert snapshot(str(tmp_path / "e")).keys() == before.keys()
 
 
 def test_run_with_a_screen_shows_the_ranking(cli: Cli, plate: PlateFiles, screened: Path) -> None:

@@ -377,3 +377,20 @@ def test_the_token_tells_whose_the_lock_is(tmp_path: Path) -> None:
         assert lock.has_token(str(tmp_path), own.token)
         assert not lock.has_token(str(tmp_path), "another")
     assert not lock.has_token(str(tmp_path), own.token)
+
+
+def test_a_dead_clients_lock_is_removed_where_nobody_takes_it_over(tmp_path: Path) -> None:
+    write_holder(tmp_path, pid=dead_pid())
+    lock.remove_dead_lock(str(tmp_path))
+    assert os.listdir(tmp_path) == []
+    lock.remove_dead_lock(str(tmp_path))  # there is none: nothing happens
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"host": "elsewhere"}, {"array": "job array 7"}, {"processes": "others"}]
+)
+def test_a_lock_that_may_be_alive_stays(changes: dict[str, str], tmp_path: Path) -> None:
+    write_holder(tmp_path, **({"pid": dead_pid()} | changes if changes else {}))
+    before = (tmp_path / "run.lock").read_bytes()
+    lock.remove_dead_lock(str(tmp_path))
+    assert (tmp_path / "run.lock").read_bytes() == before
