@@ -12,8 +12,8 @@ ENDED_AT = 0.95
 # Imported by every worker that is started here, which calls its dask_setup.
 WORKER_SETUP = "i2r.cluster.worker_setup"
 DASK_SETTINGS = {
-    # A task that no worker may run would wait for ever.
-    "distributed.scheduler.no-workers-timeout": "2 minutes",
+    # That no worker is there is not the fault of a task: see i2r.pipeline.absence.
+    "distributed.scheduler.no-workers-timeout": None,
     # The run loop tries again by itself, and finds out which unit it was that killed a worker.
     "distributed.scheduler.allowed-failures": 0,
     # A long training is not a dead worker.
@@ -23,7 +23,6 @@ DASK_SETTINGS = {
 # Jobs wait in a queue, perhaps for hours, and the batch system knows better than a clock whether
 # they are lost: see i2r.cluster.keeper.
 JOB_SETTINGS = {
-    "distributed.scheduler.no-workers-timeout": None,
     "distributed.deploy.lost-worker-timeout": "1 day",
 }
 

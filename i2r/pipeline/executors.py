@@ -14,6 +14,7 @@ import psutil
 from i2r.cluster import AnyCluster, JobClusterSpec, WorkerKind
 from i2r.cluster.startup import Say, find_link, start_cluster
 from i2r.errors import I2RError, InputError
+from i2r.pipeline.absence import AbsenceWatch, is_absence
 from i2r.pipeline.memory import MemoryWatch
 from i2r.pipeline.rehearsal import deal_rehearsals, rehearse
 from i2r.store import files
@@ -27,8 +28,21 @@ _RESOURCE: dict[WorkerKind, str] = {"cpu": "CPU", "gpu": "GPU"}
 # Parts of a cluster file that may hold secrets: they are not written down.
 _UNTOLD: Any = {"security": True} | {group: {"job_script_prologue"} for group in _RESOURCE}
 
+# How often the scheduler is asked which workers there are.
+LOOK_EVERY_S = 5.0
 # A scheduler that was only cut off for a moment is found again.
 RECONNECT_S = 30.0
+
+
+class _Submission(NamedTuple):
+    """What a worker is asked to do, and how often it was asked."""
+
+    name: str
+    function: Callable[..., Any]
+    argument: object
+    resource: str
+    amount: int
+    times: int = 0
 
 
 class Finished(NamedTuple):
@@ -124,11 +138,13 @@ class OnCluster(_Closing):
     def __init__(self, spec: AnyCluster, *, say: Say = lambda line: None) -> None:
         self._queue: queue.SimpleQueue[Finished] = queue.SimpleQueue()
         self._futures: dict[int, Future] = {}
+        self._submissions: dict[int, _Submission] = {}
         self._rehearsals: list[Future] = []
         self._spec = spec
         with ExitStack() as stack:
             self._client, self._keeper = start_cluster(spec, stack, say=say)
-            self._memory = MemoryWatch(self._client)
+            self._memory, self._absence = MemoryWatch(self._client), AbsenceWatch()
+            self._looked_s, self._moving = time.monotonic(), False
             self._workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
             self.link = find_link(self._client)
             self._address = self._client.scheduler_info()["address"]
@@ -193,16 +209,20 @@ class OnCluster(_Closing):
     ) -> None:
         """Start ``function(argument)`` on a worker of the group; every submission names one."""
         amount = 1 if group == "gpu" else threads
+        self._start(handle, _Submission(name, function, argument, _RESOURCE[group], amount))
+
+    def _start(self, handle: int, asked: _Submission) -> None:
+        """Submit, under a name of its own each time: the scheduler may know the one before."""
         future = self._client.submit(
             _on_worker,
-            function,
-            argument,
-            key=name,
+            asked.function,
+            asked.argument,
+            key=f"{asked.name}-again{asked.times}" if asked.times else asked.name,
             pure=False,
             retries=0,
-            resources={_RESOURCE[group]: amount},
+            resources={asked.resource: asked.amount},
         )
-        self._futures[handle] = future
+        self._futures[handle], self._submissions[handle] = future, asked
         future.add_done_callback(lambda done: self._collect(handle, done))
 
     def _collect(self, handle: int, future: "Future") -> None:
@@ -253,7 +273,8 @@ class OnCluster(_Closing):
         InputError
             If the batch system keeps ending the jobs of a group that units wait for.
         I2RError
-            If the scheduler is gone and does not come back, or no worker has memory left.
+            If the scheduler is gone and does not come back, no worker has memory left, or those
+            of this machine do not start again.
         """
         if self._keeper is not None:
             self._keeper.check()
@@ -266,15 +287,31 @@ class OnCluster(_Closing):
                 finished.append(self._queue.get_nowait())
         except queue.Empty:
             pass
-        self._memory.check(moving=bool(finished))
+        self._look(moving=bool(finished))
+        answers = []
         for item in finished:
             # Keeping the future would keep its key, and the scheduler would answer a new
             # attempt under that key with the old error.
             self._futures.pop(item.handle).release()
-        explain = self._memory.explain
-        return [
-            item._replace(error=explain(item.error)) if item.error else item for item in finished
-        ]
+            asked = self._submissions.pop(item.handle)
+            if item.error and is_absence(item.error):
+                self._start(item.handle, asked._replace(times=asked.times + 1))
+                continue
+            error = self._memory.explain(item.error) if item.error else None
+            answers.append(item._replace(error=error))
+        return answers
+
+    def _look(self, *, moving: bool) -> None:
+        """Look at the workers now and then: whether any is left that takes what is submitted."""
+        self._moving |= moving
+        if time.monotonic() - self._looked_s < LOOK_EVERY_S:
+            return
+        workers = list(self._client.scheduler_info(n_workers=-1)["workers"].values())
+        self._memory.check(workers, moving=self._moving)
+        self._looked_s, self._moving = time.monotonic(), False
+        # Jobs may wait in a queue for hours, and so may the workers of a scheduler that is there.
+        if self._spec.type == "local":
+            self._absence.check(workers, {asked.resource for asked in self._submissions.values()})
 
     @contextmanager
     def report(self, url: str) -> Iterator[None]:

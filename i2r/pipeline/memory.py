@@ -1,7 +1,7 @@
 """Workers that have too little memory: named as such, instead of being restarted for ever."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from i2r.errors import I2RError
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 TOPIC = "worker-restart-memory"
 # A paused worker goes on as soon as a unit's memory was freed, in seconds.
 PAUSED_S = 60.0
-LOOK_EVERY_S = 5.0
 ADVICE = "Use fewer, larger workers (n_workers and memory_limit, or memory, in the cluster file)."
 
 
@@ -32,7 +31,7 @@ class MemoryWatch:
 
     def __init__(self, client: "Client") -> None:
         self._client = client
-        self._looked_s = self._moving_s = time.monotonic()
+        self._moving_s = time.monotonic()
 
     def explain(self, error: BaseException) -> BaseException:
         """Give an error that says that memory was used up, where a lost worker's was."""
@@ -50,11 +49,13 @@ class MemoryWatch:
             f"{format_memory(worker.memory_limit)}. {ADVICE}"
         )
 
-    def check(self, *, moving: bool) -> None:
+    def check(self, workers: Collection[Mapping[str, Any]], *, moving: bool) -> None:
         """Refuse to wait for workers that are all paused, for their memory, and run nothing.
 
         Parameters
         ----------
+        workers
+            What the scheduler knows of them.
         moving
             Whether something came back since the last check.
 
@@ -66,10 +67,6 @@ class MemoryWatch:
         now = time.monotonic()
         if moving:
             self._moving_s = now
-        if now - self._looked_s < LOOK_EVERY_S:
-            return
-        self._looked_s = now
-        workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
         if not workers or not all(is_stuck(worker) for worker in workers):
             self._moving_s = now
         elif now - self._moving_s > PAUSED_S:

@@ -6,7 +6,7 @@ import pytest
 
 from i2r.cluster import ClusterSpec, WorkerGroup
 from i2r.cluster.settings import WORKER_BYTES, needed_bytes
-from i2r.pipeline import memory
+from i2r.pipeline import executors, memory
 from i2r.pipeline.executors import OnCluster
 from i2r.pipeline.loop import describe_loss
 
@@ -57,7 +57,7 @@ def test_a_unit_that_takes_all_memory_is_told_so_and_a_full_worker_is_not_waited
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(memory, "PAUSED_S", 0.5)
-    monkeypatch.setattr(memory, "LOOK_EVERY_S", 0.2)
+    monkeypatch.setattr(executors, "LOOK_EVERY_S", 0.2)
     limit = 400 * 2**20
     with OnCluster(spec_of("400MiB")) as executor:
         executor.submit(1, "one", take, 2 * limit, group="cpu", threads=1)
