@@ -9,12 +9,7 @@ from scipy.special import polygamma
 from i2r.audit.screen import AuditScreen, reduce_profiles
 from i2r.errors import InputError
 from i2r.kernels.conditions.fields import fit_field
-from i2r.kernels.conditions.noise import (
-    Wells,
-    centre_on_controls,
-    estimate_noise,
-    shrink_correlation,
-)
+from i2r.kernels.conditions.noise import EFFICIENCY, Wells, centre_on_controls, estimate_noise
 
 Floats = npt.NDArray[np.float64]
 
@@ -84,7 +79,7 @@ def learn_pilot(screen: AuditScreen) -> Pilot:
             f"{LEAST_WELLS} or more. Take a pilot with more negative-control wells on a plate."
         )
     rows = noise.residuals[noise.has_residual]
-    correlation = _estimate_correlation(rows)
+    correlation = _estimate_correlation(rows, noise.freedom)
     nuclei = float(np.median(counts[screen.is_control]))
     of_wells = np.median(noise.variances - noise.nucleus / counts[:, None], axis=0)
     total = _shrink_variances(of_wells + noise.nucleus / nuclei, noise.freedom)
@@ -95,19 +90,27 @@ def learn_pilot(screen: AuditScreen) -> Pilot:
     )  # fmt: skip
 
 
-def _estimate_correlation(rows: Floats) -> Floats:
+def _estimate_correlation(rows: Floats, freedom: float) -> Floats:
     """Estimate a correlation matrix whose correlations are as large as those of new wells.
 
     Shrinking for the smallest error multiplies all correlations by the share of their mean square
     that is not chance, and so leaves them smaller than they are. Features then seem to say more
     independent things than they do, the test has more noise to find a change in, and the promised
     power is too low. The root of that share keeps their mean square.
+
+    Residuals have fewer degrees of freedom than rows, and correlations scatter by those: counted by
+    rows, chance passes for correlation, and the promised power is too high.
+
+    References
+    ----------
+    Ezekiel, Methods of Correlation Analysis (1930): the adjusted square of a correlation.
     """
-    shrunk = shrink_correlation(rows)
     z = rows / np.maximum(np.sqrt((rows**2).mean(axis=0)), 1e-12)
     found = z.T @ z / len(rows)
+    by_chance = (1 - found**2) / max(freedom - 1, 1.0)
     np.fill_diagonal(found, 0.0)
-    kept = float((shrunk * found).sum() / max((found**2).sum(), 1e-12))
+    np.fill_diagonal(by_chance, 0.0)
+    kept = 1 - float(by_chance.sum()) / max(float((found**2).sum()), 1e-12)
     correlation = np.sqrt(max(kept, 0.0)) * found
     np.fill_diagonal(correlation, 1.0)
     return np.asarray(correlation)
@@ -126,15 +129,16 @@ def _shrink_variances(variances: Floats, freedom: float) -> Floats:
     """Shrink features' variances towards their median by what they differ by chance.
 
     A few control wells say little of a single feature, and a plan of made-up differences between
-    features has less power than one of real ones.
+    features has less power than one of real ones. The logarithm of an estimate is on average less
+    than that of the variance, so the level is set anew: estimates over variances are 1 on average.
 
     References
     ----------
-    Smyth, Stat. Appl. Genet. Mol. Biol. 3:3 (2004), doi:10.2202/1544-6115.1027, on estimates from
-    squares; those here are medians of squares, with 2.7 times the variance.
+    Smyth, Stat. Appl. Genet. Mol. Biol. 3:3 (2004), doi:10.2202/1544-6115.1027.
     """
     logs = np.log(np.maximum(variances, 1e-12))
-    by_chance = 2.7 * float(polygamma(1, max(freedom, 1.0) / 2))
+    by_chance = float(polygamma(1, EFFICIENCY * max(freedom, 1.0) / 2))
     kept = max(0.0, 1 - by_chance / max(float(logs.var()), 1e-12))
     middle = np.median(logs)
-    return np.asarray(np.exp(middle + kept * (logs - middle)))
+    shrunk = np.exp(middle + kept * (logs - middle))
+    return np.asarray(shrunk * (variances / shrunk).mean())

@@ -9,7 +9,7 @@ import pytest
 
 from i2r.audit.screen import prepare_screen
 from i2r.audit.wells import summarise_table
-from i2r.design.pilot import Pilot, _estimate_correlation, learn_pilot
+from i2r.design.pilot import Pilot, _estimate_correlation, _shrink_variances, learn_pilot
 from i2r.design.places import deal_plate, name_grid, write_layout
 from i2r.design.planted import find_strength
 from i2r.design.power import Plan, draw_wells, predict_power
@@ -218,13 +218,26 @@ def test_correlations_of_a_small_pilot_are_as_large_as_those_of_wells() -> None:
     sizes, shrunk = [], []
     for _ in range(20):
         rows = random.multivariate_normal(np.zeros(40), truth, size=20)
-        found = _estimate_correlation(rows)
+        found = _estimate_correlation(rows, 20)
         assert np.linalg.eigvalsh(found).min() > -1e-9
         sizes.append((found[off] ** 2).mean())
         shrunk.append((shrink_correlation(rows)[off] ** 2).mean())
     expected = (truth[off] ** 2).mean()
     assert np.mean(sizes) == pytest.approx(expected, rel=0.2)
     assert np.mean(shrunk) < 0.75 * expected
+
+
+def test_chance_is_no_correlation_and_no_smaller_noise() -> None:
+    """Rows of wells less the mean of their replicates have fewer degrees of freedom."""
+    random = np.random.default_rng(0)
+    sizes, levels = [], []
+    for _ in range(40):
+        rows = random.standard_normal((10, 2, 40))
+        rows = (rows - rows.mean(axis=1, keepdims=True)).reshape(20, 40) * np.sqrt(2)
+        sizes.append((_estimate_correlation(rows, 10) ** 2).sum() / 40 - 1)
+        levels.append(_shrink_variances(random.chisquare(10, 40) / 10, 10).mean())
+    assert np.mean(sizes) / 39 < 0.01, "a tenth would be chance"
+    assert np.mean(levels) == pytest.approx(1.0, abs=0.02)
 
 
 def test_simulated_effects_have_the_size_that_was_asked_for() -> None:
