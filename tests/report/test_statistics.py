@@ -21,8 +21,12 @@ def test_of_many_wells_some_of_every_role_and_plate_are_read(
     said = statistics.draw(source)
     assert said is not None
     assert "area_um2" in said
-    monkeypatch.setattr(statistics, "MAX_WELLS", 8)
     monkeypatch.setattr(source, "table", lambda *_: pytest.fail("read whole"))
+    monkeypatch.setattr(statistics, "MOST_NUCLEI", 10)
+    thinned = statistics._read(source, stage)
+    assert thinned is not None
+    assert (thinned.groupby(["plate", "well"]).size() == 10).all()
+    monkeypatch.setattr(statistics, "MAX_WELLS", 8)
     some = statistics._read(source, stage)
     assert some is not None
     wells = some[["plate", "well"]].drop_duplicates()

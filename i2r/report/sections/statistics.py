@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from i2r.report.html import ROLE_NAMES, table
+from i2r.report.nuclei import spread
 from i2r.report.source import ReportSource, StageRecord
 from i2r.store.tables import concatenate
 
@@ -18,8 +19,8 @@ SHOWN_ELSEWHERE = (
 # Numbers that name a nucleus and measure nothing.
 IDENTIFIERS = ("label", "crop", "field")
 
-# Of wells; a table of all nuclei of a large screen does not fit into memory.
-MAX_WELLS = 96
+# A table of all nuclei of a large screen does not fit into memory, nor one of 96 crowded wells.
+MAX_WELLS, MOST_NUCLEI = 96, 2000
 
 
 def draw(source: ReportSource) -> str | None:
@@ -31,28 +32,34 @@ def draw(source: ReportSource) -> str | None:
         for row in _summarise(source, stage)
     ]
     caption = (
-        "Medians over all rows of the stages' tables, by the role of the well; of tables of more "
-        f"than {MAX_WELLS} wells over that many, spread over all plates."
+        "Medians over the rows of the stages' tables, by the role of the well: of at most "
+        f"{MAX_WELLS} wells, spread over all plates, and {MOST_NUCLEI:,} rows of a well, spread "
+        "over its table."
     )
     return table(pd.DataFrame(rows), caption) if rows else None
 
 
 def _read(source: ReportSource, stage: StageRecord) -> pd.DataFrame | None:
-    """Read a stage's table, or the parts of some wells of each role."""
+    """Read some rows of some wells of each role; the whole table where a stage has no parts."""
     known = set(source.wells.index)
-    done = [key for key in source.experiment.ledger.done_keys(stage.title) if key in known]
-    if len(done) <= MAX_WELLS:
+    chosen = [key for key in source.experiment.ledger.done_keys(stage.title) if key in known]
+    if len(chosen) > MAX_WELLS:
+        roles = source.wells.loc[chosen, "role"]
+        chosen = []
+        for _, keys in roles.groupby(roles):
+            step = len(keys) * roles.nunique() / MAX_WELLS
+            wanted = (np.arange(0, len(keys), max(step, 1.0))).astype(int)
+            chosen += keys.index[wanted].tolist()
+    if not chosen:
         return source.table(stage.title)
-    chosen: list[str] = []
-    roles = source.wells.loc[done, "role"]
-    for _, keys in roles.groupby(roles):
-        step = len(keys) * roles.nunique() / MAX_WELLS
-        wanted = (np.arange(0, len(keys), max(step, 1.0))).astype(int)
-        chosen += keys.index[wanted].tolist()
+    parts = []
     try:
-        return concatenate([source.part(stage.title, key) for key in chosen])
+        for key in chosen:
+            part = source.part(stage.title, key)
+            parts.append(part.iloc[spread(len(part), MOST_NUCLEI)])
     except FileNotFoundError:  # it makes no parts by well
         return source.table(stage.title)
+    return concatenate(parts)
 
 
 def _summarise(source: ReportSource, stage: StageRecord) -> list[dict[str, object]]:
