@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
@@ -10,13 +10,17 @@ from i2r.kernels.quality import measure_quality
 
 
 @settings(max_examples=25, deadline=None)
+@example(9337, 3, 3)
 @given(st.integers(0, 2**32 - 1), st.integers(3, 40), st.integers(3, 40))
 def test_equals_numpy_and_scipy(seed: int, height: int, width: int) -> None:
     image = np.random.default_rng(seed).integers(0, 4000, (height, width)).astype(np.uint16)
     quality = measure_quality(image)
     laplacian = ndimage.laplace(image.astype(np.float64))[1:-1, 1:-1]
     assert quality.mean == pytest.approx(image.mean())
-    assert quality.focus == pytest.approx(laplacian.var() / image.mean() ** 2, rel=1e-4)
+    # Squares are added up in single precision: of few pixels they may cancel.
+    rounding = 1e-6 * (laplacian**2).mean() / image.mean() ** 2
+    expected = laplacian.var() / image.mean() ** 2
+    assert quality.focus == pytest.approx(expected, rel=1e-4, abs=rounding)
     below = (image < quality.background).mean()
     assert below <= 0.05 <= (image <= quality.background).mean() + 1e-9
 
