@@ -307,6 +307,12 @@ def remove_dead_lock(url: str) -> None:
     """Remove the lock of a client that died on this machine, where no new one takes it over.
 
     A lock that another machine or a job array holds is left alone: who takes it next decides.
+    So is one in an experiment that this account may only read.
+
+    Parameters
+    ----------
+    url
+        The experiment, with a lock or without.
     """
     lock = RunLock(url, command="")
     try:
@@ -316,7 +322,7 @@ def remove_dead_lock(url: str) -> None:
         here = all(holder.get(name) == lock._owner[name] for name in ("host", "processes"))
         if here and _is_gone(holder) and lock._replace(holder):
             lock._give_back()
-    except OSError:  # an experiment that this account may only read
+    except OSError:
         return
 
 
