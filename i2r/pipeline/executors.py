@@ -30,6 +30,12 @@ _UNTOLD: Any = {"security": True} | {group: {"job_script_prologue"} for group in
 
 # How often the scheduler is asked which workers there are.
 LOOK_EVERY_S = 5.0
+# Small units travel together, so that a submission is worth what the scheduler spends on it.
+BUNDLE_S = 1.0
+# Nothing travels inside a process, but the ledger is written before and after each bundle. Wells of
+# usual size go through all stages one by one, so that each stage finds the pixels still in memory.
+BUNDLE_IN_PROCESS_S = 0.25
+
 # A scheduler that was only cut off for a moment is found again.
 RECONNECT_S = 30.0
 
@@ -78,9 +84,15 @@ class InProcess(_Closing):
     description: Mapping[str, Any] = {"type": "none"}
     # Whether workers end by themselves and hand their units back, without a word to the client.
     hands_back = False
+    # How long the units of a submission should take together.
+    bundle_s = BUNDLE_IN_PROCESS_S
 
     def __init__(self) -> None:
         self._finished: list[Finished] = []
+
+    def window(self, group: WorkerKind) -> int:
+        """Give how many submissions may be in flight: one, it is over when `submit` returns."""
+        return 1
 
     def slots(self, group: WorkerKind) -> int:
         """One unit at a time, and no GPU worker."""
@@ -135,6 +147,8 @@ class OnCluster(_Closing):
         If no worker answers, or GPU workers are required and there are none.
     """
 
+    bundle_s = BUNDLE_S
+
     def __init__(self, spec: AnyCluster, *, say: Say = lambda line: None) -> None:
         self._queue: queue.SimpleQueue[Finished] = queue.SimpleQueue()
         self._futures: dict[int, Future] = {}
@@ -178,6 +192,10 @@ class OnCluster(_Closing):
             return int(jobs.jobs * (jobs.cores if group == "cpu" else jobs.processes))
         total = sum(worker["resources"].get(_RESOURCE[group], 0) for worker in self._workers)
         return int(total)
+
+    def window(self, group: WorkerKind) -> int:
+        """Give how many submissions may be in flight: two for every slot, so none runs dry."""
+        return 2 * max(1, self.slots(group))
 
     def threads(self, group: WorkerKind) -> int:
         """Give the threads of the group's largest worker: a unit runs on one."""

@@ -25,8 +25,6 @@ from i2r.store.outputs import OUTPUTS, Mark, is_of_array
 from i2r.store.outputs import damaged as describe_damage
 
 ATTEMPTS = 3
-# Small units travel together, so that a submission is worth what the scheduler spends on it.
-BUNDLE_S = 1.0
 BUNDLE_MOST = 64
 # Results that hold an excluded field, as JSON.
 _EXCLUDES = r'"excluded":\s*\{\s*"'
@@ -178,10 +176,6 @@ class RunLoop:
 
     # ------------------------------------------------------------------ out
 
-    def _window(self, group: WorkerKind) -> int:
-        """Give how many submissions may be in flight: two for every slot, so none runs dry."""
-        return 2 * max(1, self.executor.slots(group))
-
     def _group(self, unit: Unit) -> WorkerKind:
         """Give the workers a unit runs on: without GPU workers everything runs on CPUs."""
         wanted = unit.stage.worker_group
@@ -193,7 +187,7 @@ class RunLoop:
             waiting = self._ready[title]
             while waiting:
                 group = self._group(waiting[0])
-                if self._in_window[group] >= self._window(group):
+                if self._in_window[group] >= self.executor.window(group):
                     break
                 self._submit_bundle(waiting, group)
         if self._suspects and not self._flying:
@@ -294,12 +288,12 @@ class RunLoop:
         return [u.key for u in units if u.state == "done" and u is not last]
 
     def _bundle_size(self, waiting: deque[Unit], group: WorkerKind) -> int:
-        """Give how many units of about a second in all travel together, leaving work for others."""
+        """Give how many units travel together, leaving work for others; see `Executor.bundle_s`."""
         cost_s = self._cost_s.get(waiting[0].stage.title)
         if cost_s is None or waiting is self._suspects:
             return 1
-        fair = -(-len(waiting) // self._window(group))
-        return max(1, min(int(BUNDLE_S / max(cost_s, 1e-3)), BUNDLE_MOST, fair))
+        fair = -(-len(waiting) // (2 * max(1, self.executor.slots(group))))
+        return max(1, min(int(self.executor.bundle_s / max(cost_s, 1e-3)), BUNDLE_MOST, fair))
 
     # ------------------------------------------------------------------ in
 

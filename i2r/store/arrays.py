@@ -111,7 +111,7 @@ def _array_document(
             "cname": codec.name,
             "clevel": codec.level,
             "shuffle": "shuffle",
-            "blocksize": 0,
+            "blocksize": codec.block_bytes,
         },
     }
     sharding = {

@@ -23,17 +23,29 @@ numcodecs.blosc.use_threads = False
 
 
 class Codec(NamedTuple):
-    """A Blosc compressor: always with byte shuffle, the only filter worth its time here."""
+    """A Blosc compressor: always with byte shuffle, the only filter worth its time here.
+
+    Attributes
+    ----------
+    name, level
+        As Blosc knows them.
+    block_bytes
+        What is compressed at once inside a chunk; 0 leaves it to Blosc.
+    """
 
     name: str
     level: int
+    block_bytes: int = 0
 
 
 # Measured on real planes (four instruments): zstd-1 takes 1 to 3.5 ms longer than LZ4 per plane,
 # beside 8 ms for reading it from LZW TIFF, and its files are smaller by 7 % (noisy 16 bit) to 73 %
 # (12 bit in 16). Crops are mostly zeros and training reads them again and again: LZ4 reads them 6
 # times and writes them 6 times as fast, for 29 % more space on a small part of the data.
-PLANES = Codec("zstd", 1)
+# Left alone, Blosc cuts chunks into small blocks, and zstd starts anew in each. In blocks of 1 MiB
+# real planes are written in half of the time, read in a third of it, and are 1 % smaller (16 planes
+# of 7 sources: 1.08 and 0.53 ms, 0.71 and 0.25 ms). LZ4 gains nothing by it.
+PLANES = Codec("zstd", 1, 2**20)
 CROPS = Codec("lz4", 1)
 CHECKSUM_BYTES = 4
 _ZSTD = 4  # of `PLANES`, in Blosc's header
@@ -88,7 +100,13 @@ def encode_shard(array: npt.NDArray[Any], chunk: tuple[int, ...], codec: Codec) 
 
 @cache
 def _blosc(codec: Codec, itemsize: int) -> Any:
-    return numcodecs.blosc.Blosc(cname=codec.name, clevel=codec.level, shuffle=1, typesize=itemsize)
+    return numcodecs.blosc.Blosc(
+        cname=codec.name,
+        clevel=codec.level,
+        shuffle=1,
+        typesize=itemsize,
+        blocksize=codec.block_bytes,
+    )
 
 
 def parse_type(name: object) -> np.dtype[Any]:

@@ -5,9 +5,13 @@
 - one core: convert, segment and crop by i2r (ledger, OME-Zarr, tables and all) against the same files
   by scikit-image, ``regionprops_table`` and one PNG per nucleus, in turns; and the stage convert
   against imread, encode and one plain file per field;
-- where each millisecond of that goes, and how much of it can't be done without;
+- where each millisecond of that goes, and how much of it can't be done without; for two sizes, which
+  tell what a run takes once from what it takes for every field;
 - a plate of 1080 x 1080 fields, nine per well, on worker processes: fields/s and nuclei/s per stage,
   files per field, the largest worker's memory for a quarter of the plate and for all of it, and tasks.
+
+Directories are what a busy disk is slowest at: ext4 looks for minutes at every inode that was deleted,
+so don't delete large folders before. ``TMPDIR=/dev/shm`` leaves the disk out.
 
 ``--wells 384`` makes the plate a whole one (20 GB); the default is as much as runs in minutes.
 """
@@ -230,7 +234,26 @@ class Stopwatch:
 
 def print_parts(folder: Path, *, n_wells: int) -> None:
     """Print where the processor's time goes per field, what is unavoidable, and the ratio to it."""
-    plate = write_plate(folder / "parts", n_wells=n_wells)
+    few = max(1, n_wells // 4)
+    small, large = (measure_parts(folder / f"parts{n}", n_wells=n) for n in (few, n_wells))
+    n_fields = n_wells * FIELDS
+    least = sum(large[part] for part in UNAVOIDABLE)
+    print(f"\nprocessor time of {n_fields} fields, ms/field")
+    for part, value in large.items():
+        print(f"{part:46s} {value:7.2f}{'  unavoidable' if part in UNAVOIDABLE else ''}")
+    whole = sum(large.values())
+    print(f"{'whole':46s} {whole:7.2f}")
+    print(f"whole over unavoidable ({least:.2f} ms): {whole / least:.2f} (bar 1.25)")
+    # Two sizes make a line: its slope is a field's time, what is left is the run's.
+    slope = (whole * n_wells - sum(small.values()) * few) / (n_wells - few)
+    once = (whole - slope) * n_fields
+    print(f"a run takes {once:.0f} ms once (by {few} and {n_wells} wells) and {slope:.2f} ms/field")
+    print(f"that of every field over unavoidable: {slope / least:.2f}")
+
+
+def measure_parts(folder: Path, *, n_wells: int) -> dict[str, float]:
+    """Measure the processor's ms per field of each part, and of everything else."""
+    plate = write_plate(folder, n_wells=n_wells)
     inside = ClusterSpec(type="none")
     _run(describe(plate), folder / "warm", inside)
     watch = Stopwatch()
@@ -244,19 +267,15 @@ def print_parts(folder: Path, *, n_wells: int) -> None:
         watch.stop()
     n_fields = n_wells * FIELDS
     whole = (time.process_time() - started) / n_fields * 1e3
-    print(f"\nprocessor time of {n_fields} fields, ms/field")
     parts = {part: watch.seconds.get(part, 0.0) / n_fields * 1e3 for part in PARTS}
-    for part, value in parts.items():
-        print(f"{part:46s} {value:7.2f}{'  unavoidable' if part in UNAVOIDABLE else ''}")
-    print(f"{'everything else (Dask, pandas, Python)':46s} {whole - sum(parts.values()):7.2f}")
-    least = sum(parts[part] for part in UNAVOIDABLE)
-    print(f"{'whole':46s} {whole:7.2f}")
-    print(f"whole over unavoidable ({least:.2f} ms): {whole / least:.2f} (bar 1.25)")
+    return {**parts, "everything else (Dask, pandas, Python)": whole - sum(parts.values())}
 
 
 def convert_barely(paths: list[Path], target: Path) -> None:
     """Read, encode with the store's codec, and write one plain file per field."""
-    codec = numcodecs.blosc.Blosc(cname=PLANES.name, clevel=PLANES.level, shuffle=1)
+    codec = numcodecs.blosc.Blosc(
+        cname=PLANES.name, clevel=PLANES.level, shuffle=1, blocksize=PLANES.block_bytes
+    )
     target.mkdir()
     for path in paths:
         (target / path.stem).write_bytes(codec.encode(tifffile.imread(path)))

@@ -14,6 +14,7 @@ from dask.delayed import Delayed
 
 from i2r.cluster import ClusterSpec, WorkerGroup
 from i2r.errors import InputError
+from i2r.pipeline import loop
 from i2r.pipeline.executors import Finished, InProcess
 from i2r.pipeline.loop import ATTEMPTS, Summary
 from i2r.pipeline.memory import ADVICE, WorkerMemoryError
@@ -278,6 +279,17 @@ def test_an_interrupt_stops_cleanly_and_the_next_run_goes_on(url: str, log: Path
     assert run_here(chain(log, Stub, Whole), url).ran["stub"] == 6 - done
 
 
+def test_in_one_process_a_well_goes_through_all_stages_before_the_next_begins(
+    url: str, log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(InProcess, "bundle_s", 0.0)  # as if each unit took longer than that
+    run_here(chain(log, Stub), url)
+    started = [(stage, key) for _, stage, key, event in events(url) if event == "start"]
+    wells = [key for stage, key in started if stage == "source" and key != "*"]
+    expected = [(stage, well) for well in wells for stage in ("source", "stub")]
+    assert [unit for unit in started if unit[1] != "*"] == expected
+
+
 class Sleepy(Stub):
     """Before its third unit the machine sleeps, and another client takes the lock."""
 
@@ -448,8 +460,10 @@ def test_a_unit_that_turns_out_to_fit_into_no_worker_fails_and_says_so(url: str,
 
 
 def test_a_unit_that_ends_its_worker_for_memory_is_tried_three_times_and_says_so(
-    url: str, log: Path
+    url: str, log: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(loop, "BUNDLE_MOST", 1)  # a submission is named by its first unit
+
     class Small(InProcess):
         """Has a worker that is ended whenever it runs a certain unit."""
 

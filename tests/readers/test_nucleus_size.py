@@ -5,9 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from scipy import ndimage
 
 from i2r.readers import ReaderOptions
 from i2r.readers.nucleus_size import (
+    _fill_holes,
     check_pixel_size,
     find_nuclear_channel,
     measure_diameters,
@@ -33,6 +35,13 @@ def test_diameters_are_those_that_were_drawn() -> None:
     assert np.average(diameters, weights=weights) == pytest.approx(18, abs=3)
     empty, _ = measure_diameters([np.zeros((50, 50), np.uint16), np.zeros((0, 0), np.uint8)])
     assert len(empty) == 0
+
+
+def test_holes_are_those_that_scipy_fills() -> None:
+    random = np.random.default_rng(0)
+    for _ in range(60):
+        mask = random.random(random.integers(0, 30, 2)) < random.random()
+        np.testing.assert_array_equal(_fill_holes(mask), ndimage.binary_fill_holes(mask))
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 from i2r.store import files
@@ -94,3 +95,38 @@ def test_merging_keeps_the_order_of_the_parts(tmp_path: Path) -> None:
         write_table(parts[-1], pd.DataFrame({"n": [number]}))
     merge_tables({str(tmp_path / "all.parquet"): parts})
     assert list(read_table(str(tmp_path / "all.parquet"))["n"]) == [2, 0, 1]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda part: part,
+        lambda part: part.iloc[:0],
+        lambda part: part.assign(n=part["n"] + 0.5),
+        lambda part: part.assign(name=None),
+        lambda part: part.assign(x=np.nan),
+        lambda part: part.assign(name=pd.Categorical(["b", "c", "b"])),
+        lambda part: part.drop(columns="flag"),
+        lambda part: part[list(reversed(part.columns))],
+    ],
+)
+@pytest.mark.parametrize("is_first", [True, False])
+def test_merged_parts_are_what_pandas_makes_of_them(tmp_path: Path, change, is_first) -> None:
+    parts = [str(tmp_path / f"{n}.parquet") for n in range(3)]
+    write_table(parts[0], change(TABLE) if is_first else TABLE, metadata={"of": "one part"})
+    write_table(parts[1], TABLE if is_first else change(TABLE))
+    write_table(parts[2], TABLE)
+    merge_tables({str(tmp_path / "all.parquet"): parts})
+    write_table(str(tmp_path / "expected.parquet"), concatenate([read_table(p) for p in parts]))
+    merged, expected = (str(tmp_path / f"{name}.parquet") for name in ("all", "expected"))
+    pd.testing.assert_frame_equal(read_table(merged), read_table(expected), check_exact=True)
+    assert files.read_bytes(merged) == files.read_bytes(expected)
+
+
+def test_only_texts_have_a_dictionary(tmp_path: Path) -> None:
+    url = str(tmp_path / "t.parquet")
+    write_table(url, TABLE)
+    group = pq.ParquetFile(url).metadata.row_group(0)
+    columns = [group.column(n) for n in range(group.num_columns)]
+    coded = [c.path_in_schema for c in columns if "RLE_DICTIONARY" in c.encodings]
+    assert coded == ["name", "fields.list.element"]

@@ -1,6 +1,7 @@
 """What is written: read back equal by zarr-python, valid for ome-zarr-models, open to ome-zarr."""
 
 import itertools
+import json
 import os
 import uuid
 from collections.abc import Iterator
@@ -290,6 +291,23 @@ def test_arrays_of_any_kind(tmp_path_factory: pytest.TempPathFactory, data) -> N
     if array.size:
         region = tuple(slice(n // 2, n) for n in array.shape)
         np.testing.assert_array_equal(arrays.read_array(url, region=region), array[region])
+
+
+def test_planes_are_compressed_in_large_blocks(tmp_path: Path) -> None:
+    """As the description says, which other programs read too."""
+    plane = np.random.default_rng(0).integers(0, 4000, (1024, 1024)).astype(np.uint16)
+    url = str(tmp_path / "a")
+    arrays.write_array(url, plane, chunk=plane.shape, axes="yx")
+    data = files.read_bytes(f"{url}/c/0/0")
+    described = json.loads(files.read_bytes(f"{url}/zarr.json"))["codecs"][0]["configuration"]
+    (block_bytes,) = [
+        codec["configuration"]["blocksize"]
+        for codec in described["codecs"]
+        if codec["name"] == "blosc"
+    ]
+    assert block_bytes == 2**20
+    assert int.from_bytes(data[8:12], "little") == block_bytes  # Blosc's header: its block size
+    np.testing.assert_array_equal(zarr.open_array(url, mode="r")[:], plane)
 
 
 def test_what_is_read_is_what_was_expected(tmp_path: Path) -> None:
