@@ -26,7 +26,10 @@ def print_plan(
     for name in ("units to run", "of", "reads", "writes", "memory per unit", "time"):
         table.add_column(name, justify="right")
     for row in plan["stages"]:
-        sizes = (format_bytes(row[name]) for name in ("bytes_in", "bytes_out", "peak_bytes"))
+        sizes = (
+            format_bytes(row[name]) if row["units_to_run"] or row[name] else ""
+            for name in ("bytes_in", "bytes_out", "peak_bytes")
+        )
         units, seconds = (str(row["units_to_run"]), str(row["units"])), row["seconds"]
         time = "" if not row["units_to_run"] else _write_time(seconds)
         table.add_row(row["stage"], *units, *sizes, time)

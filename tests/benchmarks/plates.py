@@ -30,10 +30,12 @@ import pandas as pd
 import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
+import tifffile
 from dask import delayed
 from dask.delayed import Delayed
 
 from i2r.cluster import ClusterSpec, WorkerGroup
+from i2r.errors import I2RError
 from i2r.pipeline.run import run_pipeline
 from i2r.pipeline.spec import Pipeline, parse_pipeline, resolve_needs
 from i2r.stages.base import Stage, Survey, seed_sequence
@@ -44,11 +46,12 @@ from i2r.stages.screen import Screen
 from i2r.store import files
 from i2r.store.experiment import Experiment
 from i2r.store.layout import empty_sources
-from i2r.testing import describe_pipeline, write_plate
+from i2r.testing import PlateFiles, describe_pipeline, name_wells, write_plate
 
 WELLS = [f"{chr(65 + i // 24)}{i % 24 + 1:02d}" for i in range(384)]
 NUCLEI, FEATURES = 1350, 85
 CONTROLS, POSITIVES = 56, 8
+DRAWN = 16
 WORKER_GIB, CLIENT_GIB = 1.2, 1.0
 CLUSTER = ClusterSpec(cpu=WorkerGroup(n_workers=2, memory_limit="2GiB"), gpu=WorkerGroup(n_workers=0))  # fmt: skip
 
@@ -173,14 +176,32 @@ def time_run(pipeline: Pipeline, url: str, **options: Any) -> dict[str, Any]:
     cpu_s = sum_cpu_s()
     with watch_memory() as peaks:
         started = time.perf_counter()
-        summary = run_pipeline(pipeline, url, cluster=CLUSTER, style="none", **options)
+        try:
+            summary = run_pipeline(pipeline, url, cluster=CLUSTER, style="none", **options)
+        except I2RError:
+            print(f"units' seconds until the run stopped: {sum_stages(url)}", file=sys.stderr)
+            raise
         seconds = time.perf_counter() - started
-    assert summary.exit_code == 0, [unit.error for unit in [*summary.failed, *summary.blocked]]
-    return {
+    found = {
         "seconds": seconds, "cpu_s": sum_cpu_s() - cpu_s, "client": peaks["client"],
-        "worker": max((v for name, v in peaks.items() if name != "client"), default=0.0),
+        "workers": sorted(v for name, v in peaks.items() if name != "client" and v > 0.1),
         "stages": sum_stages(url),
     }  # fmt: skip
+    found["worker"] = max(found["workers"], default=0.0)
+    if summary.exit_code:
+        errors = {f"{unit.stage} {unit.key}": unit.error for unit in summary.failed}
+        sys.exit(f"the run failed: {errors}; until then: {describe(found)}")
+    return found
+
+
+def describe(found: Mapping[str, Any]) -> str:
+    """Say what a run took: clock, processor, memory of every process, stages."""
+    stages = ", ".join(f"{name} {seconds:.0f}" for name, seconds in found["stages"].items())
+    workers = ", ".join(f"{gib:.2f}" for gib in found["workers"])
+    return (
+        f"{found['seconds']:.0f} s ({found['cpu_s']:.0f} of processor); workers at most {workers} GiB, "
+        f"client {found['client']:.2f} GiB; units' seconds: {stages}"
+    )
 
 
 def sum_cpu_s() -> float:
@@ -246,26 +267,50 @@ def print_sizes(sizes: Sequence[int], n_nuclei: int) -> None:
 # --------------------------------------------------------------------------- pixels
 
 
+def draw_plate(folder: Path, *, wells: int, fields: int, edge: int) -> PlateFiles:
+    """Draw some wells of a plate; the others show the same fields, each moved by its own way.
+
+    Drawing a field takes ten times as long as moving it.
+    """
+    plate = write_plate(
+        folder, wells=min(wells, DRAWN), fields=fields, shape=(edge, edge), channels=("DNA", "ER"),
+        plate_format=384, compression=None,
+    )  # fmt: skip
+    layout, images = pd.read_csv(plate.layout), pd.read_csv(plate.load_data)
+    layouts, listed = [layout], [images]
+    for number, well in enumerate(name_wells(wells, plate_format=384)[DRAWN:], DRAWN):
+        drawn = str(layout["well"].iloc[number % DRAWN])
+        move = np.random.default_rng(number).integers(edge, size=(fields, 2))
+        rows = images[images["Metadata_Well"] == drawn].assign(Metadata_Well=well)
+        for name in (name for name in rows if name.startswith("FileName")):
+            moved = rows[name].str.replace(drawn, well)
+            for place, source, target in zip(move, rows[name], moved, strict=True):
+                pixels = tifffile.imread(plate.source / "P1" / source)
+                tifffile.imwrite(plate.source / "P1" / target, np.roll(pixels, place, (0, 1)))
+            rows[name] = moved
+        listed.append(rows)
+        layouts.append(layout[layout["well"] == drawn].assign(well=well))
+    pd.concat(layouts).to_csv(plate.layout, index=False)
+    pd.concat(listed).to_csv(plate.load_data, index=False)
+    return plate
+
+
 def print_pixels(wells: int, fields: int, edge: int) -> None:
     """Run one plate of images end to end; print times of stages, files, bytes and memory."""
     with tempfile.TemporaryDirectory() as folder:
-        plate = write_plate(
-            Path(folder, "source"), wells=wells, fields=fields, shape=(edge, edge),
-            channels=("DNA", "ER"), plate_format=384,
-        )  # fmt: skip
+        plate = draw_plate(Path(folder, "source"), wells=wells, fields=fields, edge=edge)
         content = describe_pipeline(plate, channels=("DNA", "ER"), screen=False)
         content["stages"].insert(2, {"stage": "illuminate"})
         content["stages"] += [{"stage": "features"}, {"stage": "screen", "method": "fast"}, {"stage": "report"}]  # fmt: skip
         read = sum(path.stat().st_size for path in plate.source.rglob("*.tif")) / 1e9
         result = time_run(parse_pipeline(content, where="benchmark"), f"{folder}/e")
         written = [path.stat().st_size for path in Path(folder, "e").rglob("*") if path.is_file()]
-        nuclei = sum(len(Experiment(f"{folder}/e").table("features")) for _ in range(1))
-        stages = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in result["stages"].items())
+        nuclei = len(Experiment(f"{folder}/e").table("features", columns=["label"]))
+        report = Path(folder, "e", "report.html").stat().st_size
         print(
             f"{wells} wells of {fields} fields of {edge} x {edge}, 2 channels, {read:.2f} GB of "
-            f"TIFF, {nuclei:,} nuclei: {result['seconds']:.0f} s ({result['cpu_s']:.0f} of "
-            f"processor); {len(written):,} files, {sum(written) / 1e9:.2f} GB; workers at most "
-            f"{result['worker']:.2f} GiB, client {result['client']:.2f} GiB; units' seconds: {stages}"
+            f"TIFF, {nuclei:,} nuclei: {len(written):,} files, {sum(written) / 1e9:.2f} GB; "
+            f"report {report / 1e6:.1f} MB; {describe(result)}"
         )
 
 

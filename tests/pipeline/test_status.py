@@ -9,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import Field
 
+from i2r.cluster import ClusterSpec
 from i2r.pipeline import preview, run
+from i2r.pipeline.plan import describe_plan
 from i2r.pipeline.run import load_last_pipeline
 from i2r.pipeline.spec import Pipeline
 from i2r.pipeline.status import count_states, digest_inputs, fold_ledger, recount_states
@@ -200,3 +202,23 @@ def test_units_of_a_stage_that_runs_alone_do_not_hide_the_others(tmp_path: Path)
     assert counts == recount_states(pipeline, opened)
     assert counts["whole"] == {"to do": 1}
     assert make_layout().shape[0] == counts["stub"]["done"]
+
+
+def test_the_plan_of_what_is_done_looks_at_no_unit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline, url = make(tmp_path / "log"), str(tmp_path / "e")
+    before = describe_plan(pipeline, url, ClusterSpec())["stages"]
+    run_here(pipeline, url)
+
+    def refuse(stage: Stub, *given: object) -> None:
+        raise AssertionError(f"asked {stage.title}")
+
+    for name in ("keys", "peak_bytes", "bytes_in", "bytes_out"):
+        monkeypatch.setattr(Stub, name, refuse)
+    after = describe_plan(pipeline, url, ClusterSpec())["stages"]
+    assert [(row["stage"], row["units"]) for row in after] == [
+        (row["stage"], row["units"]) for row in before
+    ]
+    assert {row["units_to_run"] for row in after} == {0}
+    assert all(row["fits"] for row in after)

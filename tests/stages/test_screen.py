@@ -13,7 +13,7 @@ from i2r.analysis.screen.contrasts import DRAW, UNCONTROLLED
 from i2r.analysis.screen.ranking import CallRule, rank_conditions, summarise_calls
 from i2r.lazy.ensembles import EnsemblePlan
 from i2r.lazy.training import FoldPlan
-from i2r.stages.screen import Screen
+from i2r.stages.screen import Screen, options
 from i2r.stages.screen.plan import choose_wells, list_unused
 from i2r.store.experiment import Experiment, open_experiment
 from i2r.store.ledger import LedgerWriter
@@ -294,3 +294,40 @@ def test_wells_of_a_plate_whose_controls_turn_out_empty_are_not_compared(
             p for p in filled if sum(counts.get(k, 0) > 0 for k in others if k[:2] == p) > 1
         }
         assert kept == {k for k in draw.treated_keys if k[:2] in enough and k in counts}
+
+
+def lay_out_at_random(seed: int) -> Experiment:
+    """Lay out a few wells: some plates lack controls, some conditions have one well."""
+    random = np.random.default_rng(seed)
+    rows = []
+    for plate in ("P1", "P2", "P3"):
+        names = random.choice(["a", "b", "c", "dmso"], size=random.integers(1, 5)).tolist()
+        for number, name in enumerate(names, start=1):
+            role = "negative_control" if name == "dmso" else "treated"
+            rows += wells(plate, range(number, number + 1), name, role)
+    return plan(rows + wells("P4", range(1, 3), "dmso", "negative_control"))
+
+
+@pytest.mark.parametrize("method", ["fast", "cnn"])
+@pytest.mark.parametrize("split_by", ["well", "position", "field"])
+def test_a_look_at_few_conditions_answers_as_the_whole_plan_does(
+    method: str, split_by: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(options, "_FEW_CONDITIONS", 1)
+    screen = Screen(method=method, split_by=split_by, needs=("crop", "features"))
+    answers = []
+    for seed in range(20):
+        experiment = lay_out_at_random(seed)
+        answers.append(any("can be compared" in line for line in screen.check(experiment)))
+        assert answers[-1] == (not screen.contrasts(experiment)), seed
+    assert {*answers} == {True, False}
+
+
+def test_a_check_does_not_plan_the_whole_screen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 2,000 plates that takes a minute, before every look at an experiment that is done."""
+
+    def refuse(*given: object, **options: object) -> None:
+        raise AssertionError("planned")
+
+    monkeypatch.setattr(options, "plan_screen", refuse)
+    assert Screen().check(FULL) == []

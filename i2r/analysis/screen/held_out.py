@@ -2,6 +2,7 @@
 
 from functools import lru_cache
 from hashlib import sha256
+from itertools import compress
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -46,13 +47,12 @@ class Contrast(NamedTuple):
     @property
     def n_folds(self) -> int:
         """The number of folds in which a treated piece is held out."""
-        return max(f for f, treated in zip(self.folds, self.is_treated, strict=True) if treated) + 1
+        return max(compress(self.folds, self.is_treated)) + 1
 
     @property
     def treated_keys(self) -> tuple[str, ...]:
         """The treated wells."""
-        chosen = (k for k, treated in zip(self.keys, self.is_treated, strict=True) if treated)
-        return tuple(dict.fromkeys(chosen))
+        return tuple(dict.fromkeys(compress(self.keys, self.is_treated)))
 
 
 def list_words(column: "pd.Series[str] | pd.Index[str]") -> Objects:
@@ -135,14 +135,19 @@ class Folder:
             pieces.plates[controls].astype(str), n_folds=n_folds, seed=self._seed("controls")
         )
         self.group_folds: dict[str, int] = {}
+        # Why groups that all comparisons share can't be dealt into folds.
+        self.refusal = ""
         if shared and len(pieces.groups):
             used = pieces.is_control | pieces.is_compared
             names, is_treated = pieces.groups[used].astype(str), ~pieces.is_control[used]
             if np.unique(names[is_treated]).size >= 2:
-                folds = deal_groups(
-                    names, is_treated, n_folds=n_folds, seed=self._seed("groups")
-                ).tolist()
-                self.group_folds = dict(zip(names.tolist(), folds, strict=True))
+                try:
+                    folds = deal_groups(
+                        names, is_treated, n_folds=n_folds, seed=self._seed("groups")
+                    ).tolist()
+                    self.group_folds = dict(zip(names.tolist(), folds, strict=True))
+                except ValueError as error:
+                    self.refusal = f"can't be held out by {group}: {error}"
 
     def _seed(self, name: str) -> np.random.SeedSequence:
         """A stream of its own for every comparison, whatever others there are."""
@@ -153,6 +158,8 @@ class Folder:
 
     def fold(self, condition: str, kind: Kind, rows: Indices, controls: Indices) -> Contrast | str:
         """Fold the wells of a comparison; say why where that can't be done."""
+        if self.refusal:
+            return self.refusal
         treated, others = self.pieces.of(rows), self.pieces.of(controls)
         chosen = np.concatenate([treated, others])
         is_treated = np.arange(len(chosen)) < len(treated)

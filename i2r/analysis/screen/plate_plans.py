@@ -118,7 +118,7 @@ def plan_plates(
     dict
         By plate, in the order of their first wells.
     """
-    n_folds = 1 + max((fold for contrast in contrasts for fold in contrast.folds), default=0)
+    n_folds = 1 + max((max(contrast.folds) for contrast in contrasts), default=0)
     own: dict[str, list[int]] = {}
     for number, key in enumerate(keys):
         own.setdefault(key.rpartition("/")[0], []).append(number)

@@ -9,8 +9,8 @@ from dask.delayed import Delayed
 from pydantic import Field
 
 from i2r.analysis.screen.condition_tests import TestedWells, warn_of_places
-from i2r.analysis.screen.contrasts import ScreenPlan, describe_conditions
-from i2r.analysis.screen.held_out import Contrast, SplitBy
+from i2r.analysis.screen.contrasts import ScreenPlan, describe_conditions, plan_contrasts
+from i2r.analysis.screen.held_out import COMPARED, Contrast, SplitBy
 from i2r.analysis.screen.ranking import CallRule, Rule
 from i2r.stages.base import WorkerKind, seed_sequence
 from i2r.stages.methods import ByMethod
@@ -25,6 +25,9 @@ TABLES = (
 )  # fmt: skip
 # Tables of units, which the last unit makes the ranking of.
 _PARTS = ("-scores", "-calls", "-tests", "-left-out", "-features", "-wells", "-layout")
+
+# Conditions that are looked at first for one that can be compared.
+_FEW_CONDITIONS = 20
 
 
 class Screen(ByMethod):
@@ -107,6 +110,9 @@ class Screen(ByMethod):
                 f"{where}: the layout has {n_controls} negative control well, "
                 "expected 2 or more: wells are held out whole, so one has to be left for training."
             ]
+        # To plan a screen of 2,000 plates takes a minute; one comparison is enough here.
+        if self.split_by in ("well", "field") and self._plan_few(experiment).contrasts:
+            return []
         if self.contrasts(experiment):
             return []
         notes = list(self.plan(experiment).notes.items())[:3]
@@ -130,6 +136,19 @@ class Screen(ByMethod):
         return plan_screen(
             experiment.layout_by_key, self.split_by, self.n_folds, self.control_draws, self.seed,
             shared_controls=self.shares_controls,
+        )  # fmt: skip
+
+    def _plan_few(self, experiment: Experiment) -> ScreenPlan:
+        """Plan the first conditions: without groups that are held out, no others matter to them."""
+        layout = experiment.layout_by_key
+        compared = layout["role"].isin(COMPARED)
+        names = layout.loc[compared, "condition"].unique()[:_FEW_CONDITIONS]
+        own = compared & layout["condition"].isin(names)
+        beside = layout["plate"].isin(layout.loc[own, "plate"].unique())
+        few = layout[own | (beside & (layout["role"] == "negative_control"))]
+        return plan_contrasts(
+            few, group=self.split_by, n_folds=self.n_folds, n_draws=0,
+            seed=seed_sequence(self.seed, "screen", "folds"), shared_controls=self.shares_controls,
         )  # fmt: skip
 
     def contrasts(self, experiment: Experiment) -> dict[str, Contrast]:
