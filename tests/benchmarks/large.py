@@ -2,7 +2,8 @@
 
 Run as ``python -m tests.benchmarks.large [--plates 500]``: plates of 384 wells of nine fields in
 five channels, 14 stages that go well by well, all of them done. Its tables are written as a run
-leaves them, column by column. Before that, two stages that have nothing to do: status, plan and run.
+leaves them, column by column. Before that, pipelines that have nothing to do, two stages of wells
+and a fast screen: status, plan and run (``--idle`` prints only that).
 """
 
 import argparse
@@ -17,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from dask.delayed import Delayed
@@ -31,6 +33,7 @@ from i2r.store import files
 from i2r.store.experiment import Experiment, open_experiment
 from i2r.store.layout import empty_sources
 from i2r.store.state import SAME, tabulate, write_state
+from tests.benchmarks import plates
 from tests.pipeline.stubs import make_layout
 
 CHANNELS = {str(n): name for n, name in enumerate(("DNA", "ER", "RNA", "AGP", "Mito"))}
@@ -52,25 +55,38 @@ def make_pipeline() -> Pipeline:
     return parse_pipeline({"stages": stages}, where="benchmark")
 
 
-def write_experiment(
-    url: str, pipeline: Pipeline, n_plates: int, *, has_images: bool = True
-) -> None:
-    """Write layout, source table, ledger and the run's record of a screen that is done."""
+def lay_out(n_plates: int) -> tuple[pd.DataFrame, list[str]]:
+    """Lay out plates of images; give the layout, and the plates' names."""
     wells = make_layout(WELLS).assign(fields=[FIELDS] * 384, channels=[[*CHANNELS.values()]] * 384)
     wells = wells.assign(n_fields=len(FIELDS), height_px=1080, width_px=1080)
     layout = wells.loc[wells.index.repeat(n_plates)].sort_index(kind="stable")
-    plates = [f"P{n:04d}" for n in range(n_plates)]
-    layout = layout.assign(plate=plates * 384).sort_values(["plate", "well"], ignore_index=True)
-    experiment = Experiment(url, layout=layout, sources=empty_sources())
+    names = [f"P{n:04d}" for n in range(n_plates)]
+    layout = layout.assign(plate=names * 384)
+    return layout.sort_values(["plate", "well"], ignore_index=True), names
+
+
+def write_experiment(
+    url: str,
+    pipeline: Pipeline,
+    n_plates: int,
+    *,
+    has_images: bool = True,
+    layout: pd.DataFrame | None = None,
+) -> None:
+    """Write layout, source table, ledger and the run's record of a screen that is done."""
+    made, names = lay_out(n_plates) if layout is None else (layout, [])
+    experiment = Experiment(url, layout=made, sources=empty_sources())
     experiment.save_description()
     if has_images:
-        write_sources(experiment.path("sources.parquet"), plates)
-    keys = [f"{plate}/{well}" for plate in plates for well in sorted(WELLS)]
-    template = tabulate({}, dict.fromkeys(keys, ""), "")
+        write_sources(experiment.path("sources.parquet"), names)
+    wells = experiment.well_keys
+    of_wells = tabulate({}, dict.fromkeys(wells, ""), "")
     last = tabulate({}, {"*": ""}, "")
     tables, chosen = {}, np.random.default_rng(0)
     for stage in pipeline.stages:
-        rows = pa.concat_tables([template, last] if stage.has_finish() else [template])
+        keys = list(stage.keys(experiment))
+        own = of_wells if keys == wells else tabulate({}, dict.fromkeys(keys, ""), "")
+        rows = pa.concat_tables([own, last] if stage.has_finish() else [own])
         digests = [chosen.bytes(16).hex() for _ in range(len(rows))]
         given = {
             "stage": [stage.title] * len(rows), "event": ["done"] * len(rows), "fingerprint": digests,
@@ -176,39 +192,52 @@ class Measured(Brought):
         raise AssertionError("it is done")
 
 
-def time_nothing(url: str) -> dict[str, float]:
-    """Time status, plan and a run of an experiment in which everything is done."""
-    pipeline = Pipeline(resolve_needs([Brought(place=url), Measured(needs=("brought",))], where=""))
+def make_idle_pipeline(url: str, n_plates: int, kind: str) -> Pipeline:
+    """Make a pipeline of two stages of wells, or that of a fast screen of many plates."""
+    if kind == "screen":
+        return plates.make_pipeline(n_plates, plates.NUCLEI)
+    stages = [Brought(place=url), Measured(needs=("brought",))]
+    return Pipeline(resolve_needs(stages, where="benchmark"))
+
+
+def time_nothing(url: str, n_plates: int, kind: str) -> dict[str, list[float]]:
+    """Time status, plan and a run where everything is done: clock, processor, memory so far."""
+    pipeline = make_idle_pipeline(url, n_plates, kind)
     found = {}
     for name, work in (
         ("status", lambda: count_states(pipeline, open_experiment(url))),
         ("plan", lambda: describe_plan(pipeline, url, ClusterSpec())),
         ("run", lambda: run_pipeline(pipeline, url, cluster=ClusterSpec(), style="none")),
     ):
-        started = time.perf_counter()
+        started, started_cpu = time.perf_counter(), time.process_time()
         work()
-        found[name] = time.perf_counter() - started
-    return found | {"gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}
+        gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        found[name] = [time.perf_counter() - started, time.process_time() - started_cpu, gib]
+    return found
 
 
-def print_nothing(n_plates: int) -> None:
+def print_nothing(n_plates: int, kind: str) -> None:
     """Print what looking at an experiment takes in which there is nothing to do."""
     with tempfile.TemporaryDirectory() as folder:
         url = f"{folder}/e"
-        pipeline = Pipeline(
-            resolve_needs([Brought(place=url), Measured(needs=("brought",))], where="")
-        )
-        write_experiment(url, pipeline, n_plates, has_images=False)
-        command = [sys.executable, "-m", "tests.benchmarks.large", "--nothing", url]
+        pipeline = make_idle_pipeline(url, n_plates, kind)
+        layout = plates.lay_out(n_plates) if kind == "screen" else None
+        write_experiment(url, pipeline, n_plates, has_images=False, layout=layout)
+        command = [sys.executable, "-m", "tests.benchmarks.large", "--nothing", url, kind]
+        command += ["--plates", str(n_plates)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             print(done.stderr[-2000:])
             return
         found = json.loads(done.stdout.splitlines()[-1])
+    what = {"wells": "two stages", "screen": "features, fast screen, profiles and report"}[kind]
     print(
-        f"{n_plates} plates, nothing to do in two stages: status {found['status']:.1f} s (bar 3), "
-        f"plan {found['plan']:.1f} s (bar 5), run {found['run']:.1f} s (bar 60), client "
-        f"{found['gib']:.2f} GiB"
+        f"{n_plates} plates, nothing to do in {what}: "
+        + ", ".join(
+            f"{name} {clock:.1f} s (bar {bar}), {cpu:.1f} of processor, {gib:.2f} GiB"
+            for (name, (clock, cpu, gib)), bar in zip(found.items(), (3, 5, 60), strict=True)
+        ),
+        flush=True,
     )
 
 
@@ -216,14 +245,18 @@ def main() -> None:
     """Print the figures."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--plates", type=int, default=500)
-    parser.add_argument("--nothing", default="", help=argparse.SUPPRESS)
+    parser.add_argument("--idle", action="store_true", help="only where there is nothing to do")
+    parser.add_argument("--nothing", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.nothing:
-        print(json.dumps(time_nothing(arguments.nothing)))
+        url, kind = arguments.nothing
+        print(json.dumps(time_nothing(url, arguments.plates, kind)))
         return
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
-    print_nothing(arguments.plates)
-    print_large(arguments.plates)
+    for kind in ("wells", "screen"):
+        print_nothing(arguments.plates, kind)
+    if not arguments.idle:
+        print_large(arguments.plates)
 
 
 if __name__ == "__main__":
