@@ -9,6 +9,7 @@ from dask import delayed
 from dask.delayed import Delayed
 
 from i2r.kernels.illumination import (
+    LIMIT,
     bin_field,
     find_typical_field,
     merge_fields,
@@ -19,6 +20,8 @@ from i2r.kernels.illumination import (
 FAN_IN = 16
 # Blocks along a field's longer edge, about.
 N_BLOCKS = 128
+# Fields that are held as blocks at most.
+MOST_KEPT = FAN_IN * LIMIT
 
 
 class Estimate(NamedTuple):

@@ -12,16 +12,28 @@ from i2r.stages.base import FINISH, Stage
 from i2r.store.experiment import Experiment
 
 
+def find_peak(stage: Stage, experiment: Experiment, key: str) -> int:
+    """Ask a stage for the estimate of a unit's memory, be it its last one or another."""
+    if key == FINISH:
+        return stage.finish_peak_bytes(experiment)
+    return stage.peak_bytes(experiment, key)
+
+
 def find_largest_unit(stage: Stage, experiment: Experiment, keys: Iterable[str]) -> tuple[str, int]:
     """Find the unit of a stage with the largest estimate of its memory.
 
     Returns
     -------
     tuple
-        Its key and the bytes; empty and 0 without units. Last units have no estimate.
+        Its key and the bytes; empty and 0 without units.
     """
-    units = ((key, stage.peak_bytes(experiment, key)) for key in keys if key != FINISH)
+    units = ((key, find_peak(stage, experiment, key)) for key in keys)
     return max(units, key=lambda unit: unit[1], default=("", 0))
+
+
+def name_unit(key: str) -> str:
+    """Name a unit of a stage in a message."""
+    return "its last unit" if key == FINISH else f"unit {key}"
 
 
 def check_capacity(graph: UnitGraph, executor: Executor) -> None:
@@ -34,7 +46,7 @@ def check_capacity(graph: UnitGraph, executor: Executor) -> None:
     """
     problems = []
     for stage in graph.stages:
-        keys = [key for key in graph.units[stage.title] if key != FINISH]
+        keys = list(graph.units[stage.title])
         group = stage.worker_group if executor.slots(stage.worker_group) else "cpu"
         worst, peak = find_largest_unit(stage, graph.experiment, keys)
         limit = executor.memory_bytes(group)
@@ -65,6 +77,6 @@ def explain_excess(stage: Stage, key: str, peak: int, *, group: WorkerKind, limi
     if not peak or needed <= limit:
         return ""
     return (
-        f"stage {stage.title!r} unit {key}: needs up to {format_memory(needed)} with its worker's "
-        f"process, the smallest {group} worker has {format_memory(limit)}. {ADVICE}"
+        f"stage {stage.title!r} {name_unit(key)}: needs up to {format_memory(needed)} with its "
+        f"worker's process, the smallest {group} worker has {format_memory(limit)}. {ADVICE}"
     )

@@ -43,7 +43,8 @@ def find_needs(url: str, pipeline_url: str | None) -> dict[str, Any]:
         stage = pipeline.stage(title)
         needed += sum(stage.bytes_out(experiment, key) for key in keys if key != FINISH)
         key, peak = find_largest_unit(stage, experiment, keys)
-        largest = max(largest, (f"{title} {key}", peak), key=lambda unit: unit[1])
+        name = f"{title} {key if key != FINISH else 'last unit'}"
+        largest = max(largest, (name, peak), key=lambda unit: unit[1])
     entries = existing.ledger.entries() if existing is not None else ()
     longest = max(
         ((f"{e.stage} {e.key}", e.seconds) for e in entries),

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from i2r.cluster import WorkerKind
 from i2r.errors import DiskFullError, I2RError
-from i2r.pipeline.capacity import explain_excess
+from i2r.pipeline.capacity import explain_excess, find_peak
 from i2r.pipeline.deaths import DeathNote
 from i2r.pipeline.executors import Executor, Finished
 from i2r.pipeline.progress import Progress
@@ -200,7 +200,8 @@ class RunLoop:
             unit = waiting.popleft()
             unit.attempt += 1
             try:
-                if excess := self._find_excess(unit, group):
+                peak = find_peak(unit.stage, self.experiment, unit.key)
+                if excess := self._find_excess(unit, group, peak):
                     self._settle(unit, Outcome(error=excess, final=True))
                     continue
                 graph = (
@@ -233,6 +234,7 @@ class RunLoop:
                     expected=self._find_marks(unit),
                     token=self._token,
                     deaths=self._note_deaths(unit) if self.executor.hands_back else None,
+                    peak_bytes=peak,
                 )
             )
         self._take_ready()
@@ -253,13 +255,10 @@ class RunLoop:
             handle, name, run_units, works, group=group, threads=first.stage.threads
         )
 
-    def _find_excess(self, unit: Unit, group: WorkerKind) -> str:
+    def _find_excess(self, unit: Unit, group: WorkerKind, peak: int) -> str:
         """Say that a unit does not fit, which may show only now, by what earlier stages found."""
-        if unit.key == "*":
-            return ""
         if group not in self._limits:
             self._limits[group] = self.executor.memory_bytes(group)
-        peak = unit.stage.peak_bytes(self.experiment, unit.key)
         limit = self._limits[group]
         return explain_excess(unit.stage, unit.key, peak, group=group, limit=limit)
 

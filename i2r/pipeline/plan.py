@@ -56,11 +56,13 @@ def describe_plan(
             stages.append(_describe_done(stage.title, counts[stage.title].total()))
             continue
         keys = list(stage.keys(experiment))
-        pending = [key for key in preview[stage.title] if key != FINISH]
+        to_run = preview[stage.title]
+        pending = [key for key in to_run if key != FINISH]
         # Of what is done some units tell: a thousand plates have too many to ask each.
-        worst, peak = find_largest_unit(stage, experiment, pending or keys[:: len(keys) // 500 + 1])
-        if pending and peak > largest[1]:
-            largest = f"{stage.title} {worst}", peak
+        asked = list(to_run) or keys[:: len(keys) // 500 + 1]
+        worst, peak = find_largest_unit(stage, experiment, asked)
+        if to_run and peak > largest[1]:
+            largest = f"{stage.title} {worst if worst != FINISH else 'last unit'}", peak
         stages.append(
             {
                 "stage": stage.title,

@@ -15,6 +15,7 @@ from threadpoolctl import ThreadpoolController
 
 from i2r.errors import DamageError, DiskFullError, I2RError
 from i2r.pipeline.deaths import DeathNote
+from i2r.pipeline.heap import make_room
 from i2r.store import files
 from i2r.store.lock import has_token
 from i2r.store.outputs import OUTPUTS, Mark, expect, guard_writes, record_outputs
@@ -42,6 +43,8 @@ class Work:
     token: str = ""
     # Where it is noted that the unit began, if its worker may end before it.
     deaths: DeathNote | None = None
+    # Its stage's estimate.
+    peak_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,7 @@ def run_units(works: list[Work], worker: str = "") -> list[Outcome]:
     if memory_bytes := _find_memory_limit():
         RECENT.fit(memory_bytes)
     for work in works:
+        make_room(work.peak_bytes, memory_bytes)
         started = time.perf_counter()
         try:
             with (

@@ -254,6 +254,13 @@ class Stage(BaseModel):
         """Bound a unit's memory from above, in bytes; compared with a worker's before a run."""
         return 2**28
 
+    def finish_peak_bytes(self, experiment: Experiment) -> int:
+        """Bound the memory of the last unit from above, likewise.
+
+        Default: tables that are merged part by part, whatever their number.
+        """
+        return 3 * 2**26
+
     def bytes_in(self, experiment: Experiment, key: str) -> int:
         """Estimate the bytes a unit reads, for the plan. Default: a well's pixels."""
         return experiment.well_bytes(key) if key in experiment.wells else 0

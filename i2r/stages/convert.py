@@ -291,6 +291,10 @@ class Convert(Stage):
         """One field, its encoded form and the file it comes from."""
         return 3 * experiment.locate(key)[0].field_bytes() + 2**27
 
+    def finish_peak_bytes(self, experiment: Experiment) -> int:
+        """Merged tables, and the list of all source files, which are looked at once more."""
+        return super().finish_peak_bytes(experiment) + 512 * len(experiment.sources)
+
     def bytes_in(self, experiment: Experiment, key: str) -> int:
         """The size of the well's files."""
         return int(experiment.sources_by_key[key]["size_bytes"].clip(lower=0).sum())

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from i2r.lazy.nuclei import crop_block, join_crops
 from i2r.stages.base import Stage
+from i2r.stages.counts import count_nuclei
 from i2r.stages.outputs import Output
 from i2r.stages.written.images import CROP
 from i2r.store import tables
@@ -144,10 +145,21 @@ class Crop(Stage):
         return delayed(tables.merge_tables)(self.merges(experiment, keys))
 
     def peak_bytes(self, experiment: Experiment, key: str) -> int:
-        """A well's images and labels, and crops of as many nuclei as fit side by side."""
+        """Two fields with labels, and crops of all nuclei: one by one, together, and encoded.
+
+        Before they are counted as many as fit side by side.
+        """
         plate, _ = experiment.locate(key)
-        n_fields = experiment.n_fields(key)
-        return n_fields * (4 * plate.field_bytes() + 8 * plate.shape[1] * plate.shape[2]) + 2**27
+        n_fields, pixels = experiment.n_fields(key), plate.shape[1] * plate.shape[2]
+        segment = self.upstream_title("segment")
+        counted = experiment.ledger.result(segment, key) is not None
+        crop_bytes = len(plate.channels) * self.size_px**2 * plate.dtype.itemsize
+        n_nuclei = count_nuclei(experiment, segment, key)
+        crops = n_nuclei * crop_bytes if counted else n_fields * plate.field_bytes()
+        # Of the field at hand, before they are resampled.
+        larger = n_nuclei * crop_bytes * self.cut_px(plate.pixel_size_um) ** 2 // self.size_px**2
+        at_hand = 2 * plate.field_bytes() + 8 * pixels + larger // max(1, n_fields)
+        return 3 * crops + 2 * at_hand + 512 * n_nuclei + 2**27
 
     def bytes_out(self, experiment: Experiment, key: str) -> int:
         """Masked crops take about a fifth of the field's pixels, whole tiles about half."""

@@ -9,6 +9,7 @@ from dask.delayed import Delayed
 from pydantic import Field
 
 from i2r.lazy.features import measure_features
+from i2r.stages.counts import count_nuclei
 from i2r.stages.import_options import Importing
 from i2r.stages.imports import (
     describe_matches,
@@ -64,10 +65,12 @@ class Features(ByMethod):
         return delayed(tables.merge_tables)(self.merges(experiment, keys))
 
     def peak_bytes(self, experiment: Experiment, key: str) -> int:
-        """A well's images and labels."""
+        """A well's images and labels, and 170 numbers of each nucleus, four times."""
         plate, _ = experiment.locate(key)
-        n_fields = experiment.n_fields(key)
-        return n_fields * (2 * plate.field_bytes() + 8 * plate.shape[1] * plate.shape[2]) + 2**27
+        n_fields, pixels = experiment.n_fields(key), plate.shape[1] * plate.shape[2]
+        crop = self.upstream_title("crop") or self.upstream_title("segment")
+        measured = 4 * 170 * 4 * count_nuclei(experiment, crop, key)
+        return n_fields * (2 * plate.field_bytes() + 8 * pixels) + measured + 2**27
 
     def bytes_out(self, experiment: Experiment, key: str) -> int:
         """About 150 nuclei in every field, 80 numbers each."""

@@ -9,7 +9,7 @@ from dask.delayed import Delayed
 from pydantic import Field
 
 from i2r.errors import InputError
-from i2r.lazy.illumination import Estimate, estimate_function
+from i2r.lazy.illumination import MOST_KEPT, N_BLOCKS, Estimate, estimate_function
 from i2r.readers.flatfield import locate_profile
 from i2r.readers.illumination import normalise_function, read_function
 from i2r.stages.base import Stage
@@ -194,11 +194,12 @@ class Illuminate(Stage):
         return delayed(tables.merge_tables)({experiment.table_url(self.title): parts})
 
     def peak_bytes(self, experiment: Experiment, key: str) -> int:
-        """One channel of a chunk of fields, and the fields that are kept as blocks."""
+        """One channel of a chunk of fields, the function, and fields that are kept as blocks."""
         plate = experiment.plates[self._split(key)[0]]
         plane = plate.shape[1] * plate.shape[2]
-        most = max(experiment.n_fields(f"{plate.name}/{well}") for well in plate.wells)
-        return most * plane * plate.dtype.itemsize + 64 * plane + 2**28
+        counts = [experiment.n_fields(f"{plate.name}/{well}") for well in plate.wells]
+        blocks = 2 * min(sum(counts), MOST_KEPT) * 4 * N_BLOCKS**2
+        return max(counts) * plane * plate.dtype.itemsize + 32 * plane + blocks + 2**27
 
     def bytes_in(self, experiment: Experiment, key: str) -> int:
         """One channel of the plate."""

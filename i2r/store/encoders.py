@@ -87,5 +87,5 @@ def merge_tables_there(merges: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     for url, parts in merges.items():
         there = [part for part in parts if files.exists(part)]
         if there:
-            tables.write_table(url, tables.concatenate([tables.read_table(p) for p in there]))
+            tables.merge_tables({url: there})
     return {}

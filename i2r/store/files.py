@@ -50,6 +50,7 @@ __all__ = [
     "resolve_url",
     "stat",
     "unpack",
+    "upload",
     "without_secrets",
     "write_bytes",
 ]
@@ -169,6 +170,12 @@ def write_bytes(url: str, *pieces: bytes) -> int:
     count_write(size_bytes, started)
     note_written(url, *pieces)
     return size_bytes
+
+
+def upload(path: str, url: str) -> None:
+    """Copy a local file to a URL that is not local, as one put."""
+    system, target = _open_system(url)
+    system.put_file(path, target)
 
 
 def create_exclusively(url: str, data: bytes) -> bool:

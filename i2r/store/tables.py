@@ -3,7 +3,9 @@
 import io
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -13,7 +15,11 @@ import pyarrow.parquet as pq
 
 from i2r.errors import InputError
 from i2r.store import files
+from i2r.store.growing import GrowingFile
 from i2r.store.outputs import damaged
+
+GROUP_BYTES = 2**24
+"""Rows that are held before they are written, when a table is written part by part."""
 
 # No table is larger than this machine's memory.
 MEMORY_BYTES = psutil.virtual_memory().total
@@ -43,7 +49,7 @@ def write_table(url: str, table: pd.DataFrame, *, metadata: Mapping[str, Any] | 
 
 def encode_table(table: pd.DataFrame, *, metadata: Mapping[str, Any] | None = None) -> bytes:
     """Give the bytes of a Parquet file: equal for equal tables."""
-    arrow = pa.Table.from_pandas(table, preserve_index=False, nthreads=1)
+    arrow = to_arrow(table)
     if metadata is not None:
         own = {**(arrow.schema.metadata or {}), b"i2r": json.dumps(dict(metadata)).encode()}
         arrow = arrow.replace_schema_metadata(own)
@@ -71,10 +77,20 @@ def _choose_encoding(schema: pa.Schema) -> dict[str, Any]:
     return {"compression": "zstd", "write_page_checksum": True, "use_dictionary": texts}
 
 
+def to_arrow(table: pd.DataFrame) -> pa.Table:
+    """Give a table as it is written: without its index."""
+    return pa.Table.from_pandas(table, preserve_index=False, nthreads=1)
+
+
+class PartsDifferError(Exception):
+    """A part of a table has other types than those that were written before it."""
+
+
 class Parts:
     """A table that is written part by part, as one file in one step at the end.
 
-    Only the file's bytes are held, a tenth of the rows' memory or less.
+    To be used in a with statement. Rows are held up to `GROUP_BYTES`: a smaller table is the same
+    file as `write_table` makes, of a larger one there is a row group for each so many.
 
     Parameters
     ----------
@@ -83,30 +99,69 @@ class Parts:
     """
 
     def __init__(self, url: str) -> None:
-        self._url, self._buffer = url, io.BytesIO()
+        self._url, self._held, self._n_bytes = url, list[pa.Table](), 0
+        self._stack = ExitStack()
         self._writer: pq.ParquetWriter | None = None
-        self._empty: pd.DataFrame | None = None
+
+    def __enter__(self) -> Self:
+        return self
 
     def add(self, part: pd.DataFrame) -> None:
-        """Add rows; all parts have the same columns."""
-        if not len(part):
-            self._empty = part if self._empty is None else self._empty
-            return
-        schema = None if self._writer is None else self._writer.schema
-        arrow = pa.Table.from_pandas(part, schema=schema, preserve_index=False, nthreads=1)
-        if self._writer is None:
-            self._writer = pq.ParquetWriter(
-                self._buffer, arrow.schema, **_choose_encoding(arrow.schema)
-            )
-        self._writer.write_table(arrow)
+        """Add rows; all parts have the same columns.
 
-    def close(self) -> None:
-        """Write the file; without any rows an empty table."""
-        if self._writer is None:
-            write_table(self._url, pd.DataFrame() if self._empty is None else self._empty)
+        Raises
+        ------
+        PartsDifferError
+            If they have other types than rows that are written already.
+        """
+        self.add_arrow(to_arrow(part))
+
+    def add_arrow(self, part: pa.Table) -> None:
+        """Add rows as Arrow holds them, likewise."""
+        self._held.append(part)
+        self._n_bytes += part.nbytes
+        if self._n_bytes >= GROUP_BYTES:
+            self._flush()
+
+    def _flush(self) -> None:
+        """Write the rows that are held as a row group."""
+        arrow = _join(self._held)
+        self._held, self._n_bytes = [], 0
+        if not arrow.num_rows:
             return
-        self._writer.close()
-        files.write_bytes(self._url, self._buffer.getvalue())
+        if self._writer is None:
+            file = self._stack.enter_context(GrowingFile(self._url))
+            self._writer = pq.ParquetWriter(file, arrow.schema, **_choose_encoding(arrow.schema))
+        self._writer.write_table(_fit(arrow, self._writer.schema))
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Write the file; without any rows an empty table; after an error none."""
+        if kind is not None:
+            self._stack.__exit__(kind, error, trace)
+            return
+        with self._stack:
+            if self._writer is None:
+                files.write_bytes(self._url, _encode_arrow(_join(self._held)))
+                return
+            if self._held:
+                self._flush()
+            self._writer.close()
+
+
+def _fit(arrow: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Give a table the schema of those before it, where values stay what they are."""
+    kinds = zip(arrow.schema, schema, strict=False)
+    if arrow.column_names != schema.names or any(
+        pa.types.is_dictionary(known.type) or own.type not in (known.type, pa.null())
+        for own, known in kinds
+    ):
+        raise PartsDifferError
+    return arrow.cast(schema)
 
 
 def read_table(url: str, *, columns: Sequence[str] | None = None) -> pd.DataFrame:
@@ -227,7 +282,7 @@ def _width_bytes(kind: pa.DataType) -> int:
 
 
 def merge_tables(merges: Mapping[str, Sequence[str]]) -> None:
-    """Write merged tables from their parts.
+    """Write merged tables from their parts, of which few are held at once.
 
     Parameters
     ----------
@@ -235,25 +290,22 @@ def merge_tables(merges: Mapping[str, Sequence[str]]) -> None:
         The parts' URLs in order, by the URL of the merged table.
     """
     for url, parts in merges.items():
-        read = [_read_arrow(part) for part in parts]
-        joined = _join(read)
-        if joined is not None:
-            files.write_bytes(url, _encode_arrow(joined))
-        else:
-            write_table(url, concatenate([t.to_pandas(use_threads=False) for t in read]))
+        try:
+            with Parts(url) as merged:
+                for part in parts:
+                    merged.add_arrow(_read_arrow(part))
+        except PartsDifferError:  # numbers are whole in some wells alone, for example
+            files.write_bytes(url, _encode_arrow(_join([_read_arrow(part) for part in parts])))
 
 
-def _join(parts: Sequence[pa.Table]) -> pa.Table | None:
-    """Put parts under each other without pandas, as `concatenate` would.
-
-    None where there are none, or where pandas has to settle their types.
-    """
+def _join(parts: Sequence[pa.Table]) -> pa.Table:
+    """Put parts under each other as `concatenate` does; where types are equal without pandas."""
     filled = [part for part in parts if part.num_rows] or list(parts[:1])
     schemas = [part.schema.with_metadata(_pandas_only(part.schema)) for part in filled]
-    if not filled or any(not schema.equals(schemas[0], check_metadata=True) for schema in schemas):
-        return None
-    if any(pa.types.is_dictionary(field.type) for field in schemas[0]):
-        return None  # of categories, pandas makes texts where parts have others
+    is_alike = all(schema.equals(schemas[0], check_metadata=True) for schema in schemas)
+    # Of categories, pandas makes texts where parts have others.
+    if not is_alike or not filled or any(map(pa.types.is_dictionary, schemas[0].types)):
+        return to_arrow(concatenate([part.to_pandas(use_threads=False) for part in filled]))
     joined = pa.concat_tables([part.replace_schema_metadata(None) for part in filled])
     return joined.combine_chunks().replace_schema_metadata(schemas[0].metadata)
 

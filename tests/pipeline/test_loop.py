@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -438,9 +439,36 @@ def test_a_unit_that_fits_into_no_worker_is_refused_at_once(url: str, log: Path)
         def peak_bytes(self, experiment: Experiment, key: str) -> int:
             return 2**50 if key == "P1/A04" else 1
 
-    with pytest.raises(InputError, match=r"unit P1/A04: needs up to 1048576\.2 GiB"):
+    with pytest.raises(InputError, match=r"unit P1/A04: needs up to [\d.]+ GiB"):
         run_here(chain(log, Huge), url)
     assert not os.path.exists(f"{url}/ledger")
+
+
+def test_a_last_unit_that_fits_into_no_worker_is_refused_at_once(url: str, log: Path) -> None:
+    class Merging(Finishing):
+        stage: str = "merging"
+
+        def finish_peak_bytes(self, experiment: Experiment) -> int:
+            return 2**50
+
+    with pytest.raises(InputError, match=r"'merging' its last unit: needs up to [\d.]+ GiB"):
+        run_here(chain(log, Merging), url)
+    assert not os.path.exists(f"{url}/ledger")
+
+
+def test_a_last_unit_that_turns_out_to_fit_into_no_worker_fails_and_says_so(
+    url: str, log: Path
+) -> None:
+    class Collecting(Finishing):
+        stage: str = "collecting"
+
+        def finish_peak_bytes(self, experiment: Experiment) -> int:
+            return 2**50 if experiment.ledger.done_keys("collecting") else 1
+
+    summary = run_here(chain(log, Collecting), url)
+    (unit,) = summary.failed
+    assert unit.name == "collecting *"
+    assert "'collecting' its last unit: needs up to" in unit.error
 
 
 def test_a_unit_that_turns_out_to_fit_into_no_worker_fails_and_says_so(url: str, log: Path) -> None:
@@ -453,7 +481,7 @@ def test_a_unit_that_turns_out_to_fit_into_no_worker_fails_and_says_so(url: str,
     summary = run_here(chain(log, Stub, Growing), url)
     (unit,) = summary.failed
     assert "growing" in unit.name
-    assert "needs up to 1048576.2 GiB" in unit.error
+    assert re.search(r"needs up to [\d.]+ GiB with its worker's process", unit.error)
     assert "Use fewer, larger workers" in unit.error
     assert summary.ran == {"source": 6, "stub": 6}
     assert not any(name.startswith("growing") for name in count_attempts(log))

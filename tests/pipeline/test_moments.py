@@ -288,7 +288,7 @@ def test_a_worker_that_exceeds_its_memory_costs_only_the_unit_that_did_it(
     record_property("fault", counts)
     key = f"P1/{random.Random(seed).choice(WELLS)}"
     spec = ClusterSpec(
-        cpu=WorkerGroup(n_workers=2, memory_limit="512MiB"),
+        cpu=WorkerGroup(n_workers=2, memory_limit="768MiB"),
         gpu=WorkerGroup(n_workers=0),
         dashboard_address="127.0.0.1:0",
     )

@@ -140,6 +140,10 @@ class Embed(ByMethod):
         """A well's crops and fields, a batch in the network, and torch itself."""
         return 2 * experiment.well_bytes(key) + 2**30
 
+    def finish_peak_bytes(self, experiment: Experiment) -> int:
+        """A profile of every well in six copies at most, and what a map in 2D imports."""
+        return 2**29 + 6 * 8 * 1024 * len(experiment.well_keys)
+
     def bytes_out(self, experiment: Experiment, key: str) -> int:
         """About 150 nuclei in every field."""
         return experiment.n_fields(key) * 150 * 512 * 4

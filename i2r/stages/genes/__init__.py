@@ -19,7 +19,7 @@ from i2r.formats.gene_tables import (
     read_spaces,
     read_vectors,
 )
-from i2r.stages.base import Stage
+from i2r.stages.base import FINISH, Stage
 from i2r.stages.genes.embeddings import PARTS, TABLES, embed_seed, write_genes
 from i2r.stages.outputs import Output
 from i2r.stages.written.regulation import GENES
@@ -284,6 +284,10 @@ class Genes(Stage):
             pruned=self._find_pruned(experiment),
             urls={name: experiment.table_url(self.title + name) for name in TABLES},
         )  # fmt: skip
+
+    def finish_peak_bytes(self, experiment: Experiment) -> int:
+        """As the estimate of a unit, which holds the distances of every two genes."""
+        return self.peak_bytes(experiment, FINISH)
 
     def peak_bytes(self, experiment: Experiment, key: str) -> int:
         """Torch with the stacked models, or at the end the distances of every two genes."""

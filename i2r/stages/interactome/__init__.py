@@ -22,7 +22,7 @@ from i2r.errors import I2RError
 from i2r.formats.gene_tables import digest_files
 from i2r.formats.panels import read_panel
 from i2r.formats.scales import check_logarithms
-from i2r.stages.base import Stage, seed_sequence
+from i2r.stages.base import FINISH, Stage, seed_sequence
 from i2r.stages.interactome.network import write_network_of, write_sweep
 from i2r.stages.outputs import Output
 from i2r.stages.written.regulation import INTERACTOME
@@ -246,6 +246,10 @@ class Interactome(Stage):
                     "nothing to connect. List 'targets', or look at the screen's ranking."
                 )
         return {**self.model_dump(), "targets": targets, "screened": screened}
+
+    def finish_peak_bytes(self, experiment: Experiment) -> int:
+        """The tables once more, and a network of each choice of options."""
+        return self.peak_bytes(experiment, FINISH)
 
     def peak_bytes(self, experiment: Experiment, key: str) -> int:
         """Tables as they are read, by the sizes of their files."""

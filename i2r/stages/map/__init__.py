@@ -13,7 +13,7 @@ from i2r.errors import I2RError
 from i2r.formats.gene_tables import digest_files
 from i2r.formats.scales import check_signatures
 from i2r.kernels import mapping
-from i2r.stages.base import Stage, seed_sequence
+from i2r.stages.base import FINISH, Stage, seed_sequence
 from i2r.stages.map.judgement import (
     Inputs,
     read_problem,
@@ -202,6 +202,10 @@ class Map(Stage):
             urls={name: experiment.table_url(self.title + name) for name in TABLES},
             complete=LEFT_OUT in keys,
         )
+
+    def finish_peak_bytes(self, experiment: Experiment) -> int:
+        """As its units: inner products of all held-out genes."""
+        return self.peak_bytes(experiment, FINISH)
 
     def peak_bytes(self, experiment: Experiment, key: str) -> int:
         """Regulatory embeddings of a few hundred held-out genes, and their inner products."""

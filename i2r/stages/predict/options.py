@@ -192,6 +192,10 @@ class Predict(ByMethod):
             ),
         )
 
+    def finish_peak_bytes(self, experiment: Experiment) -> int:
+        """All queries, and the inner products of the map."""
+        return self.peak_bytes(experiment, FINISH)
+
     def peak_bytes(self, experiment: Experiment, key: str) -> int:
         """As the map, and the embeddings of one well or picture at a time."""
         return 2**30

@@ -26,6 +26,7 @@ from i2r.analysis.screen.ranking import CallRule
 from i2r.errors import I2RError
 from i2r.kernels.conditions import FOLDS
 from i2r.stages.base import Stage, WorkerKind, seed_sequence
+from i2r.stages.counts import count_nuclei
 from i2r.stages.screen.fast_units import (
     CONTROLS,
     HEADS,
@@ -52,9 +53,6 @@ ALL = "all"
 
 FEW_PLATES = 3
 """Up to so many plates go one after another in one unit: a screen of seconds."""
-
-TYPICAL_NUCLEI = 150
-"""In a field, where they are not counted yet."""
 
 PARTS = ("-scores", "-calls", "-tests", "-left-out", "-features", "-wells", "-layout")
 
@@ -400,14 +398,6 @@ class _Inputs:
             )
             for key in keys
         ]
-
-
-def count_nuclei(experiment: Experiment, source: str, well: str) -> int:
-    """Give the nuclei of a well, where they are known; else what such wells have."""
-    result = experiment.ledger.result(source, well)
-    if result is not None and "nuclei" in result:
-        return int(result["nuclei"])
-    return TYPICAL_NUCLEI * experiment.n_fields(well)
 
 
 def _find_crops(experiment: Experiment, source: str, keys: Sequence[str]) -> str:

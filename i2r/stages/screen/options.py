@@ -182,6 +182,10 @@ class Screen(ByMethod):
         """Name the units that leave tables of scores and calls."""
         return sorted(keys)
 
+    def finish_peak_bytes(self, experiment: Experiment) -> int:
+        """Tables of all wells and conditions: scores, tests, calls, what is held out."""
+        return 2**28 + 2**13 * len(experiment.well_keys)
+
     def finish(self, experiment: Experiment, keys: Sequence[str]) -> Delayed:
         """Rank the perturbations; write folds, scores of every fold and how p-values are made."""
         plan, parts = self.plan(experiment), self.list_parts(keys)

@@ -105,11 +105,11 @@ def write_ranking(
             "no perturbation could be scored: there are too few nuclei everywhere. Look at the "
             "table 'crop'."
         )
-    called = tables.Parts(urls["-calls"])
     summaries = []
-    for part in _read_calls(parts["-calls"], whole=method == "fast"):
-        summaries.append(summarise_calls(part))
-        called.add(part)
+    with tables.Parts(urls["-calls"]) as called:
+        for part in _read_calls(parts["-calls"], whole=method == "fast"):
+            summaries.append(summarise_calls(part))
+            called.add(part)
     if counted is not None:
         counted = counted._replace(focus=read_focus(qualities) if qualities else None)
         tests, lies = run_measure_tests(counted, n_draws=COUNT_DRAWS, seed=count_seed)
@@ -144,11 +144,9 @@ def write_ranking(
         "-genes": rank_genes(ranking, tested.features),
         "-left-out": tables.concatenate([left_out, noted]).drop_duplicates(ignore_index=True),
     }  # fmt: skip
-    called.close()
-    folds = tables.Parts(urls["-folds"])
-    for first in range(0, max(len(contrasts), 1), AT_ONCE):
-        folds.add(_list_folds(contrasts[first : first + AT_ONCE]))
-    folds.close()
+    with tables.Parts(urls["-folds"]) as folds:
+        for first in range(0, max(len(contrasts), 1), AT_ONCE):
+            folds.add(_list_folds(contrasts[first : first + AT_ONCE]))
     for name, table in made.items():
         tables.write_table(urls[name], table)
     said = []

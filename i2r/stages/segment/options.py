@@ -16,6 +16,7 @@ from i2r.kernels.plausibility import measure_evidence
 from i2r.lazy.nuclei import Place, tabulate_nuclei
 from i2r.lazy.plausibility import describe_flags, flag_fields, tabulate_evidence
 from i2r.stages.base import WorkerKind
+from i2r.stages.counts import count_nuclei
 from i2r.stages.methods import ByMethod
 from i2r.stages.outputs import Output
 from i2r.stages.written.images import SEGMENT
@@ -138,6 +139,17 @@ class Segment(ByMethod):
         n_fields = experiment.n_fields(key)
         plane = plate.shape[1] * plate.shape[2]
         return n_fields * (2 * plate.field_bytes() + 8 * plane) + 32 * plane + 2**27
+
+    def finish_peak_bytes(self, experiment: Experiment) -> int:
+        """Merged tables, and of every nucleus of the largest plate its field and area."""
+        n_nuclei = max(
+            (
+                sum(count_nuclei(experiment, self.title, f"{name}/{well}") for well in plate.wells)
+                for name, plate in experiment.plates.items()
+            ),
+            default=0,
+        )
+        return super().finish_peak_bytes(experiment) + 250 * n_nuclei
 
     def bytes_out(self, experiment: Experiment, key: str) -> int:
         """Labels compress to about a twentieth of a byte per pixel."""
