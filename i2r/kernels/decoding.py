@@ -24,6 +24,7 @@ def decode_nuclei(
     *,
     min_foreground: float = 0.5,
     min_centre: float = 0.5,
+    min_dip: float = 0.25,
     min_area_px: float = 24.0,
     max_hole_area_px: float = 200.0,
 ) -> npt.NDArray[np.int32]:
@@ -38,6 +39,9 @@ def decode_nuclei(
     min_foreground, min_centre : float
         Pixels of nuclei, and of the spots around their centres, are more probable than this;
         between 0 and 1.
+    min_dip : float
+        Two maxima of one spot are two centres if the way between them leads so far below the
+        lower one, in logits.
     min_area_px : float
         Smaller objects are removed.
     max_hole_area_px : float
@@ -62,7 +66,8 @@ def decode_nuclei(
         return labels
     foreground = maps[0] > math.log(min_foreground / (1 - min_foreground))
     regions = label_components(foreground)
-    spots = label_components((maps[1] > math.log(min_centre / (1 - min_centre))) & foreground)
+    is_centre = (maps[1] > math.log(min_centre / (1 - min_centre))) & foreground
+    spots = part_spots(maps[1], is_centre, min_dip=min_dip)
     _follow_offsets(maps[2], maps[3], regions, spots, labels)
     _flood_regions(regions, labels)
     keep_largest_parts(labels)
@@ -70,6 +75,34 @@ def decode_nuclei(
     labels[:] = 0
     paint_components(components, labels, float(min_area_px))
     return labels
+
+
+def part_spots(
+    centre: npt.NDArray[np.float32], is_spot: npt.NDArray[np.bool_], *, min_dip: float
+) -> npt.NDArray[np.int32]:
+    """Number connected spots; one with several clear maxima is cut between them.
+
+    Parameters
+    ----------
+    centre : (y, x) float32
+        How much each pixel is a centre.
+    is_spot : (y, x) bool
+        Pixels of spots; neighbours are above, below and beside a pixel.
+    min_dip : float
+        Of two maxima the lower one is clear if every way between them within the spot leads at
+        least so far below it: its persistence (Edelsbrunner et al. 2002,
+        https://doi.org/10.1007/s00454-002-2885-2).
+
+    Returns
+    -------
+    (y, x) int32
+        1 to n, 0 outside spots.
+    """
+    spots = np.zeros(is_spot.shape, dtype=np.int32)
+    pixels = np.flatnonzero(is_spot)
+    downwards = pixels[np.argsort(-centre.ravel()[pixels], kind="stable")]
+    _join_maxima(centre, downwards, min_dip, spots)
+    return spots
 
 
 def keep_largest_parts(labels: npt.NDArray[np.int32]) -> None:
@@ -87,6 +120,62 @@ def keep_largest_parts(labels: npt.NDArray[np.int32]) -> None:
     keep = np.zeros(areas.size, dtype=bool)
     keep[order] = leads
     labels[~keep[parts].reshape(labels.shape)] = 0
+
+
+@numba.njit(cache=True, nogil=True)
+def _join_maxima(
+    centre: npt.NDArray[np.float32],
+    downwards: npt.NDArray[np.int64],
+    min_dip: float,
+    spots: npt.NDArray[np.int32],
+) -> None:
+    """Let spots grow from their maxima down; where two meet, a lower one that is no clear one ends.
+
+    Pixels come from the highest to the lowest, each joins its highest neighbour.
+    """
+    height, width = centre.shape
+    joined = np.zeros(downwards.size + 1, dtype=np.int32)  # the spot that a spot became part of
+    tops = np.zeros(downwards.size + 1, dtype=np.float64)
+    n = 0
+    for pixel in downwards:
+        y, x = pixel // width, pixel % width
+        uphill = 0
+        value = -np.inf
+        for dy, dx in _NEIGHBOURS:
+            near_y, near_x = y + dy, x + dx
+            if 0 <= near_y < height and 0 <= near_x < width:  # noqa: SIM102 # numba: no short circuit
+                if spots[near_y, near_x] > 0 and centre[near_y, near_x] > value:
+                    uphill, value = spots[near_y, near_x], centre[near_y, near_x]
+        if uphill == 0:
+            n += 1
+            uphill = joined[n] = n
+            tops[n] = centre[y, x]
+        spots[y, x] = uphill
+        for dy, dx in _NEIGHBOURS:
+            near_y, near_x = y + dy, x + dx
+            if 0 <= near_y < height and 0 <= near_x < width and spots[near_y, near_x] > 0:
+                a, b = _find_root(joined, uphill), _find_root(joined, spots[near_y, near_x])
+                if a != b:
+                    high, low = (a, b) if tops[a] >= tops[b] else (b, a)
+                    if tops[low] - centre[y, x] < min_dip:
+                        joined[low] = high
+    number = np.zeros(n + 1, dtype=np.int32)
+    left = 0
+    for spot in range(1, n + 1):
+        if joined[spot] == spot:
+            left += 1
+            number[spot] = left
+    for pixel in downwards:
+        y, x = pixel // width, pixel % width
+        spots[y, x] = number[_find_root(joined, spots[y, x])]
+
+
+@numba.njit(cache=True, nogil=True)
+def _find_root(joined: npt.NDArray[np.int32], spot: int) -> int:
+    while joined[spot] != spot:
+        joined[spot] = joined[joined[spot]]
+        spot = joined[spot]
+    return spot
 
 
 @numba.njit(cache=True, nogil=True)

@@ -19,7 +19,7 @@ N_MAPS = 4
 OFFSET_UNIT_PX = 8.0
 """Offsets are predicted in this unit, which makes them about as large as the other maps."""
 
-WIDTHS = (32, 64, 96, 128)
+WIDTHS = (32, 64, 128, 192)
 """Channels at a half, a quarter, an eighth and a sixteenth of the resolution."""
 
 

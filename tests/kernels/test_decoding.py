@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from i2r.kernels.decoding import decode_nuclei, keep_largest_parts
+from i2r.kernels.decoding import decode_nuclei, keep_largest_parts, part_spots
 
 Labels = npt.NDArray[np.int32]
 
@@ -135,6 +135,36 @@ def test_probabilities_are_limits() -> None:
     maps[1, :, 36:][maps[1, :, 36:] > 0] = np.log(0.6 / 0.4)
     assert decode_nuclei(maps, min_centre=0.59).max() == 2
     assert decode_nuclei(maps, min_centre=0.61).max() == 1
+
+
+def test_a_spot_with_two_clear_maxima_is_two() -> None:
+    row = np.array([[0, 2, 3, 1.5, 1, 1.2, 2, 0.5, 0]], dtype=np.float32)
+    is_spot = row > 0
+    whole, cut = (part_spots(row, is_spot, min_dip=dip) for dip in (1.1, 0.9))
+    assert whole.tolist() == [[0, *[1] * 7, 0]]
+    # The lowest pixel goes with its higher neighbour.
+    assert cut.tolist() == [[0, 1, 1, 1, 1, 2, 2, 2, 0]]
+    np.testing.assert_array_equal(part_spots(row.T, is_spot.T, min_dip=0.9), cut.T)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10_000), st.floats(0.01, 3))
+def test_clear_maxima_are_those_that_persist(seed: int, min_dip: float) -> None:
+    centre = np.random.default_rng(seed).normal(0, 1, (9, 11)).astype(np.float32)
+    is_spot = centre > -0.5
+    spots = part_spots(centre, is_spot, min_dip=min_dip)
+    assert ((spots > 0) == is_spot).all()
+    parts = ndimage.label(is_spot)[0]
+    for spot in range(1, spots.max() + 1):
+        assert ndimage.label(spots == spot)[1] == 1
+        assert np.unique(parts[spots == spot]).size == 1
+    # A maximum persists if what is above it less the dip, around it, has nothing higher.
+    clear = 0
+    for y, x in np.argwhere(is_spot):
+        above = ndimage.label(is_spot & (centre > np.float64(centre[y, x]) - min_dip))[0]
+        around = above == above[y, x]
+        clear += bool(above[y, x]) and centre[y, x] == centre[around].max()
+    assert spots.max() == clear
 
 
 def test_maps_of_another_shape_are_refused() -> None:

@@ -72,14 +72,14 @@ def test_the_network_that_ships_is_as_accurate_as_documented() -> None:
     """Every other field: worse weights, or a decoding that got worse, fail here."""
     data = os.environ["I2R_DATA"]
     score = score_fields(list_labelled(f"{data}/bbbc039/validation")[::2], 0.656)
-    assert score.mean_f1 >= 0.934
-    assert score.f1[0] >= 0.977
-    assert score.f1[8] >= 0.777
-    assert score.merges <= 23
+    assert score.mean_f1 >= 0.937
+    assert score.f1[0] >= 0.981
+    assert score.f1[8] >= 0.780
+    assert score.merges <= 20
     _, kept_out = keep_fifth_out(list_labelled(f"{data}/dsb2018_fluo"))
     score = score_fields(kept_out[::2], None)
     assert score.average_precision[0] >= 0.89
-    assert score.mean_f1 >= 0.82
+    assert score.mean_f1 >= 0.827
 
 
 def test_labels_are_consecutive_and_connected() -> None:

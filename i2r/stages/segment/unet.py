@@ -32,6 +32,10 @@ class UnetSegment(Segment):
     min_area_um2: float = Field(10.0, ge=0, description="Smaller objects are debris")
     max_hole_um2: float = Field(85.0, ge=0, description="Holes up to this size are filled")
 
+    def version_of(self, key: str) -> int:
+        """Version 5 cuts spots with several clear maxima, whatever the weights."""
+        return 5
+
     def check(self, experiment: Experiment) -> list[str]:
         """Refuse a channel that no plate has, and unusable weights."""
         problems = super().check(experiment)
