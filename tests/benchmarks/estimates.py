@@ -99,6 +99,9 @@ def describe_dense(folder: Path, *, wells: int, fields: int, edge: int, channels
     names = ("DNA", "ER", "RNA", "AGP", "Mito")[:channels]
     plate = write_plate(folder, wells=wells, fields=fields, shape=(edge, edge), channels=names)
     content: Mapping[str, Any] = describe_pipeline(plate, channels=names, screen=False)
+    for stage in content["stages"]:
+        if stage["stage"] == "crop":
+            stage["size_px"] = 64  # as large as they are by default, so they overlap
     content["stages"].insert(2, {"stage": "illuminate"})
     more = ({"stage": "features"}, {"stage": "screen", "method": "fast"}, {"stage": "profiles"}, {"stage": "report"})  # fmt: skip
     content["stages"].extend(more)
