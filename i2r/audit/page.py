@@ -1,6 +1,6 @@
 """An audit as one page: verdicts first, then each question with its figures."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 
 import numpy as np
 import pandas as pd
@@ -30,20 +30,13 @@ def write_page(audit: Audit, *, table: str, layout: str, now: datetime | None = 
     ]
     sections.append(("conditions", "Conditions", _draw_conditions(audit)))
     sections.append(("methods", "How it was done", Markup(METHODS_HTML)))
-    script = html.read_text("script.js")
-    return str(
-        html.render(
-            "page.html",
-            made_by="i2r audit",
-            heading="Audit of " + files.without_secrets(table).rpartition("/")[2],
-            description=_describe(audit),
-            url=f"{files.without_secrets(table)}, {files.without_secrets(layout)}",
-            made=(now or datetime.now(UTC)).strftime("%Y-%m-%d %H:%M UTC"),
-            sections=sections,
-            style=Markup(html.read_text("style.css")),
-            script=Markup(script),
-            script_hash=html.script_hash(script),
-        )
+    return html.page(
+        sections,
+        made_by="i2r audit",
+        heading="Audit of " + files.without_secrets(table).rpartition("/")[2],
+        source=f"{files.without_secrets(table)}, {files.without_secrets(layout)}",
+        description=_describe(audit),
+        now=now,
     )
 
 

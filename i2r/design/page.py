@@ -1,7 +1,7 @@
 """Plans as one page: what each finds, what it costs, and which one is enough."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 
 import numpy as np
 import pandas as pd
@@ -86,25 +86,19 @@ def write_page(
     )  # fmt: skip
     bars = (f"power for {change:g} SD",)
     plans = html.table(shown, caption, bars=bars, whole=1.0)
-    script = html.read_text("script.js")
-    return str(
-        html.render(
-            "page.html",
-            made_by="i2r design",
-            heading="Plan of a screen",
-            description=words,
-            url=files.without_secrets(source),
-            made=(now or datetime.now(UTC)).strftime("%Y-%m-%d %H:%M UTC"),
-            sections=[
-                ("plans", "Plans", plans),
-                ("curves", "What each finds", curves),
-                ("methods", "How it was done", _describe(pilot, fdr=fdr, active=active)),
-            ],
-            style=Markup(html.read_text("style.css")),
-            script=Markup(script),
-            script_hash=html.script_hash(script),
-        )
-    )  # fmt: skip
+    sections = [
+        ("plans", "Plans", plans),
+        ("curves", "What each finds", curves),
+        ("methods", "How it was done", _describe(pilot, fdr=fdr, active=active)),
+    ]
+    return html.page(
+        sections,
+        made_by="i2r design",
+        heading="Plan of a screen",
+        source=files.without_secrets(source),
+        description=words,
+        now=now,
+    )
 
 
 def _name_replicates(plan: Plan) -> str:

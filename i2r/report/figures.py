@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from i2r.report.html import read_text
+from i2r.report.html import describe, read_text
 
 _SVG = re.compile(r"<svg\b(?P<head>[^>]*)>(?P<body>.*?)</svg>", re.S)
 _PICTURE = re.compile(r'<img\b[^>]*?src="data:image/png;base64,(?P<data>[^"]+)"[^>]*>', re.S)
@@ -77,8 +77,7 @@ def list_files(
 def _name(match: re.Match[str], kind: str) -> str:
     """Say what a figure or table shows: its description, or how its caption begins."""
     if kind == "csv":
-        caption = unescape(match["caption"] or "table")
-        return re.split("[.:;?(]", caption, maxsplit=1)[0]
+        return describe(unescape(match["caption"] or "table"))
     described = _NAME.search(match[0].partition(">")[0])
     return described[1] if described else "figure"
 

@@ -1,8 +1,10 @@
 """HTML made from templates: every value is escaped, numbers are written for people."""
 
 import hashlib
+import re
 from base64 import b64encode
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from datetime import UTC, datetime
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -38,6 +40,49 @@ def render(name: str, **values: Any) -> Markup:
 def fill(text: str, **values: Any) -> Markup:
     """Fill a template given as text; see `render`."""
     return Markup(_environment().from_string(text).render(**values))
+
+
+def page(
+    sections: Sequence[tuple[str, str, Markup]],
+    *,
+    made_by: str,
+    heading: str,
+    source: str,
+    description: str = "",
+    now: datetime | None = None,
+) -> str:
+    """Make one self-contained page.
+
+    Parameters
+    ----------
+    sections
+        Anchor, title and HTML of each.
+    made_by
+        The command that makes the page.
+    heading
+        Its title.
+    source
+        What it is about: a URL or folder.
+    description
+        A line below the title.
+    now
+        Time to put on it.
+    """
+    script = read_text("script.js")
+    return str(
+        render(
+            "page.html",
+            made_by=made_by,
+            heading=heading,
+            description=description,
+            url=source,
+            made=(now or datetime.now(UTC)).strftime("%Y-%m-%d %H:%M UTC"),
+            sections=sections,
+            style=Markup(read_text("style.css")),
+            script=Markup(script),
+            script_hash=script_hash(script),
+        )
+    )
 
 
 def table(
@@ -82,8 +127,13 @@ def table(
     ]  # fmt: skip
     return render(
         "table.html", headings=list(zip(frame.columns, numeric, widths, strict=True)), rows=rows,
-        caption=caption,
+        caption=caption, label=describe(caption),
     )  # fmt: skip
+
+
+def describe(caption: str) -> str:
+    """Say what a table is: how its caption begins."""
+    return re.split("[.:;?(]", caption, maxsplit=1)[0].strip()
 
 
 def _longest(cells: pd.Series) -> int:

@@ -1,12 +1,10 @@
 """Pages of segmented fields: where labels agree least with the truth, or their outlines alone."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from markupsafe import Markup
 
 from i2r.errors import InputError
 from i2r.kernels.metrics import MISSED_AT_IOU, count_overlaps
@@ -64,7 +62,12 @@ def draw_worst_fields(
         fields.append(_draw_field(stem, image, labels, true_labels, agreement))
     body = html.render("worst.html", fields=fields, iou=MISSED_AT_IOU, total=agreement.total)
     title = f"The {len(fields)} fields with the lowest mean F1"
-    return make_page("Segmentation: the worst fields", truth, ("worst", title, body))
+    return html.page(
+        [("worst", title, body)],
+        made_by="i2r score-segmentation",
+        heading="Segmentation: the worst fields",
+        source=shorten(truth),
+    )
 
 
 def draw_found_fields(labels: str, images: str, *, channel: int | None = None) -> str:
@@ -101,25 +104,17 @@ def draw_found_fields(labels: str, images: str, *, channel: int | None = None) -
         n_nuclei = len(np.unique(own[own > 0]))
         fields.append({"stem": stem, "n_nuclei": n_nuclei, **draw_layers(image, edges, [ORANGE])})
     body = html.render("outlines.html", fields=fields, n_images=len(stems))
-    return make_page("Segmentation: outlines", labels, ("outlines", "Fields", body))
-
-
-def make_page(heading: str, folder: str, section: tuple[str, str, Markup]) -> str:
-    """Put one section on a page of its own."""
-    script = html.read_text("script.js")
-    page = html.render(
-        "page.html",
-        made_by="i2r score-segmentation",
-        heading=heading,
-        description="",
-        url="/".join(folder.split("/")[-2:]),
-        made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        sections=[section],
-        style=Markup(html.read_text("style.css")),
-        script=Markup(script),
-        script_hash=html.script_hash(script),
+    return html.page(
+        [("outlines", "Fields", body)],
+        made_by="i2r segment-images",
+        heading="Segmentation: outlines",
+        source=shorten(labels),
     )
-    return str(page)
+
+
+def shorten(folder: str) -> str:
+    """Name a folder and the one it is in; pages are passed on."""
+    return "/".join(folder.split("/")[-2:])
 
 
 def _check_shapes(url: str, image: npt.NDArray[Any], labels: npt.NDArray[np.integer]) -> None:

@@ -3,7 +3,7 @@
 import importlib
 import pkgutil
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from types import ModuleType
 from typing import NamedTuple
 
@@ -65,20 +65,15 @@ def make_page(source: ReportSource, *, heading: str = "", now: datetime | None =
     problems: dict[str, Exception] = {}
     behind: list[tuple[str, str, pd.DataFrame]] = []
     sections = list(_draw_sections(source, problems, behind))
-    script = html.read_text("script.js")
-    content = html.render(
-        "page.html",
+    content = html.page(
+        sections,
         made_by="i2r report",
         heading=heading or source.experiment.url.rpartition("/")[2],
+        source=files.without_secrets(source.experiment.url),
         description=source.description,
-        url=files.without_secrets(source.experiment.url),
-        made=(now or datetime.now(UTC)).strftime("%Y-%m-%d %H:%M UTC"),
-        sections=sections,
-        style=Markup(html.read_text("style.css")),
-        script=Markup(script),
-        script_hash=html.script_hash(script),
+        now=now,
     )
-    return Page(str(content), problems, sections, behind)
+    return Page(content, problems, sections, behind)
 
 
 def _draw_sections(

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from i2r.readers.patches import FOUND, IMAGES, LABELS, Patch
 from i2r.report import html
 from i2r.report.images import find_outlines
-from i2r.report.overlays import ORANGE, draw_layers, make_page
+from i2r.report.overlays import ORANGE, draw_layers, shorten
 
 
 class DrawnPatch(NamedTuple):
@@ -48,4 +48,9 @@ def draw_patches(folder: str, patches: Sequence[DrawnPatch]) -> str:
         labels=LABELS,
         found=FOUND,
     )
-    return make_page("Nuclei to correct", folder, ("patches", "Patches", body))
+    return html.page(
+        [("patches", "Patches", body)],
+        made_by="i2r adapt-segmenter",
+        heading="Nuclei to correct",
+        source=shorten(folder),
+    )

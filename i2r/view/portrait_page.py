@@ -1,7 +1,5 @@
 """A portrait as one offline page."""
 
-from datetime import UTC, datetime
-
 from markupsafe import Markup
 
 from i2r.report import html
@@ -23,20 +21,13 @@ def draw_page(source: ReportSource, portrait: Portrait) -> str:
         ("fields", "Fields", _draw_fields(portrait)),
         ("features", "Features", _draw_features(portrait)),
     ]
-    script = html.read_text("script.js")
-    page = html.render(
-        "page.html",
+    return html.page(
+        [(anchor, title, body) for anchor, title, body in sections if body],
         made_by="i2r show",
         heading=f"{subject.kind} {subject.name}",
+        source=files.without_secrets(source.experiment.url),
         description=f"Of {source.experiment.url.rpartition('/')[2]}, by i2r show",
-        url=files.without_secrets(source.experiment.url),
-        made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        sections=[(a, t, body) for a, t, body in sections if body],
-        style=Markup(html.read_text("style.css")),
-        script=Markup(script),
-        script_hash=html.script_hash(script),
     )
-    return str(page)
 
 
 def _fill(name: str, portrait: Portrait) -> Markup:

@@ -9,10 +9,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from i2r.report import html
 from i2r.report.page import make_page
 from i2r.report.sections.interactome import MOST_DRAWN, choose_drawn
 from i2r.report.source import ReportSource
-from tests.browser import open_browser
+from tests.browser import Page, open_browser
 from tests.report.experiments import ALL, make_experiment
 from tests.stages.test_interactome import run_network, write_tables
 
@@ -86,8 +87,6 @@ def test_what_is_out_of_sight_is_not_laid_out(tmp_path: Path, content: str) -> N
 def test_tables_are_sorted_by_a_click(
     tmp_path: Path, content: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from i2r.report import html
-
     own = html.read_text
     script = own("script.js") + PROBE
     monkeypatch.setattr(
@@ -101,6 +100,61 @@ def test_tables_are_sorted_by_a_click(
     title = re.search("<title>([^<]*)</title>", opened.stdout)
     assert title is not None
     assert title[1].split("|") == ["another", "drug 10@1", "drug 10@2", "drug 10@4", "Zinc"]
+
+
+def press(page: Page, key: str) -> None:
+    """Press a key and let it go."""
+    text = {"Enter": "\r", " ": " "}.get(key, "")
+    for kind in ("keyDown", "keyUp"):
+        page.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, text=text,
+                  windowsVirtualKeyCode={"Enter": 13, "Tab": 9, " ": 32}[key])  # fmt: skip
+
+
+def test_a_page_is_used_by_keyboard(tmp_path: Path, content: str) -> None:
+    (tmp_path / "report.html").write_text(content, encoding="utf-8")
+    with open_browser(tmp_path) as page:
+        page.call("Emulation.setEmulatedMedia",
+                  features=[{"name": "prefers-reduced-motion", "value": "reduce"}])  # fmt: skip
+        page.open((tmp_path / "report.html").as_uri())
+        page.wait_for("document.readyState === 'complete'")
+        assert page.evaluate("getComputedStyle(document.documentElement).scrollBehavior") == "auto"
+        press(page, "Tab")
+        focused = "document.activeElement"
+        assert page.evaluate(f"{focused}.textContent") == "Skip to the content"
+        assert page.evaluate(f"{focused}.getBoundingClientRect().top >= 0")
+        assert page.evaluate(f"getComputedStyle({focused}).outlineStyle") == "solid"
+        press(page, "Enter")
+        page.wait_for(f"{focused}.tagName === 'MAIN'")
+        # What scrolls can be reached, and says what it is.
+        boxes = "[...document.querySelectorAll('.scroll')]"
+        assert page.evaluate(f"{boxes}.length") > 3
+        named = "box.tabIndex === 0 && box.getAttribute('role') && box.getAttribute('aria-label')"
+        assert page.evaluate(f"{boxes}.every((box) => {named})")
+        heading = "document.querySelectorAll('figure.table th')[1]"
+        for key, order in (("Enter", "ascending"), (" ", "descending")):
+            page.evaluate(f"{heading}.querySelector('button').focus()")
+            press(page, key)
+            assert page.evaluate(f"{heading}.getAttribute('aria-sort')") == order
+        nameless = "!button.getAttribute('aria-label') && !button.textContent.trim()"
+        assert page.evaluate(
+            f"[...document.querySelectorAll('button')].filter((button) => {nameless}).length"
+        ) == 0  # fmt: skip
+        assert page.complaints == []
+
+
+def test_a_table_of_sentences_fits_a_narrow_window(tmp_path: Path) -> None:
+    words = "wells of a condition differ from plate to plate by more than chance explains"
+    frame = pd.DataFrame({"question": [words], "verdict": ["noted"], "found": [words]})
+    body = html.table(frame, "What was asked.")
+    made = html.page([("v", "Verdicts", body)], made_by="i2r audit", heading="Audit", source="t")
+    (tmp_path / "page.html").write_text(made, encoding="utf-8")
+    with open_browser(tmp_path) as page:
+        page.resize(500, 800)
+        page.open((tmp_path / "page.html").as_uri())
+        page.wait_for("document.readyState === 'complete'")
+        assert page.evaluate(
+            "(box => box.scrollWidth <= box.clientWidth)(document.querySelector('.scroll'))"
+        )
 
 
 NETWORK_PROBE = """
@@ -125,8 +179,6 @@ document.title = views.join("|");
 def test_networks_are_searched_zoomed_and_moved(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from i2r.report import html
-
     own = html.read_text
     script = own("script.js") + NETWORK_PROBE
     monkeypatch.setattr(

@@ -3,8 +3,11 @@
 for (const table of document.querySelectorAll("table.sortable")) {
   const headings = [...table.querySelectorAll("thead th")];
   headings.forEach((heading, column) => {
-    heading.tabIndex = 0;
-    heading.title = "Sort by this column";
+    const button = document.createElement("button");
+    button.type = "button";
+    button.title = "Sort by this column";
+    button.append(...heading.childNodes);
+    heading.append(button);
     const sort = () => {
       const falling = heading.getAttribute("aria-sort") === "ascending";
       headings.forEach((other) => other.removeAttribute("aria-sort"));
@@ -23,9 +26,6 @@ for (const table of document.querySelectorAll("table.sortable")) {
       }).forEach((row) => body.append(row));
     };
     heading.addEventListener("click", sort);
-    heading.addEventListener("keydown", (event) => {
-      if (event.key === "Enter" || event.key === " ") { event.preventDefault(); sort(); }
-    });
   });
 }
 // The section being read is marked in the contents.
