@@ -47,5 +47,5 @@ def describe_obsolete(plates: list[str], units: dict[str, list[str]]) -> list[st
         lines.append(f"not in the layout any more, but still stored: {number} ({shown})")
     if units:
         counts = ", ".join(f"{stage} {len(keys)}" for stage, keys in units.items())
-        lines.append(f"not in the pipeline of the last run any more: units {counts}")
+        lines.append(f"not in the layout or the pipeline of the last run any more: units {counts}")
     return lines

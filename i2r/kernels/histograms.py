@@ -117,10 +117,8 @@ def measure_level(counts: npt.NDArray[np.int64], *, low: float, high: float) -> 
 
     Parameters
     ----------
-    counts : (n_bins,) int64
-        Pixels per bin of equal width, at least one pixel.
-    low, high : float
-        Edges of the first and of the last bin.
+    counts, low, high
+        As for `find_otsu_threshold`.
 
     Returns
     -------

@@ -130,38 +130,30 @@ def rank_left_out(inverse: Floats, link: Link, *, centre: bool = False) -> Float
     return rank_truth(score_candidates(weights, link), link.truth)
 
 
-def rank_left_two_out(inverse: Floats, link: Link, *, centre: bool = False) -> Floats:
-    """Rank training genes by regressions that saw neither them nor one other gene.
-
-    Parameters
-    ----------
-    inverse
-        Shape (n, n), from `kernel_regression.invert_ridge` on all training genes, or one per gene.
-
-    Returns
-    -------
-    ndarray of float64, shape (n, n)
-        At (i, j) the rank of gene j without genes i and j, in the space of i; NaN on the diagonal
-        and where j is not one of `i2r.kernels.links.choose_others`. Row i is all that may be known
-        when gene i is held out.
-    """
-    return rank_all_ways([inverse], link, [(centre,)])[0][0]
-
-
 def rank_all_ways(
     inverses: Sequence[Floats], link: Link, centres: Sequence[Sequence[bool]]
 ) -> list[list[Floats]]:
-    """Give `rank_left_two_out` for some inverses, each centred or not: they share all products.
+    """Rank training genes by regressions that saw neither them nor one other gene.
 
-    A gene's space is gone through once for all of them: where there is one per gene, reading it
-    takes longer than the products.
+    Some inverses, each centred or not, share all products. A gene's space is gone through once for
+    all of them: where there is one per gene, reading it takes longer than the products.
 
     Parameters
     ----------
-    inverses, link
-        As for `rank_left_two_out`.
+    inverses
+        Each of shape (n, n), from `kernel_regression.invert_ridge` on all training genes, or
+        (n, n, n), one per gene.
+    link
+        From genes to candidates.
     centres
         For every inverse which ways are ranked.
+
+    Returns
+    -------
+    list of list of ndarray
+        For every inverse and way shape (n, n): at (i, j) the rank of gene j without genes i and j,
+        in the space of i; NaN on the diagonal and where j is not one of
+        `i2r.kernels.links.choose_others`. Row i is all that may be known when gene i is held out.
     """
     n = len(link.truth)
     tie = TIE if link.precision == np.float64 else SINGLE_TIE

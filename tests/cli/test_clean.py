@@ -57,7 +57,7 @@ def test_a_plate_that_was_taken_out_is_not_spoken_of_and_can_be_removed(
     assert "P 2" not in page
     code, said = cli("status", url)
     assert "still stored: 1 plate (P%202)" in said.replace("P 2", "P%202")
-    assert "convert 2" in said
+    assert "not in the layout or the pipeline of the last run any more: units convert 2" in said
     # Asked first; nobody is there to answer.
     code, said = cli("clean", url)
     assert code == 2

@@ -47,7 +47,7 @@ def test_left_out_ranks_are_those_of_refitting(
     link = link_genes(candidates, truth)
     (inverse,) = mapping.invert_kernels([configuration], x)
     one = mapping.rank_left_out(inverse, link, centre=configuration.centre)
-    two = mapping.rank_left_two_out(inverse, link, centre=configuration.centre)
+    ((two,),) = mapping.rank_all_ways([inverse], link, [(configuration.centre,)])
     for i in range(len(x)):
         space = candidates[i] if spaces else candidates
         rest = np.delete(np.arange(len(x)), i)
@@ -93,7 +93,7 @@ def test_inputs_made_without_each_gene_are_used_for_that_gene() -> None:
     for configuration in mapping.GRID[::7]:
         (inverse,) = mapping.invert_kernels([configuration], spaces)
         one = mapping.rank_left_out(inverse, link, centre=configuration.centre)
-        two = mapping.rank_left_two_out(inverse, link, centre=configuration.centre)
+        ((two,),) = mapping.rank_all_ways([inverse], link, [(configuration.centre,)])
         order = np.random.default_rng(1).permutation(7)
         moved = mapping.rank_left_out(
             selecting.move_inputs(inverse, order), link, centre=configuration.centre
@@ -102,7 +102,7 @@ def test_inputs_made_without_each_gene_are_used_for_that_gene() -> None:
             (alone,) = mapping.invert_kernels([configuration], spaces[i])
             own = mapping.rank_left_out(alone, link, centre=configuration.centre)
             assert one[i] == own[i]
-            both = mapping.rank_left_two_out(alone, link, centre=configuration.centre)
+            ((both,),) = mapping.rank_all_ways([alone], link, [(configuration.centre,)])
             np.testing.assert_array_equal(two[i], both[i])
             (again,) = mapping.invert_kernels([configuration], spaces[order[i]][order])
             assert moved[i] == mapping.rank_left_out(again, link, centre=configuration.centre)[i]

@@ -140,7 +140,7 @@ def test_of_many_genes_some_others_choose_the_options() -> None:
     x, candidates, truth = draw_problem(n=60, c=90, seed=1)
     link = link_genes(candidates, truth)
     (inverse,) = mapping.invert_kernels([mapping.PUBLISHED], x)
-    ranks = mapping.rank_left_two_out(inverse, link)
+    ((ranks,),) = mapping.rank_all_ways([inverse], link, [(False,)])
     assert (~np.isnan(ranks)).sum(axis=1).tolist() == [48] * 60
     rest = np.delete(np.arange(60), [5, other := int(choose_others(60, 5)[7])])
     made = predict_plainly(mapping.PUBLISHED, x[rest], candidates[truth[rest]], x[[other]])

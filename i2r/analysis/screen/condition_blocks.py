@@ -14,7 +14,11 @@ import pandas as pd
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
-from i2r.analysis.screen.condition_tests import N_NAMED, warn_of_layout
+from i2r.analysis.screen.condition_tests import (
+    N_NAMED,
+    warn_of_layout,
+    warn_of_single_wells,
+)
 from i2r.analysis.screen.explanations import EXPLANATIONS, explain_conditions
 from i2r.analysis.screen.held_out import Contrast
 from i2r.kernels.statistics import combine_pvalues
@@ -216,7 +220,10 @@ def merge_blocks(blocks: Sequence[TestedBlock]) -> TestedBlock:
         for own, b in zip(n_wells, filled, strict=True)
     ]
     together = pd.concat(wells, ignore_index=True).drop_duplicates(["plate", "well"])
-    layout = _merge_layouts(pd.concat([block.layout for block in filled], ignore_index=True))
+    layout = _merge_layouts(
+        pd.concat([block.layout for block in filled], ignore_index=True),
+        others=warn_of_single_wells(together.loc[together["n_nuclei"] > 0, "condition"].tolist()),
+    )
     return TestedBlock(tests, features, together.reset_index(drop=True), layout)
 
 
@@ -262,8 +269,8 @@ def _merge_features(name: str, own: pd.DataFrame) -> pd.DataFrame:
     )  # fmt: skip
 
 
-def _merge_layouts(rows: pd.DataFrame) -> pd.DataFrame:
-    """Say in one row what the layouts of blocks can answer: the worst of each."""
+def _merge_layouts(rows: pd.DataFrame, *, others: Sequence[str]) -> pd.DataFrame:
+    """Say in one row what the layouts of blocks can answer, the worst of each."""
     doses = rows["doses_along"].astype(str)
     along = doses[doses != ""].mode()
     row = {
@@ -273,4 +280,6 @@ def _merge_layouts(rows: pd.DataFrame) -> pd.DataFrame:
         "borrows": bool(rows["borrows"].all()),
     }  # fmt: skip
     said = warn_of_layout(row["displaced"], row["doses_along"], borrows=row["borrows"])
-    return pd.DataFrame([{**rows.iloc[0].to_dict(), **row, "warning": " ".join(said)}])[list(rows)]
+    return pd.DataFrame([{**rows.iloc[0].to_dict(), **row, "warning": " ".join([*said, *others])}])[
+        list(rows)
+    ]

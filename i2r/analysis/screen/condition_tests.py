@@ -1,5 +1,6 @@
 """What the fast screen says of conditions: p-values, what moved, and what that may be owed to."""
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
@@ -149,8 +150,9 @@ def run_condition_tests(
             "share": shares,
         }
     )
+    held = [name for name, n in zip(given.conditions, given.counts, strict=True) if n]
     layout = describe_layout(
-        found, along=along, borrows=borrows, n_draws=n_draws, others=warn_of_single_wells(wells)
+        found, along=along, borrows=borrows, n_draws=n_draws, others=warn_of_single_wells(held)
     )
     return ConditionTests(tests, features, weights, layout)
 
@@ -387,16 +389,21 @@ def warn_of_places(layout: pd.DataFrame) -> list[str]:
         found = sorted({int(column) + 1 for column in columns[is_control]})
         if len(found) <= 6:
             said[0] = f"Controls sit in columns {', '.join(map(str, found))} only. {said[0]}"
-    which = np.full(n, -1, dtype=np.intp)
-    which[~is_control] = pd.factorize(used.loc[~is_control, "condition"])[0]
-    return said + warn_of_single_wells(wells._replace(which=which))
+    held = used["condition"].astype(str).mask(is_control, "")
+    return said + warn_of_single_wells(held.tolist())
 
 
-def warn_of_single_wells(wells: Wells) -> list[str]:
-    """Say what can't be known where every condition has one well; nothing elsewhere."""
-    treated = wells.which[wells.which >= 0]
-    n_controls = int(wells.is_control.sum())
-    if not treated.size or np.bincount(treated).max() > 1:
+def warn_of_single_wells(conditions: Sequence[str]) -> list[str]:
+    """Say what can't be known where every condition has one well; nothing elsewhere.
+
+    Parameters
+    ----------
+    conditions
+        Of every well; "" for negative controls.
+    """
+    held = Counter(conditions)
+    n_controls = held.pop("", 0)
+    if not held or max(held.values()) > 1:
         return []
     said = (
         "Every condition has one well: scores of 'fast' count what the well itself differs by, "

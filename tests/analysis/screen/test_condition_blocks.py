@@ -83,3 +83,19 @@ def test_a_screen_in_blocks_gives_the_scores_of_one_in_a_whole(
     assert len(cut["-wells"]) == len(layout)
     changes = found.loc[tested, "change"].astype(float)
     assert np.corrcoef(changes, known.loc[tested, "change"].astype(float))[0, 1] > 0.9
+
+
+def test_blocks_warn_of_conditions_with_one_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contents = {f"P{n}": [*(f"G{n}-{i}" for i in range(6)), *["ctrl"] * 6] for n in range(4)}
+    layout = lay_out(contents)
+    experiment = write_features(tmp_path / "whole", layout)
+    screen_features(experiment)
+    (known,) = experiment.table("screen-statistics")["warning"]
+    assert "Every condition has one well" in known
+    monkeypatch.setattr(condition_blocks, "MAX_WELLS", 24)
+    experiment = write_features(tmp_path / "cut", layout.copy())
+    assert "tests/0002" in Screen(method="fast", needs=("features",)).keys(experiment)
+    screen_features(experiment)
+    assert experiment.table("screen-statistics")["warning"].tolist() == [known]
