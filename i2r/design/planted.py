@@ -128,7 +128,7 @@ def _measure_well(design: ScreenDesign, nuclei: Nuclei | None, kind: Effect, num
     )[:, None]
     labels = np.stack([segment_nuclei(image[0]) for image in images])
     names = [str(field) for field in range(design.fields)]
-    found = measured_nuclei.measure_block(
+    found = measured_nuclei.measure_fields(
         images, labels, place=measured_nuclei.Place("P1", well.name), fields=names,
         channels=["DNA"], pixel_size_um=PIXEL_SIZE_UM,
     )  # fmt: skip
@@ -138,7 +138,7 @@ def _measure_well(design: ScreenDesign, nuclei: Nuclei | None, kind: Effect, num
     crops = found[["plate", "well", "field", "label"]].assign(
         crop=np.where(inside, np.cumsum(inside) - 1, -1)
     )
-    table = measured_features.measure_block(
+    table = measured_features.measure_features(
         images, labels, found, crops, fields=names, channels={"DNA": 0},
         pixel_size_um=PIXEL_SIZE_UM, curvature_step_um=3.3, radius_um=50.0,
         texture_um=(0.66, 3.3, 13.1),

@@ -1,14 +1,12 @@
-"""Chromatin and shape features of the nuclei of a well, chunk by chunk."""
+"""Chromatin and shape features of the nuclei of a well, field by field."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
-import dask.array as da
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from dask import delayed
-from dask.delayed import Delayed
 
 from i2r.errors import I2RError
 from i2r.kernels.chromatin import measure_chromatin
@@ -16,8 +14,7 @@ from i2r.kernels.moments import measure_hu_moments
 from i2r.kernels.neighbourhood import measure_neighbourhood
 from i2r.kernels.outlines import measure_outlines
 from i2r.kernels.texture import TEXTURE_COLUMNS, measure_texture
-from i2r.lazy.blocks import split_fields
-from i2r.lazy.nuclei import BOX
+from i2r.lazy.nuclei import BOX, Stack, freeze
 
 PLACE = ["plate", "well", "field", "label", "crop"]
 # A column's unit is the end of its name: what it becomes in microns, and the power of the length.
@@ -25,10 +22,10 @@ UNITS = (("_per_px2", "_per_um2", -2), ("_per_px", "_per_um", -1), ("_px", "_um"
 
 
 def measure_features(
-    images: da.Array,
-    labels: da.Array,
-    nuclei: pd.DataFrame | Delayed,
-    crops: pd.DataFrame | Delayed,
+    images: Stack,
+    labels: Iterable[np.ndarray],
+    nuclei: pd.DataFrame,
+    crops: pd.DataFrame,
     *,
     fields: Sequence[str],
     channels: Mapping[str, int],
@@ -36,13 +33,13 @@ def measure_features(
     curvature_step_um: float,
     radius_um: float,
     texture_um: Sequence[float],
-) -> Delayed:
+) -> pd.DataFrame:
     """Measure the features of every nucleus of a well that has a crop.
 
     Parameters
     ----------
     images, labels
-        Shapes (field, c, y, x) and (field, y, x), chunked alike.
+        Shapes (field, c, y, x) and (field, y, x).
     nuclei
         The well's measured nuclei, with or without a crop: all of them are neighbours.
     crops
@@ -58,54 +55,27 @@ def measure_features(
 
     Returns
     -------
-    Delayed
-        Of a DataFrame with one row per crop, in the order of the crops: plate, well, field,
-        label, crop and float32 features. Lengths are in microns; features of a channel end in
-        its name, those of texture in distance and channel.
+    DataFrame
+        One row per crop, in the order of the crops: plate, well, field, label, crop and float32
+        features. Lengths are in microns; features of a channel end in its name, those of texture
+        in distance and channel.
+
+    Raises
+    ------
+    I2RError
+        If a nucleus with a crop is not among the labels.
     """
-    blocks = [
-        delayed(measure_block)(
-            image_block,
-            label_block,
-            nuclei,
-            crops,
-            fields=names,
-            channels=dict(channels),
-            pixel_size_um=pixel_size_um,
-            curvature_step_um=curvature_step_um,
-            radius_um=radius_um,
-            texture_um=tuple(texture_um),
-        )
-        for (image_block, names), (label_block, _) in zip(
-            split_fields(images, fields), split_fields(labels, fields), strict=True
-        )
-    ]
-    return delayed(_join_features)(blocks, crops)
-
-
-def measure_block(
-    images: np.ndarray,
-    labels: np.ndarray,
-    nuclei: pd.DataFrame,
-    crops: pd.DataFrame,
-    *,
-    fields: Sequence[str],
-    channels: Mapping[str, int],
-    pixel_size_um: float,
-    curvature_step_um: float,
-    radius_um: float,
-    texture_um: Sequence[float],
-) -> pd.DataFrame:
-    """Measure the nuclei of one chunk of fields; see `measure_features`."""
     kept = crops.loc[crops["crop"] >= 0, PLACE]
     nuclei = nuclei.merge(kept[["field", "label", "crop"]], on=["field", "label"], how="left")
     steps = [max(1, round(distance / pixel_size_um)) for distance in texture_um]
     # No nucleus of no field first: it gives the columns their names and types.
-    parts = [(nuclei.iloc[:0], np.zeros((1, 1), np.int32), images[:0, :, :1, :1])]
-    for field, image, label_image in zip(fields, images, labels, strict=True):
-        parts.append((nuclei[nuclei["field"] == field], label_image, image[None]))
+    nothing = np.zeros((images.shape[1], 1, 1), images.dtype)
     tables = []
-    for own, label_image, image in parts:
+    for field, plane_stack, labelled in chain(
+        [(None, nothing, np.zeros((1, 1), np.int32))], zip(fields, images, labels, strict=True)
+    ):
+        image, label_image = freeze(plane_stack), freeze(labelled)
+        own = nuclei[nuclei["field"] == field] if field is not None else nuclei.iloc[:0]
         around = measure_neighbourhood(
             own["centroid_y_px"].to_numpy(),
             own["centroid_x_px"].to_numpy(),
@@ -126,7 +96,7 @@ def measure_block(
         columns |= {name: values[has_crop] for name, values in around.items()}
         columns = _convert_units(columns, pixel_size_um)
         for name, index in channels.items():
-            plane = image[0, index] if len(image) else np.zeros((1, 1), images.dtype)
+            plane = image[index]
             measured = _convert_units(
                 measure_chromatin(plane, label_image, label_ids=ids, bbox=bbox), pixel_size_um
             )
@@ -140,7 +110,16 @@ def measure_block(
         place_columns = cropped[PLACE].astype({"crop": np.int64}).reset_index(drop=True)
         features = {name: values.astype(np.float32) for name, values in columns.items()}
         tables.append(place_columns.join(pd.DataFrame(features)))
-    return pd.concat([table for table in tables if len(table)] or tables[:1], ignore_index=True)
+    table = pd.concat([own for own in tables if len(own)] or tables[:1], ignore_index=True)
+    table = table.sort_values("crop", ignore_index=True)
+    n_crops = int((crops["crop"] >= 0).sum())
+    if not np.array_equal(table["crop"], np.arange(n_crops)):
+        raise I2RError(
+            f"features: found {len(table)} of the {n_crops} nuclei with a crop among the labels. "
+            "Let this stage need the 'segment' stage that its 'crop' stage needs, and the same "
+            "'quality' stage or none."
+        )
+    return table
 
 
 def _take_shapes(nuclei: pd.DataFrame) -> dict[str, npt.NDArray[Any]]:
@@ -174,17 +153,3 @@ def _convert_units(
         else:
             converted[name] = values
     return converted
-
-
-def _join_features(blocks: Sequence[pd.DataFrame], crops: pd.DataFrame) -> pd.DataFrame:
-    """Put the chunks of a well together in the order of the crops."""
-    filled = [block for block in blocks if len(block)] or list(blocks[:1])
-    table = pd.concat(filled, ignore_index=True).sort_values("crop", ignore_index=True)
-    n_crops = int((crops["crop"] >= 0).sum())
-    if not np.array_equal(table["crop"], np.arange(n_crops)):
-        raise I2RError(
-            f"features: found {len(table)} of the {n_crops} nuclei with a crop among the labels. "
-            "Let this stage need the 'segment' stage that its 'crop' stage needs, and the same "
-            "'quality' stage or none."
-        )
-    return table

@@ -1,18 +1,14 @@
-"""Nuclei of the fields of a well: labels, measurements and crops, chunk by chunk."""
+"""Nuclei of the fields of a well: their measurements and crops, field by field."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
-import dask.array as da
 import numpy as np
 import pandas as pd
-from dask import delayed
-from dask.delayed import Delayed
 
 from i2r.kernels.crops import REASONS, cut_crops, select_nuclei
 from i2r.kernels.nuclei import measure_nuclei
 from i2r.kernels.resampling import resample_tiles
-from i2r.lazy.blocks import split_fields
 
 BOX = ("bbox_y0", "bbox_x0", "bbox_y1", "bbox_x1")
 INTENSITIES = ("mean", "std", "min", "max")
@@ -37,6 +33,13 @@ class Stack(Protocol):
         """Give field after field."""
 
 
+def freeze(array: np.ndarray) -> np.ndarray:
+    """Give a view that can't be written to, as fields of a store are: kernels know such alone."""
+    view = array.view()
+    view.setflags(write=False)
+    return view
+
+
 class Place(NamedTuple):
     """Names that lead every row of a table of nuclei."""
 
@@ -45,20 +48,20 @@ class Place(NamedTuple):
 
 
 def measure_fields(
-    images: da.Array,
-    labels: da.Array,
+    images: Stack,
+    labels: Iterable[np.ndarray],
     *,
     place: Place,
     fields: Sequence[str],
     channels: Sequence[str],
     pixel_size_um: float,
-) -> Delayed:
-    """Measure every nucleus of a well.
+) -> pd.DataFrame:
+    """Measure every nucleus of some fields.
 
     Parameters
     ----------
     images, labels
-        Shapes (field, c, y, x) and (field, y, x), chunked alike.
+        Shapes (field, c, y, x) and (field, y, x).
     place, fields, channels
         Names for the table.
     pixel_size_um
@@ -66,38 +69,15 @@ def measure_fields(
 
     Returns
     -------
-    Delayed
-        Of a DataFrame with one row per nucleus: place, geometry in pixels and microns, and
-        intensities ``mean_DNA``, ``std_DNA``, ... of every channel.
+    DataFrame
+        One row per nucleus: place, geometry in pixels and microns, and intensities ``mean_DNA``,
+        ``std_DNA``, ... of every channel.
     """
-    blocks = [
-        delayed(measure_block)(
-            image_block,
-            label_block,
-            place=place,
-            fields=names,
-            channels=list(channels),
-            pixel_size_um=pixel_size_um,
-        )
-        for (image_block, names), (label_block, _) in zip(
-            split_fields(images, fields), split_fields(labels, fields), strict=True
-        )
-    ]
-    return delayed(pd.concat)(blocks, ignore_index=True)
-
-
-def measure_block(
-    images: np.ndarray,
-    labels: np.ndarray,
-    *,
-    place: Place,
-    fields: Sequence[str],
-    channels: Sequence[str],
-    pixel_size_um: float,
-) -> pd.DataFrame:
-    """Measure the nuclei of one chunk of fields; see `measure_fields`."""
     return tabulate_nuclei(
-        [measure_nuclei(plane, image) for plane, image in zip(labels, images, strict=True)],
+        [
+            measure_nuclei(freeze(plane), freeze(image))
+            for plane, image in zip(labels, images, strict=True)
+        ],
         place=place,
         fields=fields,
         channels=channels,
@@ -128,9 +108,7 @@ def tabulate_nuclei(
     """
     # An empty field first: it gives the columns their types where there are no nuclei.
     nothing, unlabelled = np.zeros((len(channels), 1, 1), dtype), np.zeros((1, 1), np.int32)
-    for array in (nothing, unlabelled):  # as fields of a store are: compiled for such alone
-        array.setflags(write=False)
-    measured = [measure_nuclei(unlabelled, nothing), *measured]
+    measured = [measure_nuclei(freeze(unlabelled), freeze(nothing)), *measured]
     joined = {name: np.concatenate([part[name] for part in measured]) for name in measured[0]}
     counts = [len(part["label"]) for part in measured]
     columns: dict[str, Any] = {
@@ -149,22 +127,22 @@ def tabulate_nuclei(
 
 
 def crop_fields(
-    images: da.Array,
-    labels: da.Array,
-    nuclei: pd.DataFrame | Delayed,
+    images: Stack,
+    labels: Iterable[np.ndarray],
+    nuclei: pd.DataFrame,
     *,
     fields: Sequence[str],
     limits: Mapping[str, Any],
     size: int,
     masked: bool,
-    cut_px: int | None = None,
-) -> Delayed:
-    """Cut the crops of a well and say for every nucleus whether it has one.
+    cut_px: int,
+) -> tuple[np.ndarray, pd.DataFrame]:
+    """Cut the crops of some fields and say for every nucleus whether it has one.
 
     Parameters
     ----------
     images, labels
-        Shapes (field, c, y, x) and (field, y, x), chunked alike.
+        Shapes (field, c, y, x) and (field, y, x).
     nuclei
         The well's measured nuclei, of these fields and possibly others.
     fields
@@ -176,45 +154,16 @@ def crop_fields(
     masked
         Set everything outside the nucleus to zero.
     cut_px
-        Edge of what is cut, resampled to `size`; None cuts `size`.
+        Edge of what is cut, resampled to `size`.
 
     Returns
     -------
-    Delayed
-        Of a pair: crops of shape (nucleus, c, size, size), and a DataFrame with one row per
-        labelled nucleus: ``reason`` (empty for those that have a crop) and ``crop``, the index
-        of its crop or -1.
+    crops : ndarray
+        Shape (nucleus, c, size, size).
+    table : DataFrame
+        One row per labelled nucleus: ``reason`` (empty for those that have a crop) and ``crop``,
+        the index of its crop or -1.
     """
-    blocks = [
-        delayed(crop_block)(
-            image_block,
-            label_block,
-            nuclei,
-            fields=names,
-            limits=dict(limits),
-            size=size,
-            masked=masked,
-            cut_px=cut_px or size,
-        )
-        for (image_block, names), (label_block, _) in zip(
-            split_fields(images, fields), split_fields(labels, fields), strict=True
-        )
-    ]
-    return delayed(join_crops)(blocks)
-
-
-def crop_block(
-    images: Stack,
-    labels: Iterable[np.ndarray],
-    nuclei: pd.DataFrame,
-    *,
-    fields: Sequence[str],
-    limits: Mapping[str, Any],
-    size: int,
-    masked: bool,
-    cut_px: int,
-) -> tuple[list[np.ndarray], pd.DataFrame]:
-    """Cut the crops of one chunk of fields; see `crop_fields`."""
     columns = {str(name): column.to_numpy() for name, column in nuclei.items()}
     codes = select_nuclei(columns, size_px=cut_px, **limits)
     bbox = np.stack([columns[name] for name in BOX], axis=1)
@@ -225,8 +174,8 @@ def crop_block(
         kept = rows[codes[rows] == 0]
         chosen.append(rows)
         cut = cut_crops(
-            image,
-            label_image,
+            freeze(image),
+            freeze(label_image),
             label_ids=columns["label"][kept],
             bbox=bbox[kept],
             size_px=cut_px,
@@ -234,16 +183,8 @@ def crop_block(
         )
         crops.append(resample_tiles(cut, size))
     rows = np.concatenate(chosen)
+    is_kept = codes[rows] == 0
     table = nuclei[["plate", "well", "field", "label"]].iloc[rows].reset_index(drop=True)
-    return crops, table.assign(reason=_REASON_NAMES[codes[rows]])
-
-
-def join_crops(
-    blocks: Sequence[tuple[list[np.ndarray], pd.DataFrame]],
-) -> tuple[np.ndarray, pd.DataFrame]:
-    """Put the chunks of a well together and number the crops."""
-    crops = np.concatenate([crop for parts, _ in blocks for crop in parts])
-    table = pd.concat([part for _, part in blocks], ignore_index=True)
-    kept = (table["reason"] == "").to_numpy()
-    table["crop"] = np.where(kept, np.cumsum(kept) - 1, -1)
-    return crops, table
+    table["reason"] = _REASON_NAMES[codes[rows]]
+    table["crop"] = np.where(is_kept, np.cumsum(is_kept) - 1, -1)
+    return np.concatenate(crops), table

@@ -114,7 +114,7 @@ def measure_pictures(
     for picture in pictures:
         nuclei, cropped = _cut(picture, channels, pixel_size_um, rules)
         tables.append(
-            measure_features(
+            delayed(measure_features)(
                 picture.image,
                 picture.labels,
                 nuclei,
@@ -132,15 +132,15 @@ def _cut(
     picture: Picture, channels: Sequence[str], pixel_size_um: float, rules: CropRules
 ) -> tuple[Delayed, Delayed]:
     """Measure and cut the nuclei of one picture."""
-    nuclei = measure_fields(
+    nuclei = delayed(measure_fields)(
         picture.image,
         picture.labels,
         place=Place("", ""),
         fields=[picture.name],
-        channels=channels,
+        channels=list(channels),
         pixel_size_um=pixel_size_um,
     )
-    cropped = crop_fields(
+    cropped = delayed(crop_fields, nout=2)(
         picture.image,
         picture.labels,
         nuclei,
@@ -148,7 +148,7 @@ def _cut(
         limits=rules.limits,
         size=rules.size_px,
         masked=rules.masked,
-        cut_px=rules.cut_px,
+        cut_px=rules.cut_px or rules.size_px,
     )
     return nuclei, cropped
 

@@ -48,7 +48,9 @@ def rehearse_quality(dtype: npt.DTypeLike) -> None:
     """Measure a field."""
     from i2r.kernels.quality import measure_quality
 
-    measure_quality(draw_nuclei(dtype)[0])
+    image, _ = draw_nuclei(dtype)
+    image.setflags(write=False)
+    measure_quality(image)
 
 
 def rehearse_illuminate(dtype: npt.DTypeLike) -> None:
@@ -99,6 +101,8 @@ def rehearse_features(dtype: npt.DTypeLike) -> None:
     image, labels = draw_nuclei(dtype)
     ids, bbox = _list_nuclei(labels)
     y, x = (bbox[:, :2] + bbox[:, 2:]).T / 2.0
+    image.setflags(write=False)
+    labels.setflags(write=False)
     measure_outlines(labels, label_ids=ids, bbox=bbox)
     measure_hu_moments(labels, label_ids=ids, bbox=bbox)
     measure_chromatin(image, labels, label_ids=ids, bbox=bbox)

@@ -9,7 +9,7 @@ from dask import delayed
 from dask.delayed import Delayed
 from pydantic import Field
 
-from i2r.lazy.nuclei import crop_block, join_crops
+from i2r.lazy.nuclei import crop_fields
 from i2r.stages.base import Stage
 from i2r.stages.counts import count_nuclei
 from i2r.stages.outputs import Output
@@ -205,7 +205,7 @@ def crop_well(
     dict
         For the ledger: after, fields, nuclei (how many have a crop), left_out (why others don't).
     """
-    cut = crop_block(
+    crops, table = crop_fields(
         images,
         labels,
         tables.read_table(nuclei_url),
@@ -215,7 +215,6 @@ def crop_well(
         masked=masked,
         cut_px=cut_px,
     )
-    crops, table = join_crops([cut])
     n_crops = int((table["crop"] >= 0).sum())
     assert n_crops == len(crops), "every crop is a row of the table, and the other way round"
     attributes: dict[str, Any] = {"channels": list(channels)}

@@ -1,9 +1,9 @@
 """Measure chromatin and shape features of every nucleus that has a crop, or import others'."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Annotated, Any, ClassVar, Literal
 
-import pandas as pd
 from dask import delayed
 from dask.delayed import Delayed
 from pydantic import Field
@@ -22,6 +22,7 @@ from i2r.stages.outputs import Output
 from i2r.stages.written.images import FEATURES
 from i2r.store import tables
 from i2r.store.experiment import Experiment
+from i2r.store.stored_fields import StoredFields
 
 
 class Features(ByMethod):
@@ -104,11 +105,13 @@ class MeasureFeatures(Features):
         fields = experiment.fields(key, self.needs)
         # What the crops were corrected with, where 'needs' doesn't name it.
         behind_crops = experiment.ledger.report(crop, key).after
-        table = measure_features(
-            plate.images(well, fields=fields, after=(*behind_crops, *self.needs)),
-            plate.labels(well, name=segment, fields=fields),
-            delayed(tables.read_table)(experiment.part_url(segment, key)),
-            delayed(tables.read_table)(experiment.part_url(crop, key)),
+        work = partial(
+            measure_well,
+            plate.find_images(well, fields=fields, after=(*behind_crops, *self.needs)),
+            plate.find_labels(well, name=segment, fields=fields),
+            nuclei_url=experiment.part_url(segment, key),
+            crops_url=experiment.part_url(crop, key),
+            part_url=experiment.part_url(self.title, key),
             fields=fields,
             channels={name: plate.channels.index(name) for name in self.channels},
             pixel_size_um=plate.pixel_size_um,
@@ -116,9 +119,7 @@ class MeasureFeatures(Features):
             radius_um=self.radius_um,
             texture_um=self.texture_um,
         )
-        return delayed(finish_well)(
-            table, n_fields=len(fields), part_url=experiment.part_url(self.title, key)
-        )
+        return delayed(work)()
 
 
 class ImportFeatures(Features, Importing):
@@ -165,7 +166,20 @@ def finish_tables(
     return {"notes": list(notes)} if notes else {}
 
 
-def finish_well(table: pd.DataFrame, *, n_fields: int, part_url: str) -> dict[str, Any]:
-    """Write the well's features."""
+def measure_well(
+    images: StoredFields,
+    labels: StoredFields,
+    *,
+    nuclei_url: str,
+    crops_url: str,
+    part_url: str,
+    fields: Sequence[str],
+    **options: Any,
+) -> dict[str, Any]:
+    """Measure the nuclei of a well, and write its part of the table; see `measure_features`."""
+    table = measure_features(
+        images, labels, tables.read_table(nuclei_url), tables.read_table(crops_url),
+        fields=fields, **options,
+    )  # fmt: skip
     tables.write_table(part_url, table)
-    return {"fields": n_fields, "nuclei": len(table)}
+    return {"fields": len(fields), "nuclei": len(table)}

@@ -1,6 +1,7 @@
 """Measure focus, saturation and background of every field, and exclude bad ones."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import pandas as pd
@@ -8,14 +9,17 @@ from dask import delayed
 from dask.delayed import Delayed
 from pydantic import Field
 
-from i2r.lazy.quality import measure_fields
+from i2r.kernels.quality import measure_quality
 from i2r.stages.base import Stage
 from i2r.stages.outputs import Output
 from i2r.stages.written.images import QUALITY
 from i2r.store import tables
 from i2r.store.experiment import Experiment
+from i2r.store.stored_fields import StoredFields
 
 Limits = dict[str, float]
+
+COLUMNS = ("focus", "saturated_fraction", "mean", "background")
 
 
 class Quality(Stage):
@@ -72,16 +76,14 @@ class Quality(Stage):
         """Measure the fields of one well and note which are excluded."""
         plate, well = experiment.locate(key)
         fields = experiment.fields(key, self.needs)
-        measured = measure_fields(
-            plate.images(well, fields=fields),
+        listed = [f for f in fields if {plate.name, key, f"{key}/{f}"} & set(self.exclude)]
+        work = partial(
+            measure_well,
+            plate.find_images(well, fields=fields),
             plate=plate.name,
             well=well,
             fields=fields,
             channels=plate.channels,
-        )
-        listed = [f for f in fields if {plate.name, key, f"{key}/{f}"} & set(self.exclude)]
-        return delayed(flag_fields)(
-            measured,
             listed=listed,
             part_url=experiment.part_url(self.title, key),
             limits=[
@@ -90,6 +92,7 @@ class Quality(Stage):
                 ("background", "background", 1, self.max_background),
             ],
         )
+        return delayed(work)()
 
     def finish(self, experiment: Experiment, keys: Sequence[str]) -> Delayed:
         """Merge the tables."""
@@ -100,19 +103,25 @@ class Quality(Stage):
         return 2 * experiment.well_bytes(key) + 2**27
 
 
-def flag_fields(
-    table: pd.DataFrame,
+def measure_well(
+    images: StoredFields,
     *,
+    plate: str,
+    well: str,
+    fields: Sequence[str],
+    channels: Sequence[str],
     listed: Sequence[str],
     part_url: str,
     limits: Sequence[tuple[str, str, int, Limits]],
 ) -> dict[str, Any]:
-    """Give every row its reason, write the table, and report the excluded fields.
+    """Measure the fields of a well, give each its reason, write the table, report the excluded.
 
     Parameters
     ----------
-    table
-        One row per field and channel.
+    images
+        The fields' images.
+    plate, well, fields, channels
+        Names for the table.
     listed
         Fields that the user listed.
     part_url
@@ -120,6 +129,15 @@ def flag_fields(
     limits
         Reason, column, direction (1: too large is bad, -1: too small) and limit by channel.
     """
+    rows = [
+        (plate, well, field, channel, *measure_quality(plane))
+        for field, image in zip(fields, images, strict=True)
+        for channel, plane in zip(channels, image, strict=True)
+    ]
+    names = dict.fromkeys(("plate", "well", "field", "channel"), object)
+    table = pd.DataFrame(rows, columns=[*names, *COLUMNS]).astype(
+        {**names, **dict.fromkeys(COLUMNS, float)}
+    )
     reasons = pd.Series("", index=table.index)
     for reason, column, direction, by_channel in limits:
         limit = table["channel"].map(by_channel).astype(float)

@@ -26,8 +26,8 @@ from i2r.analysis.screen.plate_plans import FastPlan, WellFeatures
 from i2r.analysis.screen.screening import score_plates
 from i2r.kernels.segmentation import segment_nuclei
 from i2r.kernels.statistics import adjust_pvalues
-from i2r.lazy.features import measure_block as measure_features
-from i2r.lazy.nuclei import Place, crop_block, measure_block
+from i2r.lazy.features import measure_features
+from i2r.lazy.nuclei import Place, crop_fields, measure_fields
 from i2r.models.batches import Scaling, load_crops, measure_scaling, scale_crops
 from i2r.models.cnn import choose_precision, mix_precision
 from i2r.models.embedding import embed_pool
@@ -147,11 +147,11 @@ def _measure_well(image: np.ndarray) -> tuple[tuple[tuple[str, ...], np.ndarray]
     """Segment, crop and measure a well as the stages do, with their defaults."""
     labels = segment_nuclei(image)
     images, stacked = image[None, None], labels[None]
-    nuclei = measure_block(
+    nuclei = measure_fields(
         images, stacked, place=Place("P", "W"), fields=["1"], channels=["DNA"],
         pixel_size_um=PIXEL_SIZE_UM,
     )  # fmt: skip
-    parts, table = crop_block(
+    crops, table = crop_fields(
         images,
         stacked,
         nuclei,
@@ -159,19 +159,16 @@ def _measure_well(image: np.ndarray) -> tuple[tuple[tuple[str, ...], np.ndarray]
         limits=Crop().limits(PIXEL_SIZE_UM),
         size=64,
         masked=True,
+        cut_px=64,
     )
-    kept = (table["reason"] == "").to_numpy()
-    table["crop"] = np.where(kept, np.cumsum(kept) - 1, -1)
     measured = measure_features(
         images, stacked, nuclei, table, fields=["1"], channels={"DNA": 0},
         pixel_size_um=PIXEL_SIZE_UM, curvature_step_um=3.3, radius_um=50.0,
         texture_um=(0.66, 3.3, 13.1),
     )  # fmt: skip
-    measured = measured.sort_values("crop").drop(
-        columns=["plate", "well", "field", "label", "crop"]
-    )
+    measured = measured.drop(columns=["plate", "well", "field", "label", "crop"])
     values = measured.to_numpy(np.float32)
-    return (tuple(measured.columns), values), np.concatenate(parts)
+    return (tuple(measured.columns), values), crops
 
 
 def judge(

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-import dask.array as da
 import numpy as np
 import pandas as pd
 import pytest
@@ -23,12 +22,11 @@ def flag(images: list[Any], labels: list[Any] | None = None) -> pd.DataFrame:
     """Flag the fields of a well as the stage does."""
     stack = np.stack([np.clip(image, 0, 65535).astype(np.uint16) for image in images])
     found = np.stack(labels or [segment_nuclei(image) for image in stack])
-    planes, masks = da.from_array(stack[:, None]), da.from_array(found)
     names = [str(number) for number in range(len(images))]
     place = Place("P1", "A01")
     nuclei = measure_nuclei(
-        planes, masks, place=place, fields=names, channels=["DNA"], pixel_size_um=1.0
-    ).compute()
+        stack[:, None], found, place=place, fields=names, channels=["DNA"], pixel_size_um=1.0
+    )
     evidence = [measure_evidence(plane, mask) for plane, mask in zip(stack, found, strict=True)]
     fields = tabulate_evidence(evidence, place=place, fields=names)
     return flag_fields(fields, nuclei)
