@@ -10,7 +10,7 @@ from i2r.store.experiment import Experiment
 from i2r.store.ledger import LedgerWriter
 from i2r.store.lock import RunLock
 from i2r.store.outputs import OUTPUTS, Mark, record_outputs
-from i2r.store.state import Entry
+from i2r.store.unit_result import Entry
 from i2r.store.write import add_levels
 
 

@@ -18,9 +18,16 @@ from i2r.pipeline.deaths import DeathNote
 from i2r.pipeline.heap import make_room
 from i2r.store import files
 from i2r.store.lock import has_token
-from i2r.store.outputs import OUTPUTS, Mark, expect, guard_writes, record_outputs
+from i2r.store.outputs import (
+    OUTPUTS,
+    Mark,
+    Traffic,
+    expect,
+    guard_writes,
+    measure_traffic,
+    record_outputs,
+)
 from i2r.store.recent import RECENT
-from i2r.store.traffic import Traffic, measure_traffic
 
 if TYPE_CHECKING:
     from dask.delayed import Delayed

@@ -114,21 +114,7 @@ def measure_well(
     part_url: str,
     limits: Sequence[tuple[str, str, int, Limits]],
 ) -> dict[str, Any]:
-    """Measure the fields of a well, give each its reason, write the table, report the excluded.
-
-    Parameters
-    ----------
-    images
-        The fields' images.
-    plate, well, fields, channels
-        Names for the table.
-    listed
-        Fields that the user listed.
-    part_url
-        Where the table goes.
-    limits
-        Reason, column, direction (1: too large is bad, -1: too small) and limit by channel.
-    """
+    """Measure the fields of a well; see `flag_fields`."""
     rows = [
         (plate, well, field, channel, *measure_quality(plane))
         for field, image in zip(fields, images, strict=True)
@@ -138,6 +124,29 @@ def measure_well(
     table = pd.DataFrame(rows, columns=[*names, *COLUMNS]).astype(
         {**names, **dict.fromkeys(COLUMNS, float)}
     )
+    return flag_fields(table, listed=listed, part_url=part_url, limits=limits)
+
+
+def flag_fields(
+    table: pd.DataFrame,
+    *,
+    listed: Sequence[str],
+    part_url: str,
+    limits: Sequence[tuple[str, str, int, Limits]],
+) -> dict[str, Any]:
+    """Give every row its reason, write the table, and report the excluded fields.
+
+    Parameters
+    ----------
+    table
+        One row per field and channel.
+    listed
+        Fields that the user listed.
+    part_url
+        Where the table goes.
+    limits
+        Reason, column, direction (1: too large is bad, -1: too small) and limit by channel.
+    """
     reasons = pd.Series("", index=table.index)
     for reason, column, direction, by_channel in limits:
         limit = table["channel"].map(by_channel).astype(float)

@@ -1,18 +1,19 @@
 """What an experiment lists: its wells, where everything of them is, and what is done."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from i2r.errors import DamageError, InputError
 from i2r.store import files, tables
 from i2r.store.layout import conditions
 from i2r.store.ledger import Ledger
 from i2r.store.records import restore_table
-from i2r.store.source_table import SourcesByKey
 from i2r.types import parse_well, unit_key
 
 
@@ -22,6 +23,45 @@ class WellRecord(NamedTuple):
     plate: str
     well: str
     fields: list[str]
+
+
+class SourcesByKey(Mapping[str, pd.DataFrame]):
+    """The rows of a table of image files by unit key; a table of its own only where asked for.
+
+    Parameters
+    ----------
+    sources
+        One row per image file, with ``plate`` and ``well``.
+    """
+
+    def __init__(self, sources: pd.DataFrame) -> None:
+        self._sources = sources
+        found = sources.groupby(["plate", "well"], sort=False).indices
+        places = sorted(found.items(), key=lambda place: int(place[1][0]))
+        self._rows = {unit_key(str(p), str(w)): np.sort(rows) for (p, w), rows in places}
+
+    def __getitem__(self, key: str) -> pd.DataFrame:
+        return self._sources.iloc[self._rows[key]]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @cached_property
+    def _columns(self) -> pa.Table:
+        return pa.Table.from_pandas(self._sources, preserve_index=False, nthreads=1)
+
+    def tabulate(self, key: str, columns: Sequence[str]) -> list[list[Any]]:
+        """Give some columns of a well's rows as plain values, without making a table of them."""
+        rows = self._rows[key]
+        first, number = int(rows[0]), len(rows)
+        if int(rows[-1]) - first == number - 1:
+            parts = [self._columns[name].slice(first, number) for name in columns]
+        else:
+            parts = [self._columns[name].take(pa.array(rows)) for name in columns]
+        return [list(row) for row in zip(*(part.to_pylist() for part in parts), strict=True)]
 
 
 class Catalog:

@@ -15,7 +15,7 @@ from i2r.store.shards import check_shard, is_own_shard, parse_type
 
 if TYPE_CHECKING:
     from i2r.store.experiment import Experiment
-    from i2r.store.state import Entry
+    from i2r.store.unit_result import Entry
 
 # Looking at a file is waiting: for a disk, a network, a store.
 _THREADS = 16

@@ -9,11 +9,17 @@ from collections.abc import Callable, Iterator
 from typing import IO, Any, NamedTuple
 
 from i2r.errors import InputError
-from i2r.store.outputs import check_guard, check_read, note_removed, note_written
+from i2r.store.outputs import (
+    check_guard,
+    check_read,
+    count_read,
+    count_write,
+    note_removed,
+    note_written,
+)
 from i2r.store.packed import check_mat, unpack
 from i2r.store.remote import ExplainedSystem, explain_errors
 from i2r.store.stats import Stat, read_stat
-from i2r.store.traffic import count_read, count_write
 from i2r.store.urls import (
     is_local,
     join_url,

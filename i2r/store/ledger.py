@@ -19,16 +19,13 @@ from i2r.store import files
 from i2r.store.documents import parse_json
 from i2r.store.state import (
     DAMAGED,
-    Entry,
-    EventKind,
     FoldedState,
     Tally,
-    check_record,
     update_rows,
     write_state,
 )
 from i2r.store.stats import is_at
-from i2r.store.unit_result import UnitResult
+from i2r.store.unit_result import Entry, EventKind, UnitResult, check_record
 
 __all__ = ["Entry", "EventKind", "Ledger", "LedgerWriter", "Tally", "next_slice_number"]
 

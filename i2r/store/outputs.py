@@ -1,4 +1,6 @@
-"""What units write, noted with size and checksum, so that loss and change are noticed later.
+"""What the unit at hand reads and writes: noted with checksums, checked and counted.
+
+What it writes is noted with its size, so that loss and change are noticed later.
 
 A unit's result in the ledger lists its files under ``outputs``: path in the experiment, size in
 bytes and CRC-32C. Of an array the shard is listed with its size, and the CRC-32C of the array's
@@ -6,9 +8,11 @@ bytes and CRC-32C. Of an array the shard is listed with its size, and the CRC-32
 """
 
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import google_crc32c
@@ -130,6 +134,45 @@ def check_read(url: str, data: bytes) -> None:
     expected = _EXPECTED.get().get(url)
     if expected is not None and mark_bytes(data) != expected:
         raise damaged(url, "its content is not what was written")
+
+
+@dataclass
+class Traffic:
+    """Bytes of files read and written, and the seconds that took."""
+
+    read_bytes: int = 0
+    read_s: float = 0.0
+    written_bytes: int = 0
+    write_s: float = 0.0
+
+
+# A unit runs in one thread; others (the run lock's heartbeat) have a context of their own.
+_TRAFFIC: ContextVar[Traffic | None] = ContextVar("traffic", default=None)
+
+
+@contextmanager
+def measure_traffic() -> Iterator[Traffic]:
+    """Count what `i2r.store.files` reads and writes whole in this thread meanwhile."""
+    traffic = Traffic()
+    token = _TRAFFIC.set(traffic)
+    try:
+        yield traffic
+    finally:
+        _TRAFFIC.reset(token)
+
+
+def count_read(size_bytes: int, started: float) -> None:
+    """Count one file that was read, begun at a time of `time.perf_counter`."""
+    if (traffic := _TRAFFIC.get()) is not None:
+        traffic.read_bytes += size_bytes
+        traffic.read_s += time.perf_counter() - started
+
+
+def count_write(size_bytes: int, started: float) -> None:
+    """Count one file that was written, begun at a time of `time.perf_counter`."""
+    if (traffic := _TRAFFIC.get()) is not None:
+        traffic.written_bytes += size_bytes
+        traffic.write_s += time.perf_counter() - started
 
 
 def mark_bytes(*pieces: bytes) -> Mark:

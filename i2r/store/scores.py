@@ -1,23 +1,12 @@
 """Scores and calls of a screen on disk, before they are ranked."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any, Protocol
+from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 
 from i2r.store import tables
 from i2r.store.encoders import remove_checkpoints
-
-
-class Scored(Protocol):
-    """What the fast screen gives; see `i2r.analysis.screen.screening.FastScores`."""
-
-    def __iter__(self) -> Iterator[pd.DataFrame]:
-        """Give its tables."""
-
-    @property
-    def scores(self) -> pd.DataFrame:
-        """One row per comparison and fold."""
 
 
 def write_scores(
@@ -40,10 +29,3 @@ def write_scores(
     if model:
         remove_checkpoints(model)
     return {"nuclei": int(row["n_test_treated"] + row["n_test_control"])}
-
-
-def write_fast(scored: Scored, *, urls: Mapping[str, str]) -> dict[str, Any]:
-    """Write the tables of the fast screen."""
-    for name, table in zip(urls, scored, strict=True):
-        tables.write_table(urls[name], table)
-    return {"nuclei": int(scored.scores["n_test_treated"].sum())}

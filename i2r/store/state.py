@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from itertools import accumulate
-from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -21,34 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from i2r.store import files
-from i2r.store.unit_result import UnitResult
-
-# "lost": it was done, and another unit is about to delete or replace what it wrote.
-EventKind = Literal["start", "done", "failed", "blocked", "lost"]
-
-
-class Entry(NamedTuple):
-    """The last thing that happened to one unit."""
-
-    stage: str
-    key: str
-    event: EventKind
-    fingerprint: str
-    run: int
-    line: int
-    attempt: int = 1
-    time_s: float = 0.0
-    seconds: float = 0.0
-    worker: str = ""
-    result: dict[str, Any] = {}
-    error: str = ""
-    traceback: str = ""
-
-    @property
-    def report(self) -> UnitResult:
-        """What the unit reported of itself; nothing where it is not done."""
-        return UnitResult.parse(self.result if self.event == "done" else {})
-
+from i2r.store.unit_result import Entry
 
 _NUMBERS = {"run": "int64", "line": "int64", "attempt": "int64", "time_s": "float64"}
 _NUMBERS |= {"seconds": "float64"}
@@ -68,28 +40,6 @@ Tally = Counter[tuple[str, bool]]
 
 # What reading a damaged state may raise.
 DAMAGED = (pa.ArrowException, OSError, ValueError, KeyError, TypeError, AttributeError)
-
-_KINDS: Mapping[str, tuple[type, ...]] = {
-    "stage": (str,), "key": (str,), "event": (str,), "fingerprint": (str,), "attempt": (int,),
-    "time_s": (int, float), "seconds": (int, float), "worker": (str,), "result": (dict,),
-    "error": (str,), "traceback": (str,),
-}  # fmt: skip
-
-
-def check_record(record: Mapping[str, Any]) -> None:
-    """Refuse a line of the ledger that has values of other types than events have.
-
-    Raises
-    ------
-    ValueError
-        If one has.
-    """
-    for name, value in record.items():
-        kinds = _KINDS.get(name, ())
-        if not isinstance(value, kinds) or (
-            isinstance(value, int) and not -(2**63) < value < 2**63
-        ):
-            raise ValueError(f"{name} is {str(value)[:40]!r}")
 
 
 class FoldedState:

@@ -1,8 +1,8 @@
-"""What a unit reports of itself when it is done."""
+"""What happened to a unit last, and what it reports of itself when it is done."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,3 +49,52 @@ class UnitResult:
 
 
 _NAMES = tuple(each.name for each in fields(UnitResult))
+
+# "lost": it was done, and another unit is about to delete or replace what it wrote.
+EventKind = Literal["start", "done", "failed", "blocked", "lost"]
+
+
+class Entry(NamedTuple):
+    """The last thing that happened to one unit."""
+
+    stage: str
+    key: str
+    event: EventKind
+    fingerprint: str
+    run: int
+    line: int
+    attempt: int = 1
+    time_s: float = 0.0
+    seconds: float = 0.0
+    worker: str = ""
+    result: dict[str, Any] = {}
+    error: str = ""
+    traceback: str = ""
+
+    @property
+    def report(self) -> UnitResult:
+        """What the unit reported of itself; nothing where it is not done."""
+        return UnitResult.parse(self.result if self.event == "done" else {})
+
+
+_KINDS: Mapping[str, tuple[type, ...]] = {
+    "stage": (str,), "key": (str,), "event": (str,), "fingerprint": (str,), "attempt": (int,),
+    "time_s": (int, float), "seconds": (int, float), "worker": (str,), "result": (dict,),
+    "error": (str,), "traceback": (str,),
+}  # fmt: skip
+
+
+def check_record(record: Mapping[str, Any]) -> None:
+    """Refuse a line of the ledger that has values of other types than events have.
+
+    Raises
+    ------
+    ValueError
+        If one has.
+    """
+    for name, value in record.items():
+        kinds = _KINDS.get(name, ())
+        if not isinstance(value, kinds) or (
+            isinstance(value, int) and not -(2**63) < value < 2**63
+        ):
+            raise ValueError(f"{name} is {str(value)[:40]!r}")

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from i2r.analysis.screen.condition_tests import warn_of_layout
+from i2r.analysis.screen.layouts import warn_of_layout
 from i2r.kernels.conditions import Wells, compare_conditions
 from i2r.kernels.statistics import adjust_pvalues
 from tests.benchmarks.comparators import test_energy, test_map, test_max_t

@@ -1,8 +1,16 @@
-"""How many files of i2r a well passes through, by stage: ``python -m tests.benchmarks.hops``.
+"""How many files of i2r a well passes through, by stage: ``python -m tests.benchmarks.hops [-v]``.
 
 A small plate is run through the first stages and a fast screen. Then one unit of each stage is built
 and computed once more, in this process, and every file of i2r in which a function is called is
-counted: on the client (build) and on the worker (compute). Lock, ledger and scheduler are not used.
+counted: on the client (build) and on the worker (compute). Lock and scheduler are not used.
+
+Two counts are printed. *All* is every such file. *Own* leaves out what all of these stages pass
+through: how any stage finds an experiment, a URL, a file, a checksum, whatever it is about. With -v
+the files are listed.
+
+By the same rule the version of November 25 with 45,000 lines (c865d9b) had, all and own: convert 17
+and 11, quality 16 and 10, segment 22 and 16, crop 17 and 11, features 21 and 15, screen 17 and 11.
+Counts of 19, 18, 14 and 13 for convert, segment, crop and screen were made of it by reading.
 """
 
 import sys
@@ -66,7 +74,12 @@ def count_hops(experiment: Experiment) -> dict[str, set[str]]:
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
-        for title, files in count_hops(run_plate(Path(folder))).items():
-            print(f"{title}: {len(files)} files")
-            if "-v" in sys.argv:
-                print("   ", "\n    ".join(sorted(files)))
+        hops = count_hops(run_plate(Path(folder)))
+    shared = set.intersection(*hops.values())
+    for title, files in hops.items():
+        print(f"{title}: {len(files)} files, {len(files - shared)} of them its own")
+        if "-v" in sys.argv:
+            print("   ", "\n    ".join(sorted(files - shared)))
+    print(f"shared by all: {len(shared)} files")
+    if "-v" in sys.argv:
+        print("   ", "\n    ".join(sorted(shared)))

@@ -17,7 +17,7 @@ from i2r.store import files, shards
 from i2r.store.arrays import read_array, write_array
 from i2r.store.damage import find_damage, iterate_outputs
 from i2r.store.experiment import open_experiment
-from i2r.store.state import Entry
+from i2r.store.unit_result import Entry
 from i2r.store.validate import find_problems
 from i2r.testing import PlateFiles, digest_experiment
 from tests.conftest import run_here, short_pipeline

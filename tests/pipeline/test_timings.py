@@ -12,7 +12,7 @@ from i2r.cluster import ClusterSpec, WorkerGroup
 from i2r.pipeline.timings import Timings
 from i2r.pipeline.work import Outcome
 from i2r.store import files
-from i2r.store.traffic import Traffic, measure_traffic
+from i2r.store.outputs import Traffic, measure_traffic
 from tests.conftest import run_here
 from tests.pipeline.stubs import Stub, chain
 

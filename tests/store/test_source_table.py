@@ -4,7 +4,7 @@ import pandas as pd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from i2r.store.source_table import SourcesByKey
+from i2r.store.catalog import SourcesByKey
 
 COLUMNS = ["well", "url", "size_bytes"]
 

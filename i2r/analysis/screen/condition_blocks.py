@@ -14,13 +14,10 @@ import pandas as pd
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
-from i2r.analysis.screen.condition_tests import (
-    N_NAMED,
-    warn_of_layout,
-    warn_of_single_wells,
-)
+from i2r.analysis.screen.condition_tests import N_NAMED
 from i2r.analysis.screen.explanations import EXPLANATIONS, explain_conditions
 from i2r.analysis.screen.held_out import Contrast
+from i2r.analysis.screen.layouts import warn_of_layout, warn_of_single_wells
 from i2r.kernels.statistics import combine_pvalues
 
 Indices = npt.NDArray[np.intp]

@@ -10,6 +10,7 @@ import pandas as pd
 
 from i2r.kernels.conditions import Changes, Wells, compare_conditions, explain_by
 from i2r.kernels.statistics import adjust_pvalues
+from i2r.store import files, tables
 
 Floats = npt.NDArray[np.float64]
 
@@ -200,3 +201,31 @@ def explain_conditions(
             moved = (tests[f"{word}_p"] < NOT_CALLED).to_numpy()
             words[called & (left >= still) & moved] = word
     return [str(word) for word in words]
+
+
+def read_focus(urls: Sequence[str]) -> npt.NDArray[np.float64]:
+    """Give the focus of wells in the channel that shows nuclei.
+
+    Other channels look sharper or blurred for what they stain.
+
+    Parameters
+    ----------
+    urls
+        Of each well's table of 'quality'.
+
+    Returns
+    -------
+    ndarray, shape (well,)
+        Mean logarithm over the fields that were not excluded; NaN where there is none.
+    """
+    found = np.full(len(urls), np.nan)
+    for number, url in enumerate(urls):
+        if not files.exists(url):
+            continue
+        table = tables.read_table(url, columns=["field", "channel", "focus", "reason"])
+        left_out = table.loc[table["reason"] != "", "field"]
+        channel = find_dna_channel(table["channel"].unique().tolist())
+        used = (table["channel"] == channel) & ~table["field"].isin(left_out) & (table["focus"] > 0)
+        if used.any():
+            found[number] = np.log(table.loc[used, "focus"].to_numpy(dtype=np.float64)).mean()
+    return found

@@ -290,7 +290,7 @@ def describe_statistics(
     ranking
         From `rank_conditions`.
     layout
-        One row of what the layout can answer (`condition_tests.describe_layout`), or none.
+        One row of what the layout can answer (`layouts.describe_layout`), or none.
     rule, method, group, repeats, n_independent, teacher
         See the columns.
 

@@ -19,8 +19,8 @@ from dask.delayed import Delayed
 from pydantic import Field
 
 from i2r.analysis.screen.condition_blocks import Block
-from i2r.analysis.screen.condition_tests import warn_of_noise
 from i2r.analysis.screen.held_out import COMPARED
+from i2r.analysis.screen.layouts import warn_of_noise
 from i2r.analysis.screen.plate_plans import FastPlan, PlatePlan, Reader
 from i2r.analysis.screen.ranking import CallRule
 from i2r.errors import I2RError

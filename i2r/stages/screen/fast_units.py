@@ -1,18 +1,21 @@
 """What units of the fast screen do on a worker, and where they leave arrays for each other."""
 
+import io
+import zipfile
 from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
+
+import numpy as np
 
 from i2r.analysis.screen.head_fitting import Fitted, fit_screen
 from i2r.analysis.screen.plate_calls import PlateCalls, PlateHeads, call_controls, call_treated
 from i2r.analysis.screen.plate_plans import FastPlan, PlatePlan, Reader
 from i2r.analysis.screen.plate_sums import PlateSums, sum_plate
-from i2r.analysis.screen.screening import finish_rest, finish_screen, score_plates
-from i2r.store import tables
-from i2r.store.bundles import read_arrays, write_arrays
+from i2r.analysis.screen.screening import FastScores, finish_rest, finish_screen, score_plates
+from i2r.store import files, tables
 from i2r.store.experiment import Experiment
-from i2r.store.scores import write_fast
+from i2r.store.outputs import damaged
 
 HEADS = "heads"
 SUMS, TREATED, CONTROLS = "sums/", "treated/", "controls/"
@@ -32,18 +35,31 @@ class PassStore:
 
     def write(self, name: str, arrays: Any) -> int:
         """Write a named tuple of arrays."""
-        return write_arrays(self._urls[name], arrays._asdict())
+        buffer = io.BytesIO()
+        np.savez(buffer, allow_pickle=False, **arrays._asdict())
+        return files.write_bytes(self._urls[name], buffer.getvalue())
 
     def read(self, kind: Callable[..., Any], name: str) -> Any:
-        """Read a named tuple of arrays."""
-        return kind(**read_arrays(self._urls[name]))
+        """Read a named tuple of arrays.
+
+        Raises
+        ------
+        DamageError
+            If the file is not what `write` wrote.
+        """
+        url = self._urls[name]
+        try:
+            with np.load(io.BytesIO(files.read_bytes(url)), allow_pickle=False) as bundle:
+                return kind(**{name: bundle[name] for name in bundle.files})
+        except (ValueError, zipfile.BadZipFile, EOFError) as error:
+            raise damaged(url, str(error)[:120]) from error
 
 
 def run_few(
     plan: FastPlan, readers: Sequence[Reader], null: dict[str, Any], urls: dict[str, str]
 ) -> dict[str, Any]:
     """Screen a few plates, one after another."""
-    return write_fast(score_plates(plan, readers, **null), urls=urls)
+    return write_scores(score_plates(plan, readers, **null), urls)
 
 
 def run_sums(
@@ -105,7 +121,7 @@ def run_end(
     scored = finish_screen(
         plan, plans, fitted, calls, comparisons=comparisons, in_full=in_full, **null
     )
-    return write_fast(scored, urls=urls)
+    return write_scores(scored, urls)
 
 
 def run_rest(
@@ -118,6 +134,13 @@ def run_rest(
     for name, table in zip(("-scores", "-calls", "-left-out"), found, strict=True):
         tables.write_table(urls[name], table)
     return {"nuclei": int(found[0]["n_test_treated"].sum()) if len(found[0]) else 0}
+
+
+def write_scores(scored: FastScores, urls: dict[str, str]) -> dict[str, Any]:
+    """Write the tables of a screen, or of a block of it."""
+    for name, table in zip(urls, scored, strict=True):
+        tables.write_table(urls[name], table)
+    return {"nuclei": int(scored.scores["n_test_treated"].sum())}
 
 
 def _read_calls(

@@ -8,9 +8,10 @@ from dask import delayed
 from dask.delayed import Delayed
 from pydantic import Field
 
-from i2r.analysis.screen.condition_tests import TestedWells, warn_of_places
+from i2r.analysis.screen.condition_tests import TestedWells
 from i2r.analysis.screen.contrasts import ScreenPlan, describe_conditions, plan_contrasts
 from i2r.analysis.screen.held_out import COMPARED, Contrast, SplitBy
+from i2r.analysis.screen.layouts import warn_of_places
 from i2r.analysis.screen.ranking import CallRule, Rule
 from i2r.stages.base import WorkerKind, seed_sequence
 from i2r.stages.methods import ByMethod

@@ -7,11 +7,12 @@ import numpy as np
 import pandas as pd
 
 from i2r.analysis.screen.condition_blocks import TestedBlock, merge_blocks
-from i2r.analysis.screen.condition_tests import TestedWells, is_displaced, run_measure_tests
+from i2r.analysis.screen.condition_tests import TestedWells, run_measure_tests
 from i2r.analysis.screen.contrasts import ScreenPlan
-from i2r.analysis.screen.focus import read_focus
+from i2r.analysis.screen.explanations import read_focus
 from i2r.analysis.screen.gene_tests import rank_genes
 from i2r.analysis.screen.held_out import Contrast, SplitBy
+from i2r.analysis.screen.layouts import is_displaced
 from i2r.analysis.screen.ranking import (
     CallRule,
     describe_statistics,

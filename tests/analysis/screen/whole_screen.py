@@ -6,13 +6,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from i2r.analysis.screen.call_tables import list_profiles
 from i2r.analysis.screen.condition_tests import ConditionTests, TestedWells, run_condition_tests
 from i2r.analysis.screen.contrasts import UNCONTROLLED
 from i2r.analysis.screen.plate_plans import FastPlan, WellFeatures
 from i2r.analysis.screen.plate_sums import MAX_FEATURES, MAX_MISSING, MAX_TESTED
 from i2r.analysis.screen.ranking import sum_calls
-from i2r.analysis.screen.screening import FastScores
+from i2r.analysis.screen.screening import FastScores, list_profiles
 from i2r.errors import I2RError
 from i2r.kernels.standardisation import standardise_wells
 from tests.kernels.whole_heads import Blocks, HeldOutCalls, score_heads
