@@ -135,7 +135,7 @@ def _find_runs(
 
 
 @numba.njit(cache=True, nogil=True)
-def _find_root(parent: npt.NDArray[np.int32], item: int) -> int:
+def find_root(parent: npt.NDArray[np.int32], item: int) -> int:
     """Representative of a set; halves the path to it on the way."""
     while parent[item] != item:
         parent[item] = parent[parent[item]]
@@ -171,14 +171,14 @@ def _join_runs(
                     above += 1
                 break
     for run in range(parent.size):
-        parent[run] = _find_root(parent, run)
+        parent[run] = find_root(parent, run)
     return parent
 
 
 @numba.njit(cache=True, nogil=True)
 def _unite(parent: npt.NDArray[np.int32], a: int, b: int) -> None:
     """Unite two sets under the smaller representative, which keeps raster order."""
-    a, b = _find_root(parent, a), _find_root(parent, b)
+    a, b = find_root(parent, a), find_root(parent, b)
     if a < b:
         parent[b] = a
     else:

@@ -14,7 +14,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from i2r.kernels.components import Components
+from i2r.kernels.components import Components, find_root
 from i2r.kernels.filters import smooth_rows
 from i2r.kernels.hulls import count_hull_pixels
 
@@ -308,15 +308,15 @@ def _flood_basins(
             if basin_of[pixel + step] > 0 and level[pixel + step] > best_level:
                 best, best_level = basin_of[pixel + step], int(level[pixel + step])
         basin_of[pixel] = best
-        root = _find_basin(parent, best)
+        root = find_root(parent, best)
         for step in around:
             basin = basin_of[pixel + step]
             if basin > 0:
-                other = _find_basin(parent, basin)
+                other = find_root(parent, basin)
                 saddle = int(level[pixel])
                 root = _merge_basins(parent, peak, root, other, saddle, min_depth, max_ratio)
     for basin in range(1, n + 1):
-        parent[basin] = _find_basin(parent, basin)
+        parent[basin] = find_root(parent, basin)
     return parent[: n + 1]
 
 
@@ -338,15 +338,6 @@ def _merge_basins(
         root, other = other, root
     parent[other] = root
     return root
-
-
-@numba.njit(cache=True, nogil=True)
-def _find_basin(parent: npt.NDArray[np.int32], basin: int) -> int:
-    """Follow the basins that were given up to the one that is left."""
-    while parent[basin] != basin:
-        parent[basin] = parent[parent[basin]]
-        basin = parent[basin]
-    return basin
 
 
 @numba.njit(cache=True, nogil=True)

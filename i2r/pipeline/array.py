@@ -31,8 +31,9 @@ from i2r.stages.base import FINISH
 from i2r.store import files
 from i2r.store.access import check_access
 from i2r.store.experiment import Experiment, open_experiment
-from i2r.store.ledger import LedgerWriter, next_slice_number
+from i2r.store.ledger import LedgerWriter
 from i2r.store.lock import hold_for_array, read_array_lock, release_array
+from i2r.store.segments import next_slice_number
 
 
 class Place(NamedTuple):

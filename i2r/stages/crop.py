@@ -16,7 +16,7 @@ from i2r.stages.outputs import Output
 from i2r.stages.written.images import CROP
 from i2r.store import tables
 from i2r.store.experiment import Experiment
-from i2r.store.stored_fields import StoredFields
+from i2r.store.plate import StoredFields
 from i2r.store.write import write_crops
 
 # The published tile (see `Crop`), and below which part of its pixel size pixels count as finer.

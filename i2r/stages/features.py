@@ -22,7 +22,7 @@ from i2r.stages.outputs import Output
 from i2r.stages.written.images import FEATURES
 from i2r.store import tables
 from i2r.store.experiment import Experiment
-from i2r.store.stored_fields import StoredFields
+from i2r.store.plate import StoredFields
 
 
 class Features(ByMethod):

@@ -9,14 +9,19 @@ all finished segments, so that thousands of plates open quickly.
 
 import json
 import os
-import re
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import IO, Any
 
-from i2r.errors import DiskFullError, I2RError, InputError
+from i2r.errors import DiskFullError, I2RError
 from i2r.store import files
-from i2r.store.documents import parse_json
+from i2r.store.segments import (
+    PART_BITS,
+    SLICE_BITS,
+    append_durably,
+    list_segments,
+    read_segment,
+)
 from i2r.store.state import (
     DAMAGED,
     FoldedState,
@@ -25,12 +30,9 @@ from i2r.store.state import (
     write_state,
 )
 from i2r.store.stats import is_at
-from i2r.store.unit_result import Entry, EventKind, UnitResult, check_record
+from i2r.store.unit_result import Entry, EventKind, UnitResult
 
-__all__ = ["Entry", "EventKind", "Ledger", "LedgerWriter", "Tally", "next_slice_number"]
-
-# A segment's place in its run leads the numbers of its lines, in a signed number of 64 bits.
-_PART_BITS, _SLICE_BITS = 32, 48
+__all__ = ["Entry", "EventKind", "Ledger", "LedgerWriter", "Tally"]
 
 
 class Ledger:
@@ -52,10 +54,10 @@ class Ledger:
     def _read(self, state: FoldedState) -> None:
         """Take a state, and read all segments that are newer."""
         self._state, self.last_run = state, state.last_run
-        for run, segment in _list_segments(self.url):
+        for run, segment in list_segments(self.url):
             self.last_run = max(self.last_run, run)
             if run > state.last_run:
-                for entry in _read_segment(files.join_url(self.url, segment), run):
+                for entry in read_segment(files.join_url(self.url, segment), run):
                     self.record(entry)
 
     def _forget_state(self) -> None:
@@ -284,7 +286,7 @@ class LedgerWriter:
         if slice_number is not None:
             self._stem += f".{slice_number:06d}"
             # Its events come after those of a slice with a lower number.
-            bits = _PART_BITS if files.is_local(ledger.url) else _SLICE_BITS
+            bits = PART_BITS if files.is_local(ledger.url) else SLICE_BITS
             self._lines = slice_number << bits
         self._file: IO[bytes] | None = None
         ledger.last_run = max(ledger.last_run, run)
@@ -325,7 +327,7 @@ class LedgerWriter:
                     self._file = open(  # noqa: SIM115 - closed by close()
                         os.path.join(path, f"{self._stem}.jsonl"), "xb", buffering=0
                     )
-                _append(self._file, data)
+                append_durably(self._file, data)
             else:
                 self._parts += 1
                 name = f"{self._stem}.{self._parts:06d}.jsonl"
@@ -366,83 +368,3 @@ class LedgerWriter:
         finally:
             if self._file is not None:
                 self._file.close()
-
-
-def _append(file: IO[bytes], data: bytes) -> None:
-    """Write all bytes to an unbuffered file durably, or none: half a line would hide later ones."""
-    start = file.tell()
-    view = memoryview(data)
-    try:
-        while view:
-            view = view[file.write(view) or 0 :]
-        os.fsync(file.fileno())
-    except BaseException:  # Ctrl-C too: what is queued is written again when the run ends
-        file.truncate(start)
-        file.seek(start)
-        raise
-
-
-def next_slice_number(url: str, run: int, *, first: int, step: int) -> int:
-    """Find a free number for a slice's segment: a job that was started again needs another one.
-
-    Parameters
-    ----------
-    url
-        The ledger's folder.
-    run
-        The run's number.
-    first, step
-        The slice's own numbers are first, first + step, first + 2 step, ...
-    """
-    taken = {name.split(".")[1] for number, name in _list_segments(url) if number == run}
-    number = first
-    while f"{number:06d}" in taken:
-        number += step
-    return number
-
-
-def _list_segments(url: str) -> list[tuple[int, str]]:
-    """List (run, file name) of all segments in the order in which they were written."""
-    found = []
-    for name in sorted(files.list_folder(url)):
-        numbers = name.removesuffix(".jsonl").split(".")
-        if not name.endswith(".jsonl") or not re.fullmatch(r"[0-9]+", numbers[0]):
-            continue
-        if len(numbers) > 3 or not all(re.fullmatch(r"[0-9]{1,9}", text) for text in numbers):
-            raise InputError(
-                f"{url}/{name[:80]}: found a number that no run has, expected a name such as "
-                "000007.jsonl. Move it away."
-            )
-        found.append((int(numbers[0]), name))
-    return found
-
-
-def _read_segment(url: str, run: int) -> Iterable[Entry]:
-    """Read the events of one segment; a torn last line is ignored, any other bad line is not."""
-    # The parts of a run on an object store are numbered in the order of writing, and a later
-    # part's lines follow an earlier part's: the part's number leads the line's, and a slice's
-    # number leads both. RUN.jsonl, RUN.PART.jsonl, RUN.SLICE.jsonl, RUN.SLICE.PART.jsonl.
-    numbers = [int(text) for text in url.rpartition("/")[2].split(".")[1:-1]]
-    offset = sum(n << b for n, b in zip(reversed(numbers), (_PART_BITS, _SLICE_BITS), strict=False))
-    try:
-        lines = files.read_bytes(url).split(b"\n")
-    except (PermissionError, IsADirectoryError, NotADirectoryError) as error:
-        raise InputError(
-            f"{url}: can't be read ({error.strerror}), expected a file of the ledger. Ask for the "
-            "permission, or move it away to run its units again."
-        ) from error
-    for number, line in enumerate(lines, start=1):
-        if not line:
-            continue
-        try:
-            record = parse_json(line)
-            check_record(record)
-            entry = Entry(run=run, line=offset + number, **record)
-        except (ValueError, TypeError) as error:
-            if number == len(lines):
-                return
-            raise InputError(
-                f"{url} line {number}: no event, the ledger is damaged. Restore the file from a "
-                "backup, or move it away to run its units again."
-            ) from error
-        yield entry

@@ -11,8 +11,7 @@ from i2r.errors import FieldError, InputError
 from i2r.store import plate as plate_module
 from i2r.store.arrays import write_array
 from i2r.store.experiment import open_experiment
-from i2r.store.plate import read_lazily
-from i2r.store.stored_fields import StoredFields
+from i2r.store.plate import StoredFields, read_lazily
 from i2r.testing import PlateFiles
 
 

@@ -1,7 +1,8 @@
 """Score every perturbation: how well its nuclei can be told from the controls'."""
 
 from i2r.stages.screen.cnn import CnnScreen
-from i2r.stages.screen.fast import ALL, FastScreen
+from i2r.stages.screen.fast import FastScreen
+from i2r.stages.screen.fast_units import ALL
 from i2r.stages.screen.options import TABLES, Screen
 from i2r.stages.screen.published import PublishedScreen
 

@@ -7,7 +7,6 @@ They leave their arrays in ``models/<name>/``. A screen of more wells than are t
 """
 
 import json
-from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar, Literal
@@ -18,7 +17,6 @@ from dask import delayed
 from dask.delayed import Delayed
 from pydantic import Field
 
-from i2r.analysis.screen.condition_blocks import Block
 from i2r.analysis.screen.held_out import COMPARED
 from i2r.analysis.screen.layouts import warn_of_noise
 from i2r.analysis.screen.plate_plans import FastPlan, PlatePlan, Reader
@@ -28,12 +26,21 @@ from i2r.kernels.conditions import FOLDS
 from i2r.stages.base import Stage, WorkerKind, seed_sequence
 from i2r.stages.counts import count_nuclei
 from i2r.stages.screen.fast_units import (
+    ALL,
     CONTROLS,
     HEADS,
     SUMS,
     TESTS,
     TREATED,
     PassStore,
+    find_plate,
+    find_shared,
+    has_one_unit,
+    list_blocks,
+    list_followed,
+    list_read,
+    list_tested,
+    list_units,
     run_controls,
     run_end,
     run_few,
@@ -48,79 +55,7 @@ from i2r.store import files
 from i2r.store.experiment import Experiment
 from i2r.store.features import read_features
 
-ALL = "all"
-"""The one unit of a screen of few plates; the last one of a larger screen."""
-
-FEW_PLATES = 3
-"""Up to so many plates go one after another in one unit: a screen of seconds."""
-
 PARTS = ("-scores", "-calls", "-tests", "-left-out", "-features", "-wells", "-layout")
-
-
-# --------------------------------------------------------------------------- units
-
-
-def has_one_unit(plan: PassPlan) -> bool:
-    """Tell whether the plates are few enough for one unit."""
-    return len(plan.plates) <= FEW_PLATES
-
-
-def list_units(plan: PassPlan) -> list[str]:
-    """List the units of a fast screen, in an order in which they may run."""
-    if has_one_unit(plan):
-        return [ALL]
-    passes = ([f"{word}{plate}" for plate in plan.plates] for word in (SUMS, TREATED, CONTROLS))
-    sums, treated, controls = passes
-    return [*sums, HEADS, *treated, *controls, *list_blocks(plan), ALL]
-
-
-def list_blocks(plan: PassPlan) -> dict[str, Block]:
-    """List the units that test blocks of plates; none where all wells are tested at the end."""
-    if has_one_unit(plan) or len(plan.blocks) < 2:
-        return {}
-    return {f"{TESTS}{number:04d}": block for number, block in enumerate(plan.blocks, start=1)}
-
-
-def list_followed(plan: PassPlan, key: str) -> Sequence[str]:
-    """List the units of the screen that one of them follows."""
-    if has_one_unit(plan) or key.startswith(SUMS):
-        return ()
-    if key.startswith(TREATED):
-        return (HEADS,)
-    blocks = list_blocks(plan)
-    if key in blocks:
-        return [f"{CONTROLS}{plate}" for plate in blocks[key].plates]
-    if key == ALL and blocks:
-        return list(blocks)
-    # What a plate's controls are compared with may lie on any plate.
-    word = {HEADS: SUMS, ALL: CONTROLS}.get(key, TREATED)
-    return [f"{word}{plate}" for plate in plan.plates]
-
-
-def list_read(plan: PassPlan, key: str) -> Sequence[str]:
-    """List the wells whose features a unit reads."""
-    if plate := find_plate(key):
-        return plan.plates[plate].keys
-    return plan.compared if has_one_unit(plan) else ()
-
-
-def list_tested(plan: PassPlan, key: str) -> Sequence[str]:
-    """List the wells whose profiles a unit tests."""
-    blocks = list_blocks(plan)
-    if key in blocks:
-        return blocks[key].wells
-    return plan.compared if key == ALL and not blocks else ()
-
-
-def find_shared(blocks: Sequence[Block]) -> set[str]:
-    """Name the conditions that several blocks test."""
-    counts = Counter(name for block in blocks for name in block.conditions)
-    return {name for name, count in counts.items() if count > 1 and name}
-
-
-def find_plate(key: str) -> str:
-    """Give the plate of a unit; empty for units of all plates."""
-    return "" if key.startswith(TESTS) else key.partition("/")[2]
 
 
 class FastScreen(Screen):

@@ -1,18 +1,21 @@
-"""What units of the fast screen do on a worker, and where they leave arrays for each other."""
+"""The units of the fast screen: which there are, what they do, where they leave arrays."""
 
 import io
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
+from i2r.analysis.screen.condition_blocks import Block
 from i2r.analysis.screen.head_fitting import Fitted, fit_screen
 from i2r.analysis.screen.plate_calls import PlateCalls, PlateHeads, call_controls, call_treated
 from i2r.analysis.screen.plate_plans import FastPlan, PlatePlan, Reader
 from i2r.analysis.screen.plate_sums import PlateSums, sum_plate
 from i2r.analysis.screen.screening import FastScores, finish_rest, finish_screen, score_plates
+from i2r.stages.screen.plan import PassPlan
 from i2r.store import files, tables
 from i2r.store.experiment import Experiment
 from i2r.store.outputs import damaged
@@ -20,6 +23,74 @@ from i2r.store.outputs import damaged
 HEADS = "heads"
 SUMS, TREATED, CONTROLS = "sums/", "treated/", "controls/"
 TESTS = "tests/"
+ALL = "all"
+"""The one unit of a screen of few plates; the last one of a larger screen."""
+
+FEW_PLATES = 3
+"""Up to so many plates go one after another in one unit: a screen of seconds."""
+
+
+def has_one_unit(plan: PassPlan) -> bool:
+    """Tell whether the plates are few enough for one unit."""
+    return len(plan.plates) <= FEW_PLATES
+
+
+def list_units(plan: PassPlan) -> list[str]:
+    """List the units of a fast screen, in an order in which they may run."""
+    if has_one_unit(plan):
+        return [ALL]
+    passes = ([f"{word}{plate}" for plate in plan.plates] for word in (SUMS, TREATED, CONTROLS))
+    sums, treated, controls = passes
+    return [*sums, HEADS, *treated, *controls, *list_blocks(plan), ALL]
+
+
+def list_blocks(plan: PassPlan) -> dict[str, Block]:
+    """List the units that test blocks of plates; none where all wells are tested at the end."""
+    if has_one_unit(plan) or len(plan.blocks) < 2:
+        return {}
+    return {f"{TESTS}{number:04d}": block for number, block in enumerate(plan.blocks, start=1)}
+
+
+def list_followed(plan: PassPlan, key: str) -> Sequence[str]:
+    """List the units of the screen that one of them follows."""
+    if has_one_unit(plan) or key.startswith(SUMS):
+        return ()
+    if key.startswith(TREATED):
+        return (HEADS,)
+    blocks = list_blocks(plan)
+    if key in blocks:
+        return [f"{CONTROLS}{plate}" for plate in blocks[key].plates]
+    if key == ALL and blocks:
+        return list(blocks)
+    # What a plate's controls are compared with may lie on any plate.
+    word = {HEADS: SUMS, ALL: CONTROLS}.get(key, TREATED)
+    return [f"{word}{plate}" for plate in plan.plates]
+
+
+def list_read(plan: PassPlan, key: str) -> Sequence[str]:
+    """List the wells whose features a unit reads."""
+    if plate := find_plate(key):
+        return plan.plates[plate].keys
+    return plan.compared if has_one_unit(plan) else ()
+
+
+def list_tested(plan: PassPlan, key: str) -> Sequence[str]:
+    """List the wells whose profiles a unit tests."""
+    blocks = list_blocks(plan)
+    if key in blocks:
+        return blocks[key].wells
+    return plan.compared if key == ALL and not blocks else ()
+
+
+def find_shared(blocks: Sequence[Block]) -> set[str]:
+    """Name the conditions that several blocks test."""
+    counts = Counter(name for block in blocks for name in block.conditions)
+    return {name for name, count in counts.items() if count > 1 and name}
+
+
+def find_plate(key: str) -> str:
+    """Give the plate of a unit; empty for units of all plates."""
+    return "" if key.startswith(TESTS) else key.partition("/")[2]
 
 
 class PassStore:

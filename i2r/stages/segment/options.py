@@ -22,7 +22,7 @@ from i2r.stages.outputs import Output
 from i2r.stages.written.images import SEGMENT
 from i2r.store import files, tables
 from i2r.store.experiment import Experiment
-from i2r.store.stored_fields import StoredFields
+from i2r.store.plate import StoredFields
 from i2r.store.write import write_labels
 
 # The table with one row per field: what it and its labels say about each other.

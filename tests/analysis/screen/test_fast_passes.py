@@ -15,7 +15,7 @@ from i2r.analysis.screen.plate_plans import FastPlan, WellFeatures, plan_plates
 from i2r.analysis.screen.plate_sums import sum_plate
 from i2r.analysis.screen.screening import FastScores, score_plates
 from i2r.errors import I2RError
-from i2r.stages.screen import Screen, fast
+from i2r.stages.screen import Screen, fast_units
 from i2r.store.experiment import Experiment
 from i2r.store.ledger import LedgerWriter
 from tests.analysis.screen.whole_screen import score_whole_screen
@@ -153,7 +153,7 @@ def test_units_of_plates_give_the_tables_of_one_unit(
     for key in keys:
         prints = {screen.fingerprint(e, key, {}) for e in (experiment, other)}
         assert len(prints) == 2
-    monkeypatch.setattr(fast, "FEW_PLATES", 5)
+    monkeypatch.setattr(fast_units, "FEW_PLATES", 5)
     assert screen.keys(experiment) == ["all"]
     few = screen_features(experiment)
     for name, table in few.items():
