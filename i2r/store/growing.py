@@ -11,8 +11,7 @@ from typing import Self
 import google_crc32c
 
 from i2r.store import files
-from i2r.store.outputs import Mark, check_guard, note_mark
-from i2r.store.traffic import count_write
+from i2r.store.outputs import Mark, check_guard, count_write, note_mark
 
 
 class GrowingFile:

@@ -45,7 +45,8 @@ from i2r.readers import images
 from i2r.stages.convert import Convert
 from i2r.stages.crop import Crop
 from i2r.stages.segment import Segment, options, threshold
-from i2r.store import arrays, files, shards, stored_fields, tables, write
+from i2r.store import arrays, files, shards, tables, write
+from i2r.store import plate as stored_plate
 from i2r.store.experiment import Experiment, open_experiment
 from i2r.store.ledger import LedgerWriter
 from i2r.store.shards import PLANES
@@ -64,7 +65,7 @@ PARTS: dict[str, list[tuple[Any, str]]] = {
     "read and hash source files": [(images, "_read"), (images, "hash_bytes")],
     "encode planes, labels, crops": [(arrays, "encode_shard")],
     "write files": [(files, "write_bytes")],
-    "read the store's arrays": [(stored_fields, "read_array")],
+    "read the store's arrays": [(stored_plate, "read_array")],
     "decode the store's arrays": [(shards, "_decompress")],
     "segment": [(threshold, "segment_nuclei")],
     "measure": [(options, "measure_nuclei")],
