@@ -83,7 +83,7 @@ def read_array_plane(url: str, *, page: int) -> npt.NDArray[Any]:
         ``size``, ``truncated``.
     """
     where = files.without_secrets(url)
-    array = _open(url)
+    array = open_level(url)
     shape, n_planes = array.shape, math.prod(array.shape[:-2])
     if len(shape) < 2 or page >= n_planes:
         raise FieldError(
@@ -124,7 +124,7 @@ def read_array_header(url: str) -> tuple[tuple[int, int], np.dtype[Any]]:
     FieldError
         With the reason first: ``missing`` (no array, or one without planes), ``dtype``.
     """
-    array = _open(url)
+    array = open_level(url)
     dtype = array.dtype.newbyteorder("=")
     where = files.without_secrets(url)
     if dtype not in PIXEL_TYPES:
@@ -134,7 +134,8 @@ def read_array_header(url: str) -> tuple[tuple[int, int], np.dtype[Any]]:
     return (int(array.shape[-2]), int(array.shape[-1])), dtype
 
 
-def _open(url: str) -> Any:
+def open_level(url: str) -> Any:
+    """Open the array that a plane's URL names, not its image's other levels."""
     try:
         return open_array(files.parent_url(url))
     except FileNotFoundError as error:

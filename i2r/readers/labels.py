@@ -12,19 +12,17 @@ from PIL import Image
 from scipy import ndimage
 
 from i2r.errors import FieldError, I2RError, InputError
-from i2r.readers.arrays import find_array, is_array
+from i2r.readers.arrays import find_array, is_array, open_level
 from i2r.readers.headers import (
     MAX_DECODED_BYTES,
     PNG_SIGNATURE,
     check_directories,
-    missing,
     unreadable,
 )
 from i2r.readers.images import open_image
 from i2r.readers.omeimages import read_ome
 from i2r.readers.omezarr import find_plates, name_plate
 from i2r.store import files
-from i2r.store.arrays import open_array
 from i2r.types import parse_well
 
 EXTENSIONS = (".tif", ".tiff", ".png")
@@ -109,7 +107,7 @@ def read_labels_header(url: str, *, shape: tuple[int, int]) -> None:
     """
     where = files.without_secrets(url)
     if is_array(url):
-        array = _open_labels(url)
+        array = open_level(url)
         _check_form(where, tuple(n for n in array.shape if n != 1), array.dtype, shape)
         return
     with open_image(url) as (file, n_bytes):
@@ -155,7 +153,7 @@ def _squeeze(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 def _read(url: str) -> npt.NDArray[Any]:
     if is_array(url):
-        array = _open_labels(url)
+        array = open_level(url)
         if math.prod(array.shape) * array.dtype.itemsize > MAX_DECODED_BYTES:
             raise FieldError(f"size: {files.without_secrets(url)} is over {MAX_DECODED_BYTES} B.")
         try:
@@ -184,15 +182,6 @@ def _read(url: str) -> npt.NDArray[Any]:
     except FieldError:
         raise
     except Exception as error:  # each codec has errors of its own
-        raise unreadable(url, str(error)) from error
-
-
-def _open_labels(url: str) -> Any:
-    try:
-        return open_array(files.parent_url(url))
-    except FileNotFoundError as error:
-        raise missing(url) from error
-    except Exception as error:  # documents of any kind
         raise unreadable(url, str(error)) from error
 
 

@@ -13,7 +13,34 @@ COLOUR_MAP = "viridis"
 DIVERGING_MAP = "RdBu_r"
 
 
-class ColourScale:
+class _Scale:
+    """Colours of places between 0 and 1; scales say where on it a value is."""
+
+    def __init__(self, colours: str) -> None:
+        self._map = colormaps[colours]
+
+    def share(self, values: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """Give the places of values on the scale, 0 to 1."""
+        raise NotImplementedError
+
+    def colour(self, value: float) -> str:
+        """Give the colour of a value as ``#rrggbb``."""
+        return str(to_hex(self._map(float(self.share(value)))))
+
+    def rgba(self, values: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:
+        """Colour an array; NaN is transparent. Shape (..., 4)."""
+        shares = np.ma.masked_invalid(self.share(values))
+        pixels: npt.NDArray[np.uint8] = self._map(shares, bytes=True)
+        return pixels
+
+    @property
+    def gradient(self) -> str:
+        """The scale as a CSS background, low values left."""
+        stops = ", ".join(to_hex(self._map(share)) for share in np.linspace(0, 1, 9))
+        return f"linear-gradient(to right, {stops})"
+
+
+class ColourScale(_Scale):
     """One scale of colours for all wells of a measure, legible with any colour vision.
 
     Parameters
@@ -26,35 +53,19 @@ class ColourScale:
     """
 
     def __init__(self, values: npt.ArrayLike, *, from_zero: bool = False) -> None:
+        super().__init__(COLOUR_MAP)
         known = np.asarray(values, dtype=float)
         known = known[np.isfinite(known)]
         low, high = np.percentile(known, (1, 99)) if known.size else (0.0, 1.0)
         self.low = 0.0 if from_zero else float(low)
         self.high = float(high) if high > self.low else self.low + (abs(self.low) or 1.0)
-        self._map = colormaps[COLOUR_MAP]
 
-    def share(self, value: float) -> float:
-        """Give a value's place on the scale, 0 to 1."""
-        return float(np.clip((value - self.low) / (self.high - self.low), 0, 1))
-
-    def colour(self, value: float) -> str:
-        """Give the colour of a value as ``#rrggbb``."""
-        return str(to_hex(self._map(self.share(value))))
-
-    def rgba(self, values: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:
-        """Colour an array; NaN is transparent. Shape (..., 4)."""
-        shares = (values - self.low) / (self.high - self.low)
-        pixels: npt.NDArray[np.uint8] = self._map(np.ma.masked_invalid(shares), bytes=True)
-        return pixels
-
-    @property
-    def gradient(self) -> str:
-        """The scale as a CSS background, low values left."""
-        stops = ", ".join(to_hex(self._map(share)) for share in np.linspace(0, 1, 9))
-        return f"linear-gradient(to right, {stops})"
+    def share(self, values: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """Give the places of values on the scale, 0 to 1."""
+        return np.clip((np.asarray(values) - self.low) / (self.high - self.low), 0, 1)
 
 
-class DivergingScale:
+class DivergingScale(_Scale):
     """A scale of colours around zero, white in its middle.
 
     Parameters
@@ -64,27 +75,15 @@ class DivergingScale:
     """
 
     def __init__(self, values: npt.ArrayLike) -> None:
+        super().__init__(DIVERGING_MAP)
         known = np.abs(np.asarray(values, dtype=float))
         known = known[np.isfinite(known)]
         limit = float(np.percentile(known, 98)) if known.size else 1.0
         self.limit = limit if limit > 0 else 1.0
-        self._map = colormaps[DIVERGING_MAP]
 
-    def colour(self, value: float) -> str:
-        """Give the colour of a value as ``#rrggbb``."""
-        return str(to_hex(self._map(float(np.clip(0.5 + 0.5 * value / self.limit, 0, 1)))))
-
-    def rgba(self, values: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:
-        """Colour an array; NaN is transparent. Shape (..., 4)."""
-        shares = np.clip(0.5 + 0.5 * values / self.limit, 0, 1)
-        pixels: npt.NDArray[np.uint8] = self._map(np.ma.masked_invalid(shares), bytes=True)
-        return pixels
-
-    @property
-    def gradient(self) -> str:
-        """The scale as a CSS background, low values left."""
-        stops = ", ".join(to_hex(self._map(share)) for share in np.linspace(0, 1, 9))
-        return f"linear-gradient(to right, {stops})"
+    def share(self, values: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """Give the places of values on the scale, 0 to 1; that of 0 is its middle."""
+        return np.clip(0.5 + 0.5 * np.asarray(values) / self.limit, 0, 1)
 
 
 def find_ticks(low: float, high: float, count: int = 6) -> list[float]:

@@ -104,7 +104,7 @@ def draw_plate(source: ReportSource, plate: str, measure: str) -> dict[str, Any]
                 "column": parse_well(str(well)).column, "condition": str(condition),
                 "given": str(given), "role": str(role),
                 "value": plain(value),
-                "share": scale.share(value) if math.isfinite(value) else None,
+                "share": float(scale.share(value)) if math.isfinite(value) else None,
             }
             for key, well, condition, given, role, value in zip(
                 wells.index, wells["well"], wells["condition"], wells["given"], wells["role"],
