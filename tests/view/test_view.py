@@ -325,3 +325,11 @@ def _choose_by_keys(page: Page) -> None:
     page.call("Input.dispatchKeyEvent", type="keyDown", key="Enter")
     page.wait_for("document.querySelector('tr[aria-selected=true]')?.tabIndex === 0")
     assert page.evaluate("document.activeElement.dataset.name") == second
+    # A heading holds a button, which both keys press, and which keeps the focus.
+    page.evaluate("document.querySelector('#hits thead button').focus()")
+    for key, text, code, order in (("Enter", "\r", 13, "ascending"), (" ", " ", 32, "descending")):
+        for kind in ("keyDown", "keyUp"):
+            page.call("Input.dispatchKeyEvent", type=kind, key=key, text=text,
+                      windowsVirtualKeyCode=code)  # fmt: skip
+        page.wait_for(f"document.querySelector('#hits th[aria-sort={order}]') !== null")
+        page.wait_for("document.activeElement.closest('#hits th[aria-sort]') !== null")

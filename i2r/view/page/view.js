@@ -166,8 +166,8 @@ const showHits = () => {
   const head = make("tr");
   for (const name of hits.columns) {
     const sort = () => go({ sort: state.sort === name ? `-${name}` : name }, true);
-    head.append(make("th", { textContent: name.replaceAll("_", " "), tabIndex: 0, scope: "col", ...(column === name ? { "aria-sort": falling ? "descending" : "ascending" } : {}), onclick: sort,
-      onkeydown: (event) => { if (event.key === "Enter") sort(); } }));
+    const button = make("button", { type: "button", textContent: name.replaceAll("_", " "), onclick: sort });
+    head.append(make("th", { scope: "col", ...(column === name ? { "aria-sort": falling ? "descending" : "ascending" } : {}) }, button));
     head.lastChild.dataset.name = name;
   }
   $("hits").tHead.replaceChildren(head);
@@ -190,7 +190,7 @@ const showHits = () => {
   const stop = kept ?? lines.find((line) => line.dataset.name === state.condition) ?? lines[0];
   if (stop) stop.tabIndex = 0;
   if (kept) kept.focus({ preventScroll: true });
-  else [...head.cells].find((cell) => cell.dataset.name === heldHead)?.focus({ preventScroll: true });
+  else [...head.cells].find((cell) => cell.dataset.name === heldHead)?.firstChild.focus({ preventScroll: true });
   $("more-hits").hidden = rows.length <= shownHits;
   $("hits-words").textContent = `${Math.min(rows.length, shownHits)} of ${hits.rows.length} conditions. ${(hits.cautions ?? []).join(" ")}`;
   $("hits-how").hidden = !hits.words;
