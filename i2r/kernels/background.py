@@ -22,18 +22,22 @@ SAMPLE_PX = 4
 """One pixel in so many, along y and along x, is enough for a tile's percentile."""
 
 
-def measure_background(image: npt.NDArray[np.number], *, tile_px: int) -> npt.NDArray[np.float32]:
+def measure_background(
+    image: npt.NDArray[np.number], *, tile_px: int, reach: int = 1
+) -> npt.NDArray[np.float32]:
     """Background of a field on a coarse grid.
 
     A tile's background is a low percentile of its pixels. What rises above the tiles around it
-    over less than three tiles is an object (a grey-scale opening), the rest is smoothed.
+    over less than ``2 reach + 1`` tiles is an object (a grey-scale opening), the rest is smoothed.
 
     Parameters
     ----------
     image : (y, x) uint8, uint16 or float32
         At least one pixel, without NaN.
     tile_px : int
-        Least side of a tile, several times an object's; tiles divide the field evenly.
+        Least side of a tile; tiles divide the field evenly.
+    reach : int
+        Tiles of the opening to each side, so that ``2 reach + 1`` tiles are wider than an object.
 
     Returns
     -------
@@ -41,10 +45,56 @@ def measure_background(image: npt.NDArray[np.number], *, tile_px: int) -> npt.ND
         Values at the tiles' centres, in the image's own units, and at those of a frame of tiles
         around the field, to which the values are continued linearly.
     """
-    tiles = _continue(_find_low_values(image, tile_px, LOW_PERCENTILE / 100), 2)
-    opened = _take_extremes(_take_extremes(tiles, -1), 1)
-    level = opened[2:-2, 2:-2]
+    opened = _continue(_find_low_values(image, tile_px, LOW_PERCENTILE / 100), 2 * reach)
+    for sign in (-1, 1):
+        for _ in range(reach):
+            opened = _take_extremes(opened, sign)
+    level = opened[2 * reach : -2 * reach, 2 * reach : -2 * reach]
     return _continue(smooth_gaussian(_continue(level, 1), sigma_px=0.5)[1:-1, 1:-1], 1)
+
+
+def measure_lowest(image: npt.NDArray[np.number], *, tile_px: int) -> npt.NDArray[np.float32]:
+    """Lowest values of a field's tiles, without what is smaller than three tiles: a quick look.
+
+    Parameters
+    ----------
+    image : (y, x) uint8, uint16 or float32
+        At least one pixel, without NaN.
+    tile_px : int
+        Least side of a tile; tiles divide the field evenly.
+
+    Returns
+    -------
+    (n_rows, n_columns) float32
+        A grey-scale opening of the tiles' lowest values.
+    """
+    rows, columns = (max(size // tile_px, 1) for size in image.shape)
+    lowest = _find_lowest(image, rows, columns)
+    return _take_extremes(_take_extremes(lowest, -1), 1)
+
+
+@numba.njit(cache=True, nogil=True)
+def _find_lowest(
+    image: npt.NDArray[np.number], n_rows: int, n_columns: int
+) -> npt.NDArray[np.float32]:
+    """Lowest sample of every tile."""
+    height, width = image.shape
+    lowest = np.empty((n_rows, n_columns), dtype=np.float32)
+    for i in range(n_rows):
+        top, bottom = i * height // n_rows, (i + 1) * height // n_rows
+        # Per column, as the compiler vectorises that.
+        columns = image[top].copy()
+        for y in range(top + 2 * SAMPLE_PX, bottom, 2 * SAMPLE_PX):
+            row = image[y]
+            for x in range(width):
+                columns[x] = min(columns[x], row[x])
+        for j in range(n_columns):
+            left, right = j * width // n_columns, (j + 1) * width // n_columns
+            least = columns[left]
+            for x in range(left + 1, right):
+                least = min(least, columns[x])
+            lowest[i, j] = least
+    return lowest
 
 
 def _continue(grid: npt.NDArray[np.float32], n: int) -> npt.NDArray[np.float32]:

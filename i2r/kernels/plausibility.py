@@ -6,6 +6,8 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from i2r.kernels.filters import smooth_gaussian
+from i2r.kernels.light import measure_light
 from i2r.kernels.quality import measure_saturation
 
 SAMPLE_PX = 4
@@ -13,6 +15,9 @@ SAMPLE_PX = 4
 
 BLOCK_PX = 16
 """Sampled squares along the edge of a block, in which light is even: three nuclei wide."""
+
+LOOK_AGAIN = 0.5
+"""Where so much of what is bright has no label, it may be light, and the light is fitted."""
 
 BRIGHT_PERCENTILE = 99.9
 """Of the sampled squares: with fewer objects than a thousandth of a field, nothing stands out."""
@@ -34,7 +39,8 @@ class FieldEvidence(NamedTuple):
         that is brighter than nuclei hides them from the whole field.
     unlabelled : float
         Part without a label of all that is nearer to the labelled pixels' mean intensity than to
-        the field's median, 0 to 1. NaN without labels.
+        the field's median, 0 to 1. NaN without labels. Where that is half or more it is measured
+        again above the light between the labels, and the smaller one given.
     """
 
     covered: float
@@ -73,10 +79,11 @@ def measure_evidence(
     median, contrast = measure_contrast(values)
     n_labelled, unlabelled = int(np.count_nonzero(is_labelled)), float("nan")
     if n_labelled:
-        half = (float(values[is_labelled].mean()) + median) / 2
-        is_bright = values > half
-        n_bright = int(np.count_nonzero(is_bright))
-        unlabelled = int(np.count_nonzero(is_bright & ~is_labelled)) / max(n_bright, 1)
+        unlabelled = measure_unlabelled(values, is_labelled, level=median)
+        if unlabelled >= LOOK_AGAIN:
+            light = measure_light(values, is_labelled.astype(np.int32), window_px=BLOCK_PX)
+            flat = smooth_gaussian(values, sigma_px=0, offset=light)
+            unlabelled = min(unlabelled, measure_unlabelled(flat, is_labelled, level=0.0))
     else:
         contrast = max(contrast, measure_contrast(level_blocks(values))[1])
     return FieldEvidence(
@@ -105,6 +112,16 @@ def _sample(
             values[i, j] = total / np.float32(4)
             is_labelled[i, j] = labels[i * step, x] > 0
     return values, is_labelled
+
+
+def measure_unlabelled(
+    values: npt.NDArray[np.floating], is_labelled: npt.NDArray[np.bool_], *, level: float
+) -> float:
+    """Measure `unlabelled` of `FieldEvidence`, above a level; something is labelled."""
+    half = (float(values[is_labelled].mean()) + level) / 2
+    is_bright = values > half
+    n_bright = int(np.count_nonzero(is_bright))
+    return int(np.count_nonzero(is_bright & ~is_labelled)) / max(n_bright, 1)
 
 
 def measure_contrast(values: npt.NDArray[np.floating]) -> tuple[float, float]:

@@ -3,16 +3,24 @@
 The steps are classical: square root and Gaussian, a foreground above both a global and a local
 threshold, components, cuts at necks, and a boundary at a fixed part of each nucleus's own
 brightness. What makes it fast is that everything after the threshold works on runs and on the
-boxes of the few components that need a cut.
+boxes of the few components that need a cut. Where light is as uneven as nuclei are bright, it is
+fitted between the nuclei (`i2r.kernels.light`), and all steps are taken again above it.
 """
 
+from collections.abc import Callable
+from functools import partial
 from math import isqrt
 
 import numba
 import numpy as np
 import numpy.typing as npt
 
-from i2r.kernels.background import find_content, measure_background, replace_hot_pixels
+from i2r.kernels.background import (
+    find_content,
+    measure_background,
+    measure_lowest,
+    replace_hot_pixels,
+)
 from i2r.kernels.components import (
     Components,
     find_components,
@@ -33,6 +41,7 @@ from i2r.kernels.histograms import (
     measure_contrast,
     measure_level,
 )
+from i2r.kernels.light import keep_steep_objects, measure_light, measure_noise
 from i2r.kernels.splitting import split_components
 
 N_BINS = 512
@@ -43,6 +52,25 @@ MAX_BLOCK_PX = 8
 
 WINDOWS_PER_TILE = 4
 """The background is measured on tiles of so many windows: what is smaller can be a nucleus."""
+
+WINDOWS_PER_LOOK = 2
+"""What light leaves above this background shows on tiles of two windows; ..."""
+
+UNEVEN_LIGHT = 0.4
+"""... it is uneven if that has so much of the height of Otsu's threshold, ..."""
+
+HIDING_LIGHT = 0.2
+"""... or so much of it where nothing is found: then nothing is lost by another try."""
+
+LIGHT_ROUNDS = 2
+"""Then light and nuclei are found by turns, so many times."""
+
+NEAR_REACH = 2
+"""Where no nucleus is known yet, they start above a background on tiles of half a window that
+follows everything wider than five of them, which is two and a half nuclei."""
+
+NOISE_BELOW = 2.05
+"""Background is the second percentile of noise, so many standard deviations below its middle."""
 
 LEAST_RANGE = 1e-4
 """Fields that differ by less, relative to their brightest pixel, differ by rounding."""
@@ -161,10 +189,116 @@ def segment_nuclei(
         )
     content = find_content(image, min_margin_px=window_px)
     image, inside = fill_outside(replace_lines(image[content]))
-    tile_px = max(int(WINDOWS_PER_TILE * window_px), 8)
-    background = measure_background(image, tile_px=tile_px)
+    background = measure_background(image, tile_px=max(int(WINDOWS_PER_TILE * window_px), 8))
     if min_area_px > 1:
         image = replace_hot_pixels(image, background=float(background.min()))
+    found = np.zeros(image.shape, dtype=np.int32) if image.size < labels.size else labels
+    label = partial(
+        _label_content,
+        found=found,
+        inside=inside,
+        sigma_px=sigma_px,
+        threshold_factor=threshold_factor,
+        local_factor=local_factor,
+        window_px=window_px,
+        object_factor=object_factor,
+        min_area_px=min_area_px,
+        max_hole_area_px=max_hole_area_px,
+        min_neck_depth_px=min_neck_depth_px,
+        max_neck_ratio=max_neck_ratio,
+        min_solidity=min_solidity,
+        min_contrast=min_contrast,
+    )
+    height = label(image, background)
+    left = measure_light_left(image, background, window_px=window_px)
+    if left > UNEVEN_LIGHT * height or (left > HIDING_LIGHT * height and not found.any()):
+        _label_by_turns(image, background, found, label, window_px=window_px)
+    if found is not labels:
+        labels[content] = found
+    return labels
+
+
+def measure_light_left(
+    image: npt.NDArray[np.number], background: npt.NDArray[np.float32], *, window_px: float
+) -> float:
+    """Measure how uneven the light is that a coarse background does not follow.
+
+    Parameters
+    ----------
+    image : (y, x) uint8, uint16 or float32
+        At least one pixel, without NaN.
+    background : (rows, columns) float32
+        From `measure_background`.
+    window_px : float
+        About the diameter of a nucleus.
+
+    Returns
+    -------
+    float
+        Range of what is left, in the image's units.
+    """
+    near = measure_lowest(image, tile_px=max(int(WINDOWS_PER_LOOK * window_px), 8))
+    return float(np.ptp(smooth_gaussian(near, sigma_px=0, offset=background)))
+
+
+def _label_by_turns(
+    image: npt.NDArray[np.number],
+    background: npt.NDArray[np.float32],
+    found: npt.NDArray[np.int32],
+    label: Callable[[npt.NDArray[np.number], npt.NDArray[np.float32]], float],
+    *,
+    window_px: float,
+) -> None:
+    """Find the light between nuclei, and nuclei above the light, by turns.
+
+    It starts with the nuclei that were found, or, where there are none, with those above a
+    background that is near enough to follow every light, and parts of nuclei.
+    """
+    noise = measure_noise(image, tile_px=max(int(WINDOWS_PER_TILE * window_px), 8))
+    below = np.full((3, 3), -NOISE_BELOW * np.median(noise), np.float32)
+    keep = partial(keep_steep_objects, found, noise=noise, window_px=window_px)
+    keep(smooth_gaussian(image, sigma_px=0, offset=background))
+    if not found.any():
+        near = measure_background(image, tile_px=max(int(window_px / 2), 4), reach=NEAR_REACH)
+        found[:] = 0
+        label(image, near)
+        keep(smooth_gaussian(image, sigma_px=0, offset=near))
+    for _ in range(LIGHT_ROUNDS):
+        light = measure_light(image, found, window_px=window_px)
+        flat = smooth_gaussian(image, sigma_px=0, offset=light)
+        found[:] = 0
+        label(flat, below)
+        keep(flat)
+
+
+def _label_content(
+    image: npt.NDArray[np.number],
+    background: npt.NDArray[np.float32],
+    *,
+    found: npt.NDArray[np.int32],
+    inside: npt.NDArray[np.bool_] | None,
+    sigma_px: float,
+    threshold_factor: float,
+    local_factor: float,
+    window_px: float,
+    object_factor: float,
+    min_area_px: float,
+    max_hole_area_px: float,
+    min_neck_depth_px: float,
+    max_neck_ratio: float,
+    min_solidity: float,
+    min_contrast: float,
+) -> float:
+    """Label what rises above a background, in `found`, which is all 0 before.
+
+    `segment_nuclei` has the parameters.
+
+    Returns
+    -------
+    float
+        How high Otsu's threshold lies above the background, in the image's units: the height of
+        what stands out most, of noise if nothing does.
+    """
     smoothed = smooth_gaussian(
         image,
         sigma_px=sigma_px,
@@ -178,8 +312,11 @@ def segment_nuclei(
         seen, n_bins=N_BINS, row_step=step if inside is None else 1
     )
     if high - low <= LEAST_RANGE * high:
-        return labels
-    threshold = find_foreground_threshold(counts, low=low, high=high, min_contrast=min_contrast)
+        return 0.0
+    otsu = find_otsu_threshold(counts, low=low, high=high)
+    threshold = find_foreground_threshold(
+        counts, low=low, high=high, otsu=otsu, min_contrast=min_contrast
+    )
     block_px = max(min(int(window_px / 2.5), MAX_BLOCK_PX), 1)
     local = find_local_maximum(
         smoothed, window_px=window_px, sigma_px=window_px / 4, block_px=block_px
@@ -199,7 +336,6 @@ def segment_nuclei(
     if 0 < areas.size <= MAX_DEBRIS and areas.mean() > MIN_DEBRIS_WINDOWS * window_px**2:
         below = counts[: round((threshold - low) / (high - low) * counts.size)]
         components = find_foreground(find_noise_threshold(below, low=low, high=threshold))
-    found = np.zeros(image.shape, dtype=np.int32) if image.size < labels.size else labels
     n_objects = split_components(
         components,
         smoothed,
@@ -214,13 +350,11 @@ def segment_nuclei(
     components = find_components(found, max_hole_area_px=max_hole_area_px)
     found[:] = 0
     paint_components(components, found, float(min_area_px))
-    if found is not labels:
-        labels[content] = found
-    return labels
+    return otsu**2
 
 
 def find_foreground_threshold(
-    counts: npt.NDArray[np.int64], *, low: float, high: float, min_contrast: float
+    counts: npt.NDArray[np.int64], *, low: float, high: float, otsu: float, min_contrast: float
 ) -> float:
     """Threshold between background and nuclei, where Otsu's may separate something else.
 
@@ -235,6 +369,8 @@ def find_foreground_threshold(
         Pixels per bin of equal width, of square roots of intensities.
     low, high : float
         Edges of the first and of the last bin.
+    otsu : float
+        Otsu's threshold of all of them.
     min_contrast : float
         Least distance of Otsu's threshold from the background, in its standard deviations.
 
@@ -244,7 +380,7 @@ def find_foreground_threshold(
         In the units of `low` and `high`.
     """
     width = (high - low) / counts.size
-    threshold = find_otsu_threshold(counts, low=low, high=high)
+    threshold = otsu
     while True:
         n_below = round((threshold - low) / width)
         below = counts[:n_below]

@@ -5,6 +5,7 @@ import pytest
 
 from i2r.kernels.plausibility import (
     BRIGHT_PERCENTILE,
+    LOOK_AGAIN,
     find_deviation,
     find_percentile,
     measure_evidence,
@@ -52,7 +53,10 @@ def test_evidence_is_of_one_square_in_four(shape: tuple[int, int], dtype: type) 
     if is_labelled.any():
         bright = values > (values[is_labelled].mean() + np.median(values)) / 2
         expected = (bright & ~is_labelled).sum() / max(bright.sum(), 1)
-        assert found.unlabelled == pytest.approx(expected)
+        if expected < LOOK_AGAIN:
+            assert found.unlabelled == pytest.approx(expected)
+        else:  # the light between the labels may be what is bright
+            assert 0 <= found.unlabelled <= expected + 1e-9
         deviation = 1.4826 * np.median(np.abs(values - np.median(values)))
         rise = np.percentile(values, BRIGHT_PERCENTILE) - np.median(values)
         if deviation > 0:

@@ -56,7 +56,7 @@ class Segment(ByMethod):
     channel: str = Field("DNA", description="Channel to segment")
 
     outputs: ClassVar[tuple[Output, ...]] = SEGMENT
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     group: ClassVar[WorkerKind] = "gpu"
     upstream_verbs: ClassVar[Mapping[str, bool]] = {
         "convert": True,
@@ -71,7 +71,7 @@ class Segment(ByMethod):
     }  # fmt: skip
 
     def version_of(self, key: str) -> int:
-        """Version 4 changed thresholds alone."""
+        """Versions 4 and 5 changed thresholds alone."""
         return 3
 
     def check(self, experiment: Experiment) -> list[str]:
