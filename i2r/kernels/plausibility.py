@@ -150,7 +150,7 @@ def level_blocks(values: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
     return levelled
 
 
-def find_percentile(ordered: npt.NDArray[np.floating], percent: float) -> float:
+def find_percentile(ordered: npt.NDArray[np.number], percent: float) -> float:
     """Give a percentile of sorted values, between two of them by linear interpolation.
 
     Parameters

@@ -45,15 +45,15 @@ def tabulate_evidence(
     place, fields
         Names for the table.
     """
-    table = pd.DataFrame(
+    values = np.array(measured, dtype=float).reshape(len(fields), len(FieldEvidence._fields))
+    return pd.DataFrame(
         {
             "plate": np.full(len(fields), place.plate, dtype=object),
             "well": np.full(len(fields), place.well, dtype=object),
             "field": np.array(list(fields), dtype=object),
+            **{name: values[:, n] for n, name in enumerate(FieldEvidence._fields)},
         }
     )
-    values = np.array(measured, dtype=float).reshape(len(fields), len(FieldEvidence._fields))
-    return table.assign(**{name: values[:, n] for n, name in enumerate(FieldEvidence._fields)})
 
 
 def flag_fields(fields: pd.DataFrame, nuclei: pd.DataFrame) -> pd.DataFrame:
@@ -102,10 +102,9 @@ def flag_fields(fields: pd.DataFrame, nuclei: pd.DataFrame) -> pd.DataFrame:
         "fragments": (table["fragments"] >= FRAGMENT_PART) & (table["n_nuclei"] >= LEAST_FRAGMENTS),
         "few nuclei": is_few & ~is_empty,
     }
-    said = [
-        ", ".join(name for name, of_all in flags.items() if of_all.iloc[row])
-        for row in range(len(table))
-    ]
+    raised = np.stack([of_all.to_numpy(dtype=bool) for of_all in flags.values()], axis=1)
+    names = np.array(list(flags), dtype=object)
+    said = [", ".join(names[of_field]) for of_field in raised]
     return table.assign(flag=pd.Series(said, index=table.index, dtype=object))
 
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import tifffile
 
 from i2r.errors import FieldError
-from i2r.readers.plain_tiff import read_plain_page
+from i2r.readers.plain_tiff import Strips, read_plain_page
 from i2r.store import files
 
 # Refused before decoding: a few bytes of compressed zeros can claim any size.
@@ -18,7 +18,8 @@ MAX_DECODED_BYTES = 2**30
 MOST_PAGES = 2**16
 # Compressions that libtiff decodes: none, LZW, zlib (two numbers), zstd. It is twice as fast as
 # tifffile for LZW; tifffile decodes the rest.
-_LIBTIFF = {1, 5, 8, 32946, 50000}
+_LZW = 5
+_LIBTIFF = {1, _LZW, 8, 32946, 50000}
 # Vendors' files, which bioio reads.
 CONTAINERS = (".czi", ".nd2", ".lif")
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -64,6 +65,8 @@ class Header(NamedTuple):
         Grey values, uint8, by the stored number; None where numbers are values.
     stack
         Where the page is, if it has no directory of its own.
+    lzw
+        Where its strips are, if they are LZW of the usual kind.
     """
 
     shape: tuple[int, int]
@@ -72,6 +75,7 @@ class Header(NamedTuple):
     white_is_zero: bool = False
     palette: npt.NDArray[np.uint8] | None = None
     stack: Stack | None = None
+    lzw: Strips | None = None
 
 
 def parse_header(file: Any, n_bytes: int, url: str, page: int) -> Header:
@@ -230,7 +234,9 @@ def _parse_plain(file: Any, n_bytes: int) -> Header | None:
         return None
     dtype = np.dtype(np.uint8 if found.bits == 8 else np.uint16)
     white = found.photometric == _MINISWHITE
-    return Header(found.shape, dtype, by_libtiff=True, white_is_zero=white)
+    is_lzw = found.compression == _LZW and not found.strips.is_predicted
+    strips = found.strips if is_lzw else None
+    return Header(found.shape, dtype, by_libtiff=True, white_is_zero=white, lzw=strips)
 
 
 def _describe_page(tags: tifffile.TiffPage) -> tuple[Header, str]:

@@ -11,8 +11,8 @@ from scipy import ndimage
 from i2r.errors import FieldError
 from i2r.readers.images import read_plane
 
-# Fields that are looked at, and the fewest nuclei that say anything.
-_FIELDS, _FEWEST = 4, 10
+# Fields that are looked at, the fewest nuclei that say anything, and as many as say enough.
+_FIELDS, _FEWEST, _ENOUGH = 4, 10, 100
 # Diameters of the nuclei of cultured cells are 8 to 25 um; beyond these it is the pixel size.
 LEAST_UM, USUAL_UM, GREATEST_UM = 6.0, 15.0, 32.0
 # How channels of nuclei are called.
@@ -37,22 +37,36 @@ def check_pixel_size(images: pd.DataFrame, pixel_size_um: float) -> str:
     str
         Empty where the size is plausible, or too few nuclei are found to tell.
     """
-    planes = list(_read_planes(images))
-    diameters, weights = measure_diameters(planes)
-    if len(diameters) < _FEWEST:
+    diameters, weights, n_fields = np.empty(0), np.empty(0), 0
+    for plane in _read_planes(images):
+        n_fields += 1
+        more = measure_diameters([plane])
+        diameters, weights = np.append(diameters, more[0]), np.append(weights, more[1])
+        # Four fields take as long as most else that is done before a run.
+        if len(diameters) >= _ENOUGH and _is_plausible(diameters, weights, pixel_size_um):
+            return ""
+    if len(diameters) < _FEWEST or _is_plausible(diameters, weights, pixel_size_um):
         return ""
+    median = _find_median(diameters, weights)
+    return (
+        f"WARNING nuclei are about {median * pixel_size_um:.3g} um across at {pixel_size_um:g} um "
+        f"per pixel (median of {len(diameters)} in {n_fields} fields), expected 8 to 25: they "
+        f"would be {USUAL_UM:g} at {USUAL_UM / median:.2g}. Check 'pixel_size_um': the camera's "
+        "pixel over the magnification"
+    )
+
+
+def _is_plausible(
+    diameters: npt.NDArray[np.float64], weights: npt.NDArray[np.float64], pixel_size_um: float
+) -> bool:
+    return LEAST_UM <= _find_median(diameters, weights) * pixel_size_um <= GREATEST_UM
+
+
+def _find_median(diameters: npt.NDArray[np.float64], weights: npt.NDArray[np.float64]) -> float:
+    """Give the diameter below which objects have half of all weight."""
     order = np.argsort(diameters)
     middle = np.searchsorted(np.cumsum(weights[order]), weights.sum() / 2)
-    median = float(diameters[order][middle])
-    found = median * pixel_size_um
-    if LEAST_UM <= found <= GREATEST_UM:
-        return ""
-    return (
-        f"WARNING nuclei are about {found:.3g} um across at {pixel_size_um:g} um per pixel (median "
-        f"of {len(diameters)} in {len(planes)} fields), expected 8 to 25: they would be "
-        f"{USUAL_UM:g} at {USUAL_UM / median:.2g}. Check 'pixel_size_um': the camera's pixel over "
-        "the magnification"
-    )
+    return float(diameters[order][middle])
 
 
 def propose_pixel_size(images: pd.DataFrame, given: float | None) -> tuple[float | None, list[str]]:

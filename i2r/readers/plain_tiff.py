@@ -11,16 +11,38 @@ from typing import Any, NamedTuple
 
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
 _FILL_ORDER, _SAMPLES, _SAMPLE_FORMAT = 266, 277, 339
-_STRIP_OFFSETS, _ROWS_PER_STRIP, _STRIP_BYTES = 273, 278, 279
+_STRIP_OFFSETS, _ROWS_PER_STRIP, _STRIP_BYTES, _PREDICTOR = 273, 278, 279, 317
 # Besides those above: texts, resolution, dates, orientation, configuration,
-# predictor, least and largest value. None of them changes what a page of one sample is.
+# least and largest value. None of them changes what a page of one sample is.
 _HARMLESS = {254, 269, 270, 271, 272, 274, 280, 281, 282, 283, 284, 285, 286, 287, 296, 297}
-_HARMLESS |= {305, 306, 315, 316, 317, 33432}
+_HARMLESS |= {305, 306, 315, 316, 33432}
 _NUMBERS = {3: "H", 4: "I"}
 _READ = {
     _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _FILL_ORDER, _SAMPLES, _SAMPLE_FORMAT,
-    _STRIP_OFFSETS, _ROWS_PER_STRIP, _STRIP_BYTES,
+    _STRIP_OFFSETS, _ROWS_PER_STRIP, _STRIP_BYTES, _PREDICTOR,
 }  # fmt: skip
+
+
+class Strips(NamedTuple):
+    """Where the rows of a page lie in a file, and how.
+
+    Attributes
+    ----------
+    offsets, lengths
+        Of each strip, in bytes.
+    rows
+        How many each holds; the last one holds the rest.
+    order
+        Of the bytes of a number: '<' or '>'.
+    is_predicted
+        Whether what is stored are differences.
+    """
+
+    offsets: tuple[int, ...]
+    lengths: tuple[int, ...]
+    rows: int
+    order: str
+    is_predicted: bool
 
 
 class PlainPage(NamedTuple):
@@ -34,12 +56,15 @@ class PlainPage(NamedTuple):
         8 or 16, unsigned.
     compression, photometric
         The tags' numbers.
+    strips
+        Where it lies.
     """
 
     shape: tuple[int, int]
     bits: int
     compression: int
     photometric: int
+    strips: Strips
 
 
 def read_plain_page(file: Any, n_bytes: int) -> PlainPage | None:
@@ -82,10 +107,10 @@ def read_plain_page(file: Any, n_bytes: int) -> PlainPage | None:
         if len(content) < size:
             return None
         tags[code] = struct.unpack(f"{order}{number}{form}", content[:size])
-    return _describe(tags, n_bytes)
+    return _describe(tags, n_bytes, order)
 
 
-def _describe(tags: dict[int, tuple[int, ...]], n_bytes: int) -> PlainPage | None:
+def _describe(tags: dict[int, tuple[int, ...]], n_bytes: int, order: str) -> PlainPage | None:
     single = {code: values[0] for code, values in tags.items() if len(values) == 1}
     offsets, counts = tags.get(_STRIP_OFFSETS, ()), tags.get(_STRIP_BYTES, ())
     width, height, bits = (single.get(code, 0) for code in (_WIDTH, _HEIGHT, _BITS))
@@ -100,4 +125,5 @@ def _describe(tags: dict[int, tuple[int, ...]], n_bytes: int) -> PlainPage | Non
     ends = [offset + length for offset, length in zip(offsets, counts, strict=False)]
     if len(offsets) != len(counts) or 0 in counts or max(ends) > n_bytes:
         return None
-    return PlainPage((height, width), bits, single[_COMPRESSION], single[_PHOTOMETRIC])
+    strips = Strips(offsets, counts, rows, order, tags.get(_PREDICTOR, (1,)) != (1,))
+    return PlainPage((height, width), bits, single[_COMPRESSION], single[_PHOTOMETRIC], strips)

@@ -226,9 +226,15 @@ def _label_names(folder: str) -> list[str]:
 
 def _display_windows(image: npt.NDArray[np.unsignedinteger]) -> list[tuple[float, float]]:
     """Choose what viewers show as black and white: percentiles of every 256th pixel."""
-    sample = image[:, ::16, ::16].reshape(len(image), -1)
-    low, high = np.percentile(sample, (0.5, 99.8), axis=1)
-    return [(float(a), float(max(b, a + 1))) for a, b in zip(low, high, strict=True)]
+    from i2r.kernels.plausibility import find_percentile  # numba takes 0.3 s
+
+    windows = []
+    for channel in image:
+        # Sorting takes a fifth of the time of `np.percentile`.
+        ordered = np.sort(channel[::16, ::16], axis=None)
+        low, high = (find_percentile(ordered, percent) for percent in (0.5, 99.8))
+        windows.append((low, max(high, low + 1)))
+    return windows
 
 
 def write_crops(

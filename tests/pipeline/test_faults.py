@@ -118,11 +118,11 @@ def kill_client(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
     return children
 
 
-def resume(setup: Setup, url: Path) -> None:
+def resume(setup: Setup, url: Path, *, cluster: str | None = None) -> None:
     """Run the same command again, and prove that it did what was left, and nothing else."""
     runs = [int(p.stem) for p in (url / "ledger").glob("*.jsonl")]
     done = read_events(url, "done") if runs else set()
-    code, said = end(start(setup, url))
+    code, said = end(start(setup, url, cluster=cluster))
     assert code == 0, said
     again = read_events(url, "done", after=max(runs, default=0))
     assert again == setup.units - done
@@ -152,19 +152,23 @@ def test_a_client_killed_twice_right_after_events_is_resumed(short: Setup, tmp_p
     assert alive == [], "workers end with their client"
 
 
+@pytest.mark.parametrize("n_workers", [2, 0], ids=["two workers", "in process"])
 def test_ctrl_c_ends_the_run_and_its_workers_and_the_same_command_resumes(
-    short: Setup, tmp_path: Path
+    n_workers: int, short: Setup, tmp_path: Path
 ) -> None:
-    url = tmp_path / "e"
-    process = start(short, url)
-    wait_until(partial(count_reached, url, "done", 5), process)
+    url, cluster = tmp_path / "e", tmp_path / "cluster.yaml"
+    # In one process a well goes through all stages before the next begins.
+    cluster.write_text(CLUSTER if n_workers else "type: none")
+    process = start(short, url, cluster=str(cluster))
+    wait_until(partial(count_reached, url, "done", 5 if n_workers else 2), process)
     children = psutil.Process(process.pid).children(recursive=True)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the workers too
     code, said = end(process)
     assert code == 130, said
     assert "Traceback" not in said
     assert psutil.wait_procs(children, timeout=60)[1] == []
-    resume(short, url)
+    assert read_events(url, "done") < short.units, "it was over before the interrupt"
+    resume(short, url, cluster=str(cluster))
 
 
 @pytest.mark.parametrize("n_children", [0, 1], ids=["before", "first worker"])

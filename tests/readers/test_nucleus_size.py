@@ -7,7 +7,8 @@ import pytest
 import tifffile
 from scipy import ndimage
 
-from i2r.readers import ReaderOptions
+from i2r.readers import ReaderOptions, nucleus_size
+from i2r.readers.images import read_plane
 from i2r.readers.nucleus_size import (
     _fill_holes,
     check_pixel_size,
@@ -101,3 +102,21 @@ def test_init_takes_the_files_size(cli, tmp_path: Path) -> None:
     assert code == 0
     assert "0.5 um per pixel, as the files say" in said
     assert "pixel_size_um: 0.5\n" in (tmp_path / "s" / "pipeline.yaml").read_text()
+
+
+def test_one_field_with_many_plausible_nuclei_is_enough(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_fields(tmp_path)
+    rows = scan(str(tmp_path), WELL).images
+    monkeypatch.setattr(nucleus_size, "_ENOUGH", 5)
+    seen: list[str] = []
+
+    def read(url: str, **options: object) -> np.ndarray:
+        seen.append(url)
+        return read_plane(url)
+
+    monkeypatch.setattr(nucleus_size, "read_plane", read)
+    assert check_pixel_size(rows, 0.65) == ""
+    assert len(seen) == 1
+    assert "in 4 fields" in check_pixel_size(rows, 3.0)

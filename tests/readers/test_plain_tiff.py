@@ -41,7 +41,8 @@ def parse_by_tifffile(data: bytes, monkeypatch: pytest.MonkeyPatch) -> Header | 
 
 def parse(data: bytes) -> Header | str:
     try:
-        return parse_header(io.BytesIO(data), len(data), "x.tif", 0)
+        # Where strips lie is known of plain pages alone, and used by a decoder of its own.
+        return parse_header(io.BytesIO(data), len(data), "x.tif", 0)._replace(lzw=None)
     except FieldError as error:
         return str(error)
 

@@ -209,6 +209,8 @@ def test_viewers_are_shown_the_pixels_there_are(tmp_path: Path) -> None:
     assert 0 <= slope["start"] < 100
     assert 3800 < slope["end"] < 4000
     assert slope["max"] == 65535
+    shown = np.percentile(image[1, ::16, ::16], (0.5, 99.8))
+    assert (slope["start"], slope["end"]) == tuple(shown)
 
 
 def test_labels_that_do_not_fit(tmp_path: Path) -> None:
