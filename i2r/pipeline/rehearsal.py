@@ -167,9 +167,9 @@ REHEARSALS: MappingProxyType[str, tuple[Callable[[npt.DTypeLike], None], float]]
         "features": (rehearse_features, 20.0),
         "segment": (rehearse_segment, 14.0),
         "map": (rehearse_map, 2.0),
-        "convert": (rehearse_convert, 2.0),
         "quality": (rehearse_quality, 1.0),
         "crop": (rehearse_crop, 1.0),
+        "convert": (rehearse_convert, 2.0),
         "illuminate": (rehearse_illuminate, 0.5),
     }
 )
