@@ -69,6 +69,7 @@ def rehearse_illuminate(dtype: npt.DTypeLike) -> None:
 
 def rehearse_segment(dtype: npt.DTypeLike) -> None:
     """Segment a field by thresholds, measure its nuclei, and look for implausible ones."""
+    from i2r.kernels.light import keep_steep_objects, measure_light, measure_noise
     from i2r.kernels.nuclei import measure_nuclei
     from i2r.kernels.plausibility import measure_evidence
     from i2r.stages.segment import ThresholdSegment
@@ -77,6 +78,10 @@ def rehearse_segment(dtype: npt.DTypeLike) -> None:
     image, _ = draw_nuclei(dtype)
     image.setflags(write=False)  # as fields of a store are; compiled for such images alone
     labels = ThresholdSegment(channel="").segmenter(1.0)(image)
+    # Of fields whose light is uneven.
+    measure_light(image, labels, window_px=20.0)
+    noise = measure_noise(image, tile_px=SIZE_PX)
+    keep_steep_objects(labels.copy(), image.astype(np.float32), noise, window_px=20.0)
     labels.setflags(write=False)
     measure_nuclei(labels, image[None])
     measure_evidence(image, labels)
