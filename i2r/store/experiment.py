@@ -16,7 +16,7 @@ from i2r.store.networks import read_network
 from i2r.store.plate import Plate
 from i2r.store.records import read_record, save_description
 from i2r.store.results import open_result, read_result
-from i2r.store.tables import encode_table
+from i2r.store.tables import encode_table, holds_table
 
 if TYPE_CHECKING:
     import dask.dataframe as dd
@@ -165,8 +165,13 @@ class Experiment(Catalog):
         """Tell whether the layout and the source table, where given, are those that are stored."""
         for name, digest in self._given_digests.items():
             url = self.path(f"{name}.parquet")
-            if not files.exists(url) or sha256(files.read_bytes(url)).digest() != digest:
+            if not files.exists(url):
                 return False
+            if sha256(files.read_bytes(url)).digest() != digest:
+                # An earlier release may have encoded the same values in another way.
+                given = self._given[name]
+                if given is None or not holds_table(url, given):
+                    return False
         return True
 
     @cached_property

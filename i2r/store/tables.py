@@ -13,7 +13,7 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from i2r.errors import InputError
+from i2r.errors import DamageError, InputError
 from i2r.store import files
 from i2r.store.growing import GrowingFile
 from i2r.store.outputs import damaged
@@ -54,6 +54,17 @@ def encode_table(table: pd.DataFrame, *, metadata: Mapping[str, Any] | None = No
         own = {**(arrow.schema.metadata or {}), b"i2r": json.dumps(dict(metadata)).encode()}
         arrow = arrow.replace_schema_metadata(own)
     return _encode_arrow(arrow)
+
+
+def holds_table(url: str, table: pd.DataFrame) -> bool:
+    """Tell whether a file holds these values, however they were encoded.
+
+    False also where the file is damaged.
+    """
+    try:
+        return bool(_read_arrow(url).equals(to_arrow(table)))
+    except DamageError:
+        return False
 
 
 def _encode_arrow(arrow: pa.Table) -> bytes:

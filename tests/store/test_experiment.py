@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -67,6 +68,24 @@ def test_a_description_that_did_not_change_is_not_written_again(
     before = [path.stat().st_mtime_ns for path in files]
     run_here(short_pipeline(plate, crop={"mask": False}), cropped)
     assert [path.stat().st_mtime_ns for path in files] == before
+
+
+def test_a_layout_that_an_earlier_release_encoded_is_described(
+    cropped: Path, plate: PlateFiles
+) -> None:
+    survey = short_pipeline(plate).stages[0].survey()
+    assert survey is not None
+    given = Experiment(str(cropped), layout=survey.layout, sources=survey.sources)
+    assert given.is_described()
+    layout = cropped / "layout.parquet"
+    written = layout.read_bytes()
+    pq.write_table(pq.read_table(layout), layout, compression="gzip")
+    assert layout.read_bytes() != written
+    assert given.is_described()
+    changed = survey.layout.assign(channels=[["other"]] * len(survey.layout))
+    assert not Experiment(str(cropped), layout=changed, sources=None).is_described()
+    layout.write_bytes(written[:-9])
+    assert not given.is_described()
 
 
 def test_units_are_located_by_key(cropped_original: Path) -> None:
