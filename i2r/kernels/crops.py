@@ -174,15 +174,16 @@ def _copy_masked(
     crops: npt.NDArray[np.number],
 ) -> None:
     """Copy the pixels that carry the nucleus's label."""
+    nothing = np.zeros(1, dtype=image.dtype)[0]  # of the image's type: no pixel is converted
     for i in range(label_ids.size):
+        label, x0, x1 = label_ids[i], bbox[i, 1], bbox[i, 3]
         for y in range(bbox[i, 0], bbox[i, 2]):
-            own = labels[y, bbox[i, 1] : bbox[i, 3]] == label_ids[i]
-            shift = bbox[i, 1] - origin[i, 1]
+            row = labels[y, x0:x1]
             for c in range(image.shape[0]):
-                source = image[c, y, bbox[i, 1] : bbox[i, 3]]
-                target = crops[i, c, y - origin[i, 0], shift : shift + own.size]
-                for x in range(own.size):
-                    target[x] = source[x] if own[x] else 0
+                source = image[c, y, x0:x1]
+                target = crops[i, c, y - origin[i, 0], x0 - origin[i, 1] : x1 - origin[i, 1]]
+                for x in range(row.size):
+                    target[x] = source[x] if row[x] == label else nothing
 
 
 @numba.njit(cache=True, nogil=True)

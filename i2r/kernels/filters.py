@@ -153,6 +153,62 @@ def smooth_rows(
 
 
 @numba.njit(cache=True, nogil=True, fastmath={"contract", "reassoc", "nsz"})
+def smooth_window(
+    image: npt.NDArray[np.float32],
+    weights: npt.NDArray[np.float32],
+    out: npt.NDArray[np.float32],
+) -> None:
+    """Smooth a small image, to the same values as `smooth_rows` without an offset.
+
+    All rows are one long row with the repeated edges between them: short rows take more time to
+    begin than to add.
+    """
+    height, width = image.shape
+    radius = weights.size - 1
+    if height == 0 or width == 0:
+        return
+    above = np.empty((height + 2 * radius, width), dtype=np.float32)
+    for y in range(height + 2 * radius):
+        above[y] = image[min(max(y - radius, 0), height - 1)]
+    columns = np.empty((height, width), dtype=np.float32)
+    _add_shifted(above.ravel(), weights, width, columns.ravel())
+    pitch = width + 2 * radius
+    rows = np.empty((height, pitch), dtype=np.float32)
+    for y in range(height):
+        rows[y, :radius] = columns[y, 0]
+        rows[y, radius : radius + width] = columns[y]
+        rows[y, radius + width :] = columns[y, width - 1]
+    # Between two rows it is sums of both, which nobody reads.
+    smoothed = np.empty(height * pitch - 2 * radius, dtype=np.float32)
+    _add_shifted(rows.ravel(), weights, 1, smoothed)
+    for y in range(height):
+        out[y] = smoothed[y * pitch : y * pitch + width]
+
+
+@numba.njit(cache=True, nogil=True, fastmath={"contract", "reassoc", "nsz"})
+def _add_shifted(
+    values: npt.NDArray[np.float32],
+    weights: npt.NDArray[np.float32],
+    step: int,
+    out: npt.NDArray[np.float32],
+) -> None:
+    """Add values so many steps to each side of every place, weighted, from a radius of steps on."""
+    radius = weights.size - 1
+    n, middle = out.size, weights[0]
+    centre = values[radius * step : radius * step + n]
+    for x in range(n):
+        out[x] = middle * centre[x]
+    for k in range(1, radius, 2):
+        before = values[(radius - k) * step : (radius - k) * step + n]
+        after = values[(radius + k) * step : (radius + k) * step + n]
+        next_before = values[(radius - k - 1) * step : (radius - k - 1) * step + n]
+        next_after = values[(radius + k + 1) * step : (radius + k + 1) * step + n]
+        _add_two(out, weights[k], before, after, weights[k + 1], next_before, next_after)
+    if radius % 2:
+        _add_one(out, weights[radius], values[:n], values[2 * radius * step :][:n])
+
+
+@numba.njit(cache=True, nogil=True, fastmath={"contract", "reassoc", "nsz"})
 def _add_one(
     row: npt.NDArray[np.float32],
     weight: np.float32,

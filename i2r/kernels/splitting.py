@@ -15,13 +15,21 @@ import numpy as np
 import numpy.typing as npt
 
 from i2r.kernels.components import Components, find_root
-from i2r.kernels.filters import smooth_rows
+from i2r.kernels.filters import smooth_rows, smooth_window
 from i2r.kernels.hulls import count_hull_pixels
 
 STEPS_PER_PX = 16
 """The landscape is kept in sixteenths of a pixel of distance, as uint16."""
 
 HIGHEST = 65535
+
+FEW_SHIFTS = 64
+"""Up to this distance an object is faster compared with itself, shifted, than with parabolas."""
+
+STEPS_OF_SQUARES = (STEPS_PER_PX * np.sqrt(np.arange(FEW_SHIFTS**2 + 1)) + 0.5).astype(np.uint16)
+
+SMALL_WINDOW = 2**14
+"""Pixels of a box that stays in the cache; larger ones are smoothed row by row."""
 
 
 @numba.njit(cache=True, nogil=True)
@@ -118,7 +126,11 @@ def measure_distance(
     for run in range(y.size):
         distance[y[run] - top, x0[run] - left : x1[run] - left] = far
     _measure_columns(distance, top > 0, top + height < field[0])
-    _measure_runs(distance, y - top, x0 - left, x1 - left, left > 0, left + width < field[1])
+    before_box, after_box = left > 0, left + width < field[1]
+    if distance.max() <= FEW_SHIFTS:
+        _measure_rows(distance, before_box, after_box)
+    else:
+        _measure_runs(distance, y - top, x0 - left, x1 - left, before_box, after_box)
     return distance
 
 
@@ -142,6 +154,58 @@ def _measure_columns(distance: npt.NDArray[np.uint16], above: bool, below: bool)
     for row in range(height - 2, -1, -1):
         for x in range(width):
             distance[row, x] = min(distance[row, x], np.uint16(distance[row + 1, x] + one))
+
+
+@numba.njit(cache=True, nogil=True)
+def _measure_rows(distance: npt.NDArray[np.uint16], before_box: bool, after_box: bool) -> None:
+    """Combine the distances within columns, at most `FEW_SHIFTS`, with those along rows.
+
+    All pixels look one place further to both sides at a time, until no place further on can be
+    nearer. `before_box` and `after_box` say whether there is background beside the box.
+    """
+    height, width = distance.shape
+    reach = np.int64(distance.max())
+    # All rows are one long row. One place of background keeps them apart: what is beyond it is
+    # farther. At the field's border it takes as many places as are looked at.
+    gap = 1 if before_box and after_box else reach + 1
+    pitch, first = width + gap, reach + 1
+    squares = np.full(2 * first + height * pitch, np.uint16(2 * FEW_SHIFTS**2), dtype=np.uint16)
+    for y in range(height):
+        start = first + y * pitch
+        row, own = distance[y], squares[start : start + width]
+        for x in range(width):
+            own[x] = row[x] * row[x]
+        if before_box:
+            squares[start - 1] = 0
+        if after_box:
+            squares[start + width] = 0
+    n = height * pitch
+    nearest = squares[first : first + n].copy()
+    largest, k = reach * reach, 1
+    while k < reach and k * k < largest:
+        before, after = squares[first - k : first - k + n], squares[first + k : first + k + n]
+        largest = np.int64(_compare_shifted(nearest, before, after, np.uint16(k * k)))
+        k += 1
+    for y in range(height):
+        row, squared = distance[y], nearest[y * pitch : y * pitch + width]
+        for x in range(width):
+            row[x] = STEPS_OF_SQUARES[squared[x]]
+
+
+@numba.njit(cache=True, nogil=True)
+def _compare_shifted(
+    nearest: npt.NDArray[np.uint16],
+    before: npt.NDArray[np.uint16],
+    after: npt.NDArray[np.uint16],
+    apart: np.uint16,
+) -> np.uint16:
+    """Take squared distances by way of pixels to each side, if less; give the largest."""
+    largest = np.uint16(0)
+    for x in range(nearest.size):
+        value = min(nearest[x], np.uint16(min(before[x], after[x]) + apart))
+        nearest[x] = value
+        largest = max(largest, value)
+    return largest
 
 
 @numba.njit(cache=True, nogil=True)
@@ -214,7 +278,10 @@ def _weigh_landscape(
     smoothed = np.empty((height, width), dtype=np.float32)
     # As whole images are, in memory and type: what is compiled for them serves here too.
     window = brightness[top : top + height, left : left + width].copy()
-    smooth_rows(window, weights, np.zeros((3, 3), np.float32), bool(height < 0), smoothed)
+    if window.size <= SMALL_WINDOW:
+        smooth_window(window, weights, smoothed)
+    else:
+        smooth_rows(window, weights, np.zeros((3, 3), np.float32), bool(height < 0), smoothed)
     total = 0.0
     for run in range(y.size):
         for x in range(x0[run] - left, x1[run] - left):
@@ -284,33 +351,37 @@ def _flood_basins(
     peak = np.zeros(parent.size, dtype=np.uint16)
     level, basin_of = landscape.ravel(), basins.ravel()
     around = (-width - 1, -width, -width + 1, -1, 1, width - 1, width, width + 1)
+    # Without signs: the compiler has no places before the first to take care of.
+    one, line = np.uint64(1), np.uint64(width)
     n = 0
     for k in range(pixels.size):
-        pixel = pixels[k]
+        pixel = np.uint64(pixels[k])
+        above, below = pixel - line, pixel + line
         # Most pixels have neighbours of one basin only; 0 is a pixel still dry.
-        least, greatest = np.int32(0x7FFFFFFF), np.int32(0)
-        for step in around:
-            basin = basin_of[pixel + step]
-            greatest = max(greatest, basin)
-            least = min(least, basin if basin > 0 else np.int32(0x7FFFFFFF))
+        a, b, c = basin_of[above - one], basin_of[above], basin_of[above + one]
+        d, e = basin_of[pixel - one], basin_of[pixel + one]
+        f, g, h = basin_of[below - one], basin_of[below], basin_of[below + one]
+        greatest = max(a, b, c, d, e, f, g, h)
         if greatest == 0:
             n += 1
             parent[n] = n
             peak[n] = level[pixel]
             basin_of[pixel] = n
             continue
-        if least == greatest:
+        first = min(_pass_dry(a), _pass_dry(b), _pass_dry(c), _pass_dry(d))
+        last = min(_pass_dry(e), _pass_dry(f), _pass_dry(g), _pass_dry(h))
+        if min(first, last) == _pass_dry(greatest):
             basin_of[pixel] = greatest
             continue
         best = 0
         best_level = -1
         for step in around:
-            if basin_of[pixel + step] > 0 and level[pixel + step] > best_level:
-                best, best_level = basin_of[pixel + step], int(level[pixel + step])
+            if basin_of[pixels[k] + step] > 0 and level[pixels[k] + step] > best_level:
+                best, best_level = basin_of[pixels[k] + step], int(level[pixels[k] + step])
         basin_of[pixel] = best
         root = find_root(parent, best)
         for step in around:
-            basin = basin_of[pixel + step]
+            basin = basin_of[pixels[k] + step]
             if basin > 0:
                 other = find_root(parent, basin)
                 saddle = int(level[pixel])
@@ -318,6 +389,12 @@ def _flood_basins(
     for basin in range(1, n + 1):
         parent[basin] = find_root(parent, basin)
     return parent[: n + 1]
+
+
+@numba.njit(cache=True, nogil=True)
+def _pass_dry(basin: np.int32) -> np.uint32:
+    """Number basins from 0; what is dry is then the greatest of all."""
+    return np.uint32(np.uint32(basin) - np.uint32(1))
 
 
 @numba.njit(cache=True, nogil=True)

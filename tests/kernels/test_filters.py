@@ -7,7 +7,13 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 
-from i2r.kernels.filters import find_local_maximum, smooth_gaussian
+from i2r.kernels.filters import (
+    find_local_maximum,
+    make_weights,
+    smooth_gaussian,
+    smooth_rows,
+    smooth_window,
+)
 from i2r.kernels.histograms import count_intensities, find_otsu_threshold, measure_contrast
 
 
@@ -25,6 +31,24 @@ def test_gaussian_equals_scipy(
     smoothed = smooth_gaussian(image, sigma_px=sigma_px)
     assert smoothed.dtype == np.float32
     np.testing.assert_allclose(smoothed, expected, rtol=1e-5)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(0, 2**32 - 1),
+    st.integers(1, 40),
+    st.integers(1, 40),
+    st.sampled_from([0, 0.3, 1, 1.7, 3.4]),
+)
+def test_small_windows_are_smoothed_to_the_same_values(
+    seed: int, height: int, width: int, sigma_px: float
+) -> None:
+    image = np.random.default_rng(seed).random((height, width), dtype=np.float32)
+    weights = make_weights(sigma_px=sigma_px, truncate=3.0)
+    by_rows, at_once = np.empty_like(image), np.empty_like(image)
+    smooth_rows(image, weights, np.zeros((3, 3), np.float32), False, by_rows)
+    smooth_window(image, weights, at_once)
+    np.testing.assert_array_equal(at_once, by_rows)
 
 
 def test_gaussian_takes_the_root_after_the_offset() -> None:

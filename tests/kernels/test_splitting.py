@@ -9,7 +9,17 @@ from scipy import ndimage
 
 from i2r.kernels.components import find_components
 from i2r.kernels.filters import make_weights
-from i2r.kernels.splitting import STEPS_PER_PX, measure_distance, split_components
+from i2r.kernels.splitting import (
+    FEW_SHIFTS,
+    STEPS_PER_PX,
+    _flood_basins,
+    _measure_columns,
+    _measure_rows,
+    _measure_runs,
+    _sort_pixels,
+    measure_distance,
+    split_components,
+)
 
 
 def draw_discs(*discs: tuple[float, float, float]) -> npt.NDArray[np.bool_]:
@@ -57,6 +67,85 @@ def test_an_object_that_fills_the_field_has_no_background() -> None:
     components = find_components(np.ones((5, 7), dtype=bool))
     runs = components.y, components.x0, components.x1
     assert (measure_distance(*runs, (5, 7)) == 65535).all()
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.booleans(), st.booleans(), st.sampled_from([0.05, 0.3, 0.6]))
+def test_rows_shifted_give_what_parabolas_give(
+    seed: int, before: bool, after: bool, part: float
+) -> None:
+    shape = np.random.default_rng(seed).integers(1, (40, 70))
+    mask = np.random.default_rng(seed).random(shape) >= part
+    padded = np.pad(mask, ((0, 0), (1, 1))).astype(np.int8)
+    y, x0 = np.nonzero(np.diff(padded, axis=1) == 1)
+    x1 = np.nonzero(np.diff(padded, axis=1) == -1)[1]
+    by_shifts = np.where(mask, 60000, 0).astype(np.uint16)
+    _measure_columns(by_shifts, True, True)
+    by_parabolas = by_shifts.copy()
+    _measure_rows(by_shifts, before, after)
+    runs = (places.astype(np.int32) for places in (y, x0, x1))
+    _measure_runs(by_parabolas, *runs, before, after)
+    np.testing.assert_array_equal(by_shifts, by_parabolas)
+
+
+def test_distance_in_a_large_object_equals_scipy() -> None:
+    y, x = np.mgrid[:170, :180]
+    mask = ((y - 85) ** 2 + (x - 90) ** 2 < 80**2) & ((y - 60) ** 2 + (x - 130) ** 2 > 9)
+    mask[80:120, 90] = False
+    components = find_components(mask)
+    found = measure_distance(components.y, components.x0, components.x1, mask.shape)
+    expected = ndimage.distance_transform_edt(mask)[ndimage.find_objects(mask.astype(int))[0]]
+    assert expected.max() > FEW_SHIFTS / 2
+    np.testing.assert_allclose(found / STEPS_PER_PX, expected, atol=0.5 / STEPS_PER_PX)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([6, 200]))
+def test_flooding_equals_joining_neighbours_one_by_one(seed: int, n_levels: int) -> None:
+    random = np.random.default_rng(seed)
+    height, width = random.integers(1, (14, 17))
+    landscape = np.zeros((height + 2, width + 2), np.uint16)
+    landscape[1:-1, 1:-1] = random.integers(1, n_levels, (height, width))
+    rows = np.arange(1, height + 1, dtype=np.int32)
+    ends = np.ones(height, np.int32), np.full(height, width + 1, np.int32)
+    pixels = _sort_pixels(landscape, rows, *ends, height * width)
+    basins = np.zeros(landscape.shape, np.int32)
+    parent = _flood_basins(landscape, pixels, basins, n_levels / 5, 0.9)
+    expected, roots = flood_plainly(landscape, pixels, n_levels / 5, 0.9)
+    np.testing.assert_array_equal(basins, expected)
+    np.testing.assert_array_equal(parent, roots)
+
+
+def flood_plainly(
+    landscape: npt.NDArray[np.uint16], pixels: npt.NDArray[np.int32], depth: float, ratio: float
+) -> tuple[npt.NDArray[np.int32], list[int]]:
+    """Flood a landscape: every pixel joins its highest neighbour, and basins all that meet it."""
+    level, basins = landscape.astype(int), np.zeros(landscape.shape, np.int32)
+    parent, peak = [0], [0]
+
+    def find(basin: int) -> int:
+        return basin if parent[basin] == basin else find(parent[basin])
+
+    for pixel in pixels.tolist():
+        y, x = divmod(pixel, landscape.shape[1])
+        around = [(y + i, x + j) for i in (-1, 0, 1) for j in (-1, 0, 1) if i or j]
+        wet = [place for place in around if basins[place]]
+        if not wet:
+            parent.append(len(parent))
+            peak.append(level[y, x])
+            basins[y, x] = len(parent) - 1
+            continue
+        basins[y, x] = basins[max(wet, key=lambda place: level[place])]
+        root = find(basins[y, x])
+        for place in wet:
+            other = find(basins[place])
+            lower = min(peak[root], peak[other])
+            apart = lower - level[y, x] >= depth and level[y, x] <= ratio * lower
+            if root != other and not apart:
+                if peak[root] < peak[other]:
+                    root, other = other, root
+                parent[other] = root
+    return basins, [find(basin) for basin in range(len(parent))]
 
 
 @pytest.mark.parametrize("turn", [0, 1, 2, 3])
