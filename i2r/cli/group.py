@@ -172,6 +172,8 @@ def main() -> NoReturn:
     flushed, and the process leaves.
     """
     guard_streams()
+    # Of damaged files, in its own words and without their names; i2r's messages name them.
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
     try:
         run_command_line()
     except SystemExit as left:

@@ -176,7 +176,15 @@ def init(
         nuclei=_quote(nuclei or next(iter(named.values()))),
     )
     pipeline.write_text(content, encoding="utf-8")
-    _tell([*said, *notes, *doubts], images, named, target)
+    _tell([*said, *notes, *_list_unread(images), *doubts], images, named, target)
+
+
+def _list_unread(images: "pd.DataFrame") -> list[str]:
+    """Say how many images can't be used, and why the first can't."""
+    problems = [text for text in images.get("problem", ()) if text]
+    if not problems:
+        return []
+    return [f"{len(problems)} of {len(images)} images can't be used: {problems[0]}"]
 
 
 def _tell(notes: list[str], images: "pd.DataFrame", channels: dict[str, str], target: Path) -> None:

@@ -50,8 +50,14 @@ def segment_images(
 
     Images are TIFF, PNG or JPEG files, bright nuclei on a dark background. In a label image 0 is
     background and 1, 2, ... are nuclei. An image that can't be used is named at the end, the
-    others are segmented (exit code 3).
+    others are segmented (exit code 3). A note names images whose nuclei look implausible:
+    saturated, nothing found, bright unlabelled, debris, fragments, few nuclei.
     """
+    import numpy as np
+
+    from i2r.kernels.plausibility import measure_evidence
+    from i2r.lazy.nuclei import freeze
+    from i2r.lazy.plausibility import describe_pictures
     from i2r.readers.pictures import list_pictures, read_picture
     from i2r.stages.segment.planes import choose_segmenter
     from i2r.store import files
@@ -69,18 +75,23 @@ def segment_images(
         method = "threshold" if weights is None else "unet"
     segment = choose_segmenter(method, pixel_size_um, weights)
     failed = []
-    n_nuclei = 0
+    measured = {}
     for stem, url in pictures.items():
         try:
-            labels = segment(read_picture(url, channel=channel))
+            picture = read_picture(url, channel=channel)
+            labels = segment(picture)
         except (I2RError, ValueError) as error:
             failed.append(stem)
             say(f"error: {stem}: {error}")
             continue
-        n_nuclei += len(set(labels.ravel().tolist()) - {0})
         write_label_tiff(files.join_url(target, f"{stem}.tif"), labels)
-    done = len(pictures) - len(failed)
+        areas = np.unique(labels[labels > 0], return_counts=True)[1]
+        measured[stem] = measure_evidence(freeze(picture), freeze(labels)), areas.tolist()
+    done = len(measured)
+    n_nuclei = sum(len(areas) for _, areas in measured.values())
     click.echo(f"{done} of {len(pictures)} images, {n_nuclei} nuclei: {out_dir}")
+    if note := describe_pictures(measured):
+        say(f"note: {note}")
     if page is not None and done:
         _write_overlays(page, target, source, channel)
     return _FAILED if failed else 0

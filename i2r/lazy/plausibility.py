@@ -30,7 +30,10 @@ FEW_PART, LEAST_USUAL = 0.1, 10
 """A field has few nuclei with a tenth of the plate's median, if that is at least 10."""
 
 EXAMPLES = 3
-"""Fields that a note names."""
+"""Fields that a note names, ..."""
+
+PICTURE_EXAMPLES = 10
+"""... and pictures of a folder, which no table lists."""
 
 
 def tabulate_evidence(
@@ -113,8 +116,7 @@ def describe_flags(table: pd.DataFrame) -> list[str]:
     flagged = table[table["flag"] != ""]
     if not len(flagged):
         return []
-    counts = flagged["flag"].str.split(", ").explode().value_counts()
-    listed = ", ".join(f"{number} {name}" for name, number in counts.items())
+    listed = _count_flags(flagged)
     first = ", ".join(
         f"{row.plate}/{row.well} field {row.field}" for row in flagged.head(EXAMPLES).itertuples()
     )
@@ -123,3 +125,50 @@ def describe_flags(table: pd.DataFrame) -> list[str]:
         f"{len(flagged)} of {len(table)} fields look implausible ({listed}), for example {first}"
         f"{more}: look at them, and leave bad ones out with 'exclude' of the stage 'quality'"
     ]
+
+
+def describe_pictures(measured: Mapping[str, tuple[FieldEvidence, Sequence[int]]]) -> str | None:
+    """Say which pictures of a folder look implausible, as fields of a plate are judged.
+
+    Parameters
+    ----------
+    measured
+        By name: what `i2r.kernels.plausibility.measure_evidence` gives, and the nuclei's areas in
+        pixels.
+
+    Returns
+    -------
+    str
+        How many, of what, and which with their reasons (of many the first); None for none.
+    """
+    names = list(measured)
+    fields = tabulate_evidence(
+        [evidence for evidence, _ in measured.values()], place=Place("", ""), fields=names
+    )
+    nuclei = pd.DataFrame(
+        {
+            "well": "",
+            "field": np.repeat(
+                np.array(names, dtype=object), [len(a) for _, a in measured.values()]
+            ),
+            "area_px": np.concatenate([np.zeros(0), *(a for _, a in measured.values())]),
+        }
+    )
+    table = flag_fields(fields, nuclei)
+    flagged = table[table["flag"] != ""]
+    if not len(flagged):
+        return None
+    first = ", ".join(
+        f"{row.field} ({row.flag})" for row in flagged.head(PICTURE_EXAMPLES).itertuples()
+    )
+    more = ", ..." if len(flagged) > PICTURE_EXAMPLES else ""
+    return (
+        f"{len(flagged)} of {len(table)} images look implausible ({_count_flags(flagged)}): "
+        f"{first}{more}; look at them"
+    )
+
+
+def _count_flags(flagged: pd.DataFrame) -> str:
+    """Count flagged fields by flag, the most frequent first."""
+    counts = flagged["flag"].str.split(", ").explode().value_counts()
+    return ", ".join(f"{number} {name}" for name, number in counts.items())

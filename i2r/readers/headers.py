@@ -294,12 +294,13 @@ def has_own_axes(tiff: tifffile.TiffFile) -> bool:
 
 
 def check_directories(file: Any, n_bytes: int, url: str) -> None:
-    """Refuse a TIFF file whose pages lead back to one of them: following them never ends.
+    """Refuse a TIFF file whose pages never end, or of which the last ones are cut off.
 
     Raises
     ------
     FieldError
-        If they do, or are more than `MOST_PAGES` (reason ``truncated``).
+        If pages lead back to one of them, are more than `MOST_PAGES`, or lie behind the file's end
+        (reason ``truncated``).
     """
     file.seek(0)
     start = file.read(16)
@@ -312,8 +313,12 @@ def check_directories(file: Any, n_bytes: int, url: str) -> None:
         file.seek(at)
         (offset,) = struct.unpack(order + offset_type, file.read(struct.calcsize(offset_type)))
         size = struct.calcsize(count)
-        # Whatever else is wrong, the decoder says.
-        if not offset or offset + size > n_bytes:
+        if not offset:
+            break
+        if offset + size > n_bytes:
+            # The first is left to the decoder, which says what else may be wrong.
+            if seen:
+                raise unreadable(url, f"page {len(seen)} begins behind the file's end")
             break
         if offset in seen or len(seen) >= MOST_PAGES:
             raise unreadable(url, f"its directories form a loop, or are over {MOST_PAGES}")

@@ -143,7 +143,7 @@ def find_common(images: pd.DataFrame, plate: str) -> Common:
         first = images.iloc[0]
         try:
             read_shape(str(first["url"]), page=int(first["page"]))
-            reason = ""
+            reason = str(first.get("problem", ""))
         except FieldError as error:
             reason = str(error)
         raise InputError(f"plate {plate!r}: none of {len(images)} images can be read. {reason}")

@@ -59,6 +59,7 @@ def build_sources(
         *notes,
         *told,
         *_list_missing(planes),
+        *_list_repeated(planes),
         *renamed,
         *paged,
         *ignored,
@@ -114,6 +115,24 @@ def _list_missing(planes: Sequence[Plane]) -> list[str]:
         more = ", ..." if len(wells) > EXAMPLES else ""
         lines.append(f"{len(wells)} wells have no image at all: {first}{more}")
     return lines
+
+
+def _list_repeated(planes: Sequence[Plane]) -> list[str]:
+    """Say which images stand for several fields: they would count as often, as if independent."""
+    fields = defaultdict(set)
+    for plane in planes:
+        if plane.stat != GONE:
+            fields[plane.url, plane.page].add((plane.plate, plane.well.name, plane.field))
+    repeated = {place: taken for place, taken in fields.items() if len(taken) > 1}
+    if not repeated:
+        return []
+    (url, _), taken = next(iter(repeated.items()))
+    shown = ", ".join(f"{plate}/{well} field {field}" for plate, well, field in sorted(taken)[:3])
+    return [
+        f"WARNING {len(repeated)} image{'s stand' if len(repeated) > 1 else ' stands'} for several "
+        f"fields, for example {_name_file(files.without_secrets(url))} for {shown}: the same cells "
+        "would count as often. Correct the index or the table"
+    ]
 
 
 def list_places(source: str) -> list[str]:
@@ -178,7 +197,7 @@ def _refuse_duplicates(planes: list[Plane], where: str) -> None:
     problems = [
         f"{files.without_secrets(where)}: plate {plate!r} well {well.name!r} field {field} channel "
         f"{channel!r} z {z}: found {len(names)} files ({', '.join(names[:3])}), expected one. "
-        "Correct the pattern (end it with '$') or the table, or remove the copies."
+        "Correct the pattern (end it with '$'), the table or the index, or remove the copies."
         for (plate, well, field, channel, z), names in urls.items()
     ]
     raise InputError(join_problems(problems))

@@ -57,6 +57,12 @@ class Illuminate(Stage):
     def check(self, experiment: Experiment) -> list[str]:
         """Refuse channels that no plate has, and functions that are not there or do not fit."""
         problems = self.list_missing_channels(experiment, self.channels)
+        if self.functions and self.method != "import":
+            problems.append(
+                f"stage {self.title!r}: functions {self.functions!r} with the method "
+                f"{self.method!r}, which does not read them. Set 'method' to import, or leave "
+                "'functions' out."
+            )
         if self.method == "median" or problems:
             return problems
         if self.method == "import" and "{channel}" not in self.functions:

@@ -328,7 +328,7 @@ def _scan_folder(
         relative = prefix + entry.name
         if entry.name.startswith("."):
             continue
-        if entry.is_dir():
+        if _is_folder(entry):
             yield from _scan_folder(entry.path, relative + "/", accept, seen)
         elif accept(relative):
             try:
@@ -339,6 +339,13 @@ def _scan_folder(
                     yield FoundFile(relative, ABSENT)
                 continue
             yield FoundFile(relative, Stat(status.st_size, status.st_mtime_ns))
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads back to itself, or where nobody may look
+        return False
 
 
 def remove_tree(base: str, *parts: str) -> None:

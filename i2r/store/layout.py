@@ -364,7 +364,7 @@ def join_images(
         more = ["..."] if len(extra) > 3 else []
         shown = ", ".join([*("/".join(place) for place in extra[:3]), *more])
         notes.append(
-            f"{len(extra)} wells with images are not in the layout and are left out ({shown})"
+            f"{len(extra)} wells of the source are not in the layout and are left out ({shown})"
         )
     layout = layout[keep].reset_index(drop=True)
     # One object for equal lists: thousands of plates have the same fields everywhere.

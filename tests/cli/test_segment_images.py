@@ -63,6 +63,20 @@ def test_a_bad_image_is_named_and_the_others_are_segmented(
     assert "Traceback" not in said
 
 
+def test_images_that_look_implausible_are_named_with_their_reasons(
+    cli: Cli, images: Path, tmp_path: Path
+) -> None:
+    (images / "f2.tif").unlink()
+    code, said = cli("segment-images", images, tmp_path / "good", "--pixel-size-um", 1.0)
+    assert (code, "implausible" in said) == (0, False)
+    bright = np.clip(draw_field(3)[0] * 20.0, 0, 65535).astype(np.uint16)
+    tifffile.imwrite(images / "f3.tif", bright)
+    code, said = cli("segment-images", images, tmp_path / "out", "--pixel-size-um", 1.0)
+    assert code == 0
+    assert "note: 1 of 3 images look implausible (1 saturated" in said
+    assert "): f3 (saturated" in said
+
+
 def test_nothing_is_overwritten(cli: Cli, images: Path, tmp_path: Path) -> None:
     assert cli("segment-images", images, tmp_path / "out", "--method", "threshold")[0] == 0
     code, said = cli("segment-images", images, tmp_path / "out", "--method", "threshold")

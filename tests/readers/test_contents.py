@@ -227,6 +227,28 @@ def test_files_that_are_gone_are_expected_to_be_like_the_others(tmp_path: Path) 
     assert images["dtype"].tolist() == ["uint16", "uint16", "", ""]
 
 
+@pytest.mark.parametrize("is_ome", [True, False])
+def test_a_file_whose_last_pages_are_cut_off_is_not_one_of_fewer_planes(
+    tmp_path: Path, is_ome: bool
+) -> None:
+    for well in ("A01", "A02", "A03"):
+        if is_ome:
+            save(tmp_path, f"{well}.ome.tif", "CYX")
+        else:
+            tifffile.imwrite(
+                tmp_path / f"{well}.tif", STACK[0, :, 0], metadata=None, photometric="minisblack"
+            )
+    cut = next(tmp_path.glob("A02*"))
+    with tifffile.TiffFile(cut) as file:
+        second = file.pages[1].offset
+    cut.write_bytes(cut.read_bytes()[:second])
+    images = look(tmp_path, z="refuse" if is_ome else "max").images
+    assert set(images[images["dtype"] == ""]["well"]) == {"A02"}
+    assert images.groupby("well").size().tolist() == [len(images) // 3] * 3
+    with pytest.raises(FieldError, match=r"^truncated: .*A02.* can't be decoded"):
+        read_field(images[images["well"] == "A02"].itertuples(), channels=sorted({*images.channel}))
+
+
 def test_mixed_numbers_of_pages(tmp_path: Path) -> None:
     """Each file has as many focal planes as it has: the first decides for none."""
     tifffile.imwrite(tmp_path / "A01.tif", STACK[0, 0, 0], metadata=None)

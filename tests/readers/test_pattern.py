@@ -182,9 +182,10 @@ def test_hidden_files_and_links(tmp_path: Path) -> None:
     os.symlink(tmp_path / "gone", tmp_path / "plate" / "B01.tif")
     touch(tmp_path / "elsewhere", "C01.tif")
     os.symlink(tmp_path / "elsewhere", tmp_path / "plate" / "linked")
+    os.symlink("D01.tif", tmp_path / "plate" / "D01.tif")  # leads to itself
     images = scan(str(tmp_path / "plate"), ReaderOptions(pattern=WELL)).images
-    assert images["well"].tolist() == ["A01", "B01", "C01"]
-    assert images["size_bytes"].tolist()[1] == -1
+    assert images["well"].tolist() == ["A01", "B01", "C01", "D01"]
+    assert (images["size_bytes"] == -1).tolist() == [False, True, False, True]
 
 
 def test_other_file_systems() -> None:

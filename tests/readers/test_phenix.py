@@ -52,6 +52,19 @@ def test_listed_wells_without_images_are_missing(tmp_path: Path) -> None:
     assert "1 wells have no image at all: BR1/B04" in notes
 
 
+def test_one_file_listed_for_two_fields_is_said(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        tifffile.imwrite(tmp_path / f"{name}.tiff", np.full((3, 4), 7, np.uint16))
+    listed = [
+        describe_phenix_image(f"{name}.tiff", 2, 3, field, 1, "DAPI")
+        for name, field in (("a", "1"), ("b", "2"), ("b", "3"))
+    ]
+    _, notes = scan(write_index(tmp_path, *listed), ReaderOptions())
+    (said,) = [note for note in notes if "for several fields" in note]
+    assert said.startswith("WARNING 1 image stands for several fields, for example b.tiff for ")
+    assert "BR1/B03 field 2, BR1/B03 field 3" in said
+
+
 def test_planes_are_focal_planes(tmp_path: Path) -> None:
     for z in (1, 2):
         tifffile.imwrite(tmp_path / f"p{z}.tiff", np.full((3, 4), z, np.uint16))

@@ -249,6 +249,7 @@ def test_given_functions_are_taken_as_they_are_and_are_inputs(
     [
         ({"channels": ["GFP"]}, "no channel 'GFP'"),
         ({"method": "import"}, "expected a name with {channel}"),
+        ({"functions": "/nowhere/{channel}.npy"}, "'median', which does not read them"),
         ({"method": "import", "functions": "/nowhere/{channel}.npy"}, "no such file, for P1/DNA"),
     ],
 )
