@@ -1,5 +1,6 @@
 """What files hold, by channel, focal plane and time: every plane is the one that was written."""
 
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -225,6 +226,24 @@ def test_files_that_are_gone_are_expected_to_be_like_the_others(tmp_path: Path) 
     images = look(tmp_path).images
     assert images["channel"].tolist() == NAMES * 2
     assert images["dtype"].tolist() == ["uint16", "uint16", "", ""]
+
+
+def test_any_number_after_the_last_page_is_none_to_come(tmp_path: Path) -> None:
+    for well in ("A01", "A02"):
+        path = tmp_path / f"{well}.tif"
+        tifffile.imwrite(path, STACK[0, 0, 0], metadata=None)
+        with tifffile.TiffFile(path) as file:
+            directory = file.pages[0].offset
+        with path.open("r+b") as raw:
+            raw.seek(directory)
+            (count,) = struct.unpack("<H", raw.read(2))
+            raw.seek(directory + 2 + 12 * count)
+            raw.write(b"\xcd\xcd\xcd\xcd")
+    images = look(tmp_path).images
+    assert len(images) == 2
+    assert (images["dtype"] != "").all()
+    field = read_field(images[images["well"] == "A02"].itertuples(), channels=["channel"]).image
+    np.testing.assert_array_equal(field[0], STACK[0, 0, 0])
 
 
 @pytest.mark.parametrize("is_ome", [True, False])
