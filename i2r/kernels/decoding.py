@@ -11,7 +11,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from i2r.kernels.components import find_components, label_components, paint_components
+from i2r.kernels.components import find_components, find_root, label_components, paint_components
 
 MAX_STEPS = 4
 """Offsets followed from one pixel: the first one mostly ends in a spot."""
@@ -154,7 +154,7 @@ def _join_maxima(
         for dy, dx in _NEIGHBOURS:
             near_y, near_x = y + dy, x + dx
             if 0 <= near_y < height and 0 <= near_x < width and spots[near_y, near_x] > 0:
-                a, b = _find_root(joined, uphill), _find_root(joined, spots[near_y, near_x])
+                a, b = find_root(joined, uphill), find_root(joined, spots[near_y, near_x])
                 if a != b:
                     high, low = (a, b) if tops[a] >= tops[b] else (b, a)
                     if tops[low] - centre[y, x] < min_dip:
@@ -167,15 +167,7 @@ def _join_maxima(
             number[spot] = left
     for pixel in downwards:
         y, x = pixel // width, pixel % width
-        spots[y, x] = number[_find_root(joined, spots[y, x])]
-
-
-@numba.njit(cache=True, nogil=True)
-def _find_root(joined: npt.NDArray[np.int32], spot: int) -> int:
-    while joined[spot] != spot:
-        joined[spot] = joined[joined[spot]]
-        spot = joined[spot]
-    return spot
+        spots[y, x] = number[find_root(joined, spots[y, x])]
 
 
 @numba.njit(cache=True, nogil=True)
