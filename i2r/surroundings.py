@@ -10,6 +10,7 @@ import stat
 import sys
 import tempfile
 import warnings
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -48,13 +49,17 @@ def settle() -> None:
     if os.environ.get(OWN_WORKER) and "dask" not in sys.modules:
         _import_dask_bare()
     package = Path(__file__).parent
-    if not can_write(package / "kernels" / "__pycache__") and not _has_cache():
+    if can_write(package / "kernels" / "__pycache__"):
+        return
+    if not _has_cache():
         folder = find_cache_folder()
         for name in ("NUMBA_CACHE_DIR", "MPLCONFIGDIR"):
             os.environ.setdefault(name, str(folder / name.partition("_")[0].lower()))
-        # Whoever imported Numba before i2r: it has read its variables already.
-        if (numba := sys.modules.get("numba")) is not None and not numba.config.CACHE_DIR:
-            numba.config.CACHE_DIR = os.environ["NUMBA_CACHE_DIR"]
+    borrow_compiled(package / "kernels")
+    # Whoever imported Numba before i2r: it has read its variables already.
+    numba, named = sys.modules.get("numba"), os.environ.get("NUMBA_CACHE_DIR")
+    if numba is not None and named:
+        numba.config.CACHE_DIR = named
 
 
 def _has_cache() -> bool:
@@ -63,8 +68,55 @@ def _has_cache() -> bool:
     if named and can_write(Path(named)):
         return True
     os.environ.pop("NUMBA_CACHE_DIR", None)
+    cache = _find_user_cache()
+    return cache.is_absolute() and can_write(cache)
+
+
+def _find_user_cache() -> Path:
+    """Give the folder that Numba takes where it can't write beside a module."""
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return os.path.isabs(cache) and can_write(Path(cache) / "numba")
+    return Path(cache) / "numba"
+
+
+def borrow_compiled(kernels: Path) -> None:
+    """Have Numba load what was compiled beside kernels that lie where nobody can write.
+
+    Numba reads no folder that it can't write. So a folder of the user's is named to it that links
+    to each compiled file; what it compiles for itself replaces a link or stands beside them. The
+    folder is named after what it links to: links to an earlier installation never mix with these.
+
+    Parameters
+    ----------
+    kernels
+        Folder of modules, which holds ``__pycache__``, as may the folders in it.
+    """
+    from hashlib import sha1, sha256  # takes as long as i2r itself
+
+    compiled = {
+        path: path.stat()
+        for path in sorted(Path(os.path.abspath(kernels)).rglob("__pycache__/*.nb[ci]"))
+    }
+    if not compiled:
+        return
+    stamp = "".join(f"{path} {s.st_size} {s.st_mtime_ns}\n" for path, s in compiled.items())
+    name = f"i2r-{sha256(stamp.encode()).hexdigest()[:16]}"
+    base = Path(os.environ.get("NUMBA_CACHE_DIR") or _find_user_cache())
+    folder = base if base.name == name else base / name  # workers are told the folder itself
+    links = defaultdict[Path, dict[str, Path]](dict)
+    for path in compiled:
+        source = path.parents[1]
+        # As `numba.core.caching` names the folder of a module's folder.
+        there = folder / f"{source.name}_{sha1(str(source).encode()).hexdigest()}"
+        links[there][path.name] = path
+    try:
+        for there, wanted in links.items():
+            there.mkdir(parents=True, exist_ok=True)
+            for missing in wanted.keys() - set(os.listdir(there)):
+                with suppress(FileExistsError):  # another process links as well
+                    (there / missing).symlink_to(wanted[missing])
+    except OSError:
+        return  # a full disk, or no links there: it compiles for itself
+    os.environ["NUMBA_CACHE_DIR"] = str(folder)
 
 
 def can_write(folder: Path) -> bool:

@@ -101,6 +101,38 @@ def test_a_home_that_can_be_written_is_left_alone(
     assert not surroundings._has_cache(), "one that is named but can't be written"
 
 
+def test_what_was_compiled_at_install_is_used_where_nobody_can_write(tmp_path: Path) -> None:
+    kernels = tmp_path / "kernels"
+    kernels.mkdir()
+    (kernels / "doubling.py").write_text(
+        "import numba\n@numba.njit(cache=True)\ndef double(x):\n    return 2 * x\n"
+    )
+
+    def call(borrow: str, *values: str) -> str:
+        """Call the kernel in a process of its own; gives what was loaded, and what compiled."""
+        code = (
+            f"{borrow}; from doubling import double; [double(x) for x in ({', '.join(values)},)]; "
+            "print(*(sum(c.values()) for c in (double.stats.cache_hits, double.stats.cache_misses)))"
+        )
+        environment = {n: v for n, v in os.environ.items() if n != "NUMBA_CACHE_DIR"}
+        done = subprocess.run(
+            [sys.executable, "-c", code], check=True, capture_output=True, text=True,
+            env=environment | {"PYTHONPATH": str(kernels), "XDG_CACHE_HOME": str(tmp_path)},
+        )  # fmt: skip
+        return done.stdout.strip()
+
+    borrow = (
+        "from pathlib import Path; from i2r.surroundings import borrow_compiled; "
+        f"[borrow_compiled(Path({str(kernels)!r})) for _ in range(2)]"
+    )
+    assert call(borrow, "1") == "0 1", "nothing was compiled there: Numba finds its own way"
+    assert call("pass", "1") == "1 0"
+    installed = {path: path.stat().st_mtime_ns for path in kernels.rglob("*.nb?")}
+    assert call(borrow, "1", "1.5") == "1 1"
+    assert call(borrow, "1", "1.5") == "2 0", "what it compiled for itself is kept"
+    assert installed == {path: path.stat().st_mtime_ns for path in kernels.rglob("*.nb?")}
+
+
 @pytest.mark.parametrize("value", ["abc", "", "0", "-2", "3.5", "999999", "4;2", "$CORES"])
 def test_thread_variables_that_are_no_numbers_are_dropped(
     value: str, monkeypatch: pytest.MonkeyPatch

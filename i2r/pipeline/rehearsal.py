@@ -68,24 +68,46 @@ def rehearse_illuminate(dtype: npt.DTypeLike) -> None:
 
 
 def rehearse_segment(dtype: npt.DTypeLike) -> None:
-    """Segment a field by thresholds, measure its nuclei, and look for implausible ones."""
-    from i2r.kernels.light import keep_steep_objects, measure_light, measure_noise
+    """Measure the nuclei of a field, and look for implausible ones, whoever segmented it."""
     from i2r.kernels.nuclei import measure_nuclei
     from i2r.kernels.plausibility import measure_evidence
-    from i2r.stages.segment import ThresholdSegment
     from i2r.store.pyramids import shrink_labels
 
-    image, _ = draw_nuclei(dtype)
+    image, labels = draw_nuclei(dtype)
     image.setflags(write=False)  # as fields of a store are; compiled for such images alone
+    labels.setflags(write=False)
+    measure_nuclei(labels, image[None])
+    measure_evidence(image, labels)
+    shrink_labels(labels, [1, 2])
+
+
+def rehearse_threshold(dtype: npt.DTypeLike) -> None:
+    """Segment a field by thresholds."""
+    from i2r.kernels.light import keep_steep_objects, measure_light, measure_noise
+    from i2r.stages.segment import ThresholdSegment
+
+    image, _ = draw_nuclei(dtype)
+    image.setflags(write=False)
     labels = ThresholdSegment(channel="").segmenter(1.0)(image)
     # Of fields whose light is uneven.
     measure_light(image, labels, window_px=20.0)
     noise = measure_noise(image, tile_px=SIZE_PX)
     keep_steep_objects(labels.copy(), image.astype(np.float32), noise, window_px=20.0)
-    labels.setflags(write=False)
-    measure_nuclei(labels, image[None])
-    measure_evidence(image, labels)
-    shrink_labels(labels, [1, 2])
+
+
+def rehearse_unet(_dtype: npt.DTypeLike) -> None:
+    """Make labels of a network's maps, and paste them into a field; needs no PyTorch."""
+    from i2r.kernels.decoding import decode_nuclei
+    from i2r.kernels.tiles import paste_tile, plan_tiles
+
+    _, labels = draw_nuclei(np.uint16)
+    maps = np.zeros((4, *labels.shape), dtype=np.float32)
+    maps[:2] = np.where(labels > 0, 5.0, -5.0)
+    maps[1, 50:], maps[2, 50:] = -5.0, -30.0  # no centres, and out of the nuclei: flooded
+    found = decode_nuclei(maps)
+    canvas = np.zeros_like(labels)
+    for tile in plan_tiles(labels.shape, max_side_px=SIZE_PX, margin_px=0):
+        paste_tile(canvas, found, tile, n_before=0)
 
 
 def rehearse_crop(dtype: npt.DTypeLike) -> None:
@@ -96,7 +118,8 @@ def rehearse_crop(dtype: npt.DTypeLike) -> None:
     ids, bbox = _list_nuclei(labels)
     image.setflags(write=False)
     labels.setflags(write=False)
-    cut_crops(image[None], labels, label_ids=ids, bbox=bbox, size_px=32, masked=True)
+    for masked in (True, False):
+        cut_crops(image[None], labels, label_ids=ids, bbox=bbox, size_px=32, masked=masked)
 
 
 def rehearse_features(dtype: npt.DTypeLike) -> None:
@@ -170,7 +193,9 @@ REHEARSALS: MappingProxyType[str, tuple[Callable[[npt.DTypeLike], None], float]]
     {
         "interactome": (rehearse_interactome, 32.0),
         "features": (rehearse_features, 20.0),
-        "segment": (rehearse_segment, 14.0),
+        "segment threshold": (rehearse_threshold, 11.0),
+        "segment": (rehearse_segment, 3.0),
+        "segment unet": (rehearse_unet, 3.0),
         "map": (rehearse_map, 2.0),
         "quality": (rehearse_quality, 1.0),
         "crop": (rehearse_crop, 1.0),
@@ -178,13 +203,19 @@ REHEARSALS: MappingProxyType[str, tuple[Callable[[npt.DTypeLike], None], float]]
         "illuminate": (rehearse_illuminate, 0.5),
     }
 )
-"""By verb: what calls a stage's kernels, and about how many seconds they take to compile."""
+"""By verb, or verb and method: what calls a stage's kernels, and about how many seconds they take
+to compile."""
 
 
 def choose_rehearsals(stages: Iterable[Stage]) -> list[str]:
-    """List the verbs of `REHEARSALS` among some stages; networks and masks need no threshold."""
-    verbs = {s.stage for s in stages if getattr(s, "method", "") not in ("unet", "import")}
-    return [verb for verb in REHEARSALS if verb in verbs]
+    """List those of `REHEARSALS` that some stages need; what is imported is only segmented."""
+    wanted = set[str]()
+    for stage in stages:
+        method = getattr(stage, "method", "")
+        wanted.add(f"{stage.stage} {method}")
+        if method != "import" or stage.stage == "segment":
+            wanted.add(stage.stage)
+    return [name for name in REHEARSALS if name in wanted]
 
 
 def deal_rehearsals(verbs: Iterable[str], hands: int) -> list[list[str]]:
@@ -193,7 +224,7 @@ def deal_rehearsals(verbs: Iterable[str], hands: int) -> list[list[str]]:
     Parameters
     ----------
     verbs
-        Of stages in `REHEARSALS`.
+        Keys of `REHEARSALS`.
     hands
         How many workers there are.
 
@@ -217,7 +248,7 @@ def rehearse(verbs: Iterable[str], dtypes: Iterable[str] = ("uint16",)) -> None:
     Parameters
     ----------
     verbs
-        Of stages in `REHEARSALS`.
+        Keys of `REHEARSALS`.
     dtypes
         Of images, each of which is compiled for.
     """
