@@ -25,6 +25,51 @@ class WellRecord(NamedTuple):
     fields: list[str]
 
 
+class WellsByKey(Mapping[str, WellRecord]):
+    """The wells of a layout by unit key, each made only where asked for.
+
+    Equal names and equal lists are one object: a screen has a million wells and few of them.
+
+    Parameters
+    ----------
+    layout
+        One row per well, with ``plate``, ``well`` and ``fields``.
+    """
+
+    def __init__(self, layout: pd.DataFrame) -> None:
+        self._plates, self._wells = (_share_names(layout[name]) for name in ("plate", "well"))
+        lists: dict[tuple[str, ...], list[str]] = {}
+        # By identity first: layouts are read with one object for equal lists.
+        given = layout["fields"].tolist()
+        same = {
+            number: lists.setdefault(tuple(map(str, fields)), list(map(str, fields)))
+            for number, fields in {id(fields): fields for fields in given}.items()
+        }
+        self._fields = [same[id(fields)] for fields in given]
+        keys = map(unit_key, self._plates, self._wells)
+        self._rows = {key: row for row, key in enumerate(keys)}
+
+    def __getitem__(self, key: str) -> WellRecord:
+        row = self._rows[key]
+        return WellRecord(self._plates[row], self._wells[row], self._fields[row])
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._rows
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+
+def _share_names(column: "pd.Series[str]") -> list[str]:
+    """Give a column's texts, the same object for equal ones."""
+    codes, names = pd.factorize(column, use_na_sentinel=False)
+    texts = [str(name) for name in names]
+    return [texts[code] for code in codes.tolist()]
+
+
 class SourcesByKey(Mapping[str, pd.DataFrame]):
     """The rows of a table of image files by unit key; a table of its own only where asked for.
 
@@ -137,23 +182,9 @@ class Catalog:
         return {(str(p), str(c)): sorted(set(urls)) for (p, c), urls in groups}
 
     @cached_property
-    def wells(self) -> dict[str, WellRecord]:
+    def wells(self) -> Mapping[str, WellRecord]:
         """Plate, well and fields by unit key, in the layout's order; quicker than the table."""
-        columns = (self.layout[name].tolist() for name in ("plate", "well", "fields"))
-        # One object for equal names and equal lists: a screen has a million wells and few of them.
-        names: dict[str, str] = {}
-        lists: dict[tuple[str, ...], list[str]] = {}
-        same: dict[int, list[str]] = {}
-        found = {}
-        for plate, well, fields in zip(*columns, strict=True):
-            if (texts := same.get(id(fields))) is None:
-                listed = list(map(str, fields))
-                texts = same[id(fields)] = lists.setdefault(tuple(listed), listed)
-            record = WellRecord(
-                names.setdefault(plate, str(plate)), names.setdefault(well, str(well)), texts
-            )
-            found[unit_key(record.plate, record.well)] = record
-        return found
+        return WellsByKey(self.layout)
 
     @property
     def well_keys(self) -> list[str]:

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable
 from unicodedata import normalize
 
+import numpy as np
 import pandas as pd
 
 from i2r.errors import InputError, find_meant, join_problems
@@ -385,17 +386,17 @@ def conditions(layout: pd.DataFrame) -> pd.Series:
         ``wortmannin@9`` for a perturbation given in more than one dose, otherwise the
         perturbation's name; aligned with the layout.
     """
-    doses = layout.groupby("perturbation")["dose"].transform("nunique")
-    short = layout["dose"].map("{:g}".format)
+    labels = layout["perturbation"].astype(object).to_numpy(copy=True)
+    rows = np.flatnonzero(layout["dose"].notna())
+    dosed = layout[["perturbation", "dose"]].iloc[rows]
+    several = (dosed.groupby("perturbation")["dose"].transform("nunique") > 1).to_numpy()
+    rows, dosed = rows[several], dosed[several]
+    short = dosed["dose"].map("{:g}".format)
     # Doses that six digits don't tell apart are written in full.
-    same = layout.groupby([layout["perturbation"], short])["dose"].transform("nunique") > 1
-    labelled = [
-        f"{p}@{d if full else s}" if n > 1 and not math.isnan(d) else p
-        for p, d, s, n, full in zip(
-            layout["perturbation"], layout["dose"], short, doses, same, strict=True
-        )
-    ]
-    return pd.Series(labelled, index=layout.index, name="condition", dtype=object)
+    full = dosed.groupby([dosed["perturbation"], short])["dose"].transform("nunique") > 1
+    columns = (dosed["perturbation"], dosed["dose"], short, full)
+    labels[rows] = [f"{p}@{d if whole else s}" for p, d, s, whole in zip(*columns, strict=True)]
+    return pd.Series(labels, index=layout.index, name="condition", dtype=object)
 
 
 def _suggest(name: str, known: Iterable[str]) -> str:

@@ -95,18 +95,23 @@ def lay_out(n_plates: int) -> pd.DataFrame:
     n_treated = len(WELLS) - CONTROLS - POSITIVES
     # A single plate has two wells of each condition, else none could be held out.
     per_plate = n_treated if n_plates > 1 else n_treated // 2
+    kinds = ["negative_control"] * CONTROLS + ["positive_control"] * POSITIVES
+    roles = np.array(kinds + ["treated"] * n_treated, dtype=object)
     parts = []
     for number in range(n_plates):
-        genes = [f"G{number // 4 * per_plate + n % per_plate:05d}" for n in range(n_treated)]
-        names = ["control"] * CONTROLS + ["positive"] * POSITIVES + genes
-        roles = ["negative_control"] * CONTROLS + ["positive_control"] * POSITIVES
-        table = pd.DataFrame(
-            {"perturbation": names, "role": [*roles, *["treated"] * n_treated],
-             "gene": ["", *[""] * (CONTROLS - 1), *["POS"] * POSITIVES, *genes]}
+        genes = [f"G{number // 4 * per_plate + n:05d}" for n in range(per_plate)]
+        genes *= n_treated // per_plate
+        held = np.array(
+            [["control"] * CONTROLS + ["positive"] * POSITIVES + genes,
+             [""] * CONTROLS + ["POS"] * POSITIVES + genes], dtype=object
         )  # fmt: skip
-        order = np.random.default_rng(number).permutation(len(table))
-        parts.append(table.iloc[order].assign(plate=f"P{number:04d}", well=WELLS))
-    layout = pd.concat(parts, ignore_index=True)
+        order = np.random.default_rng(number).permutation(len(roles))
+        parts.append([held[0, order], roles[order], held[1, order]])
+    names = ("perturbation", "role", "gene")
+    columns = dict(zip(names, map(np.concatenate, zip(*parts, strict=True)), strict=True))
+    columns["plate"] = np.repeat([f"P{n:04d}" for n in range(n_plates)], len(WELLS))
+    columns["well"] = np.array(WELLS * n_plates, dtype=object)
+    layout = pd.DataFrame(columns)
     return layout.assign(
         dose=float("nan"), replicate="", fields=[[str(n) for n in range(1, 10)]] * len(layout),
         n_fields=9, height_px=1080, width_px=1080, dtype="uint16", pixel_size_um=0.65,

@@ -88,6 +88,25 @@ def test_a_layout_that_an_earlier_release_encoded_is_described(
     assert not given.is_described()
 
 
+def test_wells_with_equal_names_and_fields_share_them(tmp_path: Path) -> None:
+    layout = pd.DataFrame(
+        {
+            "plate": ["P1", "P1", "P2"],
+            "well": ["A01", "A02", "A01"],
+            "fields": [["1", "2"], ["1"], ["1", "2"]],
+        }
+    )
+    wells = Experiment(str(tmp_path), layout=layout).wells
+    assert [(key, *record) for key, record in wells.items()] == [
+        ("P1/A01", "P1", "A01", ["1", "2"]),
+        ("P1/A02", "P1", "A02", ["1"]),
+        ("P2/A01", "P2", "A01", ["1", "2"]),
+    ]
+    assert "P2/A02" not in wells
+    assert wells["P1/A01"].fields is wells["P2/A01"].fields
+    assert wells["P1/A01"].well is wells["P2/A01"].well
+
+
 def test_units_are_located_by_key(cropped_original: Path) -> None:
     experiment = open_experiment(str(cropped_original))
     plate, well = experiment.locate("P1/A03")

@@ -248,3 +248,24 @@ def test_a_dose_is_named_only_where_there_are_several() -> None:
         }
     )
     assert list(conditions(layout)) == ["a@1", "a@2.5", "b", "c", "c"]
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["a", "b", "c"]),
+            st.sampled_from([float("nan"), 0.0, 1.0, 1.0000001, 2.5, 3e-9]),
+        ),
+        max_size=12,
+    )
+)
+def test_conditions_are_named_well_by_well(wells: list[tuple[str, float]]) -> None:
+    layout = pd.DataFrame(wells, columns=["perturbation", "dose"]).astype({"dose": float})
+    expected = []
+    for name, dose in wells:
+        doses = {other for own, other in wells if own == name and other == other}
+        same = {other for other in doses if f"{other:g}" == f"{dose:g}"}
+        shown = f"@{dose}" if len(same) > 1 else f"@{dose:g}"
+        expected.append(name + (shown if len(doses) > 1 and dose == dose else ""))
+    assert conditions(layout).tolist() == expected

@@ -28,17 +28,19 @@ ALONG = 0.8
 
 
 def locate_positions(
-    positions: Sequence[str],
+    positions: "Sequence[str] | pd.Series[str]",
 ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
     """Give rows and columns of wells from 0, -1 for names that are not wells'."""
+    # A screen of a thousand plates has a few hundred names.
+    codes, names = pd.factorize(pd.Series(positions, dtype=object), use_na_sentinel=False)
     places = []
-    for position in positions:
+    for name in names:
         try:
-            well = parse_well(str(position))
+            well = parse_well(str(name))
             places.append((well.row - 1, well.column - 1))
         except ValueError:
             places.append((-1, -1))
-    rows, columns = np.array(places, dtype=np.intp).reshape(-1, 2).T
+    rows, columns = np.array(places, dtype=np.intp).reshape(-1, 2)[codes].T
     return rows, columns
 
 
@@ -145,11 +147,11 @@ def warn_of_places(layout: pd.DataFrame) -> list[str]:
     used = layout[layout["role"].isin(["treated", "positive_control", "negative_control"])]
     if not len(used):
         return []
-    rows, columns = locate_positions(used["well"].tolist())
+    rows, columns = locate_positions(used["well"])
     is_control = (used["role"] == "negative_control").to_numpy()
     n = len(used)
     nothing = np.zeros((n, 1))
-    plates = np.unique(used["plate"].astype(str), return_inverse=True)[1].astype(np.intp)
+    plates = pd.factorize(used["plate"])[0]
     wells = Wells(nothing, nothing, np.ones(n), plates, rows, columns, np.where(is_control, -1, 0))
     displaced = find_displaced(wells)
     along = find_doses_along(
