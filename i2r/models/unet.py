@@ -38,8 +38,8 @@ class DoubleConvolution(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Return features of the same sides."""
-        first = functional.relu(self.first(features))
-        second: Tensor = first + functional.relu(self.second(first))
+        first = functional.relu(self.first(features), inplace=True)
+        second: Tensor = first + functional.relu(self.second(first), inplace=True)
         return second
 
 
