@@ -102,12 +102,18 @@ def test_tables_are_sorted_by_a_click(
     assert title[1].split("|") == ["another", "drug 10@1", "drug 10@2", "drug 10@4", "Zinc"]
 
 
+KEYS = {
+    "Enter": 13, "Tab": 9, " ": 32, "Escape": 27, "End": 35, "Home": 36,
+    "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40,
+}  # fmt: skip
+
+
 def press(page: Page, key: str) -> None:
     """Press a key and let it go."""
     text = {"Enter": "\r", " ": " "}.get(key, "")
     for kind in ("keyDown", "keyUp"):
         page.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, text=text,
-                  windowsVirtualKeyCode={"Enter": 13, "Tab": 9, " ": 32}[key])  # fmt: skip
+                  windowsVirtualKeyCode=KEYS[key])  # fmt: skip
 
 
 def test_a_page_is_used_by_keyboard(tmp_path: Path, content: str) -> None:
@@ -140,6 +146,96 @@ def test_a_page_is_used_by_keyboard(tmp_path: Path, content: str) -> None:
             f"[...document.querySelectorAll('button')].filter((button) => {nameless}).length"
         ) == 0  # fmt: skip
         assert page.complaints == []
+
+
+def open_report(page: Page, folder: Path, content: str) -> None:
+    """Open a report and wait until it is there."""
+    (folder / "report.html").write_text(content, encoding="utf-8")
+    page.open((folder / "report.html").as_uri())
+    page.wait_for("document.readyState === 'complete'")
+
+
+def test_wells_of_a_plate_map_are_read_by_keyboard(tmp_path: Path, content: str) -> None:
+    said = "document.activeElement.getAttribute('aria-label')"
+    shown = "document.querySelector('.reading:not([hidden])')?.textContent ?? ''"
+    plate = "document.querySelector('.plate svg')"
+    words = dict(re.findall(r"<title>([A-P]\d\d) ([^<]*)</title>", content.partition("</svg>")[0]))
+    with open_browser(tmp_path) as page:
+        open_report(page, tmp_path, content)
+        # One stop for the Tab key, however many wells.
+        assert page.evaluate(f"{plate}.querySelectorAll('[tabindex]').length") == 1
+        assert page.evaluate(f"{plate}.getAttribute('role')") == "group"
+        page.evaluate("document.querySelector('.plate').previousElementSibling?.focus()")
+        wells = page.evaluate(
+            f"[...{plate}.querySelectorAll('.wells rect')].map((r) => r.textContent.split(' ')[0])"
+        )
+        for _ in range(60):
+            press(page, "Tab")
+            if page.evaluate(f"{plate}.contains(document.activeElement)"):
+                break
+        assert page.evaluate(said) == f"{wells[0]} {words[wells[0]]}"
+        row, column = wells[0][0], int(wells[0][1:])
+        right = min(w for w in wells if w[0] == row and int(w[1:]) > column)
+        for key, well in (("ArrowRight", right), ("ArrowLeft", wells[0]), ("ArrowLeft", wells[0]),
+                          ("End", wells[-1]), ("Home", wells[0])):  # fmt: skip
+            press(page, key)
+            assert page.evaluate(said) == f"{well} {words[well]}"
+            assert page.evaluate(shown) == page.evaluate(said)
+            assert page.evaluate("document.activeElement.getAttribute('role')") == "img"
+            assert page.evaluate(f"{plate}.querySelectorAll('[tabindex=\"0\"]').length") == 1
+        below = [w for w in wells if w[0] > row and int(w[1:]) == column]
+        press(page, "ArrowDown")
+        assert page.evaluate(said).startswith(min(below, default=wells[0]))
+        assert page.evaluate("getComputedStyle(document.activeElement).strokeWidth") == "3px"
+        press(page, "Escape")
+        assert page.evaluate(shown) == ""
+        press(page, "Tab")
+        assert not page.evaluate(f"{plate}.contains(document.activeElement)")
+        assert page.complaints == []
+
+
+def test_marks_of_all_charts_are_read_by_keyboard(tmp_path: Path, content: str) -> None:
+    marks = "[...svg.querySelectorAll(':not(text):not(svg) > title')]"
+    charts = "[...document.querySelectorAll('figure:not(.network) svg')]"
+    walk = f"""{charts}.map((svg) => {{
+      const titles = {marks}.map((title) => title.textContent);
+      if (!titles.length || svg.querySelector(".wells")) return "";
+      svg.querySelector("[tabindex='0']").focus();
+      const heard = titles.map(() => {{
+        const name = document.activeElement.getAttribute("aria-label");
+        document.activeElement.dispatchEvent(
+          new KeyboardEvent("keydown", {{ key: "ArrowRight", bubbles: true, cancelable: true }}));
+        return name;
+      }});
+      return heard.join("|") === titles.join("|") ? "heard" : heard.join("|");
+    }}).filter((found) => found)"""
+    with open_browser(tmp_path) as page:
+        open_report(page, tmp_path, content)
+        page.evaluate(
+            "document.querySelectorAll('details').forEach((part) => { part.open = true; })"
+        )
+        found = page.evaluate(walk)
+        assert len(found) > 1
+        assert set(found) == {"heard"}
+
+
+def test_a_chart_that_scrolls_in_a_narrow_window_is_reached_by_keyboard(
+    tmp_path: Path, content: str
+) -> None:
+    figures = "[...document.querySelectorAll('figure:has(> .chart)')]"
+    scrolling = f"{figures}.filter((f) => f.scrollWidth > f.clientWidth + 1)"
+    reached = (
+        "f.tabIndex === 0 && f.getAttribute('aria-label') && f.getAttribute('role') === 'group'"
+    )
+    with open_browser(tmp_path) as page:
+        page.resize(400, 800)
+        open_report(page, tmp_path, content)
+        # What is out of sight is not laid out, nor looked at.
+        page.evaluate("document.body.insertAdjacentHTML('beforeend',"
+                      "'<style>main > section { content-visibility: visible !important }</style>')")  # fmt: skip
+        page.wait_for(f"{scrolling}.length > 0 && {scrolling}.every((f) => {reached})")
+        page.resize(1300, 800)
+        page.wait_for(f"!{figures}.some((f) => f.hasAttribute('tabindex'))")
 
 
 def test_a_table_of_sentences_fits_a_narrow_window(tmp_path: Path) -> None:

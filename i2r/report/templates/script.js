@@ -39,6 +39,72 @@ const seen = new IntersectionObserver((changes) => {
   }
 }, { rootMargin: "-10% 0px -80% 0px" });
 document.querySelectorAll("main > section").forEach((section) => seen.observe(section));
+// Drawings by keyboard: each is one stop of the Tab key, arrows go from mark to mark, and what pointing
+// at a mark says is read out and shown beside it. Networks have keys of their own.
+const NAMED = ":not(text):not(svg) > title";
+const STEPS = { ArrowRight: ["x", "y", 1], ArrowLeft: ["x", "y", -1], ArrowDown: ["y", "x", 1], ArrowUp: ["y", "x", -1] };
+const reading = document.createElement("p");
+reading.className = "reading";
+reading.hidden = true;
+reading.setAttribute("aria-hidden", "true");
+document.body.append(reading);
+const makeStop = (mark) => {
+  mark.setAttribute("tabindex", 0);
+  mark.setAttribute("role", "img");
+  mark.setAttribute("aria-label", mark.querySelector("title").textContent);
+};
+const findNext = (marks, mark, key) => {
+  if (key === "Home") return marks[0];
+  if (key === "End") return marks.at(-1);
+  const [along, across, step] = STEPS[key];
+  if (!mark.closest(".wells")) return marks[marks.indexOf(mark) + step];
+  // Wells: the next one in the same row or column, over places without a well.
+  const place = (well, axis) => parseFloat(well.getAttribute(axis));
+  const far = (well) => step * (place(well, along) - place(mark, along));
+  return marks.filter((well) => place(well, across) === place(mark, across) && far(well) > 0)
+    .sort((a, b) => far(a) - far(b))[0];
+};
+for (const svg of document.querySelectorAll("figure:not(.network) svg[role=img]")) {
+  const first = svg.querySelector(NAMED)?.parentNode;
+  if (!first) continue;
+  svg.setAttribute("role", "group");
+  makeStop(first);
+}
+// Heard by the document: a drawing with listeners of its own would be a stop itself.
+document.addEventListener("focusout", () => { reading.hidden = true; });
+document.addEventListener("focusin", ({ target: mark }) => {
+  if (!mark.closest("svg[role=group]")) return;
+  const box = mark.getBoundingClientRect();
+  reading.textContent = mark.getAttribute("aria-label");
+  reading.hidden = false;
+  const most = document.documentElement.clientWidth - reading.offsetWidth - 4;
+  reading.style.left = `${Math.max(4, Math.min(box.left, most)) + scrollX}px`;
+  reading.style.top = `${box.bottom + 8 + scrollY}px`;
+});
+document.addEventListener("keydown", (event) => {
+  const mark = event.target, svg = mark.closest?.("svg[role=group]");
+  if (!svg) return;
+  if (event.key === "Escape") reading.hidden = true;
+  if (!(event.key in STEPS) && event.key !== "Home" && event.key !== "End") return;
+  event.preventDefault();
+  const next = findNext([...svg.querySelectorAll(NAMED)].map((title) => title.parentNode), mark, event.key);
+  if (!next) return;
+  mark.setAttribute("tabindex", -1);
+  makeStop(next);
+  next.focus();
+});
+// A chart that is wider than a narrow window scrolls, and can be scrolled by keyboard.
+const widths = new ResizeObserver((changes) => {
+  for (const { target } of changes) {
+    const scrolls = target.scrollWidth > target.clientWidth + 1;
+    const named = { tabindex: 0, role: "group", "aria-label": target.querySelector(".chart").getAttribute("aria-label") };
+    for (const [name, value] of Object.entries(named)) {
+      if (scrolls) target.setAttribute(name, value);
+      else target.removeAttribute(name);
+    }
+  }
+});
+document.querySelectorAll("figure:has(> .chart)").forEach((figure) => widths.observe(figure));
 // Networks: find a gene, zoom, move. A view is a part of the drawing; printing shows all of it.
 for (const figure of document.querySelectorAll("figure.network")) {
   const svg = figure.querySelector("svg");
