@@ -101,7 +101,8 @@ def rehearse_unet(_dtype: npt.DTypeLike) -> None:
     from i2r.kernels.tiles import paste_tile, plan_tiles
 
     _, labels = draw_nuclei(np.uint16)
-    maps = np.zeros((4, *labels.shape), dtype=np.float32)
+    # Channels last, as the network leaves them; compiled for such maps alone.
+    maps = np.zeros((*labels.shape, 4), dtype=np.float32).transpose(2, 0, 1)
     maps[:2] = np.where(labels > 0, 5.0, -5.0)
     maps[1, 50:], maps[2, 50:] = -5.0, -30.0  # no centres, and out of the nuclei: flooded
     found = decode_nuclei(maps)
