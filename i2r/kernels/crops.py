@@ -101,6 +101,7 @@ def cut_crops(
     bbox: npt.NDArray[np.integer],
     size_px: int = 64,
     masked: bool = True,
+    out: npt.NDArray[np.number] | None = None,
 ) -> npt.NDArray[np.number]:
     """Cut one tile per nucleus out of a field, the bounding box in its centre.
 
@@ -119,6 +120,8 @@ def cut_crops(
     masked : bool
         Set every pixel that is not the nucleus's own to 0, as published. Otherwise the tile
         shows the surroundings of the same window, and is 0 only outside the field.
+    out : (n, c, size_px, size_px), dtype of the image
+        Zeros that the tiles are written into, such as the part of a well's; None makes them.
 
     Returns
     -------
@@ -151,7 +154,12 @@ def cut_crops(
             f"or longer than {size_px} px, first label {ids[wrong[0]]} with "
             f"{box[wrong[0]].tolist()}. Leave those nuclei out."
         )
-    crops = np.zeros((ids.size, image.shape[0], size_px, size_px), dtype=image.dtype)
+    shape = (ids.size, image.shape[0], size_px, size_px)
+    crops = np.zeros(shape, dtype=image.dtype) if out is None else out
+    if (crops.shape, crops.dtype) != (shape, image.dtype):
+        raise ValueError(
+            f"cut crops: out is {crops.dtype} {crops.shape}, expected {image.dtype} {shape}."
+        )
     origin = box[:, :2] - (size_px // 2 - sides // 2)
     if labels.dtype != np.int32:
         labels = labels.astype(np.int64)  # two compiled versions instead of eight

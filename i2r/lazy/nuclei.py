@@ -12,7 +12,11 @@ from i2r.kernels.resampling import resample_tiles
 
 BOX = ("bbox_y0", "bbox_x0", "bbox_y1", "bbox_x1")
 INTENSITIES = ("mean", "std", "min", "max")
-
+# What nuclei are chosen and cut by.
+MEASURED = (
+    "plate", "well", "field", "label", *BOX, "area_px", "solidity", "major_axis_px",
+    "minor_axis_px", "touches_border",
+)  # fmt: skip
 
 # By code; a nucleus that has a crop has no reason.
 _REASON_NAMES = np.array(["", *(REASONS[code] for code in sorted(REASONS) if code)], dtype=object)
@@ -73,16 +77,18 @@ def measure_fields(
         One row per nucleus: place, geometry in pixels and microns, and intensities ``mean_DNA``,
         ``std_DNA``, ... of every channel.
     """
-    return tabulate_nuclei(
-        [
-            measure_nuclei(freeze(plane), freeze(image))
-            for plane, image in zip(labels, images, strict=True)
-        ],
-        place=place,
-        fields=fields,
-        channels=channels,
-        dtype=images.dtype,
-        pixel_size_um=pixel_size_um,
+    return pd.DataFrame(
+        tabulate_nuclei(
+            [
+                measure_nuclei(freeze(plane), freeze(image))
+                for plane, image in zip(labels, images, strict=True)
+            ],
+            place=place,
+            fields=fields,
+            channels=channels,
+            dtype=images.dtype,
+            pixel_size_um=pixel_size_um,
+        )
     )
 
 
@@ -94,8 +100,8 @@ def tabulate_nuclei(
     channels: Sequence[str],
     dtype: "np.dtype[Any]",
     pixel_size_um: float,
-) -> pd.DataFrame:
-    """Make the table of a well's nuclei of what was measured in each of its fields.
+) -> dict[str, np.ndarray]:
+    """Make the table of a well's nuclei, by columns, of what was measured in each of its fields.
 
     Parameters
     ----------
@@ -111,7 +117,7 @@ def tabulate_nuclei(
     measured = [measure_nuclei(freeze(unlabelled), freeze(nothing)), *measured]
     joined = {name: np.concatenate([part[name] for part in measured]) for name in measured[0]}
     counts = [len(part["label"]) for part in measured]
-    columns: dict[str, Any] = {
+    columns: dict[str, np.ndarray] = {
         "plate": np.full(sum(counts), place.plate, dtype=object),
         "well": np.full(sum(counts), place.well, dtype=object),
         "field": np.repeat(np.array(["", *fields], dtype=object), counts),
@@ -123,20 +129,20 @@ def tabulate_nuclei(
     columns |= joined
     for kind, values in intensities.items():
         columns |= {f"{kind}_{name}": values[:, index] for index, name in enumerate(channels)}
-    return pd.DataFrame(columns)
+    return columns
 
 
 def crop_fields(
     images: Stack,
     labels: Iterable[np.ndarray],
-    nuclei: pd.DataFrame,
+    nuclei: pd.DataFrame | Mapping[str, np.ndarray],
     *,
     fields: Sequence[str],
     limits: Mapping[str, Any],
     size: int,
     masked: bool,
     cut_px: int,
-) -> tuple[np.ndarray, pd.DataFrame]:
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Cut the crops of some fields and say for every nucleus whether it has one.
 
     Parameters
@@ -144,7 +150,7 @@ def crop_fields(
     images, labels
         Shapes (field, c, y, x) and (field, y, x).
     nuclei
-        The well's measured nuclei, of these fields and possibly others.
+        The well's measured nuclei, of these fields and possibly others: a table with `MEASURED`.
     fields
         Names along the first axis.
     limits
@@ -160,19 +166,22 @@ def crop_fields(
     -------
     crops : ndarray
         Shape (nucleus, c, size, size).
-    table : DataFrame
-        One row per labelled nucleus: ``reason`` (empty for those that have a crop) and ``crop``,
-        the index of its crop or -1.
+    table : dict of str to ndarray
+        One row per labelled nucleus, by columns: plate, well, field, label; ``reason`` (empty for
+        those that have a crop) and ``crop``, the index of its crop or -1.
     """
-    columns = {str(name): column.to_numpy() for name, column in nuclei.items()}
+    columns = {name: np.asarray(nuclei[name]) for name in MEASURED}
     codes = select_nuclei(columns, size_px=cut_px, **limits)
     bbox = np.stack([columns[name] for name in BOX], axis=1)
-    crops = [np.empty((0, images.shape[1], size, size), images.dtype)]
-    chosen = [np.empty(0, np.intp)]
-    for field, image, label_image in zip(fields, images, labels, strict=True):
-        rows = np.flatnonzero(columns["field"] == field)
-        kept = rows[codes[rows] == 0]
-        chosen.append(rows)
+    chosen = [np.flatnonzero(columns["field"] == field) for field in fields]
+    rows = np.concatenate([np.empty(0, np.intp), *chosen])
+    is_kept = codes[rows] == 0
+    crops = np.zeros((np.count_nonzero(is_kept), images.shape[1], size, size), images.dtype)
+    first = 0
+    for own, image, label_image in zip(chosen, images, labels, strict=True):
+        kept = own[codes[own] == 0]
+        target = crops[first : first + len(kept)]
+        first += len(kept)
         cut = cut_crops(
             freeze(image),
             freeze(label_image),
@@ -180,11 +189,11 @@ def crop_fields(
             bbox=bbox[kept],
             size_px=cut_px,
             masked=masked,
+            out=target if cut_px == size else None,
         )
-        crops.append(resample_tiles(cut, size))
-    rows = np.concatenate(chosen)
-    is_kept = codes[rows] == 0
-    table = nuclei[["plate", "well", "field", "label"]].iloc[rows].reset_index(drop=True)
+        if cut is not target:
+            target[:] = resample_tiles(cut, size)
+    table = {name: columns[name][rows] for name in ("plate", "well", "field", "label")}
     table["reason"] = _REASON_NAMES[codes[rows]]
     table["crop"] = np.where(is_kept, np.cumsum(is_kept) - 1, -1)
-    return np.concatenate(crops), table
+    return crops, table

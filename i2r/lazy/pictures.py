@@ -130,7 +130,7 @@ def measure_pictures(
 
 def _cut(
     picture: Picture, channels: Sequence[str], pixel_size_um: float, rules: CropRules
-) -> tuple[Delayed, Delayed]:
+) -> tuple[Delayed, tuple[Delayed, Delayed]]:
     """Measure and cut the nuclei of one picture."""
     nuclei = delayed(measure_fields)(
         picture.image,
@@ -140,7 +140,7 @@ def _cut(
         channels=list(channels),
         pixel_size_um=pixel_size_um,
     )
-    cropped = delayed(crop_fields, nout=2)(
+    crops, table = delayed(crop_fields, nout=2)(
         picture.image,
         picture.labels,
         nuclei,
@@ -150,7 +150,7 @@ def _cut(
         masked=rules.masked,
         cut_px=rules.cut_px or rules.size_px,
     )
-    return nuclei, cropped
+    return nuclei, (crops, delayed(pd.DataFrame)(table))
 
 
 def _gather(

@@ -38,8 +38,8 @@ PICTURE_EXAMPLES = 10
 
 def tabulate_evidence(
     measured: Sequence[FieldEvidence], *, place: Place, fields: Sequence[str]
-) -> pd.DataFrame:
-    """Make the table of a well's fields: what they and their labels say about each other.
+) -> dict[str, np.ndarray]:
+    """Make the table of a well's fields, by columns: what they and their labels say.
 
     Parameters
     ----------
@@ -49,14 +49,12 @@ def tabulate_evidence(
         Names for the table.
     """
     values = np.array(measured, dtype=float).reshape(len(fields), len(FieldEvidence._fields))
-    return pd.DataFrame(
-        {
-            "plate": np.full(len(fields), place.plate, dtype=object),
-            "well": np.full(len(fields), place.well, dtype=object),
-            "field": np.array(list(fields), dtype=object),
-            **{name: values[:, n] for n, name in enumerate(FieldEvidence._fields)},
-        }
-    )
+    return {
+        "plate": np.full(len(fields), place.plate, dtype=object),
+        "well": np.full(len(fields), place.well, dtype=object),
+        "field": np.array(list(fields), dtype=object),
+        **{name: values[:, n] for n, name in enumerate(FieldEvidence._fields)},
+    }
 
 
 def flag_fields(fields: pd.DataFrame, nuclei: pd.DataFrame) -> pd.DataFrame:
@@ -142,9 +140,8 @@ def describe_pictures(measured: Mapping[str, tuple[FieldEvidence, Sequence[int]]
         How many, of what, and which with their reasons (of many the first); None for none.
     """
     names = list(measured)
-    fields = tabulate_evidence(
-        [evidence for evidence, _ in measured.values()], place=Place("", ""), fields=names
-    )
+    evidence = [evidence for evidence, _ in measured.values()]
+    fields = pd.DataFrame(tabulate_evidence(evidence, place=Place("", ""), fields=names))
     nuclei = pd.DataFrame(
         {
             "well": "",

@@ -5,6 +5,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from dask import delayed
 from dask.delayed import Delayed
 from pydantic import Field
@@ -250,7 +251,7 @@ class Convert(Stage):
         plate, well = experiment.locate(key)
         # One task: a task per field would cost the client more than anything else it does.
         return delayed(convert_well)(
-            experiment.sources_by_key[key],
+            experiment.sources_by_key.take(key),
             experiment_url=experiment.url,
             well_url=files.join_url(experiment.plate_url(plate.name), *well_path(well)),
             part_url=experiment.part_url(self.title, key),
@@ -305,7 +306,7 @@ class Convert(Stage):
 
 
 def convert_well(
-    sources: pd.DataFrame,
+    sources: pa.Table,
     *,
     experiment_url: str,
     well_url: str,
@@ -351,9 +352,8 @@ def convert_well(
     written: list[str] = []
     excluded: dict[str, str] = {}
     reports: list[tuple[int, str, str, str]] = []
-    # The table is taken apart once: pandas spends milliseconds on every part of it.
     by_field: dict[object, list[tuple[int, Any]]] = {}
-    for numbered in enumerate(sources.itertuples()):
+    for numbered in enumerate(tables.list_rows(sources)):
         by_field.setdefault(numbered[1].field, []).append(numbered)
     for field, members in by_field.items():
         rows = [row for _, row in members]
@@ -381,8 +381,8 @@ def convert_well(
         reports += [(n, digests.get(row.url, ""), reason, message) for n, row in members]
     write_well(well_url, written)
     order, digest, reason_of, message_of = map(list, zip(*reports, strict=True))
-    report = sources.iloc[order].assign(sha256=digest, reason=reason_of, message=message_of)
-    tables.write_table(part_url, report)
+    report = {"sha256": digest, "reason": reason_of, "message": message_of}
+    tables.write_table(part_url, tables.add_texts(sources.take(order), report))
     field_bytes = len(channels) * shape[0] * shape[1] * pixel_type(dtype).itemsize
     return {
         "fields": len(written),

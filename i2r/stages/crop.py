@@ -1,5 +1,6 @@
 """Cut one tile per nucleus; every nucleus is accounted for with a reason."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar, Literal
@@ -9,7 +10,7 @@ from dask import delayed
 from dask.delayed import Delayed
 from pydantic import Field
 
-from i2r.lazy.nuclei import crop_fields
+from i2r.lazy.nuclei import MEASURED, crop_fields
 from i2r.stages.base import Stage
 from i2r.stages.counts import count_nuclei
 from i2r.stages.outputs import Output
@@ -208,7 +209,7 @@ def crop_well(
     crops, table = crop_fields(
         images,
         labels,
-        tables.read_table(nuclei_url),
+        tables.read_arrays(nuclei_url, MEASURED),
         fields=fields,
         limits=limits,
         size=size,
@@ -222,11 +223,10 @@ def crop_well(
         attributes["cut_px"] = cut_px
     write_crops(crops_url, crops, attributes=attributes)
     tables.write_table(part_url, table)
-    reasons = table["reason"].value_counts().to_dict()
-    reasons.pop("", None)
+    reasons = Counter(table["reason"][table["crop"] < 0])
     return {
         "after": list(after),
         "fields": len(fields),
         "nuclei": n_crops,
-        "left_out": {str(k): int(v) for k, v in reasons.items()},
+        "left_out": dict(reasons.most_common()),
     }

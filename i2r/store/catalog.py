@@ -96,7 +96,11 @@ class SourcesByKey(Mapping[str, pd.DataFrame]):
 
     @cached_property
     def _columns(self) -> pa.Table:
-        return pa.Table.from_pandas(self._sources, preserve_index=False, nthreads=1)
+        return tables.to_arrow(self._sources)
+
+    def take(self, key: str) -> pa.Table:
+        """Give a well's rows as Arrow holds them: the quickest to send, to list and to write."""
+        return self._columns.take(pa.array(self._rows[key]))
 
     def tabulate(self, key: str, columns: Sequence[str]) -> list[list[Any]]:
         """Give some columns of a well's rows as plain values, without making a table of them."""

@@ -4,7 +4,8 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from types import TracebackType
+from functools import cache
+from types import SimpleNamespace, TracebackType
 from typing import Any, Self
 
 import numpy as np
@@ -21,11 +22,16 @@ from i2r.store.outputs import damaged
 GROUP_BYTES = 2**24
 """Rows that are held before they are written, when a table is written part by part."""
 
+Columns = Mapping[str, np.ndarray]
+"""A table as columns of equal length by name; those of dtype object hold text."""
+
 # No table is larger than this machine's memory.
 MEMORY_BYTES = psutil.virtual_memory().total
 
 
-def write_table(url: str, table: pd.DataFrame, *, metadata: Mapping[str, Any] | None = None) -> int:
+def write_table(
+    url: str, table: pd.DataFrame | Columns | pa.Table, *, metadata: Mapping[str, Any] | None = None
+) -> int:
     """Write a table as one Parquet file, replacing it in one step.
 
     Parameters
@@ -33,7 +39,8 @@ def write_table(url: str, table: pd.DataFrame, *, metadata: Mapping[str, Any] | 
     url
         Where to write.
     table
-        Columns of one type each; the index is not kept.
+        Columns of one type each; the index is not kept. Of a well's nuclei pandas would take
+        longer to make a table than Arrow to write it, so columns are taken as they are too.
     metadata
         Values for the file's own metadata under the key ``i2r`` (JSON).
 
@@ -47,7 +54,9 @@ def write_table(url: str, table: pd.DataFrame, *, metadata: Mapping[str, Any] | 
     return len(data)
 
 
-def encode_table(table: pd.DataFrame, *, metadata: Mapping[str, Any] | None = None) -> bytes:
+def encode_table(
+    table: pd.DataFrame | Columns | pa.Table, *, metadata: Mapping[str, Any] | None = None
+) -> bytes:
     """Give the bytes of a Parquet file: equal for equal tables."""
     arrow = to_arrow(table)
     if metadata is not None:
@@ -88,9 +97,39 @@ def _choose_encoding(schema: pa.Schema) -> dict[str, Any]:
     return {"compression": "zstd", "write_page_checksum": True, "use_dictionary": texts}
 
 
-def to_arrow(table: pd.DataFrame) -> pa.Table:
-    """Give a table as it is written: without its index."""
-    return pa.Table.from_pandas(table, preserve_index=False, nthreads=1)
+def to_arrow(table: pd.DataFrame | Columns | pa.Table) -> pa.Table:
+    """Give a table as it is written: without its index, the same however it is held."""
+    if isinstance(table, pa.Table):
+        return table
+    if isinstance(table, pd.DataFrame) or not all(map(len, table.values())):
+        return pa.Table.from_pandas(pd.DataFrame(table), preserve_index=False, nthreads=1)
+    schema = _describe(tuple((name, values.dtype) for name, values in table.items()))
+    arrays = [
+        pa.array(values, field.type, from_pandas=True)
+        for values, field in zip(table.values(), schema, strict=True)
+    ]
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+@cache
+def _describe(kinds: tuple[tuple[str, np.dtype[Any]], ...]) -> pa.Schema:
+    """Give the schema, with what pandas says of it, of a table whose columns are of these types."""
+    return to_arrow(
+        pd.DataFrame({n: [""] if k.kind == "O" else np.zeros(1, k) for n, k in kinds})
+    ).schema
+
+
+def add_texts(table: pa.Table, texts: Mapping[str, Sequence[str]]) -> pa.Table:
+    """Add columns of text to a table, in place of those of the same names."""
+    more = to_arrow({name: np.array(values, object) for name, values in texts.items()})
+    said = [json.loads(part.schema.metadata[b"pandas"]) for part in (table, more)]
+    kept = table.drop_columns([name for name in texts if name in table.column_names])
+    said[0]["columns"] = [
+        column for column in said[0]["columns"] if column["name"] not in texts
+    ] + said[1]["columns"]
+    for name in texts:
+        kept = kept.append_column(more.schema.field(name), more[name])
+    return kept.replace_schema_metadata({b"pandas": json.dumps(said[0]).encode()})
 
 
 class PartsDifferError(Exception):
@@ -182,6 +221,12 @@ def read_table(url: str, *, columns: Sequence[str] | None = None) -> pd.DataFram
     return frame
 
 
+def read_arrays(url: str, columns: Sequence[str]) -> dict[str, np.ndarray]:
+    """Read some columns of a table as arrays that can't be written to; texts of dtype object."""
+    arrow = _read_arrow(url, columns=list(columns))
+    return {name: arrow[name].to_numpy() for name in columns}
+
+
 def read_table_with_lists(url: str) -> pd.DataFrame:
     """Read a table whose columns of lists stay Python's lists; pandas makes arrays of them.
 
@@ -214,6 +259,18 @@ def _share_lists(column: pa.ChunkedArray) -> list[list[Any] | None]:
                 known[code] = chunk[at].as_py()
             found.append(known[code])
     return found
+
+
+def list_rows(table: pa.Table) -> list[SimpleNamespace]:
+    """List the rows of a table, with its columns as attributes; missing floats are NaN."""
+    columns = [
+        column.to_numpy().tolist() if pa.types.is_floating(column.type) else column.to_pylist()
+        for column in table.columns
+    ]
+    names = table.column_names
+    return [
+        SimpleNamespace(**dict(zip(names, row, strict=True))) for row in zip(*columns, strict=True)
+    ]
 
 
 def read_columns(url: str) -> list[str]:

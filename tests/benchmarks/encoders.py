@@ -162,7 +162,7 @@ def _measure_well(image: np.ndarray) -> tuple[tuple[tuple[str, ...], np.ndarray]
         cut_px=64,
     )
     measured = measure_features(
-        images, stacked, nuclei, table, fields=["1"], channels={"DNA": 0},
+        images, stacked, nuclei, pd.DataFrame(table), fields=["1"], channels={"DNA": 0},
         pixel_size_um=PIXEL_SIZE_UM, curvature_step_um=3.3, radius_um=50.0,
         texture_um=(0.66, 3.3, 13.1),
     )  # fmt: skip

@@ -125,3 +125,17 @@ def test_without_rules_only_the_crop_size_excludes() -> None:
     assert select_nuclei(wild, size_px=63).tolist() == [Reason.TOO_LARGE_FOR_CROP]
     empty = {name: values[:0] for name, values in wild.items()}
     assert select_nuclei(empty).shape == (0,)
+
+
+def test_crops_go_where_they_are_wanted() -> None:
+    image = np.arange(400, dtype=np.uint16).reshape(1, 20, 20)
+    labels = np.zeros((20, 20), np.int32)
+    labels[5:9, 6:12] = 3
+    where = {"label_ids": np.array([3]), "bbox": np.array([[5, 6, 9, 12]])}
+    together = np.zeros((3, 1, 16, 16), np.uint16)
+    cut = cut_crops(image, labels, size_px=16, out=together[1:2], **where)
+    assert cut.base is together
+    np.testing.assert_array_equal(cut, cut_crops(image, labels, size_px=16, **where))
+    assert not together[[0, 2]].any()
+    with pytest.raises(ValueError, match="out is"):
+        cut_crops(image, labels, size_px=16, out=together, **where)

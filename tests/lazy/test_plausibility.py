@@ -29,7 +29,7 @@ def flag(images: list[Any], labels: list[Any] | None = None) -> pd.DataFrame:
     )
     evidence = [measure_evidence(plane, mask) for plane, mask in zip(stack, found, strict=True)]
     fields = tabulate_evidence(evidence, place=place, fields=names)
-    return flag_fields(fields, nuclei)
+    return flag_fields(pd.DataFrame(fields), nuclei)
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from i2r.store import files
+from i2r.store import files, tables
 from i2r.store.tables import (
     concatenate,
     merge_tables,
@@ -129,3 +129,48 @@ def test_only_texts_have_a_dictionary(tmp_path: Path) -> None:
     columns = [group.column(n) for n in range(group.num_columns)]
     coded = [c.path_in_schema for c in columns if "RLE_DICTIONARY" in c.encodings]
     assert coded == ["name", "fields.list.element"]
+
+
+def make_columns(n_rows: int) -> dict[str, np.ndarray]:
+    values = np.arange(2.0 * n_rows).reshape(n_rows, 2)
+    values[1:2, 1] = np.nan
+    return {
+        "plate": np.full(n_rows, "P1", dtype=object),
+        "field": np.array([str(n) for n in range(n_rows)], dtype=object),
+        "label": np.arange(n_rows),
+        "mean": values[:, 1],  # every other value in memory
+        "seen": np.arange(n_rows) > 1,
+    }
+
+
+@pytest.mark.parametrize("n_rows", [0, 1, 5])
+def test_columns_are_written_as_pandas_would_have_them_written(n_rows: int) -> None:
+    columns = make_columns(n_rows)
+    assert tables.encode_table(columns) == tables.encode_table(pd.DataFrame(columns))
+
+
+def test_columns_are_read_as_arrays(tmp_path: Path) -> None:
+    columns = make_columns(4)
+    tables.write_table(str(tmp_path / "t.parquet"), columns)
+    read = tables.read_arrays(str(tmp_path / "t.parquet"), ["field", "mean", "seen"])
+    assert list(read) == ["field", "mean", "seen"]
+    for name, values in read.items():
+        np.testing.assert_array_equal(values, columns[name])
+        assert values.dtype == columns[name].dtype
+
+
+def test_texts_are_added_as_pandas_adds_columns() -> None:
+    frame = pd.DataFrame(make_columns(3)).assign(reason="old", more=1)
+    texts = {"reason": ["", "a", "b"], "sha256": ["x", "y", "z"]}
+    added = tables.add_texts(tables.to_arrow(frame), texts)
+    expected = frame.drop(columns="reason").assign(**texts)
+    assert tables.encode_table(added) == tables.encode_table(expected)
+
+
+def test_rows_are_listed_as_plain_values() -> None:
+    rows = tables.list_rows(tables.to_arrow(pd.DataFrame(make_columns(3))))
+    assert [(row.field, row.label, row.seen) for row in rows] == [
+        ("0", 0, False), ("1", 1, False), ("2", 2, True),
+    ]  # fmt: skip
+    assert [row.mean for row in rows] == [1.0, pytest.approx(float("nan"), nan_ok=True), 5.0]
+    assert type(rows[0].label) is int

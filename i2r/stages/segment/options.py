@@ -224,7 +224,7 @@ def segment_well(
     )
     tables.write_table(nuclei_url, table)
     tables.write_table(fields_url, tabulate_evidence(evidence, place=place, fields=fields))
-    return {"fields": len(fields), "nuclei": len(table), "wrote": "labels"}
+    return {"fields": len(fields), "nuclei": len(table["label"]), "wrote": "labels"}
 
 
 def label_planes(
