@@ -6,6 +6,7 @@ long for a field; any Zarr v3 reader reads them.
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from i2r.store.shards import (
     is_own_shard,
     parse_type,
 )
+from i2r.store.stats import Stamp, read_stamp
 
 if TYPE_CHECKING:
     import zarr
@@ -76,9 +78,8 @@ def write_array(
         # Beside the shard, so that one array's shard in another's place is found too.
         own = {"crc32c": encoded.checksums}
         attributes = {**(attributes or {}), "i2r": own}
-    document = _array_document(
-        array, chunk=chunk, shard=shard, axes=axes, codec=codec, attributes=attributes
-    )
+    described = _describe_array(array.dtype, shape, chunk, shard, tuple(axes), codec)
+    document = {**described, "attributes": dict(attributes or {})}
     written = write_document(url, document)
     if encoded is None:
         return written
@@ -86,28 +87,39 @@ def write_array(
     n_bytes = files.write_bytes(f"{url}/{key}", *encoded.pieces)
     note_array(url, key, n_bytes)
     if codec == PLANES and shard == shape:
-        where = files.without_secrets(url)
+        where, known = files.without_secrets(url), list[ChunkId]()
         for number, place in enumerate(np.ndindex(*grid)):
             at = tuple(slice(i * c, (i + 1) * c) for i, c in zip(place, chunk, strict=True))
             piece = encoded.pieces[2 * number]
-            RECENT.keep(ChunkId(where, number, len(piece), encoded.checksums[number]), array[at])
+            known.append(ChunkId(where, number, len(piece), encoded.checksums[number]))
+            RECENT.keep(known[-1], array[at])
+        RECENT.keep_whole(known, array, _stamp_files(url, array.ndim))
     return written + n_bytes
 
 
-def _array_document(
-    array: npt.NDArray[Any],
-    *,
+def _stamp_files(url: str, n_axes: int) -> Stamp | None:
+    """Give what an array's description and its only shard are known by; None where not local."""
+    if not files.is_local(url):
+        return None
+    path = files.local_path(url)
+    return read_stamp(f"{path}/zarr.json", "/".join([path, "c", *["0"] * n_axes]))
+
+
+@lru_cache(maxsize=64)  # of the levels of images and labels, field after field
+def _describe_array(
+    dtype: np.dtype[Any],
+    shape: tuple[int, ...],
     chunk: tuple[int, ...],
     shard: tuple[int, ...],
-    axes: Sequence[str],
+    axes: tuple[str, ...],
     codec: Codec,
-    attributes: Mapping[str, Any] | None,
-) -> dict[str, Any]:
+) -> Mapping[str, Any]:
+    """Give the ``zarr.json`` of an array, but for its attributes."""
     endian = {"name": "bytes", "configuration": {"endian": "little"}}
     blosc = {
         "name": "blosc",
         "configuration": {
-            "typesize": array.dtype.itemsize,
+            "typesize": dtype.itemsize,
             "cname": codec.name,
             "clevel": codec.level,
             "shuffle": "shuffle",
@@ -126,14 +138,13 @@ def _array_document(
     return {
         "zarr_format": 3,
         "node_type": "array",
-        "shape": list(array.shape),
-        "data_type": array.dtype.name,
+        "shape": list(shape),
+        "data_type": dtype.name,
         "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": list(shard)}},
         "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
-        "fill_value": False if array.dtype == bool else 0,
+        "fill_value": False if dtype.kind == "b" else 0,
         "codecs": [sharding],
         "dimension_names": list(axes),
-        "attributes": dict(attributes or {}),
     }
 
 
@@ -205,6 +216,10 @@ def read_array(
         If there is none.
     """
     where = files.without_secrets(url)
+    if shared and region is None and shape is not None:
+        held = RECENT.find_whole(where, _stamp_files(url, len(shape)))
+        if held is not None and held.shape == tuple(shape) and held.dtype == (dtype or held.dtype):
+            return held
     try:
         document = parse_json(files.read_bytes(f"{url}/zarr.json"))
         found, kind = tuple(map(int, document["shape"])), parse_type(document["data_type"])

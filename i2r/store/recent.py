@@ -2,17 +2,22 @@
 
 Where the stages of a well run on one worker after another, what one of them wrote need not be
 decoded by the next. Chunks are still read and compared with their checksums, so loss and change
-are noticed as ever; only what is proven to be the same is taken from memory.
+are noticed as ever; only what is proven to be the same is taken from memory. Files on a local disk
+that this process wrote and nobody touched since need not be read for that: they have the number,
+the size and the times that they had.
 """
 
 import math
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy.typing as npt
 import psutil
+
+from i2r.store.stats import Stamp
 
 MOST_BYTES = 2**28
 """Two wells of nine fields of 1080 x 1080 pixels with four channels and labels, or less ..."""
@@ -48,6 +53,7 @@ class RecentChunks:
     def __init__(self, limit_bytes: int) -> None:
         self._limit_bytes = limit_bytes
         self._chunks: OrderedDict[ChunkId, npt.NDArray[Any]] = OrderedDict()
+        self._wholes: dict[str, tuple[Stamp, npt.NDArray[Any], Sequence[ChunkId]]] = {}
         self._n_bytes = 0
         self._lock = threading.Lock()
         self._asked_s, self._short = -math.inf, False
@@ -89,10 +95,31 @@ class RecentChunks:
             self._n_bytes += held.nbytes
             self._shrink()
 
+    def keep_whole(
+        self, chunk_ids: Sequence[ChunkId], array: npt.NDArray[Any], stamp: Stamp | None
+    ) -> None:
+        """Note of which array chunks are parts that were kept without a copy, and its files."""
+        owner = array if array.base is None else array.base
+        with self._lock:
+            parts = [self._chunks.get(chunk_id) for chunk_id in chunk_ids]
+            if stamp is not None and all(p is not None and p.base is owner for p in parts):
+                self._wholes[chunk_ids[0].where] = stamp, array, chunk_ids
+
+    def find_whole(self, where: str, stamp: Stamp | None) -> npt.NDArray[Any] | None:
+        """Give an array whose files are as they were when it was written; see `keep`."""
+        with self._lock:
+            known, array, chunk_ids = self._wholes.get(where, (None, None, ()))
+            if stamp is None or stamp != known or not stamp.is_settled():
+                return None
+            for chunk_id in chunk_ids:
+                self._chunks.move_to_end(chunk_id)
+        return array
+
     def drop(self) -> None:
         """Hold nothing any more."""
         with self._lock:
             self._chunks.clear()
+            self._wholes.clear()
             self._n_bytes = 0
 
     def _is_short(self) -> bool:
@@ -110,6 +137,7 @@ class RecentChunks:
 
     def _remove(self, chunk_id: ChunkId) -> None:
         chunk = self._chunks.pop(chunk_id, None)
+        self._wholes.pop(chunk_id.where, None)
         self._n_bytes -= 0 if chunk is None else chunk.nbytes
 
 

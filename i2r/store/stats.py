@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import time
 from datetime import datetime
 from typing import IO, Any, NamedTuple
 
@@ -11,6 +12,31 @@ class Stat(NamedTuple):
 
     size_bytes: int
     mtime_ns: int
+
+
+# Linux gives files the time of its last tick, up to 10 ms ago: changes in one tick look alike.
+_TICK_NS = 20_000_000
+
+
+class Stamp(NamedTuple):
+    """What changes when one of some local files does: their devices, numbers, sizes and times."""
+
+    marks: tuple[int, ...]
+    newest_ns: int
+
+    def is_settled(self) -> bool:
+        """Tell whether the files have been as they are for so long that a change would show."""
+        return time.time_ns() > self.newest_ns + _TICK_NS
+
+
+def read_stamp(*paths: str) -> Stamp | None:
+    """Read what some local files are known by; None where one is missing."""
+    try:
+        found = [os.stat(path) for path in paths]
+    except OSError:
+        return None
+    marks = [(s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for s in found]
+    return Stamp(tuple(n for of_file in marks for n in of_file), max(s.st_ctime_ns for s in found))
 
 
 def read_stat(info: dict[str, Any]) -> Stat:

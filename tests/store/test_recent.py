@@ -1,6 +1,7 @@
 """What a worker wrote last is not decoded again, and is never taken for something else."""
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -8,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from i2r.errors import DamageError
-from i2r.store import arrays, recent, shards
+from i2r.errors import DamageError, FieldError
+from i2r.store import arrays, files, recent, shards, stats
 from i2r.store.recent import RECENT, ChunkId, RecentChunks
 
 
@@ -128,6 +129,57 @@ def test_damage_to_what_is_held_is_noticed(tmp_path: Path) -> None:
     shard.write_bytes(bytes(content))
     with pytest.raises(DamageError):
         arrays.read_array(url, shared=True)
+
+
+def test_files_that_nobody_touched_are_not_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stats, "_TICK_NS", 0)
+    planes = make_planes()
+    planes.setflags(write=False)
+    url, opened = write_planes(tmp_path, planes), list[str]()
+    before = files.open_file
+    monkeypatch.setattr(files, "open_file", lambda url: (opened.append(url), before(url))[1])
+    assert arrays.read_array(url, shared=True, shape=planes.shape, dtype="uint16") is planes
+    assert not opened
+    with pytest.raises(FieldError, match="shape"):
+        arrays.read_array(url, shared=True, shape=(3, 30, 40))
+    with pytest.raises(FieldError, match="dtype"):
+        arrays.read_array(url, shared=True, shape=planes.shape, dtype="int32")
+    # The same bytes in another file are compared with their checksums, others are damage.
+    shard = tmp_path / "image" / "c" / "0" / "0" / "0"
+    content = bytearray(shard.read_bytes())
+    for changed in (0, 1):
+        content[100] ^= changed
+        copy = shard.with_name("copy")
+        copy.write_bytes(bytes(content))
+        copy.replace(shard)
+        if not changed:
+            assert arrays.read_array(url, shared=True, shape=planes.shape) is planes
+    assert len(opened) == 1
+    with pytest.raises(DamageError):
+        arrays.read_array(url, shared=True, shape=planes.shape)
+    shard.unlink()
+    with pytest.raises(FileNotFoundError):
+        arrays.read_array(url, shared=True, shape=planes.shape)
+
+
+def test_files_changed_a_moment_ago_are_read(tmp_path: Path) -> None:
+    chunks, array = RecentChunks(1000), np.zeros(40, np.uint8)
+    array.setflags(write=False)
+    (tmp_path / "a").write_bytes(b"a")
+    stamp = stats.read_stamp(str(tmp_path / "a"))
+    assert stamp is not None
+    chunk_id = ChunkId("a", 0, 1, 1)
+    chunks.keep(chunk_id, array[:])
+    chunks.keep_whole([chunk_id], array, stamp)
+    assert chunks.find_whole("a", stamp._replace(newest_ns=time.time_ns() + 10**9)) is None
+    settled = stamp._replace(newest_ns=0)
+    assert chunks.find_whole("a", settled) is None  # another file
+    chunks.keep_whole([chunk_id], array, settled)
+    assert chunks.find_whole("a", settled) is array
+    chunks.keep(ChunkId("b", 0, 1, 1), np.zeros(990, np.uint8))
+    assert chunks.find_whole("a", settled) is None
 
 
 def test_damage_is_noticed_as_ever(tmp_path: Path) -> None:
