@@ -56,15 +56,15 @@ def measure_nuclei(
             f"measure nuclei: image is {image.shape}, expected (c, y, x) with "
             f"(y, x) = {labels.shape} like the labels."
         )
-    largest = int(labels.max(initial=0))
-    if int(labels.min(initial=0)) < 0:
-        raise ValueError(
-            f"measure nuclei: labels hold {labels.min()}, expected 0 for background and "
-            "positive numbers for nuclei."
-        )
     if labels.dtype != np.int32:
         labels = labels.astype(np.int64)  # two compiled versions instead of eight
     run_label, run_y, run_x0, run_x1 = _find_label_runs(np.ascontiguousarray(labels))
+    largest = int(run_label.max(initial=0))
+    if int(run_label.min(initial=0)) < 0:
+        raise ValueError(
+            f"measure nuclei: labels hold {run_label.min()}, expected 0 for background and "
+            "positive numbers for nuclei."
+        )
     if largest <= labels.size:
         present = np.zeros(largest + 1, dtype=np.bool_)
         present[run_label] = True

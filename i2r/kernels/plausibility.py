@@ -1,5 +1,6 @@
 """Whether what was found in a field can be: debris, saturation, bright things without a label."""
 
+from bisect import bisect_left
 from typing import NamedTuple
 
 import numba
@@ -179,10 +180,15 @@ def find_deviation(ordered: npt.NDArray[np.floating], middle: float) -> float:
     middle : float
         Between the first and the last of them.
     """
-    values, n = ordered.astype(np.float64), len(ordered)
+    n = len(ordered)
 
     def find_nearest(rank: int) -> float:
-        return float(np.maximum(middle - values[: n - rank], values[rank:] - middle).min())
+        # One distance falls from stretch to stretch and the other rises: where they cross.
+        def reach(i: int) -> tuple[float, float]:
+            return middle - float(ordered[i]), float(ordered[i + rank]) - middle
+
+        crossing = bisect_left(range(n - rank), True, key=lambda i: reach(i)[1] >= reach(i)[0])
+        return min(max(reach(i)) for i in (crossing - 1, crossing) if 0 <= i < n - rank)
 
     below = (n - 1) // 2
     low = find_nearest(below)

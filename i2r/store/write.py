@@ -192,7 +192,8 @@ def write_labels(
     ValueError
         If a label doesn't fit int32.
     """
-    if labels.size and (labels.max() > np.iinfo(np.int32).max or labels.min() < 0):
+    fits = labels.dtype == np.int32 or labels.max(initial=0) < 2**31
+    if not fits or labels.min(initial=0) < 0:
         raise ValueError(f"labels from {labels.min()} to {labels.max()}: expected 0 to 2**31 - 1")
     folder = files.join_url(image_url, "labels")
     url = files.join_url(folder, name)
