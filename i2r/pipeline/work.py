@@ -114,10 +114,10 @@ def run_units(works: list[Work], worker: str = "") -> list[Outcome]:
 def compute_graph(graph: "Delayed") -> Any:
     """Compute a unit's graph in this thread, task by task as it was built.
 
-    `Delayed.compute` would first put it into an expression and optimise that, which for the one
-    task that most units are takes ten times as long as Dask spends on running it.
+    ``graph.compute()`` would first put it into an expression and optimise that. For the one task
+    that most units are, this takes ten times as long as running it.
     """
-    from dask.local import get_sync  # a worker has it, and the client may not need it
+    from dask.local import get_sync
 
     return get_sync(graph.__dask_graph__(), graph.__dask_keys__()[0])
 

@@ -246,6 +246,8 @@ class Stage(BaseModel):
         """Give the wells, and of each the `layout_columns`, as plain JSON values."""
         if not self.uses_layout:
             return []
+        if not self.layout_columns:
+            return [[well.plate, well.well] for well in experiment.wells.values()]
         columns = ["plate", "well", *self.layout_columns]
         values: list[list[str]] = experiment.layout_by_key[columns].astype(str).to_numpy().tolist()
         return values

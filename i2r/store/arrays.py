@@ -93,7 +93,8 @@ def write_array(
             piece = encoded.pieces[2 * number]
             known.append(ChunkId(where, number, len(piece), encoded.checksums[number]))
             RECENT.keep(known[-1], array[at])
-        RECENT.keep_whole(known, array, _stamp_files(url, array.ndim))
+        if not array.flags.writeable:  # chunks of others were copied
+            RECENT.keep_whole(known, array, _stamp_files(url, array.ndim))
     return written + n_bytes
 
 
