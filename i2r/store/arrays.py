@@ -25,6 +25,7 @@ from i2r.store.shards import (
     encode_shard,
     find_whole,
     is_own_shard,
+    list_chunks,
     parse_type,
 )
 from i2r.store.stats import Stamp, read_stamp
@@ -33,9 +34,10 @@ if TYPE_CHECKING:
     import zarr
 
 
-def write_document(url: str, document: Mapping[str, Any]) -> int:
-    """Write the ``zarr.json`` of a group or array; returns the number of bytes."""
-    return files.write_bytes(f"{url}/zarr.json", json.dumps(document).encode())
+def write_document(url: str, document: Mapping[str, Any] | str) -> int:
+    """Write the ``zarr.json`` of a group or array, or its text; returns the number of bytes."""
+    text = document if isinstance(document, str) else json.dumps(document)
+    return files.write_bytes(f"{url}/zarr.json", text.encode())
 
 
 def write_array(
@@ -79,8 +81,7 @@ def write_array(
         own = {"crc32c": encoded.checksums}
         attributes = {**(attributes or {}), "i2r": own}
     described = _describe_array(array.dtype, shape, chunk, shard, tuple(axes), codec)
-    document = {**described, "attributes": dict(attributes or {})}
-    written = write_document(url, document)
+    written = write_document(url, f"{described}{json.dumps(dict(attributes or {}))}}}")
     if encoded is None:
         return written
     key = "/".join(["c", *["0"] * array.ndim])
@@ -88,7 +89,7 @@ def write_array(
     note_array(url, key, n_bytes)
     if codec == PLANES and shard == shape:
         where, known = files.without_secrets(url), list[ChunkId]()
-        for number, place in enumerate(np.ndindex(*grid)):
+        for number, place in enumerate(list_chunks(grid)):
             at = tuple(slice(i * c, (i + 1) * c) for i, c in zip(place, chunk, strict=True))
             piece = encoded.pieces[2 * number]
             known.append(ChunkId(where, number, len(piece), encoded.checksums[number]))
@@ -114,8 +115,8 @@ def _describe_array(
     shard: tuple[int, ...],
     axes: tuple[str, ...],
     codec: Codec,
-) -> Mapping[str, Any]:
-    """Give the ``zarr.json`` of an array, but for its attributes."""
+) -> str:
+    """Give the ``zarr.json`` of an array as text, up to its attributes and the last bracket."""
     endian = {"name": "bytes", "configuration": {"endian": "little"}}
     blosc = {
         "name": "blosc",
@@ -136,7 +137,7 @@ def _describe_array(
             "index_location": "end",
         },
     }
-    return {
+    document = {
         "zarr_format": 3,
         "node_type": "array",
         "shape": list(shape),
@@ -146,7 +147,9 @@ def _describe_array(
         "fill_value": False if dtype.kind == "b" else 0,
         "codecs": [sharding],
         "dimension_names": list(axes),
+        "attributes": {},
     }
+    return json.dumps(document).removesuffix("{}}")
 
 
 def assert_whole_shards(

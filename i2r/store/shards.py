@@ -6,8 +6,9 @@ writes is read here; any other array goes through zarr-python. Every chunk ends 
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
+from itertools import product
 from typing import IO, Any, NamedTuple
 
 import google_crc32c
@@ -82,7 +83,7 @@ def encode_shard(array: npt.NDArray[Any], chunk: tuple[int, ...], codec: Codec) 
     pieces: list[bytes] = []
     checksums: list[int] = []
     offset = 0
-    for place in np.ndindex(*grid):
+    for place in list_chunks(grid):
         at = tuple(slice(i * c, (i + 1) * c) for i, c in zip(place, chunk, strict=True))
         part = array[at]
         if part.shape != chunk:
@@ -125,6 +126,11 @@ def parse_type(name: object) -> np.dtype[Any]:
 def chunk_grid(shape: tuple[int, ...], chunk: tuple[int, ...]) -> tuple[int, ...]:
     """Count chunks along each axis, at least one: Zarr has no shards of no size."""
     return tuple(max(1, -(-n // c)) for n, c in zip(shape, chunk, strict=True))
+
+
+def list_chunks(grid: Sequence[int]) -> list[tuple[int, ...]]:
+    """List the chunks' places in C order; NumPy's own way takes longer than writing a small one."""
+    return list(product(*map(range, grid)))
 
 
 def is_own_shard(document: Mapping[str, Any]) -> bool:
@@ -266,7 +272,7 @@ def check_shard(file: IO[bytes], document: Mapping[str, Any], *, where: str) -> 
         If a chunk is damaged.
     """
     reader = ChunkReader(file, document, where=where)
-    for place in np.ndindex(*reader.index.shape[:-1]):
+    for place in list_chunks(reader.index.shape[:-1]):
         piece, chunk_id = reader.read(place)
         if chunk_id is None:
             _decompress(piece, where)
@@ -296,7 +302,7 @@ def find_whole(
     """
     shape = tuple(document["shape"])
     reader = ChunkReader(file, document, where=where)
-    places = list(np.ndindex(*reader.index.shape[:-1]))
+    places = list_chunks(reader.index.shape[:-1])
     held = [RECENT.find(c) if (c := reader.identify(place)) else None for place in places]
     first = held[0]
     if first is None:
@@ -345,7 +351,7 @@ def decode_shard(
     bounds = [part.indices(length)[:2] for part, length in zip(region, shape, strict=True)]
     out = np.empty([max(0, stop - start) for start, stop in bounds], dtype)
     needed = [range(a // c, -(-b // c)) for (a, b), c in zip(bounds, chunk, strict=True)]
-    for place in np.ndindex(*(len(r) for r in needed)) if out.size else ():
+    for place in list_chunks([len(r) for r in needed]) if out.size else ():
         number = tuple(r[i] for r, i in zip(needed, place, strict=True))
         piece, chunk_id = reader.read(number)
         first = [n * c for n, c in zip(number, chunk, strict=True)]
