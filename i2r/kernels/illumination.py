@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import gaussian_filter
 
+from i2r.kernels.frozen import freeze
+
 GROUP = 11
 """Fields of which a median is taken where there are too many to keep."""
 
@@ -190,7 +192,7 @@ def correct_plane(
             "the same."
         )
     corrected = np.empty_like(plane, order="C")
-    _divide(plane, np.ascontiguousarray(function), int(np.iinfo(plane.dtype).max), corrected)
+    _divide(freeze(plane), freeze(function), int(np.iinfo(plane.dtype).max), corrected)
     return corrected
 
 

@@ -35,6 +35,7 @@ from i2r.kernels.filters import (
     make_weights,
     smooth_gaussian,
 )
+from i2r.kernels.frozen import freeze
 from i2r.kernels.histograms import (
     count_intensities,
     find_otsu_threshold,
@@ -171,10 +172,10 @@ def segment_nuclei(
         )
     content = find_content(image, min_margin_px=window_px)
     image, inside = fill_outside(replace_lines(image[content]))
-    image = _freeze(image)
+    image = freeze(image)
     background = measure_background(image, tile_px=max(int(WINDOWS_PER_TILE * window_px), 8))
     if min_area_px > 1:
-        image = _freeze(replace_hot_pixels(image, background=float(background.min())))
+        image = freeze(replace_hot_pixels(image, background=float(background.min())))
     found = np.zeros(image.shape, dtype=np.int32) if image.size < labels.size else labels
     label = partial(
         _label_content,
@@ -199,13 +200,6 @@ def segment_nuclei(
     if found is not labels:
         labels[content] = found
     return labels
-
-
-def _freeze(image: npt.NDArray[np.number]) -> npt.NDArray[np.number]:
-    """Give a contiguous view that can't be written, so that kernels are compiled for that alone."""
-    frozen = np.ascontiguousarray(image).view()
-    frozen.setflags(write=False)
-    return frozen
 
 
 def measure_light_left(

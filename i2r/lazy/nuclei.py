@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from i2r.kernels.crops import REASONS, cut_crops, select_nuclei
+from i2r.kernels.frozen import freeze
 from i2r.kernels.nuclei import measure_nuclei
 from i2r.kernels.resampling import resample_tiles
 
@@ -35,13 +36,6 @@ class Stack(Protocol):
 
     def __iter__(self) -> Iterator[np.ndarray]:
         """Give field after field."""
-
-
-def freeze(array: np.ndarray) -> np.ndarray:
-    """Give a view that can't be written to, as fields of a store are: kernels know such alone."""
-    view = array.view()
-    view.setflags(write=False)
-    return view
 
 
 class Place(NamedTuple):
