@@ -40,6 +40,10 @@ def check_pixel_size(images: pd.DataFrame, pixel_size_um: float) -> str:
     diameters, weights, n_fields = np.empty(0), np.empty(0), 0
     for plane in _read_planes(images):
         n_fields += 1
+        # Every other pixel shows as well that nothing is wrong, in a quarter of the time.
+        rough = measure_diameters([plane[::2, ::2]])
+        if len(rough[0]) >= _ENOUGH and _is_plausible(*rough, 2 * pixel_size_um):
+            return ""
         more = measure_diameters([plane])
         diameters, weights = np.append(diameters, more[0]), np.append(weights, more[1])
         # Four fields take as long as most else that is done before a run.

@@ -1,6 +1,7 @@
 """From image files to their planes: what each file holds is looked up, and what is unclear said."""
 
 import math
+import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,9 +17,10 @@ from i2r.readers.positions import NOWHERE, Position, is_known
 from i2r.store import files
 from i2r.types import Well
 
-# Files asked at once: network drives answer late, not slowly.
+# Files asked at once: network drives answer late, not slowly. Where the first few take no longer
+# than their headers take to parse, threads would only take turns.
 _THREADS = 16
-_FEW = 32
+_FEW, _QUICK_S = 32, 0.002
 # Kinds of files that a note names.
 _KINDS = 3
 # What a plane's channel is called where neither name nor file has one.
@@ -94,12 +96,14 @@ def inspect_files(planes: Iterable[Plane], where: str) -> dict[str, Contents | F
     stats = {plane.url: plane.stat for plane in planes if plane.stat.size_bytes >= 0}
     known = recall_contents(where, stats)
     urls = [url for url in stats if url not in known]
-    if len(urls) < _FEW:
-        read = map(_try_contents, urls)
-        found = dict(zip(urls, read, strict=True))
-    else:
+    few, many = urls[:_FEW], urls[_FEW:]
+    started = time.perf_counter()
+    found = {url: _try_contents(url) for url in few}
+    if many and time.perf_counter() - started > _QUICK_S * len(few):
         with ThreadPoolExecutor(_THREADS) as pool:
-            found = dict(zip(urls, pool.map(_try_contents, urls), strict=True))
+            found |= zip(many, pool.map(_try_contents, many), strict=True)
+    else:
+        found |= {url: _try_contents(url) for url in many}
     contents = {url: known.get(url) or found.get(url) for url in stats}
     if urls:
         remember_contents(where, stats, contents)

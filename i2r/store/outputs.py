@@ -69,8 +69,8 @@ def record_outputs(base: str) -> Iterator[dict[str, Mark]]:
 
 def note_written(url: str, *pieces: bytes) -> None:
     """Note a file that was written whole; for shards see `note_array`."""
-    if _WRITTEN.get() is not None:
-        note_mark(url, mark_bytes(*pieces))
+    if (written := _WRITTEN.get()) is not None and not _UNNOTED.search(url):
+        written[url] = mark_bytes(*pieces)
 
 
 def note_mark(url: str, mark: Mark) -> None:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from i2r.errors import InputError
 from i2r.store import files, ngff
 from i2r.store.arrays import read_array, write_array, write_document
-from i2r.store.documents import read_json
+from i2r.store.documents import parse_json, read_json
 from i2r.store.pyramids import choose_factors, shrink_image, shrink_labels
 from i2r.store.shards import CROPS
 from i2r.types import Well
@@ -215,7 +215,7 @@ def write_labels(
 def _read_levels(image_url: str) -> tuple[list[int], tuple[float, float] | None] | None:
     """Read levels and position of an image, which its labels share; None where there is none."""
     try:
-        document = read_json(f"{image_url}/zarr.json")
+        document = parse_json(files.read_bytes(f"{image_url}/zarr.json"))
     except FileNotFoundError:
         return None
     return ngff.read_factors(document), ngff.read_position(document)
