@@ -222,7 +222,8 @@ def read_array(
     where = files.without_secrets(url)
     if shared and region is None and shape is not None:
         held = RECENT.find_whole(where, _stamp_files(url, len(shape)))
-        if held is not None and held.shape == tuple(shape) and held.dtype == (dtype or held.dtype):
+        wanted = None if dtype is None else np.dtype(dtype)
+        if held is not None and (held.shape, wanted or held.dtype) == (tuple(shape), held.dtype):
             return held
     try:
         document = parse_json(files.read_bytes(f"{url}/zarr.json"))

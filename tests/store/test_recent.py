@@ -145,7 +145,7 @@ def test_files_that_nobody_touched_are_not_read_again(
     with pytest.raises(FieldError, match="shape"):
         arrays.read_array(url, shared=True, shape=(3, 30, 40))
     with pytest.raises(FieldError, match="dtype"):
-        arrays.read_array(url, shared=True, shape=planes.shape, dtype="int32")
+        arrays.read_array(url, shared=True, shape=planes.shape, dtype=np.dtype("int32"))
     # The same bytes in another file are compared with their checksums, others are damage.
     shard = tmp_path / "image" / "c" / "0" / "0" / "0"
     content = bytearray(shard.read_bytes())
