@@ -56,4 +56,5 @@ def needed_bytes(peak_bytes: int) -> int:
     """
     least = int(WORKER_BYTES / PAUSED_AT)
     used = peak_bytes + WORKER_BYTES - IN_ESTIMATES_BYTES
-    return max(int(used / (ENDED_AT - 1 / MEMORY_PART)), least)
+    # Planes have a part of what is beyond the process.
+    return max(int((used - WORKER_BYTES / MEMORY_PART) / (ENDED_AT - 1 / MEMORY_PART)), least)

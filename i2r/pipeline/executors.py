@@ -2,7 +2,7 @@
 
 import queue
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -30,8 +30,12 @@ _UNTOLD: Any = {"security": True} | {group: {"job_script_prologue"} for group in
 
 # How often the scheduler is asked which workers there are.
 LOOK_EVERY_S = 5.0
-# Small units travel together, so that a submission is worth what the scheduler spends on it.
-BUNDLE_S = 1.0
+# Small units travel together, so that a submission is worth what client and scheduler spend on it,
+# about 5 ms. They can keep up with many workers if a submission takes a slot long enough, ...
+BUNDLE_S_PER_SLOT = 0.01
+# ... and with few workers bundles are small: the pixels of a large one are gone from memory when
+# its wells come to the next stage.
+LEAST_BUNDLE_S, MOST_BUNDLE_S = 0.05, 1.0
 # Nothing travels inside a process, but the ledger is written before and after each bundle. Wells of
 # usual size go through all stages one by one, so that each stage finds the pixels still in memory.
 BUNDLE_IN_PROCESS_S = 0.25
@@ -49,14 +53,17 @@ class _Submission(NamedTuple):
     resource: str
     amount: int
     times: int = 0
+    # The worker to prefer, by its address; empty for any.
+    near: str = ""
 
 
 class Finished(NamedTuple):
-    """A submission that came back: its value, or the error that lost it."""
+    """A submission that came back: its value and its worker's address, or what lost it."""
 
     handle: int
     value: Any
     error: BaseException | None
+    address: str = ""
 
 
 class _Closing:
@@ -106,6 +113,10 @@ class InProcess(_Closing):
         """Give the memory of the machine."""
         return int(psutil.virtual_memory().total)
 
+    def has_room(self, address: str, *, group: WorkerKind) -> bool:
+        """Whether a worker takes one more submission: there are none to choose from."""
+        return False
+
     def submit(
         self,
         handle: int,
@@ -147,19 +158,21 @@ class OnCluster(_Closing):
         If no worker answers, or GPU workers are required and there are none.
     """
 
-    bundle_s = BUNDLE_S
-
     def __init__(self, spec: AnyCluster, *, say: Say = lambda line: None) -> None:
         self._queue: queue.SimpleQueue[Finished] = queue.SimpleQueue()
         self._futures: dict[int, Future] = {}
         self._submissions: dict[int, _Submission] = {}
+        # How many of them prefer a worker, by its address.
+        self._near = Counter[str]()
         self._rehearsals: list[Future] = []
         self._spec = spec
         with ExitStack() as stack:
             self._client, self._keeper = start_cluster(spec, stack, say=say)
             self._memory, self._absence = MemoryWatch(self._client), AbsenceWatch()
             self._looked_s, self._moving = time.monotonic(), False
-            self._workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
+            known = self._client.scheduler_info(n_workers=-1)["workers"]
+            self._workers = known.values()
+            self._note_slots(known)
             self.link = find_link(self._client)
             self._address = self._client.scheduler_info()["address"]
             self.hands_back = isinstance(spec, JobClusterSpec)
@@ -204,6 +217,26 @@ class OnCluster(_Closing):
         of_group = [w for w in self._workers if w["resources"].get(_RESOURCE[group], 0)]
         return max((int(worker["nthreads"]) for worker in of_group), default=0)
 
+    def _note_slots(self, workers: Mapping[str, Any]) -> None:
+        """Note the slots of every worker, by its address, if units may prefer one of them.
+
+        Where that worker is gone Dask gives its units to any other and does not ask for resources.
+        So all workers must offer the same, or a unit could wait for ever on one that can't run it.
+        """
+        offered = {address: w["resources"].get("CPU", 0) for address, w in workers.items()}
+        alike = len(set(offered.values())) == 1 and not self.slots("gpu")
+        self._slots_at = {address: int(slots) for address, slots in offered.items() if alike}
+
+    @property
+    def bundle_s(self) -> float:
+        """How long the units of a submission should take together."""
+        wanted = BUNDLE_S_PER_SLOT * (self.slots("cpu") + self.slots("gpu"))
+        return min(MOST_BUNDLE_S, max(LEAST_BUNDLE_S, wanted))
+
+    def has_room(self, address: str, *, group: WorkerKind) -> bool:
+        """Whether a worker takes one more submission that prefers it: two for every slot."""
+        return group == "cpu" and self._near[address] < 2 * self._slots_at.get(address, 0)
+
     def memory_bytes(self, group: WorkerKind) -> int:
         """Give the memory of the smallest worker of a group."""
         if isinstance(self._spec, JobClusterSpec):
@@ -224,10 +257,15 @@ class OnCluster(_Closing):
         *,
         group: WorkerKind,
         threads: int,
+        near: str = "",
     ) -> None:
-        """Start ``function(argument)`` on a worker of the group; every submission names one."""
+        """Start ``function(argument)`` on a worker of the group; every submission names one.
+
+        ``near`` is the address of a worker that has room: it is preferred to all others.
+        """
         amount = 1 if group == "gpu" else threads
-        self._start(handle, _Submission(name, function, argument, _RESOURCE[group], amount))
+        asked = _Submission(name, function, argument, _RESOURCE[group], amount, near=near)
+        self._start(handle, asked)
 
     def _start(self, handle: int, asked: _Submission) -> None:
         """Submit, under a name of its own each time: the scheduler may know the one before."""
@@ -239,14 +277,18 @@ class OnCluster(_Closing):
             pure=False,
             retries=0,
             resources={asked.resource: asked.amount},
+            workers=[asked.near] if asked.near else None,
+            allow_other_workers=bool(asked.near),
         )
         self._futures[handle], self._submissions[handle] = future, asked
+        self._near[asked.near] += 1
         future.add_done_callback(lambda done: self._collect(handle, done))
 
     def _collect(self, handle: int, future: "Future") -> None:
         """Queue a future's end; called in one of the client's threads."""
         try:
-            self._queue.put(Finished(handle, future.result(), None))
+            address, value = future.result()
+            self._queue.put(Finished(handle, value, None, address))
         except (Exception, CancelledError) as error:
             self._queue.put(Finished(handle, None, error))
 
@@ -312,8 +354,9 @@ class OnCluster(_Closing):
             # attempt under that key with the old error.
             self._futures.pop(item.handle).release()
             asked = self._submissions.pop(item.handle)
+            self._near[asked.near] -= 1
             if item.error and is_absence(item.error):
-                self._start(item.handle, asked._replace(times=asked.times + 1))
+                self._start(item.handle, asked._replace(times=asked.times + 1, near=""))
                 continue
             error = self._memory.explain(item.error) if item.error else None
             answers.append(item._replace(error=error))
@@ -324,7 +367,9 @@ class OnCluster(_Closing):
         self._moving |= moving
         if time.monotonic() - self._looked_s < LOOK_EVERY_S:
             return
-        workers = list(self._client.scheduler_info(n_workers=-1)["workers"].values())
+        known = self._client.scheduler_info(n_workers=-1)["workers"]
+        workers = list(known.values())
+        self._note_slots(known)
         self._memory.check(workers, moving=self._moving)
         self._looked_s, self._moving = time.monotonic(), False
         # Jobs may wait in a queue for hours, and so may the workers of a scheduler that is there.
@@ -362,11 +407,12 @@ class OnCluster(_Closing):
 Executor = InProcess | OnCluster
 
 
-def _on_worker(function: Callable[..., Any], argument: object) -> Any:
-    """Call the function with the name of the worker it runs on."""
+def _on_worker(function: Callable[..., Any], argument: object) -> tuple[str, Any]:
+    """Call the function with the name of the worker it runs on; give the worker's address too."""
     from distributed import get_worker
 
-    return function(argument, str(get_worker().name))
+    worker = get_worker()
+    return worker.address, function(argument, str(worker.name))
 
 
 def _on_worker_itself(

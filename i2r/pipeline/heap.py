@@ -19,7 +19,7 @@ _SPARING = (2**17, 2**17)
 # It raises them by itself up to a quarter of these. The network's largest arrays have 63 MiB for a
 # field of 1080 x 1080: kept as well, they make its labels a fifth faster.
 _FAST = (2**28, 2**27)
-SPARE_PART = 4
+SPARE_PART = 2
 """Memory is kept for speed while no more than one part in so many of a worker's is in use."""
 
 

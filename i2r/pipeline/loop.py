@@ -5,6 +5,7 @@ import uuid
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from hashlib import sha256
 from itertools import count
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ from i2r.errors import DiskFullError, I2RError
 from i2r.pipeline.capacity import explain_excess, find_peak
 from i2r.pipeline.deaths import DeathNote
 from i2r.pipeline.executors import Executor, Finished
+from i2r.pipeline.homes import Homes
 from i2r.pipeline.progress import Progress
 from i2r.pipeline.timings import Timings
 from i2r.pipeline.units import Unit, UnitGraph
@@ -107,6 +109,7 @@ class RunLoop:
         self._in_window: Counter[WorkerKind] = Counter()
         self._handles, self._run_id = count(1), uuid.uuid4().hex[:12]
         self._cost_s: dict[str, float] = {}
+        self._homes = Homes()
         self._limits: dict[WorkerKind, int] = {}
         self._ran: Counter[str] = Counter()
         self._timings = Timings(executor.slots("cpu") + executor.slots("gpu"))
@@ -195,6 +198,7 @@ class RunLoop:
 
     def _submit_bundle(self, waiting: deque[Unit], group: WorkerKind) -> None:
         units, works = list[Unit](), list[Work]()
+        near = self._homes.bring_forward(waiting, partial(self.executor.has_room, group=group))
         size = self._bundle_size(waiting, group)
         while waiting and len(units) < size:
             unit = waiting.popleft()
@@ -252,7 +256,7 @@ class RunLoop:
             f"-{first.fingerprint[:12]}-{self._run_id}"
         )
         self.executor.submit(
-            handle, name, run_units, works, group=group, threads=first.stage.threads
+            handle, name, run_units, works, group=group, threads=first.stage.threads, near=near
         )
 
     def _find_excess(self, unit: Unit, group: WorkerKind, peak: int) -> str:
@@ -292,7 +296,9 @@ class RunLoop:
         if cost_s is None or waiting is self._suspects:
             return 1
         fair = -(-len(waiting) // (2 * max(1, self.executor.slots(group))))
-        return max(1, min(int(self.executor.bundle_s / max(cost_s, 1e-3)), BUNDLE_MOST, fair))
+        within = int(self.executor.bundle_s / max(cost_s, 1e-3))
+        most = min(within, BUNDLE_MOST, fair)
+        return 1 if most < 2 else min(most, self._homes.count_together(waiting))
 
     # ------------------------------------------------------------------ in
 
@@ -302,6 +308,7 @@ class RunLoop:
             self._in_window[self._group(units[0])] -= 1
             if item.error is None:
                 for unit, outcome in zip(units, item.value, strict=True):
+                    self._homes.note(unit, item.address, seconds=outcome.seconds)
                     self._settle(unit, outcome)
                 continue
             for unit in units:

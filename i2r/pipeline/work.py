@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from threadpoolctl import ThreadpoolController
 
+from i2r.cluster.settings import WORKER_BYTES
 from i2r.errors import DamageError, DiskFullError, I2RError
 from i2r.pipeline.deaths import DeathNote
 from i2r.pipeline.heap import make_room
@@ -79,7 +80,7 @@ def run_units(works: list[Work], worker: str = "") -> list[Outcome]:
     """
     outcomes = []
     if memory_bytes := _find_memory_limit():
-        RECENT.fit(memory_bytes)
+        RECENT.fit(memory_bytes - WORKER_BYTES)
     for work in works:
         make_room(work.peak_bytes, memory_bytes)
         started = time.perf_counter()

@@ -22,8 +22,8 @@ from i2r.store.stats import Stamp
 MOST_BYTES = 2**28
 """Two wells of nine fields of 1080 x 1080 pixels with four channels and labels, or less ..."""
 
-MEMORY_PART = 64
-"""... where that is more than one part in so many of the memory, ..."""
+MEMORY_PART = 16
+"""... where that is more than one part in so many of the memory that the process leaves, ..."""
 
 LEAST_FREE = 0.1
 """... and nothing while less than this part of the machine's memory is free."""
@@ -64,9 +64,9 @@ class RecentChunks:
         return self._n_bytes
 
     def fit(self, memory_bytes: int) -> None:
-        """Hold no more than suits a process that may use so much memory."""
+        """Hold no more than suits a process that may use so much memory, beside what it needs."""
         with self._lock:
-            self._limit_bytes = min(MOST_BYTES, memory_bytes // MEMORY_PART)
+            self._limit_bytes = min(MOST_BYTES, max(0, memory_bytes) // MEMORY_PART)
             self._shrink()
 
     def find(self, chunk_id: ChunkId) -> npt.NDArray[Any] | None:

@@ -38,7 +38,7 @@ BAD = {
     "shared path": (spoil(sees_experiment=False), "1 workers on n1"),
     "free space": (replace(GOOD, free_bytes=2**29), "0.5 GiB are free, expected at least 1.0"),
     "free inodes": (replace(GOOD, free_inodes=10), "10 inodes are free"),
-    "memory per worker": (spoil(memory_limit_bytes=2**28), "gpu-0: 256 MiB, expected 890 MiB"),
+    "memory per worker": (spoil(memory_limit_bytes=2**28), "gpu-0: 256 MiB, expected 906 MiB"),
     "thread variables": (spoil(threads={"OMP_NUM_THREADS": "3"}), "OMP_NUM_THREADS is 3"),
     "GPU, driver, PyTorch": (spoil(cuda="", driver="570.1"), "finds no card (driver 570.1)"),
     "walltime and lifetime": (replace(GOOD, longest_unit_s=2900.0), "live for 48 minutes"),

@@ -54,7 +54,8 @@ def wait_for_memory_error(executor: OnCluster) -> None:
 def test_a_worker_needs_memory_for_its_process_too() -> None:
     assert needed_bytes(0) == WORKER_BYTES / 0.8
     # Dask ends a worker at 95 % of its memory, of which a part holds planes.
-    used = WORKER_BYTES + 2**30 - 2**27 + needed_bytes(2**30) // MEMORY_PART
+    planes = (needed_bytes(2**30) - WORKER_BYTES) // MEMORY_PART
+    used = WORKER_BYTES + 2**30 - 2**27 + planes
     assert used == pytest.approx(ENDED_AT * needed_bytes(2**30), rel=1e-3)
 
 

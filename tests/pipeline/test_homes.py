@@ -1,0 +1,96 @@
+"""Stages of a well run on the worker that has its pixels in memory, if that has room."""
+
+from collections import deque
+
+import pytest
+from distributed import LocalCluster
+
+from i2r.cluster import ClusterSpec
+from i2r.pipeline.executors import OnCluster
+from i2r.pipeline.homes import LONG_S, MOST_KEYS, Homes
+from i2r.pipeline.units import Unit
+from i2r.stages.crop import Crop
+
+
+def make_units(*keys: str) -> deque[Unit]:
+    stage = Crop(needs=())
+    return deque(Unit(stage, key) for key in keys)
+
+
+def test_a_unit_whose_worker_has_room_goes_first() -> None:
+    homes, waiting = Homes(), make_units("P/A01", "P/A02", "P/A03", "P/A04")
+    for unit, address in zip(waiting, ("one", "one", "two", "two"), strict=True):
+        homes.note(unit, address, seconds=0.1)
+    assert homes.bring_forward(waiting, lambda address: address == "two") == "two"
+    assert [unit.key for unit in waiting] == ["P/A03", "P/A01", "P/A02", "P/A04"]
+    assert homes.count_together(waiting) == 1
+    assert homes.bring_forward(waiting, lambda address: address == "one") == "one"
+    assert [unit.key for unit in waiting] == ["P/A01", "P/A03", "P/A02", "P/A04"]
+    # Where none has room the first goes anywhere.
+    assert homes.bring_forward(waiting, lambda address: False) == ""
+    assert waiting[0].key == "P/A01"
+
+
+def test_units_of_one_worker_travel_together() -> None:
+    homes, waiting = Homes(), make_units("P/A01", "P/A02", "P/A03")
+    assert homes.count_together(waiting) == 3
+    homes.note(waiting[2], "two", seconds=0.1)
+    assert homes.count_together(waiting) == 2
+
+
+def test_long_units_last_units_and_old_ones_have_no_home() -> None:
+    homes = Homes()
+    (unit, last) = make_units("P/A01", "*")
+    homes.note(unit, "one", seconds=0.1)
+    assert homes.find(unit) == "one"
+    homes.note(unit, "one", seconds=LONG_S + 1)
+    homes.note(last, "one", seconds=0.1)
+    assert homes.find(unit) == homes.find(last) == ""
+    homes.note(unit, "one", seconds=0.1)
+    for other in make_units(*(f"P/{number}" for number in range(MOST_KEYS))):
+        homes.note(other, "two", seconds=0.1)
+    assert homes.find(unit) == ""
+
+
+def give_worker(argument: object, worker: str) -> str:
+    return worker
+
+
+def test_submissions_prefer_a_worker_and_run_elsewhere_without_it() -> None:
+    options = {"threads_per_worker": 1, "dashboard_address": ":0", "resources": {"CPU": 1}}
+    with LocalCluster(n_workers=2, processes=False, **options) as cluster:
+        spec = ClusterSpec(type="connect", address=cluster.scheduler_address)
+        with OnCluster(spec) as executor:
+            names = {address: str(w.name) for address, w in cluster.scheduler.workers.items()}
+            here, there = names
+            assert executor.has_room(here, group="cpu")
+            assert not executor.has_room(here, group="gpu")
+            assert not executor.has_room("tcp://127.0.0.1:1", group="cpu")
+            for handle in range(2):
+                executor.submit(
+                    handle, f"u{handle}", give_worker, None, group="cpu", threads=1, near=here
+                )
+            assert not executor.has_room(here, group="cpu")
+            finished = []
+            while len(finished) < 2:
+                finished += executor.wait(1)
+            assert {(item.value, item.address) for item in finished} == {(names[here], here)}
+            assert executor.has_room(here, group="cpu")
+            cluster.sync(cluster.scheduler.retire_workers, [here])
+            executor.submit(3, "u3", give_worker, None, group="cpu", threads=1, near=here)
+            finished = []
+            while not finished:
+                finished = executor.wait(1)
+            assert finished[0].address == there
+
+
+@pytest.mark.parametrize("resources", [{"CPU": 2}, {"GPU": 1}])
+def test_no_worker_is_preferred_where_workers_differ(resources: dict[str, int]) -> None:
+    # Dask would give a unit to one that can't run it, once the preferred worker is gone.
+    workers = {"one": {"CPU": 1}, "two": resources}
+    executor = OnCluster.__new__(OnCluster)
+    executor._spec = ClusterSpec()
+    known = {name: {"resources": offered} for name, offered in workers.items()}
+    executor._workers = known.values()  # type: ignore[assignment]
+    executor._note_slots(known)
+    assert executor._slots_at == {}
