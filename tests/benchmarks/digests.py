@@ -3,24 +3,32 @@
 ``python -m tests.benchmarks.digests ONE [OTHER]``: ONE and OTHER are experiments. Of one, the digest
 of every array and table is printed; of two, what differs: arrays by name, tables column by column.
 
-``--against COMMIT`` runs ``i2r demo`` (a real plate, and a simulated one through every stage) as it
-is here and as it was at a commit, and compares both of its experiments. ``--ways`` runs the demo's
-plate on one worker of this machine, on two, and on a SLURM of its own (`tests.slurm`).
+``--against COMMIT`` runs the smoke pipeline (every stage) and the demo's plate as the tree is now and as
+it was at a commit, and compares the experiments. ``--ways`` runs the demo's plate on one worker of
+this machine, on two, and on a SLURM of its own (`tests.slurm`). The demo's networks train for one
+epoch; ``--whole`` trains them as the demo does. What does not end within ``--minutes`` is stopped and named.
+
+Both trees are copies, so that nobody's edits get into a run, and kernels that were compiled come along.
+On an idle machine with two cores ``--against`` takes 4 minutes, ``--ways`` 3, a minute more each where kernels changed.
 """
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import yaml
 
 from i2r.errors import I2RError
+from i2r.simulation import PRESETS, write_screen
 from i2r.store.arrays import read_array
 from i2r.store.tables import read_table
 from i2r.testing import digest_experiment
@@ -28,6 +36,8 @@ from tests import slurm
 
 HERE = Path(__file__).parents[2]
 LOCAL = "type: local\ncpu: {{n_workers: {number}, memory_limit: 2GiB}}\ngpu: {{n_workers: 0}}\n"
+# Of networks, so that a run takes a minute: sameness does not depend on how well they are trained.
+BRIEF = {"n_folds": 2, "control_draws": 2, "max_epochs": 1}
 # Columns of a table that are named.
 _MOST = 8
 
@@ -90,38 +100,85 @@ def compare(one: str, other: str) -> Iterator[str]:
         yield f"{kind}: {len(found)} of {len(found) + equal[kind]} differ, as {found[0]}"
 
 
-def run_i2r(tree: Path, folder: Path, *words: str) -> None:
+def copy_tree(folder: Path, commit: str = "") -> Path:
+    """Copy this tree with what was compiled; with a commit, as it was there."""
+    for name in ("i2r", "pipelines", "cluster"):
+        # Numba knows what it compiled by the time of the source file.
+        shutil.copytree(HERE / name, folder / name, symlinks=True)
+    for path in _ask_git("diff", "--name-only", commit).splitlines() if commit else ():
+        target = folder / path
+        if path.split("/")[0] not in ("i2r", "pipelines", "cluster"):
+            continue
+        target.unlink(missing_ok=True)
+        if _ask_git("ls-tree", commit, path):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(_git("show", f"{commit}:{path}"))
+    return folder
+
+
+def _git(*words: str) -> bytes:
+    return subprocess.run(["git", *words], cwd=HERE, check=True, capture_output=True).stdout
+
+
+def _ask_git(*words: str) -> str:
+    return _git(*words).decode().strip()
+
+
+def run_i2r(tree: Path, folder: Path, *words: str, minutes: float) -> None:
     """Run a command of i2r as a source tree has it."""
-    done = subprocess.run(
-        [sys.executable, "-m", "i2r", *words, "--progress", "none"], check=False, cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(tree)}, capture_output=True, text=True,
-    )  # fmt: skip
+    started = time.perf_counter()
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "i2r", *words, "--progress", "none"], check=False, cwd=folder,
+            env={**os.environ, "PYTHONPATH": str(tree)}, capture_output=True, text=True,
+            timeout=60 * minutes,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        sys.exit(f"{tree.name}: i2r {' '.join(words)} did not end within {minutes:g} minutes")
     if done.returncode not in (0, 3):
         sys.exit(f"{tree}: i2r {' '.join(words)}\n{done.stdout[-3000:]}{done.stderr[-3000:]}")
+    print(f"{tree.name}: {words[1]}: {time.perf_counter() - started:.0f} s", flush=True)
 
 
-def compare_versions(commit: str, folder: Path) -> Iterator[str]:
-    """Run the demo here and at a commit; say what differs."""
-    before = folder / "before"
-    before.mkdir()
-    archive = folder / "before.tar"
-    subprocess.run(["git", "archive", "-o", str(archive), commit], cwd=HERE, check=True)
-    subprocess.run(["tar", "xf", str(archive), "-C", str(before)], check=True)
-    for tree, name in ((before, "one"), (HERE, "other")):
-        run_i2r(tree, folder, "demo", name)
-    for experiment in ("plate", "simulated/experiment"):
-        yield f"demo, {experiment}, {commit} against here:"
-        for line in compare(f"{folder}/one/{experiment}", f"{folder}/other/{experiment}"):
+def write_demo(tree: Path, *, whole: bool) -> str:
+    """Write the demo's pipeline with brief trainings; give its path."""
+    path = tree / "pipelines" / "demo.yaml"
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if whole:
+        return str(path)
+    for stage in content["stages"]:
+        if stage["stage"] == "screen":
+            stage.update(BRIEF)
+    brief = path.with_name("brief.yaml")
+    brief.write_text(yaml.safe_dump(content), encoding="utf-8")
+    return str(brief)
+
+
+def compare_versions(commit: str, folder: Path, *, whole: bool, minutes: float) -> Iterator[str]:
+    """Run the smoke pipeline and the demo here and at a commit; say what differs."""
+    here, before = copy_tree(folder / "here"), copy_tree(folder / commit, commit)
+    write_screen(str(folder / "smoke"), PRESETS["smoke"], workers=2)
+    pipelines = {"smoke": str(here / "pipelines" / "smoke.yaml")}
+    shutil.move(folder / "smoke", here / "smoke")  # where the pipeline looks for it
+    pipelines["demo"] = write_demo(here, whole=whole)
+    for name, pipeline in pipelines.items():
+        for tree in (before, here):
+            url = f"{tree.name}-{name}"
+            run_i2r(tree, folder, "run", pipeline, url, minutes=minutes)
+        yield f"{name}, {commit} against {_ask_git('rev-parse', '--short', 'HEAD')} as it is here:"
+        for line in compare(f"{folder}/{before.name}-{name}", f"{folder}/{here.name}-{name}"):
             yield f"  {line}"
 
 
-def compare_ways(folder: Path) -> Iterator[str]:
+def compare_ways(folder: Path, *, whole: bool, minutes: float) -> Iterator[str]:
     """Run the demo's plate in three ways; say what differs from one worker."""
-    pipeline = str(HERE / "pipelines" / "demo.yaml")
+    tree = copy_tree(folder / "here")
+    pipeline = write_demo(tree, whole=whole)
     for number in (1, 2):
         cluster = folder / f"{number}.yaml"
         cluster.write_text(LOCAL.format(number=number))
-        run_i2r(HERE, folder, "run", pipeline, f"local-{number}", "--cluster", str(cluster))
+        words = ("run", pipeline, f"local-{number}", "--cluster", str(cluster))
+        run_i2r(tree, folder, *words, minutes=minutes)
     ways = ["local-2"]
     if reason := slurm.find_reason_against():
         yield f"no SLURM: {reason}"
@@ -129,7 +186,9 @@ def compare_ways(folder: Path) -> Iterator[str]:
         os.environ.update(slurm.start(folder / "slurm"))
         try:
             cluster = HERE / "cluster" / "slurm-test.yaml"
-            run_i2r(HERE, folder, "run", pipeline, "slurm", "--cluster", str(cluster))
+            run_i2r(
+                tree, folder, "run", pipeline, "slurm", "--cluster", str(cluster), minutes=minutes
+            )
         finally:
             slurm.stop(folder / "slurm")
         ways.append("slurm")
@@ -147,6 +206,8 @@ def main() -> None:
     parser.add_argument("experiments", nargs="*", metavar="EXPERIMENT")
     parser.add_argument("--against", metavar="COMMIT")
     parser.add_argument("--ways", action="store_true")
+    parser.add_argument("--whole", action="store_true")
+    parser.add_argument("--minutes", type=float, default=20.0, help="of each run")
     arguments = parser.parse_args()
     found = arguments.experiments
     if len(found) > 2 or not (found or arguments.against or arguments.ways):
@@ -156,12 +217,13 @@ def main() -> None:
             print(digest[:16], path)
     if len(found) == 2:
         print("\n".join(compare(*found)))
+    how = {"whole": arguments.whole, "minutes": arguments.minutes}
     with tempfile.TemporaryDirectory() as folder:
         if arguments.against:
-            for line in compare_versions(arguments.against, Path(folder)):
+            for line in compare_versions(arguments.against, Path(folder) / "versions", **how):
                 print(line, flush=True)
         if arguments.ways:
-            for line in compare_ways(Path(folder)):
+            for line in compare_ways(Path(folder) / "ways", **how):
                 print(line, flush=True)
 
 
