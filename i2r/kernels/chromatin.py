@@ -5,8 +5,8 @@ import numpy as np
 import numpy.typing as npt
 
 from i2r.kernels.checks import check_finite, check_listed
+from i2r.kernels.distances import measure_distance
 from i2r.kernels.moments import HU_COLUMNS, derive_hu, find_centre
-from i2r.kernels.splitting import measure_distance
 from i2r.kernels.texture import quantise_levels
 
 N_SHELLS = 4

@@ -113,7 +113,8 @@ def _list_missing(planes: Sequence[Plane]) -> list[str]:
     if wells:
         first = ", ".join(f"{plate}/{well.name}" for plate, well in wells[:EXAMPLES])
         more = ", ..." if len(wells) > EXAMPLES else ""
-        lines.append(f"{len(wells)} wells have no image at all: {first}{more}")
+        have = "well has" if len(wells) == 1 else "wells have"
+        lines.append(f"{len(wells)} {have} no image at all: {first}{more}")
     return lines
 
 

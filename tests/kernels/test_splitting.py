@@ -8,18 +8,16 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from i2r.kernels.components import find_components
-from i2r.kernels.filters import make_weights
-from i2r.kernels.splitting import (
+from i2r.kernels.distances import (
     FEW_SHIFTS,
     STEPS_PER_PX,
-    _flood_basins,
     _measure_columns,
     _measure_rows,
     _measure_runs,
-    _sort_pixels,
     measure_distance,
-    split_components,
 )
+from i2r.kernels.filters import make_weights
+from i2r.kernels.splitting import _flood_basins, _sort_pixels, split_components
 
 
 def draw_discs(*discs: tuple[float, float, float]) -> npt.NDArray[np.bool_]:

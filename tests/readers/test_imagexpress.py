@@ -68,7 +68,7 @@ def test_the_htd_names_wavelengths_and_misses_sites(tmp_path: Path) -> None:
     ]
     assert images["size_bytes"].lt(0).tolist() == [False, False, False, True, True, True]
     assert "3 of 6 files are missing" in notes
-    assert "1 wells have no image at all: P/H12" in notes
+    assert "1 well has no image at all: P/H12" in notes
 
 
 @pytest.mark.parametrize("text", ["", '"XWells", 12', describe_htd(["A01"])])

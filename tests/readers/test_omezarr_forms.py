@@ -117,7 +117,7 @@ def test_listed_wells_without_images_are_missing(tmp_path: Path) -> None:
     assert images["well"].tolist() == ["A01", "A01", "A02", "A02"]
     assert images["channel"].tolist() == ["DNA", "ER"] * 2
     assert images["size_bytes"].lt(0).tolist() == [False, False, True, True]
-    assert "1 wells have no image at all: P1/A02" in notes
+    assert "1 well has no image at all: P1/A02" in notes
 
 
 def test_a_field_without_its_array_is_missing_by_its_place(tmp_path: Path) -> None:

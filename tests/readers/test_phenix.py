@@ -49,7 +49,7 @@ def test_listed_wells_without_images_are_missing(tmp_path: Path) -> None:
     images, notes = scan(str(index), ReaderOptions())
     assert images["well"].tolist() == ["B03", "B04"]
     assert images["size_bytes"].lt(0).tolist() == [False, True]
-    assert "1 wells have no image at all: BR1/B04" in notes
+    assert "1 well has no image at all: BR1/B04" in notes
 
 
 def test_one_file_listed_for_two_fields_is_said(tmp_path: Path) -> None:
