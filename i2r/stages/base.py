@@ -229,7 +229,7 @@ class Stage(BaseModel):
         """
         if key in experiment.wells:
             plate, _ = experiment.locate(key)
-            well = [experiment.wells[key].fields, plate.channels, plate.shape, str(plate.dtype)]
+            well = [experiment.wells.fields(key), *plate.described]
             return [*well, self.external_files(experiment)]
         return [self.whole_layout(experiment), self.external_files(experiment)]
 

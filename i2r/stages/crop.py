@@ -98,7 +98,7 @@ class Crop(Stage):
         cuts = self.external_files(experiment)
         resampled = cuts if any(cut != self.size_px for _, cut in cuts) else None
         fields = experiment.wells[key].fields
-        described = [fields, plate.channels, plate.shape, str(plate.dtype), resampled]
+        described = [fields, *plate.described, resampled]
         cut = self.cut_px(plate.pixel_size_um)
         return described if cut == self.size_px else [described, "cut_px", cut]
 

@@ -53,6 +53,10 @@ class WellsByKey(Mapping[str, WellRecord]):
         row = self._rows[key]
         return WellRecord(self._plates[row], self._wells[row], self._fields[row])
 
+    def fields(self, key: str) -> list[str]:
+        """Give the names of a well's fields: quicker than its record."""
+        return self._fields[self._rows[key]]
+
     def __contains__(self, key: object) -> bool:
         return key in self._rows
 
@@ -186,7 +190,7 @@ class Catalog:
         return {(str(p), str(c)): sorted(set(urls)) for (p, c), urls in groups}
 
     @cached_property
-    def wells(self) -> Mapping[str, WellRecord]:
+    def wells(self) -> WellsByKey:
         """Plate, well and fields by unit key, in the layout's order; quicker than the table."""
         return WellsByKey(self.layout)
 
@@ -210,7 +214,7 @@ class Catalog:
 
     def n_fields(self, key: str) -> int:
         """Count the fields of a well that the layout lists."""
-        return len(self.wells[key].fields)
+        return len(self.wells.fields(key))
 
     def fields(self, key: str, stages: Iterable[str]) -> list[str]:
         """List the fields of a well that may be used after the given stages.
@@ -225,7 +229,7 @@ class Catalog:
         excluded = set[str]()
         for stage in stages:
             excluded |= set(self.ledger.report(stage, key).excluded)
-        return [field for field in self.wells[key].fields if field not in excluded]
+        return [field for field in self.wells.fields(key) if field not in excluded]
 
     def tables(self) -> list[str]:
         """List the tables there are."""
@@ -265,7 +269,7 @@ class Catalog:
 
         Stages with several encoders name the one; those with a single encoder name none.
         """
-        plate, well, _ = self.wells[key]
+        plate, _, well = key.rpartition("/")
         folder = [quote_name(encoder)] if encoder else []
         return self.path("embeddings", name, *folder, f"{quote_name(plate)}.zarr", well)
 

@@ -48,7 +48,12 @@ class Experiment(Catalog):
 
     def reopen(self) -> "Experiment":
         """Open it again, with the ledger as it is now."""
-        return Experiment(self.url, layout=self._given["layout"], sources=self._given["sources"])
+        again = Experiment(self.url, layout=self._given["layout"], sources=self._given["sources"])
+        if self._given["layout"] is not None:
+            # What was made of the same layout stays, and so does what was planned from it.
+            made = ("wells", "layout_by_key")
+            again.__dict__ |= {name: vars(self)[name] for name in made if name in vars(self)}
+        return again
 
     @cached_property
     def plates(self) -> dict[str, Plate]:

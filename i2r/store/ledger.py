@@ -30,7 +30,7 @@ from i2r.store.state import (
     write_state,
 )
 from i2r.store.stats import is_at
-from i2r.store.unit_result import Entry, EventKind, UnitResult
+from i2r.store.unit_result import Entry, EventKind, PackedEntry, UnitResult
 
 __all__ = ["Entry", "EventKind", "Ledger", "LedgerWriter", "Tally"]
 
@@ -47,7 +47,7 @@ class Ledger:
     def __init__(self, url: str) -> None:
         self.url = url
         # What is newer than the state.
-        self._newer: dict[str, dict[str, Entry]] = {}
+        self._newer: dict[str, dict[str, PackedEntry]] = {}
         self._obsolete: dict[str, frozenset[str]] = {}
         self._read(FoldedState(files.join_url(url, "state.parquet")))
 
@@ -69,30 +69,32 @@ class Ledger:
         """Take note of one event; the latest one of a unit counts."""
         self._obsolete.pop(entry.stage, None)
         of_stage = self._newer.setdefault(entry.stage, {})
-        before = of_stage.get(entry.key)
+        before: Entry | PackedEntry | None = of_stage.get(entry.key)
         if before is None and entry.run <= self._state.last_run:
             before = self.entry(entry.stage, entry.key)
         if before is None or (entry.run, entry.line) >= (before.run, before.line):
-            of_stage[entry.key] = entry
+            of_stage[entry.key] = PackedEntry.pack(entry)
 
     @property
     def stages(self) -> list[str]:
         """The stages that the ledger knows."""
         return list(dict.fromkeys([*self._state.stages, *self._newer]))
 
-    def _newer_than_state(self, stage: str) -> dict[str, Entry]:
+    def _newer_than_state(self, stage: str) -> dict[str, PackedEntry]:
         return self._newer.get(stage, {})
 
     def entry(self, stage: str, key: str) -> Entry | None:
         """Return the last event of a unit, None if it was never started."""
         found = self._newer_than_state(stage).get(key)
-        if found is not None:
-            return found
-        try:
-            return self._state.entry(stage, key)
-        except DAMAGED:
-            self._forget_state()
-            return self._newer_than_state(stage).get(key)
+        if found is None:
+            if not self._state.groups(stage):
+                return None
+            try:
+                return self._state.entry(stage, key)
+            except DAMAGED:
+                self._forget_state()
+                found = self._newer_than_state(stage).get(key)
+        return found.unpack(stage, key) if found is not None else None
 
     def entries(self, stage: str | None = None, *, matching: str = "") -> Iterator[Entry]:
         """Iterate over the last events of one stage's units, or of all; not of obsolete ones.
@@ -130,10 +132,10 @@ class Ledger:
                 later = newer.get(entry.key)
                 if later is not None:
                     given.add(entry.key)
-                yield later or entry
-        for entry in list(newer.values()):
-            if entry.key not in given:
-                yield entry
+                yield later.unpack(stage, entry.key) if later is not None else entry
+        for key, packed in list(newer.items()):
+            if key not in given:
+                yield packed.unpack(stage, key)
 
     def list_obsolete(self, stage: str) -> frozenset[str]:
         """Name the units that the pipeline of the latest run does not have any more.
@@ -171,7 +173,7 @@ class Ledger:
             done = []
         newer = self._newer_than_state(stage)
         done = [key for key in done if key not in newer]
-        done += [entry.key for entry in newer.values() if entry.event == "done"]
+        done += [key for key, entry in newer.items() if entry.event == "done"]
         return sorted(key for key in done if key != "*" and key not in obsolete)
 
     def result(self, stage: str, key: str) -> dict[str, Any] | None:
@@ -196,8 +198,8 @@ class Ledger:
                 return False
         except DAMAGED:
             self._forget_state()
-        newer = self._newer_than_state(stage).values()
-        return all((e.run, e.line) <= position for e in newer if e.key not in obsolete)
+        newer = self._newer_than_state(stage).items()
+        return all((e.run, e.line) <= position for key, e in newer if key not in obsolete)
 
     def tally(self, stage: str, *, wanted_by: str) -> Tally | None:
         """Count a stage's units by last event, and whether that is what the last run wanted.

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import dask.array as da
@@ -120,6 +120,11 @@ class Plate:
         self.pixel_size_um = float(first["pixel_size_um"])
         self.shape = (len(self.channels), int(first["height_px"]), int(first["width_px"]))
         self.dtype: np.dtype[np.unsignedinteger] = np.dtype(str(first["dtype"]))
+
+    @cached_property
+    def described(self) -> tuple[list[str], tuple[int, int, int], str]:
+        """Channels, shape and pixel type, as fingerprints hold them."""
+        return self.channels, self.shape, str(self.dtype)
 
     def __repr__(self) -> str:
         fields = int(self.rows["n_fields"].sum()) if "n_fields" in self.rows else 0

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from i2r.store import files
-from i2r.store.unit_result import Entry
+from i2r.store.unit_result import Entry, PackedEntry
 
 _NUMBERS = {"run": "int64", "line": "int64", "attempt": "int64", "time_s": "float64"}
 _NUMBERS |= {"seconds": "float64"}
@@ -199,7 +199,7 @@ class FoldedState:
         table = table.filter(pc.and_(pc.invert(is_wanted), pc.not_equal(table["event"], "")))
         return frozenset(table["key"].to_pylist())
 
-    def tally(self, stage: str, newer: Mapping[str, Entry]) -> Tally:
+    def tally(self, stage: str, newer: Mapping[str, PackedEntry]) -> Tally:
         """Count the units of a stage that the latest run wanted.
 
         Parameters
@@ -273,7 +273,7 @@ def _compare_wanted(
 def update_rows(
     state: FoldedState,
     stage: str,
-    newer: Mapping[str, Entry],
+    newer: Mapping[str, PackedEntry],
     wanted: Mapping[str, str] | None,
 ) -> Iterator[pa.Table]:
     """Make the rows of one stage from those of a state and what happened since.
@@ -307,8 +307,19 @@ def update_rows(
             now = pa.array(_compare_wanted(keys, prints, wanted), "string")
             rows = rows.set_column(rows.schema.get_field_index(WANTED), WANTED, now)
         yield rows.cast(_SCHEMA)
-    yield tabulate(newer, kept, stage)
-    yield tabulate({}, {key: own for key, own in (wanted or {}).items() if key in left}, stage)
+    for keys in _cut(newer):
+        entries = {key: newer[key].unpack(stage, key) for key in keys}
+        yield tabulate(entries, {key: kept[key] for key in keys if key in kept}, stage)
+    now_wanted = wanted or {}
+    for keys in _cut(now_wanted):
+        yield tabulate({}, {key: now_wanted[key] for key in keys if key in left}, stage)
+
+
+def _cut(keys: Iterable[str]) -> Iterator[list[str]]:
+    """Cut keys into as many as a group has: only so many entries are held at a time."""
+    listed = list(keys)
+    for at in range(0, len(listed), GROUP_ROWS):
+        yield listed[at : at + GROUP_ROWS]
 
 
 def write_state(

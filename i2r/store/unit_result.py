@@ -1,5 +1,7 @@
 """What happened to a unit last, and what it reports of itself when it is done."""
 
+import json
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, NamedTuple
@@ -76,6 +78,38 @@ class Entry(NamedTuple):
         """What the unit reported of itself; nothing where it is not done."""
         return UnitResult.parse(self.result if self.event == "done" else {})
 
+
+class PackedEntry(NamedTuple):
+    """An entry in a quarter of its memory or less: a run holds one of every unit that it ran.
+
+    Attributes
+    ----------
+    event, fingerprint, run, line
+        As in `Entry`.
+    details
+        The other values, but for stage and key, as compressed JSON.
+    """
+
+    event: EventKind
+    fingerprint: str
+    run: int
+    line: int
+    details: bytes
+
+    @classmethod
+    def pack(cls, entry: Entry) -> "PackedEntry":
+        """Pack an entry."""
+        details = json.dumps(entry[_FIRST_DETAIL:], separators=(",", ":"))
+        own = (entry.event, entry.fingerprint, entry.run, entry.line)
+        return cls(*own, zlib.compress(details.encode(), 1))
+
+    def unpack(self, stage: str, key: str) -> Entry:
+        """Make the entry of a unit again."""
+        details = json.loads(zlib.decompress(self.details))
+        return Entry(stage, key, self.event, self.fingerprint, self.run, self.line, *details)
+
+
+_FIRST_DETAIL = Entry._fields.index("line") + 1
 
 _KINDS: Mapping[str, tuple[type, ...]] = {
     "stage": (str,), "key": (str,), "event": (str,), "fingerprint": (str,), "attempt": (int,),

@@ -4,6 +4,9 @@ Run as ``python -m tests.benchmarks.large [--plates 500]``: plates of 384 wells 
 five channels, 14 stages that go well by well, all of them done. Its tables are written as a run
 leaves them, column by column. Before that, pipelines that have nothing to do, two stages of wells
 and a fast screen: status, plan and run (``--idle`` prints only that).
+
+``--client 50,150`` prints instead what the client of a run holds: of the features of so many plates,
+by units that measure nothing, before a fast screen that is planned and not run.
 """
 
 import argparse
@@ -21,6 +24,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from dask import delayed
 from dask.delayed import Delayed
 
 from i2r.cluster import ClusterSpec
@@ -241,10 +245,50 @@ def print_nothing(n_plates: int, kind: str) -> None:
     )
 
 
+class Reported(plates.Synthetic):
+    """Features that nobody measured, nor wrote: what a unit would report of them."""
+
+    def build(self, experiment: Experiment, key: str) -> Delayed:
+        path = experiment.part_url(self.title, key).removeprefix(f"{experiment.url}/")
+        mark = [500_000 + len(key), sum(key.encode()) * 7919]
+        return delayed({"nuclei": self.n_nuclei, "fields": 9, "outputs": {path: mark}})
+
+
+def run_client(n_plates: int) -> dict[str, float]:
+    """Run units that do nothing; give seconds of processor and the highest memory, in MiB."""
+    stages = [Reported(method="import", table=f"{n_plates}x1350", layout="made"),
+              *plates.make_pipeline(n_plates, plates.NUCLEI).stages[1:]]  # fmt: skip
+    pipeline = Pipeline(stages=resolve_needs(stages, where="benchmark"))
+    with tempfile.TemporaryDirectory() as folder:
+        none = ClusterSpec(type="none")
+        done = run_pipeline(pipeline, f"{folder}/e", cluster=none, style="none", only=["features"])
+    assert done.ran["features"] == n_plates * len(WELLS) + 1
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    return {"cpu_s": time.process_time(), "mib": peak}
+
+
+def print_client(sizes: Sequence[int]) -> None:
+    """Print what the client holds, and by how much it grows with a plate."""
+    found = {}
+    for n_plates in sizes:
+        command = [sys.executable, "-m", "tests.benchmarks.large", "--client-of", str(n_plates)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        found[n_plates] = json.loads(done.stdout.splitlines()[-1])
+        print(f"{n_plates} plates: client at most {found[n_plates]['mib']:.0f} MiB, "
+              f"{found[n_plates]['cpu_s']:.0f} s of processor", flush=True)  # fmt: skip
+    if len(found) > 1:
+        first, last = min(found), max(found)
+        each = (found[last]["mib"] - found[first]["mib"]) / (last - first)
+        whole = (found[last]["mib"] + each * (2000 - last)) / 1024
+        print(f"per plate {each:.2f} MiB (bar 1); by the line 2,000 plates: {whole:.1f} GiB")
+
+
 def main() -> None:
     """Print the figures."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--plates", type=int, default=500)
+    parser.add_argument("--client", default="", help="only the client of runs of so many plates")
+    parser.add_argument("--client-of", type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument("--idle", action="store_true", help="only where there is nothing to do")
     parser.add_argument("--nothing", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -252,7 +296,13 @@ def main() -> None:
         url, kind = arguments.nothing
         print(json.dumps(time_nothing(url, arguments.plates, kind)))
         return
+    if arguments.client_of:
+        print(json.dumps(run_client(arguments.client_of)))
+        return
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
+    if arguments.client:
+        print_client([int(size) for size in arguments.client.split(",")])
+        return
     for kind in ("wells", "screen"):
         print_nothing(arguments.plates, kind)
     if not arguments.idle:

@@ -89,7 +89,7 @@ def run_client(n_plates: int, folder: str) -> dict[str, Any]:
     writer.close()
     experiment = Experiment(experiment.url, layout=experiment.layout, sources=empty_sources())
     passes = screen.plan_passes(experiment)
-    store = PassStore(experiment, "screen", list(passes.plates))
+    store = PassStore(experiment, "screen")
     random = np.random.default_rng(0)
     for plate, plan in passes.plates.items():
         for word, is_control in ((TREATED, False), (CONTROLS, True)):

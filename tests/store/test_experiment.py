@@ -107,6 +107,20 @@ def test_wells_with_equal_names_and_fields_share_them(tmp_path: Path) -> None:
     assert wells["P1/A01"].well is wells["P2/A01"].well
 
 
+def test_what_was_made_of_a_given_layout_stays_when_it_is_opened_again(tmp_path: Path) -> None:
+    layout = pd.DataFrame(
+        {"plate": ["P1"], "well": ["A01"], "fields": [["1"]], "perturbation": "a", "dose": 1.0}
+    )
+    planned = Experiment(str(tmp_path), layout=layout, sources=layout)
+    index = planned.layout_by_key
+    again = planned.reopen()
+    assert again.layout_by_key is index, "so that what was planned from it is planned once"
+    assert again.ledger is not planned.ledger
+    planned.save_description()
+    stored = open_experiment(str(tmp_path))
+    assert stored.reopen().layout_by_key is not stored.layout_by_key, "it may have changed"
+
+
 def test_units_are_located_by_key(cropped_original: Path) -> None:
     experiment = open_experiment(str(cropped_original))
     plate, well = experiment.locate("P1/A03")

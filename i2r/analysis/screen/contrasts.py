@@ -15,6 +15,7 @@ from i2r.analysis.screen.held_out import (
     Indices,
     Kind,
     Objects,
+    Side,
     SplitBy,
     cut_pieces,
     list_words,
@@ -176,18 +177,19 @@ def find_uncontrolled(contrast: Contrast, counts: Mapping[str, int]) -> set[str]
     counts
         By well: nuclei; wells that are not there have none.
     """
+    lacking = find_lacking(contrast.controls, counts)
+    return {key for key in contrast.treated_keys if key.rpartition("/")[0] in lacking}
+
+
+def find_lacking(controls: Side, counts: Mapping[str, int]) -> set[str]:
+    """Find the plates on which too few control wells have nuclei; see `find_uncontrolled`."""
     planned: Counter[str] = Counter()
     filled: Counter[str] = Counter()
-    pieces = zip(contrast.keys, contrast.is_treated, strict=True)
-    for key in {key for key, is_treated in pieces if not is_treated}:
+    for key in set(controls.keys):
         plate = key.rpartition("/")[0]
         planned[plate] += 1
         filled[plate] += counts.get(key, 0) > 0
-    return {
-        key
-        for key in contrast.treated_keys
-        if filled[plate := key.rpartition("/")[0]] < min(2, planned[plate])
-    }
+    return {plate for plate, number in planned.items() if filled[plate] < min(2, number)}
 
 
 def _draw_controls(

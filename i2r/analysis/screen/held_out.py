@@ -1,8 +1,7 @@
 """What the comparisons of a screen hold out: pieces of wells, and the fold of each."""
 
-from functools import lru_cache
+from collections.abc import Iterable
 from hashlib import sha256
-from itertools import compress
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -20,6 +19,23 @@ COMPARED = ("treated", "positive_control")
 HALVES = ("1/2", "2/2")
 
 
+class Side(NamedTuple):
+    """The pieces on one side of a comparison.
+
+    Attributes
+    ----------
+    keys, fields
+        Wells, and of each one field, or "" for the whole well. Where a condition has one well, its
+        fields are `HALVES`.
+    folds
+        Of each piece.
+    """
+
+    keys: tuple[str, ...]
+    fields: tuple[str, ...]
+    folds: tuple[int, ...]
+
+
 class Contrast(NamedTuple):
     """A set of wells against control wells, each in a fold.
 
@@ -27,10 +43,8 @@ class Contrast(NamedTuple):
     ----------
     condition, kind
         What the treated wells hold.
-    keys, fields
-        The pieces compared: wells, and of each one field, or "" for the whole well.
-    is_treated, folds
-        Of each piece. Where a condition has one well, its fields are `HALVES`.
+    treated, controls
+        The pieces compared. Controls are one object for all comparisons that have the same.
     shape
         How its treated wells lie (`i2r.kernels.nulls.name_shape`): draws of the same shape are
         its null.
@@ -38,21 +52,50 @@ class Contrast(NamedTuple):
 
     condition: str
     kind: Kind
-    keys: tuple[str, ...]
-    fields: tuple[str, ...]
-    is_treated: tuple[bool, ...]
-    folds: tuple[int, ...]
+    treated: Side
+    controls: Side
     shape: str = ""
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The well of each piece, treated ones first."""
+        return self.treated.keys + self.controls.keys
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The field of each piece, likewise."""
+        return self.treated.fields + self.controls.fields
+
+    @property
+    def folds(self) -> tuple[int, ...]:
+        """The fold of each piece, likewise."""
+        return self.treated.folds + self.controls.folds
+
+    @property
+    def is_treated(self) -> tuple[bool, ...]:
+        """Whether each piece is treated."""
+        return (True,) * len(self.treated.keys) + (False,) * len(self.controls.keys)
 
     @property
     def n_folds(self) -> int:
         """The number of folds in which a treated piece is held out."""
-        return max(compress(self.folds, self.is_treated)) + 1
+        return max(self.treated.folds) + 1
 
     @property
     def treated_keys(self) -> tuple[str, ...]:
         """The treated wells."""
-        return tuple(dict.fromkeys(compress(self.keys, self.is_treated)))
+        return tuple(dict.fromkeys(self.treated.keys))
+
+
+def list_sides(contrasts: Iterable[Contrast]) -> list[Side]:
+    """List the sides of comparisons, those that many have in common once."""
+    sides = (side for contrast in contrasts for side in (contrast.treated, contrast.controls))
+    return list({id(side): side for side in sides}.values())
+
+
+def list_compared(contrasts: Iterable[Contrast]) -> list[str]:
+    """List the wells of comparisons, sorted."""
+    return sorted({key for side in list_sides(contrasts) for key in side.keys})
 
 
 def list_words(column: "pd.Series[str] | pd.Index[str]") -> Objects:
@@ -67,9 +110,11 @@ class Pieces(NamedTuple):
     ----------
     ends : (well + 1,) intp
         Pieces of a well are those from one to the next.
-    keys, fields, names, plates : (piece,) str
+    keys, fields, names : (piece,) str
         Well, field ("" for the whole well), a name unique over plates (``P1/B03``, ``P1/B03/2``
-        for a field), plate.
+        for a field).
+    plates : (piece,) intp
+        Number of the plate, in the order of their names.
     groups : (piece,) str
         Position, plate or batch of each; none where wells or fields are held out.
     is_control, is_compared : (piece,) bool
@@ -80,7 +125,7 @@ class Pieces(NamedTuple):
     keys: Objects
     fields: Objects
     names: Objects
-    plates: Objects
+    plates: Indices
     groups: Objects
     is_control: npt.NDArray[np.bool_]
     is_compared: npt.NDArray[np.bool_]
@@ -95,7 +140,8 @@ class Pieces(NamedTuple):
 
 def cut_pieces(table: pd.DataFrame, group: SplitBy) -> Pieces:
     """Cut wells into what is held out."""
-    keys, plates = list_words(table.index), list_words(table["plate"])
+    keys = list_words(table.index)
+    plates = pd.factorize(list_words(table["plate"]), sort=True)[0].astype(np.intp)
     fields: list[tuple[str, ...]] = [("",)] * len(table)
     if group == "field":
         fields = [tuple(map(str, own)) for own in table["fields"]]
@@ -132,9 +178,11 @@ class Folder:
         controls = np.flatnonzero(pieces.is_control)
         self.control_folds = np.full(len(pieces.keys), -1, dtype=np.intp)
         self.control_folds[controls] = spread_controls(
-            pieces.plates[controls].astype(str), n_folds=n_folds, seed=self._seed("controls")
+            pieces.plates[controls], n_folds=n_folds, seed=self._seed("controls")
         )
         self.group_folds: dict[str, int] = {}
+        # Controls by digest: hundreds of conditions have the same.
+        self._controls: dict[bytes, Side] = {}
         # Why groups that all comparisons share can't be dealt into folds.
         self.refusal = ""
         if shared and len(pieces.groups):
@@ -170,19 +218,27 @@ class Folder:
         if np.unique(folds[is_treated]).size < 2:
             return f"all its wells are in one {self.group}: nothing can be held out"
         return Contrast(
-            condition, kind, tuple(self.pieces.keys[chosen].tolist()),
-            tuple(self.pieces.fields[chosen].tolist()),
-            _repeat_flags(len(treated), len(others)), tuple(folds.tolist()),
+            condition, kind, self._take(treated, folds[is_treated]),
+            self._share(others, folds[~is_treated]),
         )  # fmt: skip
 
     def halve(self, condition: str, kind: Kind, row: int, controls: Indices) -> Contrast:
         """Hold out halves of the nuclei of a condition's one well, and whole control wells."""
-        key = str(self.pieces.keys[row])
-        folds = self.control_folds[controls].tolist()
-        return Contrast(
-            condition, kind, (key, key, *self.pieces.keys[controls].tolist()),
-            (*HALVES, *[""] * len(controls)), _repeat_flags(2, len(controls)), (0, 1, *folds),
-        )  # fmt: skip
+        halves = Side((str(self.pieces.keys[row]),) * 2, HALVES, (0, 1))
+        others = self._share(controls, self.control_folds[controls])
+        return Contrast(condition, kind, halves, others)
+
+    def _take(self, pieces: Indices, folds: Indices) -> Side:
+        """Take some pieces, with the folds they are in."""
+        columns = (self.pieces.keys[pieces], self.pieces.fields[pieces], folds)
+        return Side(*(tuple(column.tolist()) for column in columns))
+
+    def _share(self, controls: Indices, folds: Indices) -> Side:
+        """Take the pieces of controls: the same object for the same pieces in the same folds."""
+        digest = sha256(controls.tobytes() + folds.tobytes()).digest()
+        if digest not in self._controls:
+            self._controls[digest] = self._take(controls, folds)
+        return self._controls[digest]
 
     def _assign(
         self, condition: str, kind: Kind, chosen: Indices, is_treated: npt.NDArray[np.bool_]
@@ -193,18 +249,13 @@ class Folder:
             if self.group_folds:
                 return np.array([self.group_folds[name] for name in groups.tolist()], dtype=np.intp)
             return deal_groups(groups, is_treated, n_folds=self.n_folds, seed=seed)
-        plates = pieces.plates[chosen].astype(str)
         if not self.shared:
+            plates = pieces.plates[chosen]
             names = pieces.names[chosen].astype(str)
             return assign_folds(names, is_treated, n_folds=self.n_folds, seed=seed, plates=plates)
         folds = self.control_folds[chosen]
         if kind != "control_draw":
             n_made = min(self.n_folds, int(is_treated.sum()))
-            folds[is_treated] = spread_controls(plates[is_treated], n_folds=n_made, seed=seed)
+            plates = pieces.plates[chosen[is_treated]]
+            folds[is_treated] = spread_controls(plates, n_folds=n_made, seed=seed)
         return folds
-
-
-@lru_cache(maxsize=1024)
-def _repeat_flags(n_treated: int, n_controls: int) -> tuple[bool, ...]:
-    """Give the flags of a comparison: the same object for all of these sizes."""
-    return (True,) * n_treated + (False,) * n_controls

@@ -1,13 +1,12 @@
 """What the fast screen compares, on all plates and on each, and what its passes read of a well."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import compress
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from i2r.analysis.screen.held_out import HALVES, Contrast
+from i2r.analysis.screen.held_out import HALVES, Contrast, list_sides
 
 Floats = npt.NDArray[np.float64]
 Singles = npt.NDArray[np.float32]
@@ -118,7 +117,7 @@ def plan_plates(
     dict
         By plate, in the order of their first wells.
     """
-    n_folds = 1 + max((max(contrast.folds) for contrast in contrasts), default=0)
+    n_folds = 1 + max((max(side.folds) for side in list_sides(contrasts)), default=0)
     own: dict[str, list[int]] = {}
     for number, key in enumerate(keys):
         own.setdefault(key.rpartition("/")[0], []).append(number)
@@ -130,25 +129,16 @@ def plan_plates(
         for plate, numbers in own.items()
     }  # fmt: skip
     known = {key: plans[key.rpartition("/")[0]] for key in keys}
-    seen: set[frozenset[str]] = set()
-    for number, contrast in enumerate(contrasts):
-        pieces: Iterable[tuple[str, str, bool, int]] = zip(
-            contrast.keys, contrast.fields, contrast.is_treated, contrast.folds, strict=True
-        )
-        on = frozenset(key.rpartition("/")[0] for key in contrast.treated_keys)
-        if on in seen and contrast.kind != "control_draw":
-            # The controls of these plates are known already, two hundred for one condition.
-            pieces = compress(pieces, contrast.is_treated)
-        elif contrast.kind != "control_draw":
-            seen.add(on)
-        for key, field, is_treated, fold in pieces:
+    numbers = {id(contrast.treated): number for number, contrast in enumerate(contrasts)}
+    for side in list_sides(contrasts):
+        for key, field, fold in zip(*side, strict=True):
             if key not in known:
                 continue
             plan, piece = known[key], (key, field)
             plan.folds[piece] = fold  # type: ignore[index]
-            if is_treated:
+            if id(side) in numbers:
                 before = plan.comparisons.get(piece, ())
-                plan.comparisons[piece] = (*before, number)  # type: ignore[index]
+                plan.comparisons[piece] = (*before, numbers[id(side)])  # type: ignore[index]
     return plans
 
 

@@ -228,8 +228,7 @@ def _list_scores(plan: FastPlan, tally: npt.NDArray[np.int64]) -> pd.DataFrame:
     """
     rows = []
     for number, contrast in enumerate(plan.contrasts):
-        own = zip(contrast.folds, contrast.is_treated, strict=True)
-        for fold in sorted({number for number, treats in own if treats}):
+        for fold in sorted(set(contrast.treated.folds)):
             treated, above, control, wrong, pairs = tally[number, fold].tolist()
             accuracy = area = np.nan
             if treated and control:
@@ -263,7 +262,7 @@ def _list_calls(plan: FastPlan, rows: Sequence[npt.NDArray[np.intp]]) -> pd.Data
             "n_called": n_called[order].astype(np.int64),
         }
     )
-    in_pieces = plan.by_field or any(HALVES[0] in contrast.fields for contrast in plan.contrasts)
+    in_pieces = plan.by_field or any(HALVES[0] in c.treated.fields for c in plan.contrasts)
     return sum_calls(table) if in_pieces else table
 
 

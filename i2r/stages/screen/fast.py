@@ -7,7 +7,7 @@ They leave their arrays in ``models/<name>/``. A screen of more wells than are t
 """
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar, Literal
 
@@ -19,7 +19,7 @@ from pydantic import Field
 
 from i2r.analysis.screen.held_out import COMPARED
 from i2r.analysis.screen.layouts import warn_of_noise
-from i2r.analysis.screen.plate_plans import FastPlan, PlatePlan, Reader
+from i2r.analysis.screen.plate_plans import FastPlan, PlatePlan
 from i2r.analysis.screen.ranking import CallRule
 from i2r.errors import I2RError
 from i2r.kernels.conditions import FOLDS
@@ -33,6 +33,7 @@ from i2r.stages.screen.fast_units import (
     TESTS,
     TREATED,
     PassStore,
+    WellReaders,
     find_plate,
     find_shared,
     has_one_unit,
@@ -53,7 +54,6 @@ from i2r.stages.screen.options import Screen
 from i2r.stages.screen.plan import PassPlan, plan_passes
 from i2r.store import files
 from i2r.store.experiment import Experiment
-from i2r.store.features import read_features
 
 PARTS = ("-scores", "-calls", "-tests", "-left-out", "-features", "-wells", "-layout")
 
@@ -164,17 +164,19 @@ class FastScreen(Screen):
             "n_draws": FOLDS * self.permutations,
             "seed": seed_sequence(self.seed, "screen", "permutations"),
         }
-        plate = find_plate(key)
-        inputs = _Inputs(self, experiment, passes.plates[plate].keys if plate else passes.compared)
+        plate, blocks = find_plate(key), list_blocks(passes)
+        # A unit of some plates asks for no others: there may be thousands.
+        on = [plate] if plate else blocks[key].plates if key in blocks else list(passes.plates)
+        inputs = _Inputs(self, experiment, sorted(w for p in on for w in passes.plates[p].keys))
         # Plans are large: within a partial function Dask does not look through them.
         if has_one_unit(passes):
             plan = inputs.plan_screen()
-            return delayed(partial(run_few, plan, inputs.make_readers(plan.keys), null, urls))()
-        store = PassStore(experiment, self.title, list(passes.plates))
-        plans = inputs.plan_plates()
+            return delayed(partial(run_few, plan, inputs.readers.make(plan.keys), null, urls))()
+        store = PassStore(experiment, self.title)
+        plans = inputs.plan_plates(on)
         if plate:
             run = {SUMS: run_sums, TREATED: run_treated, CONTROLS: run_controls}
-            readers = inputs.make_readers(plans[plate].keys)
+            readers = inputs.readers.make(plans[plate].keys)
             return delayed(
                 partial(run[key.removesuffix(plate)], store, plate, plans[plate], readers)
             )()
@@ -184,10 +186,8 @@ class FastScreen(Screen):
         }
         if key == HEADS:
             own = {p: plans[p] for p in done[SUMS]}
-            readers_of = {p: inputs.make_readers(plan.keys) for p, plan in own.items()}
             n_comparisons = len(self.contrasts(experiment))
-            return delayed(partial(run_heads, store, own, readers_of, n_comparisons))()
-        blocks = list_blocks(passes)
+            return delayed(partial(run_heads, store, own, inputs.readers, n_comparisons))()
         if key in blocks:
             block = blocks[key]
             shared = find_shared(passes.blocks)
@@ -196,10 +196,9 @@ class FastScreen(Screen):
                 seed.entropy, spawn_key=(*seed.spawn_key, list(blocks).index(key))
             )
             tested = inputs.plan_screen(set(block.wells), block.comparisons)
-            own = {plate: plans[plate] for plate in block.plates if plate in plans}
             return delayed(
                 partial(
-                    run_end, store, tested, own, done, {**null, "seed": own_seed}, urls,
+                    run_end, store, tested, plans, done, {**null, "seed": own_seed}, urls,
                     block.comparisons, shared & set(tested.conditions),
                 )
             )()  # fmt: skip
@@ -219,7 +218,8 @@ class FastScreen(Screen):
         columns = 512 if source == self.upstream_title("embed") else 128
         passes, plate = self.plan_passes(experiment), find_plate(key)
         controls = largest = 0
-        for plan in [passes.plates[plate]] if plate else passes.plates.values():
+        plates = [passes.plates[plate]] if plate else passes.plates.values() if key == HEADS else ()
+        for plan in plates:
             nuclei = [count_nuclei(experiment, source, well) for well in plan.keys]
             of_control = sum(
                 n for n, control in zip(nuclei, plan.is_control, strict=True) if control
@@ -284,10 +284,11 @@ class _Inputs:
         by_field = screen.split_by == "field"
         self.crop = _find_crops(experiment, source, self.keys) if by_field else ""
 
-    def plan_plates(self) -> dict[str, PlatePlan]:
+    def plan_plates(self, plates: Iterable[str]) -> dict[str, PlatePlan]:
         """Give the plans of plates, with the wells that are done."""
         done, found = set(self.keys), {}
-        for plate, plan in self.screen.plan_passes(self.experiment).plates.items():
+        plans = self.screen.plan_passes(self.experiment).plates
+        for plate, plan in ((name, plans[name]) for name in plates):
             own = [n for n, key in enumerate(plan.keys) if key in done]
             if own:
                 found[plate] = plan._replace(
@@ -321,18 +322,10 @@ class _Inputs:
             qualities=screen.list_qualities(experiment, keys),
         )
 
-    def make_readers(self, keys: Sequence[str]) -> list[Reader]:
-        """Give what reads the features of wells, one by one."""
-        read: Callable[..., Any] = read_features
-        return [
-            partial(
-                read,
-                self.experiment.part_url(self.source, key),
-                self.experiment.embeddings_url(self.source, key),
-                crops_url=self.experiment.part_url(self.crop, key) if self.crop else "",
-            )
-            for key in keys
-        ]
+    @property
+    def readers(self) -> WellReaders:
+        """Give what makes readers of features."""
+        return WellReaders(self.experiment.url, self.source, self.crop)
 
 
 def _find_crops(experiment: Experiment, source: str, keys: Sequence[str]) -> str:

@@ -4,8 +4,8 @@ import io
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
-from functools import lru_cache
-from typing import Any
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,7 +17,9 @@ from i2r.analysis.screen.plate_sums import PlateSums, sum_plate
 from i2r.analysis.screen.screening import FastScores, finish_rest, finish_screen, score_plates
 from i2r.stages.screen.plan import PassPlan
 from i2r.store import files, tables
+from i2r.store.catalog import Catalog, quote_name
 from i2r.store.experiment import Experiment
+from i2r.store.features import read_features
 from i2r.store.outputs import damaged
 
 HEADS = "heads"
@@ -93,22 +95,52 @@ def find_plate(key: str) -> str:
     return "" if key.startswith(TESTS) else key.partition("/")[2]
 
 
+class WellReaders(NamedTuple):
+    """Makes what reads the features of wells, where they are read: of few wells at a time.
+
+    Attributes
+    ----------
+    url
+        The experiment.
+    source, crop
+        The stages that measured or embedded nuclei, and that cut them; "" where fields are named.
+    """
+
+    url: str
+    source: str
+    crop: str
+
+    def make(self, keys: Sequence[str]) -> list[Reader]:
+        """Give what reads the features of each of some wells."""
+        catalog = Catalog(self.url)
+        read: Callable[..., Any] = read_features
+        return [
+            partial(
+                read,
+                catalog.part_url(self.source, key),
+                catalog.embeddings_url(self.source, key),
+                crops_url=catalog.part_url(self.crop, key) if self.crop else "",
+            )
+            for key in keys
+        ]
+
+
 class PassStore:
     """Where the units of one fast screen leave arrays for each other."""
 
-    def __init__(self, experiment: Experiment, title: str, plates: Sequence[str]) -> None:
-        words = (SUMS, f"{HEADS}/", TREATED, CONTROLS)
-        names = [f"{word}{plate}" for word in words for plate in plates]
-        self._urls = {
-            name: experiment.model_url(title, name).removesuffix(".pt") + ".npz"
-            for name in [HEADS, *names]
-        }
+    def __init__(self, experiment: Experiment, title: str) -> None:
+        self._url = experiment.path("models", title)
+
+    def _locate(self, name: str) -> str:
+        """Give the URL of a named tuple."""
+        parts = map(quote_name, f"{name}.pt".split("/"))
+        return files.join_url(self._url, *parts).removesuffix(".pt") + ".npz"
 
     def write(self, name: str, arrays: Any) -> int:
         """Write a named tuple of arrays."""
         buffer = io.BytesIO()
         np.savez(buffer, allow_pickle=False, **arrays._asdict())
-        return files.write_bytes(self._urls[name], buffer.getvalue())
+        return files.write_bytes(self._locate(name), buffer.getvalue())
 
     def read(self, kind: Callable[..., Any], name: str) -> Any:
         """Read a named tuple of arrays.
@@ -118,7 +150,7 @@ class PassStore:
         DamageError
             If the file is not what `write` wrote.
         """
-        url = self._urls[name]
+        url = self._locate(name)
         try:
             with np.load(io.BytesIO(files.read_bytes(url)), allow_pickle=False) as bundle:
                 return kind(**{name: bundle[name] for name in bundle.files})
@@ -142,13 +174,15 @@ def run_sums(
 
 
 def run_heads(
-    store: PassStore, plans: dict[str, PlatePlan], readers: dict[str, list[Reader]], n: int
+    store: PassStore, plans: dict[str, PlatePlan], readers: WellReaders, n: int
 ) -> dict[str, Any]:
     """Fit the heads of all comparisons from the sums of all plates."""
     fitted, heads = fit_screen(
         plans,
         lambda plate: store.read(PlateSums, SUMS + plate),
-        lambda plate, usable: sum_plate(plans[plate], readers[plate], usable=usable),
+        lambda plate, usable: sum_plate(
+            plans[plate], readers.make(plans[plate].keys), usable=usable
+        ),
         n_comparisons=n,
     )
     written = store.write(HEADS, fitted)

@@ -13,10 +13,17 @@ from i2r.analysis.screen.condition_tests import TestedWells
 from i2r.analysis.screen.contrasts import (
     UNCONTROLLED,
     ScreenPlan,
+    find_lacking,
     find_uncontrolled,
     plan_contrasts,
 )
-from i2r.analysis.screen.held_out import COMPARED, Contrast, SplitBy
+from i2r.analysis.screen.held_out import (
+    COMPARED,
+    Contrast,
+    SplitBy,
+    list_compared,
+    list_sides,
+)
 from i2r.analysis.screen.plate_plans import PlatePlan, plan_plates
 from i2r.stages.base import seed_sequence
 from i2r.store.experiment import Experiment
@@ -106,7 +113,7 @@ def _plan_passes(
 ) -> PassPlan:
     plan = _plan(layout, split_by, n_folds, n_draws, seed, True)
     contrasts = tuple(plan.contrasts.values())
-    compared = sorted({key for contrast in contrasts for key in contrast.keys})
+    compared = list_compared(contrasts)
     roles = layout.table["role"].reindex(compared)
     is_control = [not compares for compares in roles.isin(COMPARED)]
     plates = plan_plates(compared, is_control, contrasts, by_field=split_by == "field")
@@ -142,20 +149,22 @@ def list_unused(
         All comparisons.
     """
     compared = list(contrasts)
-    results = {
-        key: experiment.ledger.result(source, key)
-        for key in dict.fromkeys(key for contrast in compared for key in contrast.keys)
-    }
+    results = {key: experiment.ledger.result(source, key) for key in list_compared(compared)}
     counts = {key: int((result or {}).get("nuclei", 0)) for key, result in results.items()}
     reasons = {
         key: f"not done in stage {source!r}" if results[key] is None else "no nuclei"
         for key, count in counts.items()
         if not count
     }
-    for contrast in compared:
-        for key in find_uncontrolled(contrast, counts):
-            if contrast.kind != "control_draw":
-                reasons.setdefault(key, UNCONTROLLED)
+    lacking = {id(side): find_lacking(side, counts) for side in list_sides(compared)}
+    uncontrolled = [
+        key
+        for contrast in compared
+        if contrast.kind != "control_draw"
+        for key in contrast.treated_keys
+        if key.rpartition("/")[0] in lacking[id(contrast.controls)]
+    ]
+    reasons = dict.fromkeys(uncontrolled, UNCONTROLLED) | reasons
     return [("well", key, reasons[key]) for key in sorted(reasons)]
 
 
@@ -163,7 +172,7 @@ def list_counted(
     experiment: Experiment, crop: str, needs: Sequence[str], contrasts: Iterable[Contrast]
 ) -> TestedWells:
     """List the wells of all comparisons with their numbers of nuclei, and no profiles."""
-    compared = sorted({key for contrast in contrasts for key in contrast.keys})
+    compared = list_compared(contrasts)
     keys = [key for key in compared if experiment.ledger.result(crop, key) is not None]
     rows = experiment.layout_by_key.loc[keys]
     return TestedWells(

@@ -13,13 +13,14 @@ from i2r.analysis.screen.contrasts import (
     list_copied,
     plan_contrasts,
 )
+from i2r.analysis.screen.held_out import list_compared
 from i2r.kernels.nulls import find_structure
 
 PLATES = ("P1", "P2", "P3")
 
 
-def plan(contents: dict[str, str], *, sister: bool = False, n_draws: int = 20) -> ScreenPlan:
-    """Plan a screen of genes on the plates named by digits, with 30 controls on every plate."""
+def layout_of(contents: dict[str, str], *, sister: bool = False) -> pd.DataFrame:
+    """Lay out genes on the plates named by digits, with 30 controls on every plate."""
     rows = [
         (plate, f"A{n:02d}" if sister else f"A{(n + 3 * place) % 24:02d}", name)
         for n, (name, plates) in enumerate(contents.items())
@@ -34,6 +35,12 @@ def plan(contents: dict[str, str], *, sister: bool = False, n_draws: int = 20) -
         perturbation=layout["condition"], gene="", dose=np.nan,
     )  # fmt: skip
     layout.index = pd.Index(layout["plate"] + "/" + layout["well"])
+    return layout
+
+
+def plan(contents: dict[str, str], *, sister: bool = False, n_draws: int = 20) -> ScreenPlan:
+    """Plan a screen of them."""
+    layout = layout_of(contents, sister=sister)
     seed = np.random.SeedSequence(3)
     found = plan_contrasts(layout, group="well", n_folds=3, n_draws=n_draws, seed=seed)
     described = describe_conditions(layout, found).set_index("condition")["shape"]
@@ -87,3 +94,18 @@ def test_a_draw_copies_the_wells_of_its_shape_on_its_plates() -> None:
     }  # fmt: skip
     assert set(copied) == expected
     assert list_copied(found.contrasts.values(), found.contrasts["a12"]) == []
+
+
+def test_conditions_on_the_same_plates_share_their_controls() -> None:
+    found = plan_contrasts(
+        layout_of(GENES), group="well", n_folds=3, n_draws=0, seed=np.random.SeedSequence(3),
+        shared_controls=True,
+    ).contrasts  # fmt: skip
+    assert len(found) == len(GENES)
+    assert len({id(contrast.controls) for contrast in found.values()}) == 3, "12, 23 and 123"
+    assert list_compared(found.values()) == sorted({k for c in found.values() for k in c.keys})
+    for contrast in found.values():
+        on = {key[:2] for key in contrast.treated_keys}
+        assert set(contrast.controls.keys) == {f"{p}/H{n:02d}" for p in on for n in range(30)}
+        assert contrast.keys[: len(on)] == contrast.treated.keys
+        assert contrast.is_treated == (True,) * len(on) + (False,) * 30 * len(on)
