@@ -50,6 +50,7 @@ def warm(folder: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # to compile everything takes minutes where others work too
 def test_warm_compiles_once_and_needs_no_experiment(warmed: tuple[Path, Compiled]) -> None:
     folder, before = warmed
     assert len(before) > 120
@@ -88,6 +89,7 @@ def run_variants(folder: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # to compile everything takes minutes where others work too
 @pytest.mark.parametrize("run", [run_smoke, run_variants])
 def test_a_run_after_warm_compiles_nothing(
     warmed: tuple[Path, Compiled], tmp_path: Path, run: Callable[[Path], None]
