@@ -4,12 +4,12 @@
 of every array and table is printed; of two, what differs: arrays by name, tables column by column.
 
 ``--against COMMIT`` runs the smoke pipeline (every stage) and the demo's plate as the tree is now and as
-it was at a commit, and compares the experiments. ``--ways`` runs the demo's plate on one worker of
-this machine, on two, and on a SLURM of its own (`tests.slurm`). The demo's networks train for one
-epoch; ``--whole`` trains them as the demo does. What does not end within ``--minutes`` is stopped and named.
+it was at a commit, and compares the experiments; ``--only`` takes one of both. ``--ways`` runs the demo's plate on one worker of
+this machine, on two, and on a SLURM of its own (`tests.slurm`). The demo's networks train for
+a few steps; ``--whole`` trains them as the demo does. What does not end within ``--minutes`` is stopped and named.
 
 Both trees are copies, so that nobody's edits get into a run, and kernels that were compiled come along.
-On an idle machine with two cores ``--against`` takes 4 minutes, ``--ways`` 3, a minute more each where kernels changed.
+A run takes about a minute on two idle cores, 10 to 14 on busy ones.
 """
 
 import argparse
@@ -37,7 +37,7 @@ from tests import slurm
 HERE = Path(__file__).parents[2]
 LOCAL = "type: local\ncpu: {{n_workers: {number}, memory_limit: 2GiB}}\ngpu: {{n_workers: 0}}\n"
 # Of networks, so that a run takes a minute: sameness does not depend on how well they are trained.
-BRIEF = {"n_folds": 2, "control_draws": 2, "max_epochs": 1}
+BRIEF = {"n_folds": 2, "control_draws": 2, "max_steps": 20}
 # Columns of a table that are named.
 _MOST = 8
 
@@ -154,18 +154,24 @@ def write_demo(tree: Path, *, whole: bool) -> str:
     return str(brief)
 
 
-def compare_versions(commit: str, folder: Path, *, whole: bool, minutes: float) -> Iterator[str]:
+def compare_versions(
+    commit: str, folder: Path, *, only: str | None, whole: bool, minutes: float
+) -> Iterator[str]:
     """Run the smoke pipeline and the demo here and at a commit; say what differs."""
     here, before = copy_tree(folder / "here"), copy_tree(folder / commit, commit)
+    # Edits that are not committed are in the copy too.
+    copied = _ask_git("describe", "--always", "--dirty")
     write_screen(str(folder / "smoke"), PRESETS["smoke"], workers=2)
     pipelines = {"smoke": str(here / "pipelines" / "smoke.yaml")}
     shutil.move(folder / "smoke", here / "smoke")  # where the pipeline looks for it
     pipelines["demo"] = write_demo(here, whole=whole)
     for name, pipeline in pipelines.items():
+        if only not in (None, name):
+            continue
         for tree in (before, here):
             url = f"{tree.name}-{name}"
             run_i2r(tree, folder, "run", pipeline, url, minutes=minutes)
-        yield f"{name}, {commit} against {_ask_git('rev-parse', '--short', 'HEAD')} as it is here:"
+        yield f"{name}, {commit} against {copied}:"
         for line in compare(f"{folder}/{before.name}-{name}", f"{folder}/{here.name}-{name}"):
             yield f"  {line}"
 
@@ -206,6 +212,7 @@ def main() -> None:
     parser.add_argument("experiments", nargs="*", metavar="EXPERIMENT")
     parser.add_argument("--against", metavar="COMMIT")
     parser.add_argument("--ways", action="store_true")
+    parser.add_argument("--only", choices=("smoke", "demo"), help="of --against")
     parser.add_argument("--whole", action="store_true")
     parser.add_argument("--minutes", type=float, default=20.0, help="of each run")
     arguments = parser.parse_args()
@@ -220,7 +227,9 @@ def main() -> None:
     how = {"whole": arguments.whole, "minutes": arguments.minutes}
     with tempfile.TemporaryDirectory() as folder:
         if arguments.against:
-            for line in compare_versions(arguments.against, Path(folder) / "versions", **how):
+            for line in compare_versions(
+                arguments.against, Path(folder) / "versions", only=arguments.only, **how
+            ):
                 print(line, flush=True)
         if arguments.ways:
             for line in compare_ways(Path(folder) / "ways", **how):
