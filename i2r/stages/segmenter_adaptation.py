@@ -20,6 +20,8 @@ LEARNING_RATE = 6e-4
 N_WINDOWS = 6
 SIDE_PX = 192
 CONTEXT_PX = 64
+# Share of windows to which nuclei of others are added: patches hold few that touch.
+CROWDED = 0.25
 # Half a minute apart.
 CHECKPOINT_STEPS = 20
 # With fewer nuclei to judge by, a difference is mostly chance.
@@ -136,7 +138,7 @@ def fine_tune(
     settings = UNetSettings(
         n_steps=n_steps, n_windows=N_WINDOWS, n_parts=1, side_px=SIDE_PX,
         learning_rate=LEARNING_RATE, seed=seed, widths=start.widths,
-        magnification=choose_zoom(pixel_size_um), freeze_norm=True,
+        magnification=choose_zoom(pixel_size_um), freeze_norm=True, crowded=CROWDED,
     )  # fmt: skip
     hashed = sha256(weights + repr((settings, pixel_size_um, channel)).encode())
     examples = []
