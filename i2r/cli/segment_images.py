@@ -22,7 +22,7 @@ _FAILED = 3
     default=None,
     show_default="threshold, or unet with --weights",
     help="threshold (classical; mean F1 0.907 on the validation part of BBBC039), unet (trained "
-    "network; 0.939 there; takes fifty times as long on a CPU, needs PyTorch), or a segmenter "
+    "network; 0.940 there; takes fifty times as long on a CPU, needs PyTorch), or a segmenter "
     "that another package offers.",
 )
 @click.option(

@@ -51,7 +51,7 @@ class Segment(ByMethod):
     method: str = Field(
         "threshold",
         description="How nuclei are found: threshold (mean F1 0.907 on the validation part of "
-        "BBBC039), unet (0.939 there; needs PyTorch), import, or an installed segmenter",
+        "BBBC039), unet (0.940 there; needs PyTorch), import, or an installed segmenter",
     )
     channel: str = Field("DNA", description="Channel to segment")
 
