@@ -189,14 +189,14 @@ def compare_ways(folder: Path, *, whole: bool, minutes: float) -> Iterator[str]:
     if reason := slurm.find_reason_against():
         yield f"no SLURM: {reason}"
     else:
-        os.environ.update(slurm.start(folder / "slurm"))
+        os.environ.update(slurm.start(folder / "daemons"))
         try:
             cluster = HERE / "cluster" / "slurm-test.yaml"
             run_i2r(
                 tree, folder, "run", pipeline, "slurm", "--cluster", str(cluster), minutes=minutes
             )
         finally:
-            slurm.stop(folder / "slurm")
+            slurm.stop(folder / "daemons")
         ways.append("slurm")
     for way in ways:
         yield f"demo's plate, local-1 against {way}:"
