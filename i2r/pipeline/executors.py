@@ -164,6 +164,7 @@ class OnCluster(_Closing):
         self._submissions: dict[int, _Submission] = {}
         # How many of them prefer a worker, by its address.
         self._near = Counter[str]()
+        self._stranded: set[int] = set()
         self._rehearsals: list[Future] = []
         self._spec = spec
         with ExitStack() as stack:
@@ -355,7 +356,10 @@ class OnCluster(_Closing):
             self._futures.pop(item.handle).release()
             asked = self._submissions.pop(item.handle)
             self._near[asked.near] -= 1
-            if item.error and is_absence(item.error):
+            if item.error:
+                self._slots_at.pop(asked.near, None)  # until the next look
+            if item.handle in self._stranded or (item.error and is_absence(item.error)):
+                self._stranded.discard(item.handle)
                 self._start(item.handle, asked._replace(times=asked.times + 1, near=""))
                 continue
             error = self._memory.explain(item.error) if item.error else None
@@ -372,9 +376,28 @@ class OnCluster(_Closing):
         self._note_slots(known)
         self._memory.check(workers, moving=self._moving)
         self._looked_s, self._moving = time.monotonic(), False
+        self._free_stranded(known)
         # Jobs may wait in a queue for hours, and so may the workers of a scheduler that is there.
         if self._spec.type == "local":
             self._absence.check(workers, {asked.resource for asked in self._submissions.values()})
+
+    def _free_stranded(self, known: Mapping[str, Any]) -> None:
+        """Take back what waits for a worker that is gone, to be submitted again for any.
+
+        Dask gives it to another worker; but if there was none at that time, it would wait for ever,
+        whoever joins later.
+        """
+        lost = [
+            h for h, asked in self._submissions.items() if asked.near and asked.near not in known
+        ]
+        if not lost:
+            return
+        at_work = {key for keys in self._client.processing().values() for key in keys}
+        for handle in lost:
+            future = self._futures[handle]
+            if future.status == "pending" and future.key not in at_work:
+                self._stranded.add(handle)
+                future.cancel()
 
     @contextmanager
     def report(self, url: str) -> Iterator[None]:

@@ -198,7 +198,10 @@ class RunLoop:
 
     def _submit_bundle(self, waiting: deque[Unit], group: WorkerKind) -> None:
         units, works = list[Unit](), list[Work]()
-        near = self._homes.bring_forward(waiting, partial(self.executor.has_room, group=group))
+        near = ""
+        if waiting is not self._suspects:
+            has_room = partial(self.executor.has_room, group=group)
+            near = self._homes.bring_forward(waiting, has_room)
         size = self._bundle_size(waiting, group)
         while waiting and len(units) < size:
             unit = waiting.popleft()

@@ -1,5 +1,6 @@
 """Stages of a well run on the worker that has its pixels in memory, if that has room."""
 
+import time
 from collections import deque
 
 import pytest
@@ -82,6 +83,30 @@ def test_submissions_prefer_a_worker_and_run_elsewhere_without_it() -> None:
             while not finished:
                 finished = executor.wait(1)
             assert finished[0].address == there
+
+
+def test_submissions_that_prefer_a_worker_that_was_the_last_run_on_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("i2r.pipeline.executors.LOOK_EVERY_S", 0.1)
+    options = {"threads_per_worker": 1, "dashboard_address": ":0", "resources": {"CPU": 1}}
+    with LocalCluster(n_workers=1, processes=False, **options) as cluster:
+        spec = ClusterSpec(type="connect", address=cluster.scheduler_address)
+        with OnCluster(spec) as executor:
+            (gone,) = cluster.scheduler.workers
+            cluster.scale(0)
+            while cluster.scheduler.workers:
+                time.sleep(0.02)
+            executor.submit(1, "u1", give_worker, None, group="cpu", threads=1, near=gone)
+            while not cluster.scheduler.unrunnable:
+                time.sleep(0.02)
+            cluster.scale(1)
+            finished = []
+            while not finished:
+                finished = executor.wait(0.2)
+            assert finished[0].error is None
+            assert finished[0].address not in ("", gone)
+            assert not executor.has_room(gone, group="cpu")
 
 
 @pytest.mark.parametrize("resources", [{"CPU": 2}, {"GPU": 1}])
