@@ -14,8 +14,20 @@ from imagecodecs import jpeg_decode, png_decode, tiff_decode
 from PIL import Image
 
 from i2r.errors import FieldError, I2RError
-from i2r.readers.arrays import is_array, read_array_header, read_array_plane, stat_array
-from i2r.readers.bioimages import MOST_PLANES, Scene, is_bioimage, read_bioimage_plane
+from i2r.readers.arrays import (
+    ARRAY_DOCUMENTS,
+    is_array,
+    read_array_header,
+    read_array_plane,
+    stat_array,
+)
+from i2r.readers.bioimages import (
+    MOST_PLANES,
+    PLUGINS,
+    Scene,
+    is_bioimage,
+    read_bioimage_plane,
+)
 from i2r.readers.headers import (
     JPEG_SIGNATURE,
     PNG_SIGNATURE,
@@ -33,6 +45,8 @@ from i2r.store import files
 # LZW of so many bytes per byte of pixels. Below, strings are long, above, they are single bytes:
 # libtiff is fast at both. Between, as micrographs are, it takes up to twice as long.
 LEAST_LZW, MOST_LZW = 0.05, 1.0
+# What is not decoded from the bytes of one file: Zarr arrays, and what bioio opens.
+_OPENED = (*(f"/{name}" for name in ARRAY_DOCUMENTS), *PLUGINS)
 # Size and time of a file that isn't there.
 GONE = files.ABSENT
 # Other errors of a file system may pass: those are worth another try, not an exclusion.
@@ -109,7 +123,7 @@ def read_field(
         inverted = bool(getattr(row, "inverted", False))
         place = channels.index(row.channel)
         plane: npt.NDArray[Any]
-        if is_array(row.url) or is_bioimage(row.url):
+        if row.url.lower().endswith(_OPENED):
             plane = read_plane(row.url, page=row.page)
             digests[row.url] = hash_bytes(digests.get(row.url, "").encode() + plane.tobytes())
         else:

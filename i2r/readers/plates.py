@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -266,12 +266,6 @@ def choose_pixel_size(
             "the option out to take the files'"
         )
     return given, doubts
-
-
-def find_stored_type(plate: Any) -> "np.dtype[Any]":
-    """Give the type that a plate's files are stored with; experiments of old have its pixels'."""
-    stored = plate.rows.iloc[0].get("stored_dtype")
-    return np.dtype(str(stored)) if isinstance(stored, str) and stored else plate.dtype
 
 
 def list_odd(images: pd.DataFrame, layout: pd.DataFrame) -> list[str]:

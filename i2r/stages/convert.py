@@ -15,12 +15,7 @@ from i2r.formats.platemaps import choose_plates, read_platemap
 from i2r.readers import ReaderOptions, Sources, find_reader
 from i2r.readers.images import read_field, read_shape, refuse_changed
 from i2r.readers.nucleus_size import list_doubts
-from i2r.readers.pixels import pixel_type
-from i2r.readers.plates import (
-    check_channels,
-    describe_formats,
-    find_stored_type,
-)
+from i2r.readers.plates import check_channels, describe_formats
 from i2r.readers.positions import find_first_pixel
 from i2r.readers.surveys import describe_plates
 from i2r.stages.base import FINISH, Stage, Survey
@@ -187,7 +182,7 @@ class Convert(Stage):
         problems = []
         for key, sources in experiment.sources_by_key.items():
             plate = experiment.plates[str(sources["plate"].iloc[0])]
-            stored = find_stored_type(plate)
+            stored = plate.stored_dtype
             for row in sources.itertuples():
                 try:
                     if row.problem:
@@ -227,8 +222,8 @@ class Convert(Stage):
         turned = experiment.sources_by_key.tabulate(key, ["problem", "inverted", "factor"])
         if any(row != ["", False, 1.0] for row in turned):
             described.append(turned)
-        if (stored := find_stored_type(plate)) != plate.dtype:
-            described.append([str(stored), self.scale])
+        if plate.stored_dtype != plate.dtype:
+            described.append([str(plate.stored_dtype), self.scale])
         return described
 
     def external_files(self, experiment: Experiment) -> object:
@@ -257,7 +252,7 @@ class Convert(Stage):
             part_url=experiment.part_url(self.title, key),
             channels=plate.channels,
             shape=plate.shape[1:],
-            dtype=find_stored_type(plate),
+            dtype=plate.stored_dtype,
             pixel_size_um=plate.pixel_size_um,
             exact=self.scale is None,
         )
@@ -349,7 +344,7 @@ def convert_well(
     """
     # Labels of the fields' old pixels go with them.
     files.remove_tree(experiment_url, well_url.removeprefix(f"{experiment_url}/"))
-    written: list[str] = []
+    written, n_bytes = list[str](), 0
     excluded: dict[str, str] = {}
     reports: list[tuple[int, str, str, str]] = []
     by_field: dict[object, list[tuple[int, Any]]] = {}
@@ -373,6 +368,7 @@ def convert_well(
                 position_um=_find_position(rows[0], shape=shape, pixel_size_um=pixel_size_um),
             )
             written.append(folder)
+            n_bytes += image.nbytes
         except FieldError as error:
             # What was sound when the run began is not a bad field: it may come back.
             refuse_changed(rows)
@@ -383,12 +379,11 @@ def convert_well(
     order, digest, reason_of, message_of = map(list, zip(*reports, strict=True))
     report = {"sha256": digest, "reason": reason_of, "message": message_of}
     tables.write_table(part_url, tables.add_texts(sources.take(order), report))
-    field_bytes = len(channels) * shape[0] * shape[1] * pixel_type(dtype).itemsize
     return {
         "fields": len(written),
         "excluded": excluded,
         "wrote": "source",
-        "bytes": len(written) * field_bytes,
+        "bytes": n_bytes,
     }
 
 

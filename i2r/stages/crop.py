@@ -121,13 +121,13 @@ class Crop(Stage):
 
     def build(self, experiment: Experiment, key: str) -> Delayed:
         """Cut the crops of one well."""
-        plate, well = experiment.locate(key)
+        plate, _ = experiment.locate(key)
         fields = experiment.fields(key, self.needs)
         segment = self.upstream_title("segment")
         work = partial(
             crop_well,
-            plate.find_images(well, fields=fields, after=self.needs),
-            plate.find_labels(well, name=segment, fields=fields),
+            plate.find_images(key, fields, after=self.needs),
+            plate.find_labels(key, fields, name=segment),
             nuclei_url=experiment.part_url(segment, key),
             fields=fields,
             limits=self.limits(plate.pixel_size_um),

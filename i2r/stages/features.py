@@ -100,15 +100,15 @@ class MeasureFeatures(Features):
 
     def build(self, experiment: Experiment, key: str) -> Delayed:
         """Measure the nuclei of one well."""
-        plate, well = experiment.locate(key)
+        plate, _ = experiment.locate(key)
         segment, crop = self.upstream_title("segment"), self.upstream_title("crop")
         fields = experiment.fields(key, self.needs)
         # What the crops were corrected with, where 'needs' doesn't name it.
         behind_crops = experiment.ledger.report(crop, key).after
         work = partial(
             measure_well,
-            plate.find_images(well, fields=fields, after=(*behind_crops, *self.needs)),
-            plate.find_labels(well, name=segment, fields=fields),
+            plate.find_images(key, fields, after=(*behind_crops, *self.needs)),
+            plate.find_labels(key, fields, name=segment),
             nuclei_url=experiment.part_url(segment, key),
             crops_url=experiment.part_url(crop, key),
             part_url=experiment.part_url(self.title, key),

@@ -79,7 +79,7 @@ class Quality(Stage):
         listed = [f for f in fields if {plate.name, key, f"{key}/{f}"} & set(self.exclude)]
         work = partial(
             measure_well,
-            plate.find_images(well, fields=fields),
+            plate.find_images(key, fields),
             plate=plate.name,
             well=well,
             fields=fields,

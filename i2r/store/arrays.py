@@ -16,7 +16,7 @@ from i2r.errors import FieldError
 from i2r.store import files
 from i2r.store.documents import parse_json
 from i2r.store.outputs import damaged, note_array
-from i2r.store.recent import RECENT, ChunkId
+from i2r.store.recent import RECENT, ChunkId, Stamp, read_stamp
 from i2r.store.shards import (
     PLANES,
     Codec,
@@ -28,7 +28,6 @@ from i2r.store.shards import (
     list_chunks,
     parse_type,
 )
-from i2r.store.stats import Stamp, read_stamp
 
 if TYPE_CHECKING:
     import zarr

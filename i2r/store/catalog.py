@@ -1,7 +1,7 @@
 """What an experiment lists: its wells, where everything of them is, and what is done."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
@@ -291,6 +291,7 @@ class Catalog:
         return self.path("networks", f"{quote_name(name)}.graphml")
 
 
+@lru_cache(maxsize=2048)  # of every field anew, and a screen has few names of wells
 def well_path(well: str) -> tuple[str, str]:
     """Give a well's path inside its plate: ``("B", "3")``."""
     parsed = parse_well(well)

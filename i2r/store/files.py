@@ -18,8 +18,7 @@ from i2r.store.outputs import (
     note_written,
 )
 from i2r.store.packed import check_mat, unpack
-from i2r.store.remote import ExplainedSystem, explain_errors
-from i2r.store.stats import Stat, read_stat
+from i2r.store.remote import ExplainedSystem, Stat, explain_errors, read_stat
 from i2r.store.urls import (
     is_local,
     join_url,
@@ -41,6 +40,7 @@ __all__ = [
     "exists",
     "find_files",
     "free_bytes",
+    "is_at",
     "is_full",
     "is_local",
     "join_url",
@@ -249,6 +249,14 @@ def stat(url: str) -> Stat:
         return Stat(status.st_size, status.st_mtime_ns)
     system, path = _open_system(url)
     return read_stat(system.info(path))
+
+
+def is_at(file: IO[bytes], path: str) -> bool:
+    """Tell whether an open file is still the one of that name."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
+    except (FileNotFoundError, NotADirectoryError):
+        return False
 
 
 # ---------------------------------------------------------------------------------- folders

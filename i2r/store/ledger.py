@@ -29,7 +29,6 @@ from i2r.store.state import (
     update_rows,
     write_state,
 )
-from i2r.store.stats import is_at
 from i2r.store.unit_result import Entry, EventKind, PackedEntry, UnitResult
 
 __all__ = ["Entry", "EventKind", "Ledger", "LedgerWriter", "Tally"]
@@ -352,7 +351,7 @@ class LedgerWriter:
     def _check_presence(self) -> None:
         """Refuse to go on when the segment is gone: a file without a name takes every line."""
         if self._file is not None:
-            is_gone = not is_at(self._file, self._file.name)
+            is_gone = not files.is_at(self._file, self._file.name)
         else:
             name = f"{self._stem}.{self._parts:06d}.jsonl"
             is_gone = self._parts > 0 and not files.exists(files.join_url(self._ledger.url, name))

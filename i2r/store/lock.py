@@ -17,7 +17,6 @@ import psutil
 from i2r.errors import I2RError, InputError
 from i2r.store import files
 from i2r.store.documents import parse_json
-from i2r.store.stats import is_at
 
 HEARTBEAT_S = 5.0
 # A holder on another machine is given this long without a heartbeat before it counts as dead.
@@ -183,7 +182,7 @@ class RunLock:
             except OSError:  # a file system without flock
                 pass
             # Whoever was quicker has put another file in its place.
-            if self._read() != holder or not is_at(stale, path):
+            if self._read() != holder or not files.is_at(stale, path):
                 return False
             files.write_bytes(self._url, self._content())
         return True

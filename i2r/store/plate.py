@@ -1,7 +1,7 @@
 """A plate of an experiment: its images and labels as lazy arrays."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
@@ -11,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from i2r.errors import InputError
+from i2r.errors import I2RError, InputError
 from i2r.store import files
 from i2r.store.arrays import read_array
 from i2r.store.catalog import Catalog
 from i2r.store.crops import open_lazily
-from i2r.store.illumination import correct_image, find_functions, read_functions
+from i2r.store.illumination import correct_image, read_functions
 from i2r.types import PLATE_FORMATS, parse_well, unit_key
 
 if TYPE_CHECKING:
@@ -65,11 +65,13 @@ class StoredFields:
         DamageError, FieldError, FileNotFoundError
             As `i2r.store.arrays.read_array`.
         """
-        divisors = read_functions(self.functions)
+        divisors = read_functions(self.functions) if self.functions else {}
         if self.channels is not None:
             divisors = {n: divisors[c] for n, c in enumerate(self.channels) if c in divisors}
         for url in self.urls:
-            array = correct_image(self._read(url), divisors)
+            array = self._read(url)
+            if divisors:
+                array = correct_image(array, divisors)
             array.setflags(write=False)
             yield array
 
@@ -109,6 +111,8 @@ class Plate:
         The expected shape (c, y, x) of a field.
     dtype : dtype
         The expected pixel type, uint8 or uint16.
+    stored_dtype : dtype
+        The type that most of its source files have; that of the pixels in experiments of old.
     """
 
     def __init__(self, name: str, rows: pd.DataFrame, experiment: Catalog) -> None:
@@ -120,6 +124,9 @@ class Plate:
         self.pixel_size_um = float(first["pixel_size_um"])
         self.shape = (len(self.channels), int(first["height_px"]), int(first["width_px"]))
         self.dtype: np.dtype[np.unsignedinteger] = np.dtype(str(first["dtype"]))
+        stored = first.get("stored_dtype")
+        is_said = isinstance(stored, str) and stored
+        self.stored_dtype: np.dtype[Any] = np.dtype(stored) if is_said else self.dtype
 
     @cached_property
     def described(self) -> tuple[list[str], tuple[int, int, int], str]:
@@ -213,23 +220,58 @@ class Plate:
         InputError
             If the layout has no such well, or the well no such field.
         """
-        found = self.find_images(well, fields=fields, channels=channels, after=after)
+        key = self._key(well)
+        named = self._fields(key, ["convert"], fields)
+        found = self.find_images(key, named, channels=channels, after=after)
         return read_lazily(found, per_chunk=self._fields_per_chunk())
 
     def find_images(
         self,
-        well: str,
+        key: str,
+        fields: Sequence[str],
         *,
-        fields: Sequence[object] | None = None,
         channels: list[int] | None = None,
         after: Sequence[str] = (),
     ) -> StoredFields:
-        """Find the images of a well, to be read one after another; see `images`."""
-        key = self._key(well)
-        fields = self._fields(key, ["convert"], fields)
+        """Find images of a unit ``P1/B03``, to be read one after another; see `images`."""
         urls = [f"{self._experiment.image_url(key, field)}/0" for field in fields]
-        functions = find_functions(self._experiment, self.name, after) if after else {}
-        return StoredFields(urls, self.shape, self.dtype, channels, functions)
+        return StoredFields(urls, self.shape, self.dtype, channels, self.find_functions(after))
+
+    def find_functions(self, stages: Iterable[str]) -> dict[int, str]:
+        """Find the illumination functions that images are divided by after some stages.
+
+        Parameters
+        ----------
+        stages
+            Names of the stages that count, in the order of the pipeline; others than 'illuminate'
+            have no functions. The last one that has a channel's function counts.
+
+        Returns
+        -------
+        dict
+            The URL of the function by the channel's index; channels without are not corrected.
+
+        Raises
+        ------
+        I2RError
+            If a function was wanted but could not be made.
+        """
+        found: dict[int, str] = {}
+        for stage in stages:
+            for index, channel in enumerate(self.channels):
+                key = f"{self.name}/{channel}"
+                entry = self._experiment.ledger.entry(stage, key)
+                if entry is None or key in self._experiment.wells:
+                    continue
+                if entry.event != "done":
+                    raise I2RError(
+                        f"plate {self.name!r} channel {channel!r}: its illumination function is "
+                        "not done. See 'i2r errors', then 'i2r retry'."
+                    )
+                if entry.report.wrote == "illumination":
+                    url = self._experiment.illumination_url(stage, self.name, channel)
+                    found[index] = f"{url}/function"
+        return found
 
     def labels(
         self, well: str, *, name: str = "segment", fields: Sequence[object] | None = None
@@ -238,15 +280,12 @@ class Plate:
 
         They are chunked like the images.
         """
-        found = self.find_labels(well, name=name, fields=fields)
+        key = self._key(well)
+        found = self.find_labels(key, self._fields(key, ["convert", name], fields), name=name)
         return read_lazily(found, per_chunk=self._fields_per_chunk())
 
-    def find_labels(
-        self, well: str, *, name: str = "segment", fields: Sequence[object] | None = None
-    ) -> StoredFields:
-        """Find the label images of a well, to be read one after another; see `labels`."""
-        key = self._key(well)
-        fields = self._fields(key, ["convert", name], fields)
+    def find_labels(self, key: str, fields: Sequence[str], *, name: str) -> StoredFields:
+        """Find label images of a unit, to be read one after another; see `labels`."""
         urls = [f"{self._experiment.image_url(key, field)}/labels/{name}/0" for field in fields]
         return StoredFields(urls, self.shape[1:], np.dtype(np.int32))
 

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from i2r.kernels.pools import PoolArrays
-from i2r.store.illumination import find_functions_of_crops
 from i2r.store.nuclei import read_nuclei, read_regions
 
 if TYPE_CHECKING:
@@ -103,7 +102,8 @@ def plan_pool(
             for key in keys
         ),
         functions=tuple(
-            tuple(sorted(find_functions_of_crops(experiment, crop, key).items())) for key in keys
+            tuple(sorted(plate.find_functions(experiment.ledger.report(crop, key).after).items()))
+            for (plate, _), key in zip(located, keys, strict=True)
         ),
         n_nuclei=tuple(counts),
         n_taken=tuple(counts if n_taken is None else n_taken),

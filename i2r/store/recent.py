@@ -8,6 +8,7 @@ the size and the times that they had.
 """
 
 import math
+import os
 import threading
 import time
 from collections import OrderedDict
@@ -16,8 +17,6 @@ from typing import Any, NamedTuple
 
 import numpy.typing as npt
 import psutil
-
-from i2r.store.stats import Stamp
 
 MOST_BYTES = 2**28
 """Two wells of nine fields of 1080 x 1080 pixels with four channels and labels, or less ..."""
@@ -30,6 +29,31 @@ LEAST_FREE = 0.1
 
 ASKED_EVERY_S = 1.0
 """How long an answer holds: asking takes a tenth of a millisecond."""
+
+
+# Linux gives files the time of its last tick, up to 10 ms ago: changes in one tick look alike.
+_TICK_NS = 20_000_000
+
+
+class Stamp(NamedTuple):
+    """What changes when one of some local files does: their devices, numbers, sizes and times."""
+
+    marks: tuple[int, ...]
+    newest_ns: int
+
+    def is_settled(self) -> bool:
+        """Tell whether the files have been as they are for so long that a change would show."""
+        return time.time_ns() > self.newest_ns + _TICK_NS
+
+
+def read_stamp(*paths: str) -> Stamp | None:
+    """Read what some local files are known by; None where one is missing."""
+    try:
+        found = [os.stat(path) for path in paths]
+    except OSError:
+        return None
+    marks = [(s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for s in found]
+    return Stamp(tuple(n for of_file in marks for n in of_file), max(s.st_ctime_ns for s in found))
 
 
 class ChunkId(NamedTuple):

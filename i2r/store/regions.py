@@ -49,7 +49,7 @@ def read_framed_field(
         What will be cut.
     functions
         URLs of illumination functions by the channel's index
-        (`i2r.store.illumination.find_functions_of_crops`); None for none.
+        (`i2r.store.plate.Plate.find_functions`); None for none.
 
     Returns
     -------

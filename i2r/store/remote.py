@@ -1,9 +1,11 @@
-"""What goes wrong between here and another machine's files, in one line each."""
+"""Another machine's files: their size and time, and what goes wrong, in one line each."""
 
 import errno
+import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from datetime import datetime
+from typing import Any, NamedTuple
 
 from i2r.errors import I2RError, InputError
 from i2r.store.urls import without_secrets
@@ -18,6 +20,23 @@ _NO_ANSWER = {
 
 # What s3fs makes of answers such as SlowDown and InternalError.
 _BUSY = (None, errno.EBUSY, errno.EIO, errno.EAGAIN)
+
+
+class Stat(NamedTuple):
+    """What tells one version of a file from another."""
+
+    size_bytes: int
+    mtime_ns: int
+
+
+def read_stat(info: dict[str, Any]) -> Stat:
+    """Read what fsspec says of a file; see `i2r.store.files.stat`."""
+    for key in ("ETag", "etag", "mtime", "LastModified", "updated", "created"):
+        if (value := info.get(key)) is not None:
+            text = value.isoformat() if isinstance(value, datetime) else str(value)
+            digest = hashlib.sha256(text.encode()).digest()
+            return Stat(int(info["size"] or 0), int.from_bytes(digest[:8], "little") >> 1)
+    return Stat(int(info["size"] or 0), 0)
 
 
 @contextmanager

@@ -19,7 +19,6 @@ from i2r.pipeline.spec import Pipeline, parse_pipeline
 from i2r.stages.train import Train
 from i2r.store.arrays import read_array
 from i2r.store.experiment import Experiment, open_experiment
-from i2r.store.illumination import find_functions, find_functions_of_crops
 from i2r.store.pools import Window, plan_pool, read_pool
 from i2r.testing import PlateFiles, describe_pipeline, draw_field, write_plate
 from tests.conftest import run_here
@@ -100,9 +99,8 @@ def test_stages_see_corrected_images_and_converted_ones_stay(
     tile = read_array(experiment.crops_url("crop", "P1/A01"))[row["crop"], 0]
     pixels = corrected[int(row["field"]) - 1, 0][labels[int(row["field"]) - 1] == row["label"]]
     assert np.sort(tile[tile > 0]).tolist() == np.sort(pixels[pixels > 0]).tolist()
-    assert find_functions_of_crops(experiment, "crop", "P1/A01") == find_functions(
-        experiment, "P1", ["illuminate"]
-    )
+    behind_crops = experiment.ledger.report("crop", "P1/A01").after
+    assert opened.find_functions(behind_crops) == opened.find_functions(["illuminate"])
     features = experiment.table("features").merge(nuclei, on=["well", "field", "label"])
     np.testing.assert_allclose(features["max_DNA_x"], features["max_DNA_y"])
     pd.testing.assert_frame_equal(experiment.table("features"), experiment.table("named"))
@@ -200,7 +198,7 @@ def test_a_training_reads_what_its_crops_were_corrected_with(
     stage = Train(views=("nucleus+region",), needs=("segment", "crop"))
     plan = stage._plan_pool(experiment, stage._choose_wells(experiment)[0])
     assert plan.window is not None
-    expected = tuple(find_functions(experiment, "P1", ["illuminate"]).items())
+    expected = tuple(experiment.plates["P1"].find_functions(["illuminate"]).items())
     assert len(expected) == 1
     assert set(plan.functions) == {expected}
 

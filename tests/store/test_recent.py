@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from i2r.errors import DamageError, FieldError
-from i2r.store import arrays, files, recent, shards, stats
+from i2r.store import arrays, files, recent, shards
 from i2r.store.recent import RECENT, ChunkId, RecentChunks
 
 
@@ -134,7 +134,7 @@ def test_damage_to_what_is_held_is_noticed(tmp_path: Path) -> None:
 def test_files_that_nobody_touched_are_not_read_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stats, "_TICK_NS", 0)
+    monkeypatch.setattr(recent, "_TICK_NS", 0)
     planes = make_planes()
     planes.setflags(write=False)
     url, opened = write_planes(tmp_path, planes), list[str]()
@@ -168,7 +168,7 @@ def test_files_changed_a_moment_ago_are_read(tmp_path: Path) -> None:
     chunks, array = RecentChunks(1000), np.zeros(40, np.uint8)
     array.setflags(write=False)
     (tmp_path / "a").write_bytes(b"a")
-    stamp = stats.read_stamp(str(tmp_path / "a"))
+    stamp = recent.read_stamp(str(tmp_path / "a"))
     assert stamp is not None
     chunk_id = ChunkId("a", 0, 1, 1)
     chunks.keep(chunk_id, array[:])

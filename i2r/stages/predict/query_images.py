@@ -27,7 +27,7 @@ from i2r.stages.segment.options import Labeller
 from i2r.store import files, tables
 from i2r.store.arrays import read_array
 from i2r.store.experiment import Experiment
-from i2r.store.illumination import correct_image, find_functions
+from i2r.store.illumination import correct_image
 from i2r.store.plate import Plate
 
 
@@ -87,8 +87,8 @@ def open_chain(experiment: Experiment, map_stage: str, *, has_masks: bool) -> Ch
             "too. Set 'masks'."
         )
     functions: dict[str, list[str]] = {}
-    for name, plate in experiment.plates.items():
-        for index, url in find_functions(experiment, name, segment.needs).items():
+    for plate in experiment.plates.values():
+        for index, url in plate.find_functions(segment.needs).items():
             functions.setdefault(plate.channels[index], []).append(url)
     return Chain(segment, crop, profile, next(iter(experiment.plates.values())), functions)
 

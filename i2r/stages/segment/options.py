@@ -93,8 +93,8 @@ class Segment(ByMethod):
         # One task: what a step makes of a field, the next has at hand, and no array is copied.
         work = partial(
             segment_well,
-            plate.find_images(well, fields=fields, after=self.needs),
-            plate.find_images(well, fields=fields) if self.upstream_title("illuminate") else None,
+            plate.find_images(key, fields, after=self.needs),
+            plate.find_images(key, fields) if self.upstream_title("illuminate") else None,
             label=self.labeller_of_well(experiment, key, fields),
             channel=plate.channels.index(self.channel),
             fields=fields,
