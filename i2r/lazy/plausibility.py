@@ -1,6 +1,6 @@
 """Fields whose nuclei can hardly be right: measured with their labels, and judged by plate."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -28,6 +28,10 @@ FRAGMENT_AREAS, FRAGMENT_PART, LEAST_FRAGMENTS = 0.25, 0.5, 10
 
 FEW_PART, LEAST_USUAL = 0.1, 10
 """A field has few nuclei with a tenth of the plate's median, if that is at least 10."""
+
+NO_NUCLEI = pd.DataFrame({"well": [], "field": [], "area_px": []}).astype(
+    {"well": object, "field": object}
+)
 
 EXAMPLES = 3
 """Fields that a note names, ..."""
@@ -57,15 +61,18 @@ def tabulate_evidence(
     }
 
 
-def flag_fields(fields: pd.DataFrame, nuclei: pd.DataFrame) -> pd.DataFrame:
+def flag_fields(
+    fields: pd.DataFrame, read_nuclei: Callable[[], Iterable[pd.DataFrame]]
+) -> pd.DataFrame:
     """Flag the fields of a plate whose nuclei can hardly be right.
 
     Parameters
     ----------
     fields
         The plate's rows of `tabulate_evidence`.
-    nuclei
-        The plate's nuclei: ``well``, ``field``, ``area_px``.
+    read_nuclei
+        Gives the plate's nuclei (``well``, ``field``, ``area_px``), one table after another, each
+        with whole fields. It is called twice, so that nobody holds all nuclei of a plate.
 
     Returns
     -------
@@ -76,19 +83,12 @@ def flag_fields(fields: pd.DataFrame, nuclei: pd.DataFrame) -> pd.DataFrame:
         unlabelled, debris, fragments, few nuclei.
     """
     # Of fields, not of nuclei: a field in pieces has more of them than all others.
-    typical = float(nuclei.groupby(["well", "field"])["area_px"].median().median())
-    is_large = nuclei["area_px"] > DEBRIS_AREAS * typical
-    is_small = nuclei["area_px"] < FRAGMENT_AREAS * typical
-    of_field = nuclei.assign(
-        large_px=nuclei["area_px"].where(is_large, 0), small=is_small.astype(float)
-    ).groupby(["well", "field"])
-    shares = pd.DataFrame(
-        {
-            "n_nuclei": of_field.size(),
-            "oversized": of_field["large_px"].sum() / of_field["area_px"].sum(),
-            "fragments": of_field["small"].mean(),
-        }
-    )
+    medians = [
+        part.groupby(["well", "field"])["area_px"].median() for part in read_nuclei() if len(part)
+    ]
+    typical = float(pd.concat(medians).median()) if medians else float("nan")
+    counted = [count_sizes(part, typical) for part in read_nuclei() if len(part)]
+    shares = pd.concat(counted) if counted else count_sizes(NO_NUCLEI, typical)
     nothing = {"n_nuclei": 0, "oversized": 0.0, "fragments": 0.0}
     table = fields.join(shares, on=["well", "field"]).fillna(nothing)
     table["n_nuclei"] = table["n_nuclei"].astype(np.int64)
@@ -107,6 +107,22 @@ def flag_fields(fields: pd.DataFrame, nuclei: pd.DataFrame) -> pd.DataFrame:
     names = np.array(list(flags), dtype=object)
     said = [", ".join(names[of_field]) for of_field in raised]
     return table.assign(flag=pd.Series(said, index=table.index, dtype=object))
+
+
+def count_sizes(nuclei: pd.DataFrame, typical: float) -> pd.DataFrame:
+    """Give by well and field how many nuclei there are, and the shares of large and small ones."""
+    is_large = nuclei["area_px"] > DEBRIS_AREAS * typical
+    is_small = nuclei["area_px"] < FRAGMENT_AREAS * typical
+    of_field = nuclei.assign(
+        large_px=nuclei["area_px"].where(is_large, 0), small=is_small.astype(float)
+    ).groupby(["well", "field"])
+    return pd.DataFrame(
+        {
+            "n_nuclei": of_field.size(),
+            "oversized": of_field["large_px"].sum() / of_field["area_px"].sum(),
+            "fragments": of_field["small"].mean(),
+        }
+    )
 
 
 def describe_flags(table: pd.DataFrame) -> list[str]:
@@ -151,7 +167,7 @@ def describe_pictures(measured: Mapping[str, tuple[FieldEvidence, Sequence[int]]
             "area_px": np.concatenate([np.zeros(0), *(a for _, a in measured.values())]),
         }
     )
-    table = flag_fields(fields, nuclei)
+    table = flag_fields(fields, lambda: [nuclei])
     flagged = table[table["flag"] != ""]
     if not len(flagged):
         return None

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from i2r.kernels.plausibility import measure_evidence
+from i2r.kernels.plausibility import FieldEvidence, measure_evidence
 from i2r.kernels.segmentation import segment_nuclei
 from i2r.lazy.nuclei import Place
 from i2r.lazy.nuclei import measure_fields as measure_nuclei
@@ -29,7 +29,7 @@ def flag(images: list[Any], labels: list[Any] | None = None) -> pd.DataFrame:
     )
     evidence = [measure_evidence(plane, mask) for plane, mask in zip(stack, found, strict=True)]
     fields = tabulate_evidence(evidence, place=place, fields=names)
-    return flag_fields(pd.DataFrame(fields), nuclei)
+    return flag_fields(pd.DataFrame(fields), lambda: [nuclei])
 
 
 @pytest.fixture(scope="module")
@@ -112,3 +112,25 @@ def test_tiny_fields_have_evidence(shape: tuple[int, int]) -> None:
     evidence = measure_evidence(np.ones(shape, np.uint8), np.zeros(shape, np.int32))
     assert evidence.contrast == 0
     assert np.isnan(evidence.unlabelled)
+
+
+def test_a_plate_read_well_by_well_is_flagged_as_one_read_at_once() -> None:
+    random = np.random.default_rng(3)
+    names = [(well, field) for well in ("A01", "A02", "B07", "C03") for field in "12345"]
+    counts = random.integers(0, 60, len(names)) * (np.arange(len(names)) != 7)
+    counts[15:] = 0  # a well without a nucleus
+    index = np.repeat(np.arange(len(names)), counts)
+    areas = random.lognormal(6, 1.2, len(index)) * np.where(index < 5, 9, 1)
+    nuclei = pd.DataFrame(
+        {"well": [names[i][0] for i in index], "field": [names[i][1] for i in index], "area_px": areas}
+    )  # fmt: skip
+    none = dict.fromkeys(FieldEvidence._fields, 0.0)
+    fields = pd.DataFrame([{"plate": "P1", "well": w, "field": f, **none} for w, f in names])
+    at_once = flag_fields(fields, lambda: [nuclei])
+    by_well = flag_fields(
+        fields, lambda: (nuclei[nuclei["well"] == well] for well in ("A01", "A02", "B07", "C03"))
+    )
+    pd.testing.assert_frame_equal(at_once, by_well)
+    assert set(at_once["flag"]) > {"", "few nuclei"}
+    assert at_once["n_nuclei"].tolist() == counts.tolist()
+    assert set(flag_fields(fields, list)["flag"]) == {""}

@@ -16,7 +16,6 @@ from i2r.kernels.plausibility import measure_evidence
 from i2r.lazy.nuclei import Place, tabulate_nuclei
 from i2r.lazy.plausibility import describe_flags, flag_fields, tabulate_evidence
 from i2r.stages.base import WorkerKind
-from i2r.stages.counts import count_nuclei
 from i2r.stages.methods import ByMethod
 from i2r.stages.outputs import Output
 from i2r.stages.written.images import SEGMENT
@@ -140,17 +139,6 @@ class Segment(ByMethod):
         plane = plate.shape[1] * plate.shape[2]
         return n_fields * (2 * plate.field_bytes() + 8 * plane) + 32 * plane + 2**27
 
-    def finish_peak_bytes(self, experiment: Experiment) -> int:
-        """Merged tables, and of every nucleus of the largest plate its field and area."""
-        n_nuclei = max(
-            (
-                sum(count_nuclei(experiment, self.title, f"{name}/{well}") for well in plate.wells)
-                for name, plate in experiment.plates.items()
-            ),
-            default=0,
-        )
-        return super().finish_peak_bytes(experiment) + 250 * n_nuclei
-
     def bytes_out(self, experiment: Experiment, key: str) -> int:
         """Labels compress to about a twentieth of a byte per pixel."""
         plate, _ = experiment.locate(key)
@@ -254,8 +242,15 @@ def finish_plates(
     for nuclei, (url, parts) in measured.items():
         known = [tables.read_table(part) for part in parts if files.exists(part)]
         if known:
-            areas = tables.read_table(nuclei, columns=["well", "field", "area_px"])
-            flagged.append(flag_fields(tables.concatenate(known), areas))
+            flagged.append(
+                flag_fields(tables.concatenate(known), partial(read_areas, merges[nuclei]))
+            )
             tables.write_table(url, flagged[-1])
     notes = describe_flags(pd.concat(flagged, ignore_index=True)) if flagged else []
     return {"notes": notes} if notes else {}
+
+
+def read_areas(parts: Sequence[str]) -> Iterator[pd.DataFrame]:
+    """Read the areas of a plate's nuclei, well by well."""
+    for part in parts:
+        yield tables.read_table(part, columns=["well", "field", "area_px"])
