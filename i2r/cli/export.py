@@ -1,5 +1,6 @@
 """The command that writes results for other tools: export."""
 
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -248,7 +249,7 @@ def _write_csv(experiment: "Experiment", urls: list[str], target: Path) -> int:
 
     A table of all nuclei of a hundred plates is larger than a machine's memory.
     """
-    from i2r.store.tables import read_columns, read_table
+    from i2r.store.tables import iterate_table, read_columns
 
     if not urls:
         experiment.layout.to_csv(target, index=False)
@@ -256,9 +257,8 @@ def _write_csv(experiment: "Experiment", urls: list[str], target: Path) -> int:
     columns = list(dict.fromkeys(name for url in urls for name in read_columns(url)))
     n_rows = 0
     with target.open("w", newline="") as file:
-        for url in urls:
-            part = read_table(url).reindex(columns=columns)
-            part.to_csv(file, index=False, header=url == urls[0])
+        for number, part in enumerate(chain.from_iterable(map(iterate_table, urls))):
+            part.reindex(columns=columns).to_csv(file, index=False, header=not number)
             n_rows += len(part)
     return n_rows
 

@@ -6,7 +6,8 @@ import operator
 import re
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,8 @@ def table(
         i2r table EXPERIMENT screen --where 'fdr<0.05' --sort -score --columns condition,score,fdr
     """
     from i2r.store.experiment import open_experiment
+    from i2r.store.results import find_table, iterate_result
+    from i2r.store.tables import count_rows
 
     opened = open_experiment(experiment)
     if name is None:
@@ -110,25 +113,28 @@ def table(
         click.echo("\n".join(explain_table(opened, name)))
         return
     described = {"layout": lambda: opened.layout, "sources": lambda: opened.sources}
-    frame = described.get(name, lambda: opened.table(name))()
-    frame = select_rows(frame, where, sort, name)
-    if columns is not None:
-        frame = frame[[find_column(frame, c.strip(), name) for c in columns.split(",")]]
+    frames = iter([described[name]()]) if name in described else iterate_result(opened, name)
+    chosen = [each.strip() for each in columns.split(",")] if columns is not None else None
     if csv is not None:
-        write_csv(frame, csv, yes=yes)
+        if sort is not None:  # the last row may be the first: all of them are held
+            frames = iter([gather_rows(frames, where, sort, name, rows=0)[0]])
+        found = (select_rows(frame, where, None, name) for frame in frames)
+        write_csv((choose_columns(frame, chosen, name) for frame in found), csv, yes=yes)
         return
+    frame, n_rows = gather_rows(frames, where, sort, name, rows=rows)
+    if n_rows is None:
+        n_rows = sum(map(count_rows, find_table(opened, name)))
+    shown = choose_columns(frame, chosen, name)
     if as_json:
-        text = (frame.head(rows) if rows else frame).to_json(orient="records", date_format="iso")
-        click.echo(text)
+        click.echo(shown.to_json(orient="records", date_format="iso"))
         return
-    shown = frame if not rows else frame.head(rows)
     width = shutil.get_terminal_size((PIPE_WIDTH, 40)).columns if sys.stdout.isatty() else None
     lines, left_out = lay_out(shown, width or PIPE_WIDTH)
     for line in lines:
         click.echo(line)
-    if len(shown) < len(frame):
+    if len(shown) < n_rows:
         click.echo(
-            f"... {len(frame) - len(shown)} more rows; --rows 0 prints all, --csv FILE writes them"
+            f"... {n_rows - len(shown)} more rows; --rows 0 prints all, --csv FILE writes them"
         )
     if left_out:
         click.echo(
@@ -136,17 +142,63 @@ def table(
         )
 
 
-def write_csv(frame: pd.DataFrame, target: str, *, yes: bool) -> None:
-    """Write a table to a file, or to standard output for ``-``."""
+def write_csv(frames: Iterable[pd.DataFrame], target: str, *, yes: bool) -> None:
+    """Write a table to a file, or to standard output for ``-``, as it comes."""
     if target == "-":
-        click.echo(frame.to_csv(index=False), nl=False)
+        for number, frame in enumerate(frames):
+            click.echo(frame.to_csv(index=False, header=not number), nl=False)
         return
     path = Path(target)
     if not path.parent.is_dir():
         raise InputError(f"{target}: no folder {path.parent}. Make it first.")
+    first = next(iter(frames := iter(frames)))  # a wrong name is no reason to ask anything
     confirm_overwriting(path, yes=yes)
-    frame.to_csv(path, index=False)
-    click.echo(f"{len(frame)} rows -> {path}")
+    n_rows = 0
+    with path.open("w", newline="") as file:
+        for number, frame in enumerate(chain([first], frames)):
+            frame.to_csv(file, index=False, header=not number)
+            n_rows += len(frame)
+    click.echo(f"{n_rows} rows -> {path}")
+
+
+def gather_rows(
+    frames: Iterable[pd.DataFrame],
+    where: tuple[str, ...],
+    sort: str | None,
+    name: str,
+    *,
+    rows: int,
+) -> tuple[pd.DataFrame, int | None]:
+    """Select rows of a table that comes in parts, and hold no more than are asked for.
+
+    Returns
+    -------
+    DataFrame
+        The first `rows` rows, all for 0.
+    int
+        How many there are; None where the rest was not looked at.
+    """
+    from i2r.store.tables import concatenate
+
+    kept: list[pd.DataFrame] = []
+    n_rows = n_kept = 0
+    for frame in frames:
+        found = select_rows(frame, where, None, name)
+        n_rows += len(found)
+        if sort is not None and rows:
+            kept = [select_rows(concatenate([*kept, found]), (), sort, name).head(rows)]
+        elif not rows or n_kept < rows or not kept:
+            kept.append(found.head(rows - n_kept) if rows else found)
+            n_kept += len(kept[-1])
+        elif not where:
+            return concatenate(kept), None
+    whole = concatenate(kept)
+    return (whole if rows else select_rows(whole, (), sort, name)), n_rows
+
+
+def choose_columns(frame: pd.DataFrame, chosen: Sequence[str] | None, name: str) -> pd.DataFrame:
+    """Take these columns, in this order; all for None."""
+    return frame if chosen is None else frame[[find_column(frame, c, name) for c in chosen]]
 
 
 def find_column(frame: pd.DataFrame, name: str, table_name: str) -> str:

@@ -1,7 +1,8 @@
 """Result tables of an experiment: which files hold one, read whole or opened lazily."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -72,15 +73,29 @@ def read_result(
 ) -> pd.DataFrame:
     """Read a table whole; see `find_table`. It warns of tables that take gigabytes."""
     urls = find_table(experiment, name)
-    try:
+    with _naming_missing(experiment, name):
         parts = [tables.read_table(urls[0], columns=columns)]
         _warn_of_size(name, urls, parts[0])
         parts += [tables.read_table(url, columns=columns) for url in urls[1:]]
+    return tables.concatenate(parts)
+
+
+def iterate_result(experiment: Catalog, name: str) -> Iterator[pd.DataFrame]:
+    """Read a table of any size, some megabytes at a time; see `find_table`."""
+    with _naming_missing(experiment, name):
+        for url in find_table(experiment, name):
+            yield from tables.iterate_table(url)
+
+
+@contextmanager
+def _naming_missing(experiment: Catalog, name: str) -> Iterator[None]:
+    """Say of a file that is gone which table it was part of."""
+    try:
+        yield
     except FileNotFoundError as error:
         raise InputError(
             f"{experiment.url}: a part of the table {name!r} is missing. 'i2r validate' says which."
         ) from error
-    return tables.concatenate(parts)
 
 
 def _warn_of_size(name: str, urls: Sequence[str], first: pd.DataFrame) -> None:

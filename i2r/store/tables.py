@@ -2,11 +2,11 @@
 
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import cache
 from types import SimpleNamespace, TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self
 
 import numpy as np
 import pandas as pd
@@ -276,8 +276,28 @@ def list_rows(table: pa.Table) -> list[SimpleNamespace]:
 
 def read_columns(url: str) -> list[str]:
     """List the columns of a table without reading any of its values."""
-    with _open(url) as file:
-        return list(file.schema_arrow.names)
+    with files.open_file(url) as file, _parse(file, url) as table:
+        return list(table.schema_arrow.names)
+
+
+def count_rows(url: str) -> int:
+    """Count the rows of a table without reading any of its values."""
+    with files.open_file(url) as file, _parse(file, url) as table:
+        return int(table.metadata.num_rows)
+
+
+def iterate_table(url: str) -> Iterator[pd.DataFrame]:
+    """Read a table row group by row group, at most `GROUP_BYTES` each where i2r merged it."""
+    with files.open_file(url) as file, _parse(file, url) as table:
+        if not table.num_row_groups:
+            yield table.schema_arrow.empty_table().to_pandas()
+        for group in range(table.num_row_groups):
+            _check_size(table, None, url, n_rows=table.metadata.row_group(group).num_rows)
+            try:
+                arrow = table.read_row_group(group, use_threads=False)
+            except (pa.ArrowException, OSError) as error:
+                raise damaged(url, _first_line(error)) from error
+            yield arrow.to_pandas(use_threads=False)
 
 
 def read_table_with_metadata(url: str) -> tuple[pd.DataFrame, dict[str, Any]]:
@@ -303,18 +323,20 @@ def _read_arrow(url: str, *, columns: list[str] | None = None) -> pa.Table:
 
 
 def _open(url: str) -> pq.ParquetFile:
-    """Open a table; pages that have a checksum are compared with it as they are read.
+    """Open a table, read as a whole; see `_parse`."""
+    return _parse(pa.BufferReader(files.read_bytes(url)), url)
+
+
+def _parse(source: IO[bytes] | pa.BufferReader, url: str) -> pq.ParquetFile:
+    """Read what a file says of itself; pages are compared with their checksums when they are read.
 
     Raises
     ------
     DamageError
-        If it is none.
+        If it is no Parquet file.
     """
-    data = files.read_bytes(url)
     try:
-        return pq.ParquetFile(
-            pa.BufferReader(data), pre_buffer=False, page_checksum_verification=True
-        )
+        return pq.ParquetFile(source, pre_buffer=False, page_checksum_verification=True)
     except (pa.ArrowException, OSError) as error:
         raise damaged(url, _first_line(error)) from error
 
@@ -323,8 +345,12 @@ def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:120]
 
 
-def _check_size(file: pq.ParquetFile, columns: Sequence[str] | None, url: str) -> None:
-    """Refuse a table that takes more memory than there is: repeated values pack into nothing.
+def _check_size(
+    file: pq.ParquetFile, columns: Sequence[str] | None, url: str, *, n_rows: int | None = None
+) -> None:
+    """Refuse a table, or so many rows of it, that takes more memory than there is.
+
+    Repeated values pack into nothing.
 
     Raises
     ------
@@ -333,10 +359,11 @@ def _check_size(file: pq.ParquetFile, columns: Sequence[str] | None, url: str) -
     """
     fields = [f for f in file.schema_arrow if columns is None or f.name in columns]
     widths = [_width_bytes(field.type) for field in fields]
-    n_bytes = file.metadata.num_rows * sum(widths)
+    n_rows = file.metadata.num_rows if n_rows is None else n_rows
+    n_bytes = n_rows * sum(widths)
     if n_bytes > MEMORY_BYTES:
         raise InputError(
-            f"{url}: {file.metadata.num_rows} rows of {len(fields)} columns take "
+            f"{url}: {n_rows} rows of {len(fields)} columns take "
             f"{n_bytes / 2**30:.3g} GiB, this machine has {MEMORY_BYTES / 2**30:.3g}. Check it, or "
             "cut it into several."
         )

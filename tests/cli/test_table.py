@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from io import StringIO
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from i2r.cli.table import lay_out, select_rows
+from i2r.cli.table import gather_rows, lay_out, select_rows
 from i2r.errors import InputError
 
 Cli = Callable[..., tuple[int, str]]
@@ -74,6 +74,30 @@ def test_rows_are_sorted_either_way_with_missing_last() -> None:
     assert wells(sort="n") == ["A02", "A03", "A04", "A01"], "equal ones stay in order"
 
 
+@pytest.mark.parametrize("where", [(), ("n>1",), ("score!=",)])
+@pytest.mark.parametrize("sort", [None, "n", "-n", "-score"])
+@pytest.mark.parametrize("rows", [0, 1, 2, 9])
+def test_a_table_in_parts_gives_the_rows_of_the_whole(
+    where: tuple[str, ...], sort: str | None, rows: int
+) -> None:
+    parts = [FRAME[:0], FRAME[:1], FRAME[1:2], FRAME[2:]]
+    found, n_rows = gather_rows(parts, where, sort, "screen", rows=rows)
+    whole = select_rows(FRAME, where, sort, "screen")
+    wanted = whole.head(rows) if rows else whole
+    pd.testing.assert_frame_equal(found.reset_index(drop=True), wanted.reset_index(drop=True))
+    assert n_rows in ((None, len(whole)) if rows and not where and not sort else (len(whole),))
+
+
+def test_rows_behind_those_that_are_shown_are_not_read() -> None:
+    def read() -> Iterator[pd.DataFrame]:
+        yield FRAME
+        yield FRAME
+        pytest.fail("read on")
+
+    found, n_rows = gather_rows(read(), (), None, "screen", rows=3)
+    assert (len(found), n_rows) == (3, None)
+
+
 @pytest.mark.parametrize("width", [1, 5, 12, 20, 30, 200])
 def test_columns_fit_and_the_others_are_named(width: int) -> None:
     lines, left_out = lay_out(FRAME, width)
@@ -122,3 +146,31 @@ def test_standard_output_gets_the_whole_table(cropped: Path) -> None:
     table = pd.read_csv(StringIO(done.stdout))
     assert len(table) > 40
     assert list(table["plate"].unique()) == ["P1"]
+
+
+def test_a_table_of_many_row_groups_is_read_group_by_group(
+    cli: Cli, cropped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import shutil
+
+    from i2r.store import tables
+    from i2r.store.experiment import open_experiment
+
+    copy = shutil.copytree(cropped, tmp_path / "e")
+    experiment = open_experiment(str(copy))
+    whole = experiment.table("segment")
+    url = experiment.table_url("segment", "P1")
+    monkeypatch.setattr(tables, "GROUP_BYTES", 2000)
+    with tables.Parts(url) as parts:
+        for first in range(0, len(whole), 10):
+            parts.add(whole[first : first + 10])
+    assert len(list(tables.iterate_table(url))) > 3
+    assert tables.count_rows(url) == len(whole)
+    code, said = cli("table", copy, "segment", "--rows", 7)
+    assert code == 0
+    assert f"... {len(whole) - 7} more rows" in said
+    target = tmp_path / "t.csv"
+    assert cli("table", copy, "segment", "--csv", target)[0] == 0
+    assert len(pd.read_csv(target)) == len(whole)
+    code, said = cli("table", copy, "segment", "--sort", "-area_px", "--rows", 1, "--json")
+    assert json.loads(said)[0]["area_px"] == whole["area_px"].max()
