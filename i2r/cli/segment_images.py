@@ -55,9 +55,9 @@ def segment_images(
     """
     import numpy as np
 
-    from i2r.kernels.frozen import freeze
-    from i2r.kernels.plausibility import measure_evidence
-    from i2r.lazy.plausibility import describe_pictures
+    from i2r.analysis.nuclei import describe_pictures
+    from i2r.kernels.checks import freeze
+    from i2r.kernels.quality import measure_evidence
     from i2r.readers.pictures import list_pictures, read_picture
     from i2r.stages.segment.planes import choose_segmenter
     from i2r.store import files

@@ -8,10 +8,10 @@ from multiprocessing import get_context
 import numpy as np
 import numpy.typing as npt
 
+from i2r.analysis.features import PLACE, measure_features
+from i2r.analysis.nuclei import Place, measure_fields
 from i2r.errors import InputError
 from i2r.kernels.segmentation import segment_nuclei
-from i2r.lazy import features as measured_features
-from i2r.lazy import nuclei as measured_nuclei
 from i2r.simulation.designs import HIGHEST, ScreenDesign, draw_surroundings, plan_genes
 from i2r.simulation.effects import EFFECT_SIZE, KINDS, Effect, make_phenotype
 from i2r.simulation.fields import compose_field
@@ -128,8 +128,8 @@ def _measure_well(design: ScreenDesign, nuclei: Nuclei | None, kind: Effect, num
     )[:, None]
     labels = np.stack([segment_nuclei(image[0]) for image in images])
     names = [str(field) for field in range(design.fields)]
-    found = measured_nuclei.measure_fields(
-        images, labels, place=measured_nuclei.Place("P1", well.name), fields=names,
+    found = measure_fields(
+        images, labels, place=Place("P1", well.name), fields=names,
         channels=["DNA"], pixel_size_um=PIXEL_SIZE_UM,
     )  # fmt: skip
     inside = (found[["bbox_y0", "bbox_x0"]] > 0).all(axis=1) & (
@@ -138,10 +138,10 @@ def _measure_well(design: ScreenDesign, nuclei: Nuclei | None, kind: Effect, num
     crops = found[["plate", "well", "field", "label"]].assign(
         crop=np.where(inside, np.cumsum(inside) - 1, -1)
     )
-    table = measured_features.measure_features(
+    table = measure_features(
         images, labels, found, crops, fields=names, channels={"DNA": 0},
         pixel_size_um=PIXEL_SIZE_UM, curvature_step_um=3.3, radius_um=50.0,
         texture_um=(0.66, 3.3, 13.1),
     )  # fmt: skip
-    values = table.drop(columns=measured_features.PLACE).to_numpy(np.float64)
+    values = table.drop(columns=PLACE).to_numpy(np.float64)
     return np.asarray(np.nanmean(values, axis=0)) if len(values) else np.full(values.shape[1], 0.0)

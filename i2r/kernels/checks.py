@@ -1,7 +1,25 @@
-"""Nuclei listed one by one: labels and bounding boxes, checked before compiled loops use them."""
+"""Arrays as compiled loops want them: frozen, finite, and nuclei's boxes inside their field."""
+
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+
+def freeze(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Give a contiguous view that can't be written to, as fields of a store are.
+
+    Kernels are compiled ahead for such arrays: Numba compiles one version for arrays that can be
+    written to and another for those that can't, and takes seconds for each.
+
+    Parameters
+    ----------
+    array
+        Any shape and dtype; copied where it is not contiguous.
+    """
+    view = np.ascontiguousarray(array).view()
+    view.setflags(write=False)
+    return view
 
 
 def check_listed(

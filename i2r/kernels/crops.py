@@ -5,13 +5,37 @@ Paysan et al. 2025, Cell Systems 16): every rule is inclusive, and a
 nucleus of n pixels starts at ``size // 2 - n // 2`` of its tile.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import IntEnum
-from typing import Any
+from typing import Any, Protocol
 
 import numba
 import numpy as np
 import numpy.typing as npt
+
+from i2r.kernels.resampling import resample_tiles
+
+BOX = ("bbox_y0", "bbox_x0", "bbox_y1", "bbox_x1")
+# What nuclei are chosen and cut by.
+MEASURED = (
+    "plate", "well", "field", "label", *BOX, "area_px", "solidity", "major_axis_px",
+    "minor_axis_px", "touches_border",
+)  # fmt: skip
+
+
+class Stack(Protocol):
+    """Images of fields, in memory or read one after another: shape (field, c, y, x)."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of all of them."""
+
+    @property
+    def dtype(self) -> "np.dtype[Any]":
+        """Of each."""
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        """Give field after field."""
 
 
 class Reason(IntEnum):
@@ -32,6 +56,10 @@ class Reason(IntEnum):
 
 REASONS: dict[int, str] = {int(reason): reason.name.lower() for reason in Reason}
 """Code to name, for tables and reports: 0 is ``kept``, 1 ``area_small`` and so on."""
+
+
+# By code; a nucleus that has a crop has no reason.
+_REASON_NAMES = np.array(["", *(REASONS[code] for code in sorted(REASONS) if code)], dtype=object)
 
 
 def select_nuclei(
@@ -170,6 +198,74 @@ def cut_crops(
     else:
         _copy_windows(np.ascontiguousarray(image), origin, crops)
     return crops
+
+
+def crop_fields(
+    images: Stack,
+    labels: Iterable[npt.NDArray[Any]],
+    nuclei: Mapping[str, npt.NDArray[Any]],
+    *,
+    fields: Sequence[str],
+    limits: Mapping[str, Any],
+    size: int,
+    masked: bool,
+    cut_px: int,
+) -> tuple[npt.NDArray[Any], dict[str, npt.NDArray[Any]]]:
+    """Cut the crops of some fields and say for every nucleus whether it has one.
+
+    Parameters
+    ----------
+    images, labels
+        Shapes (field, c, y, x) and (field, y, x). For arrays that can be written to, the kernels
+        are compiled once more (`i2r.kernels.checks.freeze`).
+    nuclei
+        The well's measured nuclei, of these fields and possibly others, with `MEASURED`.
+    fields
+        Names along the first axis.
+    limits
+        Keyword arguments of `select_nuclei`.
+    size
+        Edge of a crop in pixels.
+    masked
+        Set everything outside the nucleus to zero.
+    cut_px
+        Edge of what is cut, resampled to `size`.
+
+    Returns
+    -------
+    crops : ndarray
+        Shape (nucleus, c, size, size).
+    table : dict of str to ndarray
+        One row per labelled nucleus, by columns: plate, well, field, label; ``reason`` (empty for
+        those that have a crop) and ``crop``, the index of its crop or -1.
+    """
+    columns = {name: np.asarray(nuclei[name]) for name in MEASURED}
+    codes = select_nuclei(columns, size_px=cut_px, **limits)
+    bbox = np.stack([columns[name] for name in BOX], axis=1)
+    chosen = [np.flatnonzero(columns["field"] == field) for field in fields]
+    rows = np.concatenate([np.empty(0, np.intp), *chosen])
+    is_kept = codes[rows] == 0
+    crops = np.zeros((np.count_nonzero(is_kept), images.shape[1], size, size), images.dtype)
+    first = 0
+    for own, image, label_image in zip(chosen, images, labels, strict=True):
+        kept = own[codes[own] == 0]
+        target = crops[first : first + len(kept)]
+        first += len(kept)
+        cut = cut_crops(
+            image,
+            label_image,
+            label_ids=columns["label"][kept],
+            bbox=bbox[kept],
+            size_px=cut_px,
+            masked=masked,
+            out=target if cut_px == size else None,
+        )
+        if cut is not target:
+            target[:] = resample_tiles(cut, size)
+    table = {name: columns[name][rows] for name in ("plate", "well", "field", "label")}
+    table["reason"] = _REASON_NAMES[codes[rows]]
+    table["crop"] = np.where(is_kept, np.cumsum(is_kept) - 1, -1)
+    return crops, table
 
 
 @numba.njit(cache=True, nogil=True)

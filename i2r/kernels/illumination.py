@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import gaussian_filter
 
-from i2r.kernels.frozen import freeze
+from i2r.kernels.checks import freeze
 
 GROUP = 11
 """Fields of which a median is taken where there are too many to keep."""

@@ -21,6 +21,7 @@ from i2r.kernels.background import (
     measure_lowest,
     replace_hot_pixels,
 )
+from i2r.kernels.checks import freeze
 from i2r.kernels.components import (
     Components,
     find_components,
@@ -35,14 +36,14 @@ from i2r.kernels.filters import (
     make_weights,
     smooth_gaussian,
 )
-from i2r.kernels.frozen import freeze
 from i2r.kernels.histograms import (
     count_intensities,
+    find_foreground_threshold,
+    find_noise_threshold,
     find_otsu_threshold,
 )
 from i2r.kernels.light import keep_steep_objects, measure_light, measure_noise
 from i2r.kernels.splitting import split_components
-from i2r.kernels.thresholds import find_foreground_threshold, find_noise_threshold
 
 N_BINS = 512
 """Bins of the histogram that Otsu's threshold is found on."""

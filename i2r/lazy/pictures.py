@@ -9,12 +9,14 @@ import pandas as pd
 from dask import delayed
 from dask.delayed import Delayed
 
+from i2r.analysis.features import PLACE, measure_features
+from i2r.analysis.nuclei import Place, measure_fields
 from i2r.errors import I2RError
+from i2r.kernels.checks import freeze
+from i2r.kernels.crops import crop_fields
 from i2r.kernels.pools import PoolArrays
 from i2r.kernels.regions import frame_field, place_windows, scale_field
 from i2r.lazy.encoders import embed_nuclei
-from i2r.lazy.features import PLACE, measure_features
-from i2r.lazy.nuclei import Place, crop_fields, measure_fields
 from i2r.lazy.profiles import Aggregate
 
 
@@ -35,7 +37,7 @@ class Picture(NamedTuple):
 
 
 class CropRules(NamedTuple):
-    """How nuclei are chosen and cut: arguments of `i2r.lazy.nuclei.crop_fields`."""
+    """How nuclei are chosen and cut: arguments of `i2r.kernels.crops.crop_fields`."""
 
     limits: Mapping[str, Any]
     size_px: int
@@ -102,7 +104,7 @@ def measure_pictures(
     ----------
     options
         ``measured``, the channels whose features are measured, and lengths, as
-        `i2r.lazy.features.measure_features` takes them.
+        `i2r.analysis.features.measure_features` takes them.
 
     Returns
     -------
@@ -141,8 +143,8 @@ def _cut(
         pixel_size_um=pixel_size_um,
     )
     crops, table = delayed(crop_fields, nout=2)(
-        picture.image,
-        picture.labels,
+        delayed(freeze)(picture.image),
+        delayed(freeze)(picture.labels),
         nuclei,
         fields=[picture.name],
         limits=rules.limits,

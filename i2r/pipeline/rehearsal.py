@@ -70,7 +70,7 @@ def rehearse_illuminate(dtype: npt.DTypeLike) -> None:
 def rehearse_segment(dtype: npt.DTypeLike) -> None:
     """Measure the nuclei of a field, and look for implausible ones, whoever segmented it."""
     from i2r.kernels.nuclei import measure_nuclei
-    from i2r.kernels.plausibility import measure_evidence
+    from i2r.kernels.quality import measure_evidence
     from i2r.store.pyramids import shrink_labels
 
     image, labels = draw_nuclei(dtype)

@@ -10,7 +10,7 @@ from dask import delayed
 from dask.delayed import Delayed
 from pydantic import Field
 
-from i2r.lazy.nuclei import MEASURED, crop_fields
+from i2r.kernels.crops import MEASURED, crop_fields
 from i2r.stages.base import Stage
 from i2r.stages.counts import count_nuclei
 from i2r.stages.outputs import Output
@@ -193,7 +193,7 @@ def crop_well(
     fields
         The fields' names.
     limits, size, masked, cut_px
-        As for `i2r.lazy.nuclei.crop_fields`.
+        As for `i2r.kernels.crops.crop_fields`.
     crops_url, part_url
         Where to write.
     channels

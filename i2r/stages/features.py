@@ -8,7 +8,7 @@ from dask import delayed
 from dask.delayed import Delayed
 from pydantic import Field
 
-from i2r.lazy.features import measure_features
+from i2r.analysis.features import measure_features
 from i2r.stages.counts import count_nuclei
 from i2r.stages.import_options import Importing
 from i2r.stages.imports import (

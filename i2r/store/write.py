@@ -227,7 +227,7 @@ def _label_names(folder: str) -> list[str]:
 
 def _display_windows(image: npt.NDArray[np.unsignedinteger]) -> list[tuple[float, float]]:
     """Choose what viewers show as black and white: percentiles of every 256th pixel."""
-    from i2r.kernels.plausibility import find_percentile  # numba takes 0.3 s
+    from i2r.kernels.quality import find_percentile  # numba takes 0.3 s
 
     windows = []
     for channel in image:

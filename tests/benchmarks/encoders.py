@@ -21,13 +21,14 @@ import torch
 from scipy import ndimage, stats
 from torch.nn import functional
 
+from i2r.analysis.features import measure_features
+from i2r.analysis.nuclei import Place, measure_fields
 from i2r.analysis.screen.contrasts import plan_contrasts
 from i2r.analysis.screen.plate_plans import FastPlan, WellFeatures
 from i2r.analysis.screen.screening import score_plates
+from i2r.kernels.crops import crop_fields
 from i2r.kernels.segmentation import segment_nuclei
 from i2r.kernels.statistics import adjust_pvalues
-from i2r.lazy.features import measure_features
-from i2r.lazy.nuclei import Place, crop_fields, measure_fields
 from i2r.models.batches import Scaling, load_crops, measure_scaling, scale_crops
 from i2r.models.cnn import choose_precision, mix_precision
 from i2r.models.embedding import embed_pool

@@ -11,10 +11,9 @@ import sys
 import numpy as np
 import pandas as pd
 
+from i2r.analysis.nuclei import Place, flag_fields, tabulate_evidence
 from i2r.kernels.metrics import score_segmentation
-from i2r.kernels.plausibility import measure_evidence
-from i2r.lazy.nuclei import Place
-from i2r.lazy.plausibility import flag_fields, tabulate_evidence
+from i2r.kernels.quality import measure_evidence
 from i2r.stages.segment import ThresholdSegment
 from tests.kernels.lit_fields import LIGHTS, PIXEL_SIZE_UM, RADIUS_PX, draw_lit_field
 

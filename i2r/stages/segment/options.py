@@ -11,10 +11,15 @@ from dask import delayed
 from dask.delayed import Delayed
 from pydantic import Field
 
+from i2r.analysis.nuclei import (
+    Place,
+    describe_flags,
+    flag_fields,
+    tabulate_evidence,
+    tabulate_nuclei,
+)
 from i2r.kernels.nuclei import measure_nuclei
-from i2r.kernels.plausibility import measure_evidence
-from i2r.lazy.nuclei import Place, tabulate_nuclei
-from i2r.lazy.plausibility import describe_flags, flag_fields, tabulate_evidence
+from i2r.kernels.quality import measure_evidence
 from i2r.stages.base import WorkerKind
 from i2r.stages.methods import ByMethod
 from i2r.stages.outputs import Output
@@ -178,7 +183,7 @@ def segment_well(
     name
         Of the label images.
     place, channels, pixel_size_um
-        For the table of nuclei; see `i2r.lazy.nuclei.measure_fields`.
+        For the table of nuclei; see `i2r.analysis.nuclei.measure_fields`.
     nuclei_url, fields_url
         The well's parts of the tables of nuclei and of fields.
 

@@ -9,13 +9,13 @@ import numpy.typing as npt
 import pandas as pd
 
 from i2r.errors import I2RError
+from i2r.kernels.checks import freeze
 from i2r.kernels.chromatin import measure_chromatin
-from i2r.kernels.frozen import freeze
+from i2r.kernels.crops import BOX, Stack
 from i2r.kernels.moments import measure_hu_moments
 from i2r.kernels.neighbourhood import measure_neighbourhood
 from i2r.kernels.outlines import measure_outlines
 from i2r.kernels.texture import TEXTURE_COLUMNS, measure_texture
-from i2r.lazy.nuclei import BOX, Stack
 
 PLACE = ["plate", "well", "field", "label", "crop"]
 # A column's unit is the end of its name: what it becomes in microns, and the power of the length.

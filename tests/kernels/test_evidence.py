@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from i2r.kernels.plausibility import (
+from i2r.kernels.quality import (
     BRIGHT_PERCENTILE,
     LOOK_AGAIN,
     find_deviation,

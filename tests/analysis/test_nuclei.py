@@ -7,11 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from i2r.kernels.plausibility import FieldEvidence, measure_evidence
+from i2r.analysis.nuclei import Place, describe_flags, flag_fields, tabulate_evidence
+from i2r.analysis.nuclei import measure_fields as measure_nuclei
+from i2r.kernels.quality import FieldEvidence, measure_evidence
 from i2r.kernels.segmentation import segment_nuclei
-from i2r.lazy.nuclei import Place
-from i2r.lazy.nuclei import measure_fields as measure_nuclei
-from i2r.lazy.plausibility import describe_flags, flag_fields, tabulate_evidence
 from tests.kernels.test_uneven_fields import DISC, SIDE, draw_field
 
 Change = Callable[[Any], Any]

@@ -1,12 +1,17 @@
-"""Fields whose nuclei can hardly be right: measured with their labels, and judged by plate."""
+"""Tables of a well's nuclei and of its fields, and which fields' nuclei can hardly be right."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from i2r.kernels.plausibility import FieldEvidence
-from i2r.lazy.nuclei import Place
+from i2r.kernels.checks import freeze
+from i2r.kernels.crops import Stack
+from i2r.kernels.nuclei import measure_nuclei
+from i2r.kernels.quality import FieldEvidence
+
+INTENSITIES = ("mean", "std", "min", "max")
 
 SATURATED = 0.01
 """A part of the pixels that is a tenth of what nuclei cover in a usual field."""
@@ -40,6 +45,94 @@ PICTURE_EXAMPLES = 10
 """... and pictures of a folder, which no table lists."""
 
 
+class Place(NamedTuple):
+    """Names that lead every row of a table of nuclei."""
+
+    plate: str
+    well: str
+
+
+def measure_fields(
+    images: Stack,
+    labels: Iterable[np.ndarray],
+    *,
+    place: Place,
+    fields: Sequence[str],
+    channels: Sequence[str],
+    pixel_size_um: float,
+) -> pd.DataFrame:
+    """Measure every nucleus of some fields.
+
+    Parameters
+    ----------
+    images, labels
+        Shapes (field, c, y, x) and (field, y, x).
+    place, fields, channels
+        Names for the table.
+    pixel_size_um
+        Edge of a pixel.
+
+    Returns
+    -------
+    DataFrame
+        One row per nucleus: place, geometry in pixels and microns, and intensities ``mean_DNA``,
+        ``std_DNA``, ... of every channel.
+    """
+    return pd.DataFrame(
+        tabulate_nuclei(
+            [
+                measure_nuclei(freeze(plane), freeze(image))
+                for plane, image in zip(labels, images, strict=True)
+            ],
+            place=place,
+            fields=fields,
+            channels=channels,
+            dtype=images.dtype,
+            pixel_size_um=pixel_size_um,
+        )
+    )
+
+
+def tabulate_nuclei(
+    measured: Sequence[Mapping[str, np.ndarray]],
+    *,
+    place: Place,
+    fields: Sequence[str],
+    channels: Sequence[str],
+    dtype: "np.dtype[Any]",
+    pixel_size_um: float,
+) -> dict[str, np.ndarray]:
+    """Make the table of a well's nuclei, by columns, of what was measured in each of its fields.
+
+    Parameters
+    ----------
+    measured
+        For each field what `i2r.kernels.nuclei.measure_nuclei` gives.
+    place, fields, channels, pixel_size_um
+        See `measure_fields`.
+    dtype
+        Of the images.
+    """
+    # An empty field first: it gives the columns their types where there are no nuclei.
+    nothing, unlabelled = np.zeros((len(channels), 1, 1), dtype), np.zeros((1, 1), np.int32)
+    measured = [measure_nuclei(freeze(unlabelled), freeze(nothing)), *measured]
+    joined = {name: np.concatenate([part[name] for part in measured]) for name in measured[0]}
+    counts = [len(part["label"]) for part in measured]
+    columns: dict[str, np.ndarray] = {
+        "plate": np.full(sum(counts), place.plate, dtype=object),
+        "well": np.full(sum(counts), place.well, dtype=object),
+        "field": np.repeat(np.array(["", *fields], dtype=object), counts),
+        "label": joined.pop("label"),
+        "area_px": joined["area_px"],
+        "area_um2": joined.pop("area_px") * pixel_size_um**2,
+    }
+    intensities = {kind: joined.pop(f"intensity_{kind}") for kind in INTENSITIES}
+    columns |= joined
+    for kind, values in intensities.items():
+        columns |= {f"{kind}_{name}": values[:, index] for index, name in enumerate(channels)}
+    return columns
+
+
 def tabulate_evidence(
     measured: Sequence[FieldEvidence], *, place: Place, fields: Sequence[str]
 ) -> dict[str, np.ndarray]:
@@ -48,7 +141,7 @@ def tabulate_evidence(
     Parameters
     ----------
     measured
-        For each field what `i2r.kernels.plausibility.measure_evidence` gives.
+        For each field what `i2r.kernels.quality.measure_evidence` gives.
     place, fields
         Names for the table.
     """
@@ -147,7 +240,7 @@ def describe_pictures(measured: Mapping[str, tuple[FieldEvidence, Sequence[int]]
     Parameters
     ----------
     measured
-        By name: what `i2r.kernels.plausibility.measure_evidence` gives, and the nuclei's areas in
+        By name: what `i2r.kernels.quality.measure_evidence` gives, and the nuclei's areas in
         pixels.
 
     Returns
