@@ -116,6 +116,7 @@ def _start_here(spec: ClusterSpec, stack: ExitStack) -> Any:
     stack.enter_context(dask.config.set({"distributed.nanny.pre-spawn-environ": variables}))
     # A Nanny sets its worker's variables in this process, and those set here win.
     before = {n: os.environ.pop(n, None) for n in variables}
+    before |= {n: os.environ.get(n) for n in ("PYTHONHASHSEED", "__DASK_PARENT_PID")}
     # A process of Python's own clears away what a worker leaves that had to be killed, such as a
     # library's locks. That is no news for a user who pressed Ctrl-C, nor are older names in a
     # configuration that is not used.

@@ -202,13 +202,21 @@ def test_a_taken_dashboard_port_gives_another_one() -> None:
             assert f":{port}/" not in executor.link
 
 
+def _read_watching(argument: object, worker: Any) -> list[float]:
+    callbacks = worker.periodic_callbacks
+    return [callbacks[name].callback_time for name in ("tick", "monitor", "profile")]
+
+
 def test_the_settings_of_dask_and_the_environment_are_put_back() -> None:
     import dask
 
     before = dask.config.get("distributed.scheduler.allowed-failures", None)
     environment = dict(os.environ)
-    with open_executor(spec_of()):
+    with open_executor(spec_of()) as executor:
         assert dask.config.get("distributed.scheduler.allowed-failures") == 0
+        # As Dask ships it a worker looks at itself 160 times a second, beside what it computes.
+        assert isinstance(executor, OnCluster)
+        assert executor.ask_all(_read_watching, None) == ([1000, 2000, 100],)
     assert dask.config.get("distributed.scheduler.allowed-failures", None) == before
     assert dict(os.environ) == environment
 
