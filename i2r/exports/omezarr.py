@@ -34,8 +34,8 @@ from i2r.store import files, ngff, tables
 from i2r.store.catalog import quote_name, well_path
 from i2r.store.crops import OF_IMAGES
 from i2r.store.experiment import Experiment
+from i2r.store.images import halve, shrink_image, shrink_labels
 from i2r.store.plate import Plate
-from i2r.store.pyramids import halve, shrink_image, shrink_labels
 from i2r.types import parse_well
 
 Version = Literal["0.4", "0.5"]

@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 from i2r.errors import DamageError, I2RError, join_problems
 from i2r.store.experiment import Experiment
+from i2r.store.images import add_levels
 from i2r.store.ledger import LedgerWriter
 from i2r.store.lock import RunLock
 from i2r.store.outputs import OUTPUTS, Mark, record_outputs
 from i2r.store.unit_result import Entry
-from i2r.store.write import add_levels
 
 
 class Added(NamedTuple):

@@ -38,7 +38,7 @@ def draw_nuclei(
 def rehearse_convert(dtype: npt.DTypeLike) -> None:
     """Decode a strip of LZW, and make the overview of a field."""
     from i2r.kernels.lzw import decode_strips
-    from i2r.store.pyramids import shrink_image
+    from i2r.store.images import shrink_image
 
     # Three codes of nine bits: clear, a byte, end.
     strip = (256 << 23 | 65 << 14 | 257 << 5).to_bytes(4, "big")
@@ -71,7 +71,7 @@ def rehearse_segment(dtype: npt.DTypeLike) -> None:
     """Measure the nuclei of a field, and look for implausible ones, whoever segmented it."""
     from i2r.kernels.nuclei import measure_nuclei
     from i2r.kernels.quality import measure_evidence
-    from i2r.store.pyramids import shrink_labels
+    from i2r.store.images import shrink_labels
 
     image, labels = draw_nuclei(dtype)
     image.setflags(write=False)  # as fields of a store are; compiled for such images alone

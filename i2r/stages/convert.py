@@ -24,8 +24,8 @@ from i2r.stages.written.images import CONVERT
 from i2r.store import files, tables
 from i2r.store.catalog import quote_name, well_path
 from i2r.store.experiment import Experiment
+from i2r.store.images import write_image, write_plate, write_well
 from i2r.store.layout import join_images
-from i2r.store.write import write_image, write_plate, write_well
 from i2r.types import parse_well, smallest_format
 
 

@@ -16,9 +16,9 @@ from i2r.stages.counts import count_nuclei
 from i2r.stages.outputs import Output
 from i2r.stages.written.images import CROP
 from i2r.store import tables
+from i2r.store.arrays import write_crops
 from i2r.store.experiment import Experiment
 from i2r.store.plate import StoredFields
-from i2r.store.write import write_crops
 
 # The published tile (see `Crop`), and below which part of its pixel size pixels count as finer.
 PUBLISHED_SIZE_PX, PUBLISHED_PIXEL_UM, FINER = 64, 0.65, 0.9

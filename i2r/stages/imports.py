@@ -14,11 +14,11 @@ from i2r.kernels.matching import match_points
 from i2r.stages.base import Survey
 from i2r.stages.import_checks import ColumnChecks
 from i2r.store import files, tables
+from i2r.store.arrays import write_embeddings
 from i2r.store.catalog import quote_name
 from i2r.store.experiment import Experiment
 from i2r.store.features import PLACE
 from i2r.store.layout import empty_sources
-from i2r.store.write import write_embeddings
 
 # Where rows wait for their wells' units, below the experiment.
 INCOMING = "incoming"

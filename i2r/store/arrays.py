@@ -1,10 +1,12 @@
-"""Zarr arrays written and read whole: one shard is what one task writes.
+"""Zarr arrays, those of crops and of embeddings too: one shard is what one task writes.
 
 Shards are put together here rather than by zarr-python's writer, which takes 1.5 to 3 times as
 long for a field; any Zarr v3 reader reads them.
 """
 
 import json
+import math
+import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -12,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from i2r.errors import FieldError
+from i2r.errors import FieldError, InputError
 from i2r.store import files
 from i2r.store.documents import parse_json
 from i2r.store.outputs import damaged, note_array
 from i2r.store.recent import RECENT, ChunkId, Stamp, read_stamp
 from i2r.store.shards import (
+    CROPS,
     PLANES,
     Codec,
     chunk_grid,
@@ -31,6 +34,11 @@ from i2r.store.shards import (
 
 if TYPE_CHECKING:
     import zarr
+
+# Files of a node, whatever groups they are in.
+_OF_NODE = re.compile(r"(?:[^/]+/)*(?:zarr\.json|c(?:/\d+)+)")
+# Crops per chunk: the unit in which training reads.
+CROPS_PER_CHUNK = 512
 
 
 def write_document(url: str, document: Mapping[str, Any] | str) -> int:
@@ -73,7 +81,6 @@ def write_array(
     array = array.astype(array.dtype.newbyteorder("<"), copy=False)
     shape, grid = array.shape, chunk_grid(array.shape, chunk)
     shard = tuple(n * c for n, c in zip(grid, chunk, strict=True))
-    assert_whole_shards(tuple(slice(0, n) for n in shape), shape=shape, shards=shard)
     encoded = encode_shard(array, chunk, codec) if array.size else None
     if encoded is not None:
         # Beside the shard, so that one array's shard in another's place is found too.
@@ -96,6 +103,89 @@ def write_array(
         if not array.flags.writeable:  # chunks of others were copied
             RECENT.keep_whole(known, array, _stamp_files(url, array.ndim))
     return written + n_bytes
+
+
+def write_crops(
+    url: str,
+    crops: npt.NDArray[Any],
+    *,
+    attributes: Mapping[str, Any] | None = None,
+) -> int:
+    """Write the crops of one well as one array in one shard, in place of what is there.
+
+    Parameters
+    ----------
+    url
+        The array.
+    crops
+        Shape (nucleus, c, y, x); no nuclei give an array of shape (0, c, y, x) without shard.
+    attributes
+        What to keep with the array, such as the channels' names.
+
+    Returns
+    -------
+    int
+        The number of bytes written.
+    """
+    clear_node(url)
+    n_chunks = max(1, math.ceil(len(crops) / CROPS_PER_CHUNK))
+    # Chunks of equal length: 600 crops are 300 and 300, not 512 and 88 filled up to 512.
+    per_chunk = max(1, math.ceil(len(crops) / n_chunks))
+    chunk = (per_chunk, 1, *crops.shape[2:])
+    axes = ("nucleus", "c", "y", "x")
+    return write_array(url, crops, chunk=chunk, axes=axes, codec=CROPS, attributes=attributes)
+
+
+def write_embeddings(
+    url: str,
+    embeddings: npt.NDArray[np.float32],
+    *,
+    attributes: Mapping[str, Any] | None = None,
+) -> int:
+    """Write the embeddings of one well as one array in one shard, in place of what is there.
+
+    Parameters
+    ----------
+    url
+        The array.
+    embeddings
+        Shape (nucleus, dim), in the order of the well's crops; there may be no nucleus.
+    attributes
+        What to keep with the array, such as the stage that made the crops.
+
+    Returns
+    -------
+    int
+        The number of bytes written.
+    """
+    clear_node(url)
+    chunk = (max(1, len(embeddings)), embeddings.shape[1])
+    return write_array(url, embeddings, chunk=chunk, axes=("nucleus", "dim"), attributes=attributes)
+
+
+def clear_node(url: str) -> None:
+    """Remove a Zarr node of an earlier run; anything else was not written here and stays.
+
+    A process that is killed while it removes or writes a node leaves parts of it, perhaps without
+    the document.
+
+    Raises
+    ------
+    InputError
+        If something else is in the way.
+    """
+    names = files.list_folder(url)
+    if not names:
+        return
+    if "zarr.json" not in names and not all(
+        _OF_NODE.fullmatch(found.path) for found in files.find_files(url, lambda path: True)
+    ):
+        raise InputError(
+            f"{url}: found {', '.join(names[:3])}, expected nothing or a Zarr array or group. "
+            "Move it away: i2r replaces only what it wrote."
+        )
+    folder, _, name = url.rpartition("/")
+    files.remove_tree(folder, name)
 
 
 def _stamp_files(url: str, n_axes: int) -> Stamp | None:
@@ -149,29 +239,6 @@ def _describe_array(
         "attributes": {},
     }
     return json.dumps(document).removesuffix("{}}")
-
-
-def assert_whole_shards(
-    region: tuple[slice, ...], *, shape: tuple[int, ...], shards: tuple[int, ...]
-) -> None:
-    """Refuse to write part of a shard: two tasks in one shard overwrite each other silently.
-
-    Parameters
-    ----------
-    region
-        What a task is about to write, one slice with start and stop per axis.
-    shape, shards
-        Of the array.
-
-    Raises
-    ------
-    ValueError
-        If the region starts or ends inside a shard.
-    """
-    for part, length, shard in zip(region, shape, shards, strict=True):
-        ends = part.stop % shard == 0 or part.stop == length
-        if part.start % shard or not ends or part.step not in (None, 1):
-            raise ValueError(f"writes {region} of {shape}, which cuts shards of {shards}")
 
 
 def open_array(url: str) -> "zarr.Array[Any]":

@@ -37,7 +37,7 @@ from PIL import Image
 from skimage.measure import regionprops_table
 
 from i2r.cluster import ClusterSpec, WorkerGroup
-from i2r.lazy import nuclei
+from i2r.kernels import crops
 from i2r.pipeline import run
 from i2r.pipeline.run import run_pipeline
 from i2r.pipeline.spec import Pipeline, parse_pipeline
@@ -45,7 +45,8 @@ from i2r.readers import images
 from i2r.stages.convert import Convert
 from i2r.stages.crop import Crop
 from i2r.stages.segment import Segment, options, threshold
-from i2r.store import arrays, files, shards, tables, write
+from i2r.store import arrays, files, shards, tables
+from i2r.store import images as stored_images
 from i2r.store import plate as stored_plate
 from i2r.store.experiment import Experiment, open_experiment
 from i2r.store.ledger import LedgerWriter
@@ -69,15 +70,15 @@ PARTS: dict[str, list[tuple[Any, str]]] = {
     "decode the store's arrays": [(shards, "_decompress")],
     "segment": [(threshold, "segment_nuclei")],
     "measure": [(options, "measure_nuclei")],
-    "crop": [(nuclei, "cut_crops")],
-    "overviews": [(write, "shrink_image"), (write, "shrink_labels")],
+    "crop": [(crops, "cut_crops")],
+    "overviews": [(stored_images, "shrink_image"), (stored_images, "shrink_labels")],
     "implausible fields": [(options, "measure_evidence")],
     "tables": [
         (tables, "encode_table"),
         (tables, "read_table"),
         (tables, "merge_tables"),
     ],
-    "descriptions (zarr.json)": [(arrays, "write_document"), (write, "write_document")],
+    "descriptions (zarr.json)": [(arrays, "write_document"), (stored_images, "write_document")],
     "ledger": [(LedgerWriter, "write"), (LedgerWriter, "flush")],
     "graphs": [(Convert, "build"), (Segment, "build"), (Crop, "build")],
     "before the first unit": [(run, "prepare")],

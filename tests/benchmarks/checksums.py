@@ -17,9 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from i2r.store import shards
-from i2r.store.arrays import read_array
+from i2r.store.arrays import read_array, write_crops
 from i2r.store.outputs import record_outputs
-from i2r.store.write import write_crops
 from tests.benchmarks.conversion import convert, write_sources
 from tests.benchmarks.crops import make_crops
 

@@ -21,8 +21,8 @@ import tifffile
 from imagecodecs import tiff_decode
 
 from i2r.readers.images import read_field
+from i2r.store.images import write_image
 from i2r.store.shards import PLANES
-from i2r.store.write import write_image
 
 CHANNELS = ("DNA", "ER", "RNA", "AGP", "Mito")
 EDGE_PX = 1080

@@ -16,8 +16,7 @@ import tifffile
 
 from i2r.kernels.crops import cut_crops
 from i2r.kernels.nuclei import measure_nuclei
-from i2r.store.arrays import read_array
-from i2r.store.write import write_crops
+from i2r.store.arrays import read_array, write_crops
 from tests.benchmarks.kernels import Bar, print_bars, simulate_field
 
 # As many as nine fields of a well of U2OS hold.

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from unittest.mock import patch
 
-from i2r.store import pyramids, write
+from i2r.store import images
 from tests.benchmarks.checksums import compare
 from tests.benchmarks.conversion import convert, write_sources
 
@@ -23,14 +23,14 @@ def main() -> None:
 
         def convert_with(choose: Callable[[tuple[int, int]], list[int]]) -> Callable[[], None]:
             def run() -> None:
-                with patch.object(write, "choose_factors", choose):
+                with patch.object(images, "choose_factors", choose):
                     convert(rows, folder / "field")
 
             return run
 
         bare = convert_with(lambda shape: [1])
-        cost = compare(convert_with(pyramids.choose_factors), bare, rounds=25)
-        halves = compare(convert_with(pyramids.halve), bare, rounds=25)
+        cost = compare(convert_with(images.choose_factors), bare, rounds=25)
+        halves = compare(convert_with(images.halve), bare, rounds=25)
     print(f"conversion with an overview: {cost:+.2f} % (bar {BAR_PERCENT:g} %)")
     print(f"with halves down to 256 px: {halves:+.2f} %")
     raise SystemExit(cost > BAR_PERCENT)

@@ -21,9 +21,10 @@ import numpy as np
 import pandas as pd
 
 from i2r.store import files, tables
+from i2r.store.arrays import write_crops
 from i2r.store.experiment import Experiment
+from i2r.store.images import write_image, write_labels
 from i2r.store.ledger import LedgerWriter
-from i2r.store.write import write_crops, write_image, write_labels
 from i2r.testing import name_wells
 from tests.browser import open_browser
 from tests.report.experiments import BOX_NAMES, write_ranking

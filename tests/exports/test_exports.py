@@ -17,10 +17,10 @@ from i2r.exports import written_whole
 from i2r.exports.h5ad import write_anndata
 from i2r.exports.parquet import write_parquet
 from i2r.exports.profiles import Profiles, choose_profiles
+from i2r.store.arrays import write_embeddings
 from i2r.store.experiment import Experiment, open_experiment
 from i2r.store.ledger import LedgerWriter
 from i2r.store.networks import write_network
-from i2r.store.write import write_embeddings
 from i2r.testing import PlateFiles, describe_pipeline
 from tests.conftest import run_here, short_pipeline
 

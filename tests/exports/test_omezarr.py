@@ -19,7 +19,7 @@ from ome_zarr_models.v05.image_label import ImageLabel
 from i2r.errors import InputError
 from i2r.exports.omezarr import check_target, write_omezarr
 from i2r.exports.well_images import FieldInfo, place_fields
-from i2r.store import pyramids, write
+from i2r.store import images
 from i2r.store.arrays import read_array
 from i2r.store.experiment import open_experiment
 from i2r.testing import PlateFiles
@@ -45,7 +45,7 @@ def test_plates_are_valid_and_their_pixels_equal(
     version: Any,
     well_images: Any,
 ) -> None:
-    monkeypatch.setattr(pyramids, "OVERVIEW_PX", 50)
+    monkeypatch.setattr(images, "OVERVIEW_PX", 50)
     experiment = open_experiment(str(cropped_original))
     target = tmp_path / "P1.zarr"
     wells = ["A01", "P1/A03"]
@@ -154,8 +154,8 @@ def test_fused_wells_keep_the_position(
         image = read_array(f"{field}/0")
         labels = read_array(f"{field}/labels/segment/0")
         at = (-30.0, 100.0 if field.name == "1" else 0.0)
-        write.write_image(str(field), image, channels=["DNA"], pixel_size_um=1.0, position_um=at)
-        write.write_labels(str(field), "segment", labels, pixel_size_um=1.0)
+        images.write_image(str(field), image, channels=["DNA"], pixel_size_um=1.0, position_um=at)
+        images.write_labels(str(field), "segment", labels, pixel_size_um=1.0)
     write_omezarr(
         open_experiment(str(cropped)), tmp_path / "P.zarr", well_images="fused", wells=["A2"]
     )
@@ -252,8 +252,8 @@ def write_full_plate(url: Path) -> Path:
     for number, well in enumerate(wells):
         image = np.full((1, 300, 300), number, np.uint16)
         field = f"{url}/{well.path}/1"
-        write.write_image(field, image, channels=["DNA"], pixel_size_um=0.5)
-        write.write_labels(field, "nuclei", image[0] % 2, pixel_size_um=0.5)
-        write.write_well(f"{url}/{well.path}", ["1"])
-    write.write_plate(str(url), name="P384", wells=wells, field_count=1)
+        images.write_image(field, image, channels=["DNA"], pixel_size_um=0.5)
+        images.write_labels(field, "nuclei", image[0] % 2, pixel_size_um=0.5)
+        images.write_well(f"{url}/{well.path}", ["1"])
+    images.write_plate(str(url), name="P384", wells=wells, field_count=1)
     return url

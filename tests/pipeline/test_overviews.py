@@ -11,7 +11,7 @@ import pytest
 from i2r.errors import I2RError
 from i2r.pipeline.overviews import add_overviews
 from i2r.pipeline.preview import preview_units
-from i2r.store import pyramids
+from i2r.store import images
 from i2r.store.arrays import read_array
 from i2r.store.experiment import open_experiment
 from i2r.store.validate import find_problems
@@ -22,7 +22,7 @@ from tests.conftest import run_here, short_pipeline
 @pytest.fixture
 def old(cropped: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An experiment whose fields of 96 x 128 lack the overview that they should have."""
-    monkeypatch.setattr(pyramids, "OVERVIEW_PX", 40)
+    monkeypatch.setattr(images, "OVERVIEW_PX", 40)
     return cropped
 
 

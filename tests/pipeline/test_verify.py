@@ -13,8 +13,8 @@ from i2r.errors import InputError
 from i2r.pipeline.run import load_last_pipeline
 from i2r.pipeline.verify import Comparison, compare_with_source
 from i2r.store.experiment import Experiment, open_experiment
+from i2r.store.images import write_image
 from i2r.store.validate import find_problems
-from i2r.store.write import write_image
 from i2r.testing import PlateFiles
 from tests.conftest import run_here, short_pipeline
 

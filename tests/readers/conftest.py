@@ -11,7 +11,7 @@ import pytest
 import tifffile
 
 from i2r.readers import ReaderOptions
-from i2r.store import write
+from i2r.store import images
 from i2r.types import parse_well
 
 Planes = dict[tuple[str, str, str, str], npt.NDArray[np.uint16]]
@@ -163,13 +163,13 @@ def build_omezarr(folder: Path, planes: Planes) -> Built:
         url = f"{folder}/{plate}.ome.zarr"
         places = [key[1:3] for key in planes if key[0] == plate and key[3] == "DNA"]
         wells = sorted({parse_well(well) for well, _ in places})
-        write.write_plate(url, name=plate, wells=wells, field_count=2)
+        images.write_plate(url, name=plate, wells=wells, field_count=2)
         for well in wells:
             fields = [field for name, field in places if name == well.name]
-            write.write_well(f"{url}/{well.path}", fields)
+            images.write_well(f"{url}/{well.path}", fields)
             for field in fields:
                 image = np.stack([planes[plate, well.name, field, c] for c in ("DNA", "GFP")])
-                write.write_image(f"{url}/{well.path}/{field}", image, channels=["DNA", "GFP"])
+                images.write_image(f"{url}/{well.path}/{field}", image, channels=["DNA", "GFP"])
     return Built(str(folder), ReaderOptions())
 
 

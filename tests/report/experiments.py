@@ -10,9 +10,10 @@ import pandas as pd
 
 from i2r.kernels.crops import cut_crops
 from i2r.store import files, tables
+from i2r.store.arrays import write_crops
 from i2r.store.experiment import Experiment
+from i2r.store.images import write_image, write_labels
 from i2r.store.ledger import LedgerWriter
-from i2r.store.write import write_crops, write_image, write_labels
 
 CHANNELS = ["DNA", "GFP"]
 SHAPE = (60, 80)

@@ -7,11 +7,10 @@ import pytest
 
 from i2r.errors import I2RError
 from i2r.kernels.regions import frame_field, place_windows, scale_field
-from i2r.store.arrays import read_array
+from i2r.store.arrays import read_array, write_crops
 from i2r.store.experiment import Experiment, open_experiment
 from i2r.store.nuclei import read_nuclei
 from i2r.store.pools import Window, choose_nuclei, count_crops, plan_pool, read_pool
-from i2r.store.write import write_crops
 
 KEYS = ["P1/A05", "P1/A02"]
 

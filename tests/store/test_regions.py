@@ -9,8 +9,8 @@ import pytest
 from i2r.kernels.illumination import correct_plane
 from i2r.kernels.regions import frame_field, scale_field
 from i2r.store.illumination import write_illumination
+from i2r.store.images import write_image
 from i2r.store.regions import RegionView, read_framed_field
-from i2r.store.write import write_image
 
 SHAPE = (60, 90)
 

@@ -15,10 +15,9 @@ from i2r.stages.methods import ByMethod
 from i2r.stages.outputs import Output
 from i2r.stages.written.networks import EMBED
 from i2r.store import tables
-from i2r.store.arrays import read_array
+from i2r.store.arrays import read_array, write_embeddings
 from i2r.store.experiment import Experiment
 from i2r.store.nuclei import CONTROL, name_classes
-from i2r.store.write import write_embeddings
 
 # Options that only the last unit uses: changing them embeds nothing anew.
 OF_FINISH = ("class_by", "aggregate", "correction", "correct_by", "umap", "seed")

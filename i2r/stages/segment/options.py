@@ -26,8 +26,8 @@ from i2r.stages.outputs import Output
 from i2r.stages.written.images import SEGMENT
 from i2r.store import files, tables
 from i2r.store.experiment import Experiment
+from i2r.store.images import write_labels
 from i2r.store.plate import StoredFields
-from i2r.store.write import write_labels
 
 # The table with one row per field: what it and its labels say about each other.
 FIELDS = "-fields"

@@ -1,25 +1,29 @@
-"""Plates, images, labels and crops as OME-Zarr, each written whole by one task."""
+"""Plates, wells, images and labels as OME-Zarr, with coarser levels for viewers.
 
-import math
-import re
+A field has one level of at most 256 pixels along its longer edge, so a plate is seen without
+reading its pixels, and a field with labels takes 11 files. Fields too large to be loaded at once
+have halves between. Viewers that expect every level to be half of the one before (Viv's, such as
+vizarr: https://github.com/hms-dbmi/vizarr/issues/101) want the levels of `halve`, which
+``i2r export`` writes.
+"""
+
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from i2r.errors import InputError
 from i2r.store import files, ngff
-from i2r.store.arrays import read_array, write_array, write_document
+from i2r.store.arrays import clear_node, read_array, write_array, write_document
 from i2r.store.documents import parse_json, read_json
-from i2r.store.pyramids import choose_factors, shrink_image, shrink_labels
-from i2r.store.shards import CROPS
 from i2r.types import Well
 
-# Files of a node, whatever groups they are in.
-_OF_NODE = re.compile(r"(?:[^/]+/)*(?:zarr\.json|c(?:/\d+)+)")
-# Crops per chunk: the unit in which training reads.
-CROPS_PER_CHUNK = 512
+# The longer edge of the coarsest level.
+OVERVIEW_PX = 256
+# Larger fields have halves, so that viewers never load more than this at once. Cameras of
+# microscopes have up to 2,560 pixels along an edge.
+LOADED_PX = 2560
 
 
 def write_plate(
@@ -90,7 +94,7 @@ def write_image(
     OSError
         As the file system says it.
     """
-    _clear(url)
+    clear_node(url)
     factors = choose_factors(image.shape[1:])
     levels = shrink_image(image, factors)
     document = ngff.image_document(
@@ -197,7 +201,7 @@ def write_labels(
         raise ValueError(f"labels from {labels.min()} to {labels.max()}: expected 0 to 2**31 - 1")
     folder = files.join_url(image_url, "labels")
     url = files.join_url(folder, name)
-    _clear(url)
+    clear_node(url)
     factors, position = _read_levels(image_url) or (choose_factors(labels.shape), None)
     document = ngff.label_image_document(
         pixel_size_um=pixel_size_um, factors=factors, name=name, position_um=position
@@ -238,84 +242,84 @@ def _display_windows(image: npt.NDArray[np.unsignedinteger]) -> list[tuple[float
     return windows
 
 
-def write_crops(
-    url: str,
-    crops: npt.NDArray[Any],
-    *,
-    attributes: Mapping[str, Any] | None = None,
-) -> int:
-    """Write the crops of one well as one array in one shard, in place of what is there.
+def choose_factors(shape: tuple[int, int]) -> list[int]:
+    """Choose the levels of a field: how many pixels of it lie along the edge of one of each level.
 
     Parameters
     ----------
-    url
-        The array.
-    crops
-        Shape (nucleus, c, y, x); no nuclei give an array of shape (0, c, y, x) without shard.
-    attributes
-        What to keep with the array, such as the channels' names.
+    shape
+        Of the field (y, x).
 
     Returns
     -------
-    int
-        The number of bytes written.
+    list of int
+        The first is 1; each is a multiple of the one before.
     """
-    _clear(url)
-    n_chunks = max(1, math.ceil(len(crops) / CROPS_PER_CHUNK))
-    # Chunks of equal length: 600 crops are 300 and 300, not 512 and 88 filled up to 512.
-    per_chunk = max(1, math.ceil(len(crops) / n_chunks))
-    chunk = (per_chunk, 1, *crops.shape[2:])
-    axes = ("nucleus", "c", "y", "x")
-    return write_array(url, crops, chunk=chunk, axes=axes, codec=CROPS, attributes=attributes)
+    factors = [1]
+    while max(shape) // factors[-1] > LOADED_PX:
+        factors.append(2 * factors[-1])
+    if (step := -(-(max(shape) // factors[-1]) // OVERVIEW_PX)) > 1:
+        factors.append(step * factors[-1])
+    return factors
 
 
-def write_embeddings(
-    url: str,
-    embeddings: npt.NDArray[np.float32],
-    *,
-    attributes: Mapping[str, Any] | None = None,
-) -> int:
-    """Write the embeddings of one well as one array in one shard, in place of what is there.
+def halve(shape: tuple[int, int]) -> list[int]:
+    """Give the factors of levels that are halves of each other, down to at most 256 pixels."""
+    factors = [1]
+    while max(shape) // factors[-1] > OVERVIEW_PX:
+        factors.append(2 * factors[-1])
+    return factors
+
+
+def shrink_image(
+    image: npt.NDArray[np.unsignedinteger], factors: Sequence[int]
+) -> list[npt.NDArray[np.unsignedinteger]]:
+    """Make the levels of an image: each pixel the rounded mean of those of the level before.
 
     Parameters
     ----------
-    url
-        The array.
-    embeddings
-        Shape (nucleus, dim), in the order of the well's crops; there may be no nucleus.
-    attributes
-        What to keep with the array, such as the stage that made the crops.
+    image
+        Shape (c, y, x).
+    factors
+        Of `choose_factors` or `halve`.
 
     Returns
     -------
-    int
-        The number of bytes written.
+    list of ndarray
+        The image itself first. Rows and columns left over at the end of an axis are left out.
     """
-    _clear(url)
-    chunk = (max(1, len(embeddings)), embeddings.shape[1])
-    return write_array(url, embeddings, chunk=chunk, axes=("nucleus", "dim"), attributes=attributes)
+    from i2r.kernels.resampling import average_blocks  # numba takes 0.3 s
+
+    levels = [image]
+    for step in _steps(factors):
+        fine, (rows, columns) = _trim(levels[-1], step)
+        coarse = np.empty((len(fine), fine.shape[1] // rows, fine.shape[2] // columns), image.dtype)
+        for plane, out in zip(fine, coarse, strict=True):
+            average_blocks(np.ascontiguousarray(plane), rows, columns, out)
+        levels.append(coarse)
+    return levels
 
 
-def _clear(url: str) -> None:
-    """Remove a Zarr node of an earlier run; anything else was not written here and stays.
+def shrink_labels(
+    labels: npt.NDArray[np.int32], factors: Sequence[int]
+) -> list[npt.NDArray[np.int32]]:
+    """Make the levels of a label image (y, x): each pixel the nearest of the level before.
 
-    A process that is killed while it removes or writes a node leaves parts of it, perhaps without
-    the document.
-
-    Raises
-    ------
-    InputError
-        If something else is in the way.
+    A mean of labels would be the label of another nucleus.
     """
-    names = files.list_folder(url)
-    if not names:
-        return
-    if "zarr.json" not in names and not all(
-        _OF_NODE.fullmatch(found.path) for found in files.find_files(url, lambda path: True)
-    ):
-        raise InputError(
-            f"{url}: found {', '.join(names[:3])}, expected nothing or a Zarr array or group. "
-            "Move it away: i2r replaces only what it wrote."
-        )
-    folder, _, name = url.rpartition("/")
-    files.remove_tree(folder, name)
+    levels = [labels]
+    for step in _steps(factors):
+        fine, (rows, columns) = _trim(levels[-1], step)
+        levels.append(fine[(rows - 1) // 2 :: rows, (columns - 1) // 2 :: columns])
+    return levels
+
+
+def _steps(factors: Sequence[int]) -> list[int]:
+    return [after // before for before, after in pairwise(factors)]
+
+
+def _trim(plane: npt.NDArray[Any], step: int) -> tuple[npt.NDArray[Any], tuple[int, int]]:
+    """Cut the last axes to multiples of a step; one that is shorter is one pixel of the next."""
+    steps = [min(step, length) for length in plane.shape[-2:]]
+    rows, columns = (n // s * s for n, s in zip(plane.shape[-2:], steps, strict=True))
+    return plane[..., :rows, :columns], (steps[0], steps[1])

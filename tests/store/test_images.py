@@ -20,8 +20,8 @@ from ome_zarr_models.v05.image_label import ImageLabel
 from ome_zarr_models.v05.labels import Labels
 
 from i2r.errors import FieldError, InputError
-from i2r.store import arrays, files, shards, write
-from i2r.store.pyramids import halve
+from i2r.store import arrays, files, images, shards
+from i2r.store.images import halve
 from i2r.types import parse_well
 
 RNG = np.random.default_rng(3)
@@ -48,11 +48,11 @@ def plate(tmp_path: Path) -> str:
     for number, well in enumerate(wells):
         for field in ("1", "2"):
             image = f"{url}/{well.path}/{field}"
-            write.write_image(image, FIELD + number, channels=CHANNELS, pixel_size_um=0.65)
+            images.write_image(image, FIELD + number, channels=CHANNELS, pixel_size_um=0.65)
             for name in ("nuclei", "cells"):
-                write.write_labels(image, name, (FIELD[0] > 2000) * 7, pixel_size_um=0.65)
-        write.write_well(f"{url}/{well.path}", ["1", "2"])
-    write.write_plate(url, name="P1", wells=wells, field_count=2)
+                images.write_labels(image, name, (FIELD[0] > 2000) * 7, pixel_size_um=0.65)
+        images.write_well(f"{url}/{well.path}", ["1", "2"])
+    images.write_plate(url, name="P1", wells=wells, field_count=2)
     return url
 
 
@@ -94,9 +94,9 @@ def test_ome_zarr_opens_the_image(plate: str) -> None:
 def test_seven_files_per_field_with_labels(plate: str) -> None:
     assert count_files(f"{plate}/B/3/1") == 3 + 1 + 3 + 3
     field = f"{plate}/B/3/3"
-    write.write_image(field, FIELD, channels=CHANNELS)
+    images.write_image(field, FIELD, channels=CHANNELS)
     assert count_files(field) == 3
-    write.write_labels(field, "nuclei", FIELD[0])
+    images.write_labels(field, "nuclei", FIELD[0])
     assert count_files(field) == 7
 
 
@@ -115,28 +115,28 @@ def test_every_array_is_one_shard(plate: str) -> None:
 
 def test_images_and_labels_on_any_file_system(base: str) -> None:
     url = f"{base}/B/3/1"
-    written = write.write_image(url, FIELD, channels=CHANNELS, attributes={"sha256": {"a": "b"}})
+    written = images.write_image(url, FIELD, channels=CHANNELS, attributes={"sha256": {"a": "b"}})
     np.testing.assert_array_equal(arrays.read_array(f"{url}/0"), FIELD)
     assert written > 1000
-    write.write_labels(url, "nuclei", FIELD[0])
+    images.write_labels(url, "nuclei", FIELD[0])
     np.testing.assert_array_equal(arrays.read_array(f"{url}/labels/nuclei/0"), FIELD[0])
-    write.write_labels(url, "cells", FIELD[1].astype(np.uint64))
-    write.write_labels(url, "nuclei", FIELD[2])
+    images.write_labels(url, "cells", FIELD[1].astype(np.uint64))
+    images.write_labels(url, "nuclei", FIELD[2])
     assert files.list_folder(f"{url}/labels") == ["cells", "nuclei", "zarr.json"]
     np.testing.assert_array_equal(arrays.read_array(f"{url}/labels/nuclei/0"), FIELD[2])
     np.testing.assert_array_equal(arrays.read_array(f"{url}/labels/cells/0"), FIELD[1])
     # A new image takes the labels of the old one with it, and its levels.
-    write.write_image(url, FIELD[:, :5], channels=CHANNELS)
+    images.write_image(url, FIELD[:, :5], channels=CHANNELS)
     assert files.list_folder(url) == ["0", "zarr.json"]
 
 
 def test_labels_added_at_once_are_all_listed(tmp_path: Path) -> None:
     url = str(tmp_path / "1")
-    write.write_image(url, FIELD, channels=CHANNELS)
+    images.write_image(url, FIELD, channels=CHANNELS)
     names = ["a", "b", "c", "d"]
     with ThreadPoolExecutor(len(names)) as pool:
         for _ in range(10):
-            list(pool.map(lambda name: write.write_labels(url, name, FIELD[0]), names))
+            list(pool.map(lambda name: images.write_labels(url, name, FIELD[0]), names))
             assert zarr.open_group(f"{url}/labels", mode="r").attrs["ome"]["labels"] == names
 
 
@@ -149,7 +149,7 @@ def test_labels_added_at_once_are_all_listed(tmp_path: Path) -> None:
 )
 def test_images_of_any_shape(tmp_path_factory: pytest.TempPathFactory, image: np.ndarray) -> None:
     url = str(tmp_path_factory.mktemp("image") / "1")
-    write.write_image(url, image, channels=["C"] * len(image))
+    images.write_image(url, image, channels=["C"] * len(image))
     found = arrays.read_array(f"{url}/0", shape=image.shape, dtype=image.dtype)
     np.testing.assert_array_equal(found, image)
     Image.from_zarr(zarr.open_group(url, mode="r"))
@@ -172,8 +172,8 @@ def test_fields_have_an_overview(
 ) -> None:
     image = RNG.integers(0, 65536, (2, *shape)).astype(np.uint16)
     url = str(tmp_path / "1")
-    write.write_image(url, image, channels=["DNA", "ER"], pixel_size_um=0.5)
-    write.write_labels(url, "nuclei", image[0], pixel_size_um=0.5)
+    images.write_image(url, image, channels=["DNA", "ER"], pixel_size_um=0.5)
+    images.write_labels(url, "nuclei", image[0], pixel_size_um=0.5)
     group = Image.from_zarr(zarr.open_group(url, mode="r"))
     datasets = group.ome_attributes.multiscales[0].datasets
     assert [d.coordinateTransformations[0].scale[1] / 0.5 for d in datasets] == factors
@@ -202,7 +202,7 @@ def test_levels_for_viewers_that_expect_halves() -> None:
 def test_viewers_are_shown_the_pixels_there_are(tmp_path: Path) -> None:
     ramp = np.linspace(0, 4000, 512 * 512).reshape(512, 512)
     image = np.stack([np.full((512, 512), 300), ramp]).astype(np.uint16)
-    write.write_image(str(tmp_path / "1"), image, channels=["DNA", "ER"])
+    images.write_image(str(tmp_path / "1"), image, channels=["DNA", "ER"])
     omero = zarr.open_group(tmp_path / "1", mode="r").attrs["ome"]["omero"]
     flat, slope = (channel["window"] for channel in omero["channels"])
     assert (flat["start"], flat["end"]) == (300, 301)
@@ -216,18 +216,18 @@ def test_viewers_are_shown_the_pixels_there_are(tmp_path: Path) -> None:
 def test_labels_that_do_not_fit(tmp_path: Path) -> None:
     for labels in (np.array([[2**31]]), np.array([[-1]])):
         with pytest.raises(ValueError, match="expected 0 to"):
-            write.write_labels(str(tmp_path / "1"), "nuclei", labels)
+            images.write_labels(str(tmp_path / "1"), "nuclei", labels)
     with pytest.raises(InputError):
-        write.write_labels(str(tmp_path / "1"), "../nuclei", FIELD[0])
+        images.write_labels(str(tmp_path / "1"), "../nuclei", FIELD[0])
 
 
 def test_only_zarr_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "1").mkdir()
     (tmp_path / "1" / "thesis.docx").write_text("")
     with pytest.raises(InputError, match=r"found thesis\.docx.*replaces only what it wrote"):
-        write.write_image(str(tmp_path / "1"), FIELD, channels=CHANNELS)
+        images.write_image(str(tmp_path / "1"), FIELD, channels=CHANNELS)
     with pytest.raises(InputError, match="replaces only"):
-        write.write_crops(str(tmp_path / "1"), np.zeros((1, 1, 4, 4), np.uint8))
+        arrays.write_crops(str(tmp_path / "1"), np.zeros((1, 1, 4, 4), np.uint8))
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -235,18 +235,18 @@ def test_what_a_killed_removal_leaves_is_replaced(tmp_path: Path, seed: int) -> 
     """Files go one after another, in any order: the document may be the first of them."""
     url, random = tmp_path / "1", np.random.default_rng(seed)
     pixels = np.ones((2, 8, 9), np.uint16)
-    write.write_image(str(url), pixels, channels=["a", "b"])
-    write.write_labels(str(url), "segment", np.ones((8, 9), np.int32))
+    images.write_image(str(url), pixels, channels=["a", "b"])
+    images.write_labels(str(url), "segment", np.ones((8, 9), np.int32))
     written = sorted(path for path in url.rglob("*") if path.is_file())
     gone = random.permutation(len(written))[: random.integers(1, len(written) + 1)]
     for number in {*gone, written.index(url / "zarr.json")}:
         written[number].unlink()
-    write.write_image(str(url), pixels, channels=["a", "b"])
+    images.write_image(str(url), pixels, channels=["a", "b"])
     np.testing.assert_array_equal(arrays.read_array(f"{url}/0"), pixels)
     (url / "zarr.json").unlink()
     (url / "0" / "c" / "notes.txt").write_text("mine")
     with pytest.raises(InputError, match="i2r replaces only what it wrote"):
-        write.write_image(str(url), pixels, channels=["a", "b"])
+        images.write_image(str(url), pixels, channels=["a", "b"])
 
 
 # ------------------------------------------------------------------------------- crops
@@ -255,8 +255,8 @@ def test_what_a_killed_removal_leaves_is_replaced(tmp_path: Path, seed: int) -> 
 @pytest.mark.parametrize("n_nuclei", [0, 1, 512, 513, 1200])
 def test_crops(base: str, n_nuclei: int) -> None:
     crops = RNG.integers(0, 255, (n_nuclei, 2, 64, 64)).astype(np.uint16)
-    write.write_crops(f"{base}/B03", np.ones((600, 3, 64, 64), np.uint8))
-    write.write_crops(f"{base}/B03", crops, attributes={"channels": ["DNA", "ER"]})
+    arrays.write_crops(f"{base}/B03", np.ones((600, 3, 64, 64), np.uint8))
+    arrays.write_crops(f"{base}/B03", crops, attributes={"channels": ["DNA", "ER"]})
     array = arrays.open_array(f"{base}/B03")
     np.testing.assert_array_equal(array[...], crops)
     assert array.shape == (n_nuclei, 2, 64, 64)
@@ -323,37 +323,6 @@ def test_what_is_read_is_what_was_expected(tmp_path: Path) -> None:
         arrays.read_array(str(tmp_path / "gone"))
 
 
-# ------------------------------------------------------------------------------- shards
-
-
-@given(
-    shape=st.tuples(st.integers(1, 50), st.integers(1, 50)),
-    shards=st.tuples(st.integers(1, 20), st.integers(1, 20)),
-    data=st.data(),
-)
-def test_regions_that_cut_shards_are_refused(
-    shape: tuple[int, int], shards: tuple[int, int], data: st.DataObject
-) -> None:
-    region = []
-    for length in shape:
-        start = data.draw(st.integers(0, length - 1))
-        region.append(slice(start, data.draw(st.integers(start + 1, length))))
-    touched = np.zeros(shape, bool)
-    touched[tuple(region)] = True
-    # By hand: every shard is written whole or not at all.
-    whole = all(
-        part.all() or not part.any()
-        for y in range(0, shape[0], shards[0])
-        for x in range(0, shape[1], shards[1])
-        for part in [touched[y : y + shards[0], x : x + shards[1]]]
-    )
-    if whole:
-        arrays.assert_whole_shards(tuple(region), shape=shape, shards=shards)
-    else:
-        with pytest.raises(ValueError, match="cuts shards"):
-            arrays.assert_whole_shards(tuple(region), shape=shape, shards=shards)
-
-
 @pytest.mark.skipif("I2R_DATA" not in os.environ, reason="set I2R_DATA to the real data sets")
 def test_real_fields_come_back_equal_and_smaller(tmp_path: Path) -> None:
     from i2r.readers.images import read_plane
@@ -364,6 +333,6 @@ def test_real_fields_come_back_equal_and_smaller(tmp_path: Path) -> None:
     ):
         plane = read_plane(str(path))
         url = str(tmp_path / str(number))
-        written = write.write_image(url, plane[np.newaxis], channels=["DNA"], pixel_size_um=0.656)
+        written = images.write_image(url, plane[np.newaxis], channels=["DNA"], pixel_size_um=0.656)
         np.testing.assert_array_equal(arrays.read_array(f"{url}/0")[0], plane)
         assert written < 0.75 * plane.nbytes
