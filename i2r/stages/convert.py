@@ -1,5 +1,6 @@
 """Turn a plate's raw image files into OME-Zarr, checking every file."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
@@ -16,7 +17,6 @@ from i2r.readers import ReaderOptions, Sources, find_reader
 from i2r.readers.images import read_field, read_shape, refuse_changed
 from i2r.readers.nucleus_size import list_doubts
 from i2r.readers.plates import check_channels, describe_formats
-from i2r.readers.positions import find_first_pixel
 from i2r.readers.surveys import describe_plates
 from i2r.stages.base import FINISH, Stage, Survey
 from i2r.stages.outputs import Output
@@ -365,7 +365,7 @@ def convert_well(
                 image,
                 channels=channels,
                 pixel_size_um=pixel_size_um,
-                position_um=_find_position(rows[0], shape=shape, pixel_size_um=pixel_size_um),
+                position_um=find_first_pixel(rows[0], shape=shape, pixel_size_um=pixel_size_um),
             )
             written.append(folder)
             n_bytes += image.nbytes
@@ -408,10 +408,21 @@ def finish_plates(
     return {"notes": describe_formats(unsaid)}
 
 
-def _find_position(
+def find_first_pixel(
     row: Any, *, shape: tuple[int, int], pixel_size_um: float
 ) -> tuple[float, float] | None:
-    """Say where a field's first pixel lies (y, x), as the first of its files says it."""
-    if not hasattr(row, "x_um"):  # of a reader that knows no places, or of an earlier survey
-        return None
-    return find_first_pixel(row.x_um, row.y_um, shape=shape, pixel_size_um=pixel_size_um)
+    """Say where a field's first pixel lies (y, x), in microns; None where nobody said.
+
+    Parameters
+    ----------
+    row
+        The first of the field's files. ``x_um`` and ``y_um`` are the field's centre; readers that
+        know no places, and earlier surveys, have neither.
+    shape
+        Of the field (y, x).
+    pixel_size_um
+        Edge of a pixel.
+    """
+    centre = getattr(row, "y_um", math.nan), getattr(row, "x_um", math.nan)
+    y, x = (um - (n - 1) / 2 * pixel_size_um for um, n in zip(centre, shape, strict=True))
+    return (y, x) if math.isfinite(y) and math.isfinite(x) else None

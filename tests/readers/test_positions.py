@@ -3,6 +3,7 @@
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,8 @@ from i2r.pipeline.preview import preview_units
 from i2r.pipeline.spec import parse_pipeline
 from i2r.readers import ReaderOptions, find_reader
 from i2r.readers.plates import describe_formats
-from i2r.readers.positions import NOWHERE, find_first_pixel, read_position
-from i2r.stages.convert import Convert
+from i2r.readers.positions import read_position
+from i2r.stages.convert import Convert, find_first_pixel
 from i2r.store.experiment import open_experiment
 from i2r.testing import PlateFiles
 from i2r.types import parse_well
@@ -140,9 +141,11 @@ def test_stages_of_ome_tiffs_count_from_the_first_field(tmp_path: Path) -> None:
 def test_places_without_a_unit_of_length_are_none() -> None:
     assert math.isnan(read_position("1", "2", "reference frame", "reference frame")[0])
     assert math.isnan(read_position(None, "2", "um", "um")[1])
-    assert find_first_pixel(*NOWHERE, shape=(3, 3), pixel_size_um=1.0) is None
-    assert find_first_pixel(1.0, 2.0, shape=(3, 5), pixel_size_um=math.nan) is None
-    assert find_first_pixel(1.0, 2.0, shape=(3, 5), pixel_size_um=2.0) == (0.0, -3.0)
+    said, unsaid = SimpleNamespace(x_um=1.0, y_um=2.0), SimpleNamespace(x_um=1.0, y_um=math.nan)
+    assert find_first_pixel(SimpleNamespace(), shape=(3, 3), pixel_size_um=1.0) is None
+    assert find_first_pixel(unsaid, shape=(3, 5), pixel_size_um=1.0) is None
+    assert find_first_pixel(said, shape=(3, 5), pixel_size_um=math.nan) is None
+    assert find_first_pixel(said, shape=(3, 5), pixel_size_um=2.0) == (0.0, -3.0)
 
 
 def test_places_of_an_exported_plate_come_back(tmp_path: Path) -> None:
