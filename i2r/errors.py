@@ -16,6 +16,10 @@ class InputError(I2RError):
     """The experiment as a whole can't be run as described: nothing was written (exit code 2)."""
 
 
+class RefusedError(InputError, PermissionError):
+    """A folder may not be listed."""
+
+
 class FieldError(I2RError):
     """One field can't be used: it is excluded with a reason and the rest goes on (exit code 3).
 
@@ -40,6 +44,11 @@ def join_problems(problems: list[str], *, shown: int = 5) -> str:
     if len(problems) > shown:
         lines.append(f"... and {len(problems) - shown} more like these")
     return "\n".join(lines)
+
+
+def count_words(number: int, word: str, words: str = "") -> str:
+    """Write a number of things: ``1 plate``, ``1,200 wells``, ``2 nuclei``."""
+    return f"{number:,} {word if number == 1 else words or word + 's'}"
 
 
 class SeveralPlanesError(InputError):

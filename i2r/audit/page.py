@@ -9,6 +9,7 @@ from markupsafe import Markup
 from i2r.audit.audit import Audit
 from i2r.audit.fakes import METHODS
 from i2r.audit.findings import Finding
+from i2r.errors import count_words
 from i2r.report import html
 from i2r.store import files
 
@@ -43,8 +44,8 @@ def write_page(audit: Audit, *, table: str, layout: str, now: datetime | None = 
 def _describe(audit: Audit) -> str:
     s = audit.summary
     return (
-        f"{s['rows']:,} {s['rows_are']} on {html.plural(s['plates'], 'plate')}: "
-        f"{html.plural(s['wells'], 'well')}, "
+        f"{s['rows']:,} {s['rows_are']} on {count_words(s['plates'], 'plate')}: "
+        f"{count_words(s['wells'], 'well')}, "
         f"{s['controls']} of them negative controls, {s['conditions']} conditions, "
         f"{s['features']} features."
     )

@@ -5,8 +5,8 @@ import sys
 
 import rich_click as click
 
-from i2r.cli.options import count_words, make_confirm, yes_option
-from i2r.errors import InputError
+from i2r.cli.options import make_confirm, yes_option
+from i2r.errors import InputError, count_words
 
 
 @click.command()

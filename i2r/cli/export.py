@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
-from i2r.cli.options import confirm_overwriting, count_words, say, yes_option
-from i2r.errors import InputError
+from i2r.cli.options import confirm_overwriting, say, yes_option
+from i2r.errors import InputError, count_words
 from i2r.extensions import find_extension, list_extensions
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Literal
 
 import rich_click as click
 
-from i2r.cli.options import count_words, get_voice, say
-from i2r.errors import InputError, SeveralPlanesError
+from i2r.cli.options import get_voice, say
+from i2r.errors import InputError, SeveralPlanesError, count_words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,7 +27,7 @@ stages:
 {pattern}    # Names for your channels; list the one that shows the nuclei as DNA.
     channels: {channels}
     # CHECK THIS: camera pixel / magnification, often 0.65 at 10x binned 1 or 20x binned 2.
-    pixel_size_um: {pixel_size}
+    {pixel_size}
 
   # Focus, saturation and background of every field; excludes what you list or limit.
   - stage: quality
@@ -110,7 +110,7 @@ def init(
     if source is None:
         raise InputError("--source: not given, expected where the images are. Give it.")
     from i2r.readers import ReaderOptions, find_reader
-    from i2r.readers.nucleus_size import DEFAULT_UM, propose_pixel_size
+    from i2r.readers.nucleus_size import propose_pixel_size
     from i2r.readers.pattern import describe_naming, list_images
     from i2r.readers.suggestions import suggest_naming
     from i2r.store import files
@@ -172,19 +172,12 @@ def init(
         layout=layout.name,
         pattern=pattern_line + chosen_lines,
         channels="{" + ", ".join(f"{_quote(k)}: {_quote(v)}" for k, v in named.items()) + "}",
-        pixel_size=size or DEFAULT_UM,
+        # Where files contradict each other, nobody but the user knows.
+        pixel_size=f"pixel_size_um: {size}" if size else "# pixel_size_um: 0.65",
         nuclei=_quote(nuclei or next(iter(named.values()))),
     )
     pipeline.write_text(content, encoding="utf-8")
-    _tell([*said, *notes, *_list_unread(images), *doubts], images, named, target)
-
-
-def _list_unread(images: "pd.DataFrame") -> list[str]:
-    """Say how many images can't be used, and why the first can't."""
-    problems = [text for text in images.get("problem", ()) if text]
-    if not problems:
-        return []
-    return [f"{len(problems)} of {len(images)} images can't be used: {problems[0]}"]
+    _tell([*said, *notes, *doubts], images, named, target)
 
 
 def _tell(notes: list[str], images: "pd.DataFrame", channels: dict[str, str], target: Path) -> None:

@@ -89,11 +89,6 @@ def print_json(value: object) -> None:
     click.echo(json.dumps(value, indent=1, default=str))
 
 
-def count_words(number: int, word: str) -> str:
-    """Write a number of things: ``1 plate``, ``1,200 wells``."""
-    return f"{number:,} {word}{'' if number == 1 else 's'}"
-
-
 def yes_option(what: str) -> Callable[[Function], Function]:
     """Add ``--yes``, which answers a question before it is asked."""
     return click.option("--yes", is_flag=True, help=what)

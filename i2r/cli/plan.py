@@ -6,9 +6,10 @@ import rich_click as click
 from rich.console import Console
 from rich.table import Table
 
-from i2r.cli.options import count_words, print_json, say
+from i2r.cli.options import print_json, say
 from i2r.cluster import AnyCluster, ClusterSpec
 from i2r.cluster.settings import needed_bytes
+from i2r.errors import count_words
 from i2r.pipeline.plan import describe_plan
 from i2r.pipeline.spec import Pipeline
 

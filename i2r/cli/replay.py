@@ -6,8 +6,8 @@ from typing import Any
 
 import rich_click as click
 
-from i2r.cli.options import count_words, json_option, print_json
-from i2r.errors import InputError
+from i2r.cli.options import json_option, print_json
+from i2r.errors import InputError, count_words
 
 
 @click.command()

@@ -10,12 +10,11 @@ from rich.table import Table
 
 from i2r.cli.clean import describe_obsolete
 from i2r.cli.options import (
-    count_words,
     get_voice,
     json_option,
     print_json,
 )
-from i2r.errors import InputError
+from i2r.errors import InputError, count_words
 
 if TYPE_CHECKING:
     from i2r.pipeline.current_run import CurrentRun

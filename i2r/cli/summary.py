@@ -8,9 +8,9 @@ import rich_click as click
 from rich.console import Console
 from rich.table import Table
 
-from i2r.cli.options import count_words, get_voice
+from i2r.cli.options import get_voice
 from i2r.cli.plan import format_seconds
-from i2r.errors import InputError
+from i2r.errors import InputError, count_words
 from i2r.pipeline.loop import Summary
 from i2r.store import files
 from i2r.store.experiment import Experiment, open_experiment

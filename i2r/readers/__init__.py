@@ -15,7 +15,7 @@ from importlib.metadata import EntryPoint
 from types import ModuleType
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from i2r.errors import InputError, find_meant
+from i2r.errors import InputError, RefusedError, find_meant
 from i2r.extensions import find_points
 
 if TYPE_CHECKING:
@@ -78,7 +78,9 @@ class Sources(NamedTuple):
         be divided, empty where the source names none. Sorted by plate, well, field, channel, z.
         As the headers have it: problem (text), why the field can't be used, empty for none;
         inverted (bool), whether black and white are turned; dtype (text) as stored, empty where
-        the header can't be read; height_px, width_px (int); pixel_size_um (float, 0 unknown).
+        the header can't be read; height_px, width_px (int); pixel_size_um (float, 0 unknown);
+        oblong (text), a pixel's width and height where they differ, empty else: such a pixel has
+        no size.
     notes
         What a user should know: renamed wells, ignored files.
     """
@@ -146,8 +148,14 @@ def _load_reader(name: str, installed: Mapping[str, EntryPoint]) -> ModuleType:
 
 
 def _ask(module: ModuleType, question: str, source: str) -> bool:
-    """Ask a reader whether a source is of its kind, or one whose names it reads by a pattern."""
-    return hasattr(module, question) and bool(getattr(module, question)(source))
+    """Ask a reader whether a source is of its kind, or one whose names it reads by a pattern.
+
+    It isn't where the reader may not look: another one may need less of the source.
+    """
+    try:
+        return hasattr(module, question) and bool(getattr(module, question)(source))
+    except RefusedError:
+        return False
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -12,6 +12,7 @@ from i2r.readers.headers import MAX_DECODED_BYTES, PIXEL_TYPES, missing, unreada
 from i2r.store import files
 from i2r.store.arrays import open_array
 from i2r.store.documents import read_json
+from i2r.store.remote import explain_errors
 
 # The document of an array: Zarr v3 and v2.
 ARRAY_DOCUMENTS = ("zarr.json", ".zarray")
@@ -98,7 +99,10 @@ def read_array_plane(url: str, *, page: int) -> npt.NDArray[Any]:
         )
     place = np.unravel_index(page, shape[:-2]) if n_planes > 1 else (0,) * (len(shape) - 2)
     try:
-        plane = np.asarray(array[tuple(int(n) for n in place)])
+        with explain_errors(url):
+            plane = np.asarray(array[tuple(int(n) for n in place)])
+    except PermissionError as error:
+        raise missing(url, why=error.strerror) from error
     except Exception as error:  # each codec has errors of its own
         raise unreadable(url, str(error)) from error
     if (plane == (array.fill_value or 0)).all():
@@ -137,8 +141,11 @@ def read_array_header(url: str) -> tuple[tuple[int, int], np.dtype[Any]]:
 def open_level(url: str) -> Any:
     """Open the array that a plane's URL names, not its image's other levels."""
     try:
-        return open_array(files.parent_url(url))
+        with explain_errors(url):
+            return open_array(files.parent_url(url))
     except FileNotFoundError as error:
         raise missing(url) from error
+    except PermissionError as error:
+        raise missing(url, why=error.strerror) from error
     except Exception as error:  # documents of any kind: key, type and value errors
         raise unreadable(url, str(error)) from error

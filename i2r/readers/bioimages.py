@@ -80,10 +80,12 @@ class Scene:
                 self.sizes = {axis: int(getattr(dims, axis, 1)) for axis in "TCZYX"}
                 self.dtype = np.dtype(self._image.dtype)
                 self.channels = [str(name) for name in self._image.channel_names or []]
-                size = self._image.physical_pixel_sizes.X
+                sizes = self._image.physical_pixel_sizes
         except Exception as error:
             raise unreadable(url, str(error) or type(error).__name__) from error
-        self.pixel_size_um = float(size) if size else float("nan")
+        self.pixel_size_um, self.pixel_height_um = (
+            float(size) if size else float("nan") for size in (sizes.X, sizes.Y)
+        )
         self.shape = (self.sizes["Y"], self.sizes["X"])
         where = files.without_secrets(url)
         if "S" in str(dims.order):

@@ -16,13 +16,14 @@ from i2r.readers.headers import (
     JPEG_SIGNATURE,
     PNG_SIGNATURE,
     check_directories,
+    count_stated,
     find_stack,
     has_own_axes,
     parse_header,
     unreadable,
 )
 from i2r.readers.images import open_image
-from i2r.readers.ometiff import OmeImage, find_companion, find_images, find_uuid
+from i2r.readers.ometiff import OmeImage, find_companion, find_images, find_uuid, list_files
 from i2r.readers.positions import NOWHERE, Position, read_position
 from i2r.readers.units import to_microns
 from i2r.store import files
@@ -30,7 +31,8 @@ from i2r.store import files
 # Axes whose meaning is known, and those of pages that nothing describes.
 _KNOWN, _UNKNOWN = "CZT", "QI"
 _CENTIMETRE = 3
-# A companion's OME-XML of a whole plate.
+# How the file is called that has the OME-XML of a set, and the most of one of a whole plate.
+COMPANION = ".companion.ome"
 _MAX_COMPANION_BYTES = 2**28
 
 
@@ -58,12 +60,14 @@ class Series(NamedTuple):
         Whether nothing says what its several pages are; they are numbered as focal planes then.
     axes
         The sizes by axis, for messages.
-    pixel_size_um
+    pixel_size_um, pixel_height_um
         NaN where the file doesn't say.
     position_um
         Centre in the stage's coordinates.
     by_companion
         Whether another file says all this.
+    set_names
+        The files of the set that the file belongs to, as its own OME-XML has them; empty without.
     """
 
     planes: tuple[PlaneAt, ...]
@@ -72,6 +76,8 @@ class Series(NamedTuple):
     pixel_size_um: float = math.nan
     position_um: Position = NOWHERE
     by_companion: bool = False
+    pixel_height_um: float = math.nan
+    set_names: tuple[str, ...] = ()
 
 
 class Contents(NamedTuple):
@@ -134,7 +140,12 @@ def _read_bioimage(url: str) -> Contents:
             for page, (time, c, z) in enumerate(places)
         )
         series.append(
-            Series(planes, axes=describe_planes(planes), pixel_size_um=scene.pixel_size_um)
+            Series(
+                planes,
+                axes=describe_planes(planes),
+                pixel_size_um=scene.pixel_size_um,
+                pixel_height_um=scene.pixel_height_um,
+            )
         )
     return Contents(tuple(series), scenes[0].shape, scenes[0].dtype.name)
 
@@ -162,14 +173,17 @@ def read_series(file: IO[bytes], url: str) -> tuple[Series, ...]:
             if tiff.is_ome:
                 return _read_ome(tiff, url)
             n_pages = len(tiff.pages)
-            size, at = _read_pixel_size(tiff), _read_stage(tiff)
-            if n_pages == 1 and not has_own_axes(tiff):
-                return (Series((PlaneAt(0),), pixel_size_um=size, position_um=at),)
-            found = _read_pages(tiff, url)
-            stated = _count_stated(tiff)
+            (width, height), at = _read_pixel_size(tiff), _read_stage(tiff)
+            found = [Series((PlaneAt(0),))]
+            if n_pages > 1 or has_own_axes(tiff):
+                found = _read_pages(tiff, url)
+            stated = count_stated(tiff)
             if (held := sum(len(series.planes) for series in found)) < stated:
                 raise unreadable(url, f"its description lists {stated} planes, it holds {held}")
-            return tuple(s._replace(pixel_size_um=size, position_um=at) for s in found)
+            return tuple(
+                s._replace(pixel_size_um=width, pixel_height_um=height, position_um=at)
+                for s in found
+            )
     except FieldError:
         raise
     except Exception as error:  # a later page's tags, texts of any kind: as for a header
@@ -181,8 +195,7 @@ def _read_ome(tiff: tifffile.TiffFile, url: str) -> tuple[Series, ...]:
     text, uuid = str(tiff.pages[0].aspage().description), ""
     if companion := find_companion(text):
         uuid = find_uuid(text)
-        place = files.join_url(files.parent_url(url), *companion.replace("\\", "/").split("/"))
-        text = _read_companion(place)
+        text = _read_companion(url, companion)
     name = url.rpartition("/")[2]
     images = find_images(text, uuid=uuid, file_name=name, n_directories=len(tiff.pages))
     if not images:
@@ -190,21 +203,66 @@ def _read_ome(tiff: tifffile.TiffFile, url: str) -> tuple[Series, ...]:
             f"ambiguous: {files.without_secrets(url)} has an OME-XML that lists planes of other "
             "files and none of this one. Give it its old name again, or export it anew."
         )
-    return tuple(_take_image(image)._replace(by_companion=bool(companion)) for image in images)
+    listed = [] if companion else list_files(text)
+    names = _share_names(tuple(listed)) if len(listed) > 1 else ()
+    return tuple(
+        _take_image(image)._replace(by_companion=bool(companion), set_names=names)
+        for image in images
+    )
 
 
-@lru_cache(maxsize=4)
-def _read_companion(url: str) -> str:
-    """Read the OME-XML of a set of files, which has hundreds of them."""
+@lru_cache(maxsize=16)
+def _share_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Give the first of equal tuples: each file of a set lists all of them."""
+    return names
+
+
+def read_ome_text(url: str) -> str:
+    """Read the OME-XML of a file: its own, or that of the companion it names; empty for none.
+
+    Raises
+    ------
+    FieldError
+        If it can't be read; reason ``ambiguous`` where the companion isn't there.
+    OSError
+        If there is no such file.
+    """
+    text = _read_own_text(url)
+    companion = find_companion(text) if text else ""
+    return _read_companion(url, companion) if companion else text
+
+
+def _read_companion(url: str, companion: str) -> str:
+    """Read the OME-XML that stands for a file's own."""
+    place = files.join_url(files.parent_url(url), *companion.replace("\\", "/").split("/"))
     try:
-        if files.stat(url).size_bytes > _MAX_COMPANION_BYTES:
-            raise ValueError(f"{url} is over {_MAX_COMPANION_BYTES} bytes")
-        return files.read_bytes(url).decode()
-    except FileNotFoundError as error:
+        return _read_shared_text(place)
+    except (OSError, FieldError) as error:
+        known = files.exists(place)
+        why = "it can't be read" if known else "there is no such file"
         raise FieldError(
-            f"missing: {files.without_secrets(url)} can't be opened, which has the OME-XML of the "
-            "images beside it. Copy it again."
+            f"ambiguous: {files.without_secrets(place)} has the OME-XML of the images beside it, "
+            f"but {why}. Copy it again."
         ) from error
+
+
+def _read_own_text(url: str) -> str:
+    """Read what a TIFF's first page or a companion says; empty where it is no OME-XML."""
+    if url.lower().endswith(COMPANION):
+        if files.stat(url).size_bytes > _MAX_COMPANION_BYTES:
+            raise unreadable(url, f"it is over {_MAX_COMPANION_BYTES} bytes of XML")
+        return files.read_bytes(url).decode("utf-8", errors="replace")
+    with open_image(url) as (file, n_bytes):
+        check_directories(file, n_bytes, url, last=0)
+        try:
+            with tifffile.TiffFile(file) as tiff:
+                return str(tiff.pages[0].aspage().description) if tiff.is_ome else ""
+        except Exception as error:  # tags of any kind, as for a header
+            raise unreadable(url, str(error) or type(error).__name__) from error
+
+
+# A set of files has hundreds, and one text.
+_read_shared_text = lru_cache(maxsize=4)(_read_own_text)
 
 
 def _take_image(image: OmeImage) -> Series:
@@ -216,6 +274,7 @@ def _take_image(image: OmeImage) -> Series:
         planes,
         axes=describe_planes(planes),
         pixel_size_um=image.pixel_size_um,
+        pixel_height_um=image.pixel_height_um,
         position_um=image.position_um,
     )
 
@@ -243,14 +302,6 @@ def _read_pages(tiff: tifffile.TiffFile, url: str) -> list[Series]:
         pages = [page.index for series in like for page in series.pages if page is not None]
         return [_make_unknown(pages)]
     return [_take_series(series, tiff, url) for series in like]
-
-
-def _count_stated(tiff: tifffile.TiffFile) -> int:
-    """Count the planes that ImageJ's description lists; tifffile gives one for a file cut short."""
-    if not tiff.is_imagej:
-        return 1
-    about = tiff.imagej_metadata or {}
-    return math.prod(int(about.get(name, 1)) for name in ("channels", "slices", "frames"))
 
 
 def _find_plane(series: tifffile.TiffPageSeries) -> tuple[int, ...]:
@@ -319,22 +370,27 @@ def _read_stage(tiff: tifffile.TiffFile) -> Position:
     return read_position(plane.get("stage-position-x"), plane.get("stage-position-y"), "um", "um")
 
 
-def _read_pixel_size(tiff: tifffile.TiffFile) -> float:
-    """Give the edge of a pixel that ImageJ, MetaMorph or the tags of a page state; else NaN."""
+def _read_pixel_size(tiff: tifffile.TiffFile) -> tuple[float, float]:
+    """Give the width and height of a pixel that ImageJ, MetaMorph or a page's tags state; NaN."""
     page = tiff.pages[0].aspage()
     if tiff.is_metaseries:
         plane = (tiff.metaseries_metadata or {}).get("PlaneInfo", {})
-        if plane.get("spatial-calibration-state", True) in (True, "on"):
-            return to_microns(
-                plane.get("spatial-calibration-x"), plane.get("spatial-calibration-units", "um")
-            )
-        return math.nan
-    unit: object = None
+        known = plane.get("spatial-calibration-state", True) in (True, "on")
+        unit = plane.get("spatial-calibration-units", "um") if known else None
+        across, down = (to_microns(plane.get(f"spatial-calibration-{a}"), unit) for a in "xy")
+        return across, down
+    stated: object = None
     if tiff.is_imagej:
-        unit = (tiff.imagej_metadata or {}).get("unit")
+        stated = (tiff.imagej_metadata or {}).get("unit")
     elif "ResolutionUnit" in page.tags and page.resolutionunit == _CENTIMETRE:
-        unit = "cm"
-    if unit is None or "XResolution" not in page.tags:
+        stated = "cm"
+    across, down = (_read_resolution(page, f"{a}Resolution", stated) for a in "XY")
+    return across, down
+
+
+def _read_resolution(page: tifffile.TiffPage, tag: str, unit: object) -> float:
+    """Give the length of a pixel along an axis; NaN where nothing says it."""
+    if unit is None or tag not in page.tags:
         return math.nan
-    across, per = page.tags["XResolution"].value
-    return to_microns(per / across, unit) if across else math.nan
+    number, per = page.tags[tag].value
+    return to_microns(per / number, unit) if number else math.nan

@@ -20,7 +20,7 @@ from i2r.readers.contents import Contents, PlaneAt, Series
 from i2r.store import files, tables
 
 # Raised when the same file would give other contents.
-FORMAT = 2
+FORMAT = 3
 # Reading fewer headers takes no time.
 LEAST_FILES = 64
 # A file that has just been written may change again without another time.
@@ -72,15 +72,15 @@ def remember_contents(
     stats
         Size and time of every file, taken before it was read.
     contents
-        What each holds, by URL. Errors are left out, files that depend on a companion, and those
-        that were written just now.
+        What each holds, by URL. Errors are left out, files of a set, which depend on others, and
+        those that were written just now.
     """
     latest_ns = time.time_ns() - int(SETTLED_S * 1e9)
     rows = [
         (url, *stats[url], _encode(held))
         for url, held in contents.items()
         if isinstance(held, Contents)
-        and not any(one.by_companion for one in held.series)
+        and not any(one.by_companion or one.set_names for one in held.series)
         # Object stores have numbers in place of times, which change with the file.
         and not (files.is_local(url) and stats[url].mtime_ns > latest_ns)
     ]
@@ -123,7 +123,23 @@ def _decode(text: str) -> Contents:
 
 
 def _decode_series(
-    planes: list[list[Any]], unknown: bool, axes: str, size_um: float, at: list[float], by: bool
+    planes: list[list[Any]],
+    unknown: bool,
+    axes: str,
+    size_um: float,
+    at: list[float],
+    by: bool,
+    height_um: float,
+    names: list[str],
 ) -> Series:
     x, y = at
-    return Series(tuple(PlaneAt(*p) for p in planes), unknown, axes, size_um, (x, y), by)
+    return Series(
+        tuple(PlaneAt(*p) for p in planes),
+        unknown,
+        axes,
+        size_um,
+        (x, y),
+        by,
+        height_um,
+        tuple(names),
+    )

@@ -196,7 +196,7 @@ def _parse_jpeg(file: Any, n_bytes: int, url: str, page: int) -> tuple[Header, s
 def _parse_tiff(file: Any, n_bytes: int, url: str, page: int) -> tuple[Header, str, str]:
     """Read one page's tags of a TIFF file; returns the header, the kind of colours, the sample."""
     if page:
-        check_directories(file, n_bytes, url)
+        check_directories(file, n_bytes, url, last=page)
     elif (plain := _parse_plain(file, n_bytes)) is not None:
         return plain, "", f"{plain.dtype.itemsize * 8}-bit"
     try:
@@ -277,6 +277,7 @@ def find_stack(tiff: tifffile.TiffFile) -> Stack | None:
     series = tiff.series[0]
     page = tiff.pages[0].aspage()
     n_planes = math.prod(series.shape) // (page.imagelength * page.imagewidth)
+    n_planes = max(n_planes, count_stated(tiff))
     if page.compression != 1 or page.samplesperpixel != 1 or n_planes <= len(tiff.pages):
         return None
     ends = [o + n for o, n in zip(page.dataoffsets, page.databytecounts, strict=True)]
@@ -293,8 +294,23 @@ def has_own_axes(tiff: tifffile.TiffFile) -> bool:
     )
 
 
-def check_directories(file: Any, n_bytes: int, url: str) -> None:
+def count_stated(tiff: tifffile.TiffFile) -> int:
+    """Count the planes that ImageJ's description lists; tifffile gives one for a file cut short."""
+    if not tiff.is_imagej:
+        return 1
+    about = tiff.imagej_metadata or {}
+    return math.prod(int(about.get(name, 1)) for name in ("channels", "slices", "frames"))
+
+
+def check_directories(file: Any, n_bytes: int, url: str, *, last: int = MOST_PAGES) -> None:
     """Refuse a TIFF file whose pages never end, or of which the last ones are cut off.
+
+    Parameters
+    ----------
+    file, n_bytes, url
+        As for `parse_header`.
+    last
+        The page that is needed, from 0: what comes behind it may be cut off.
 
     Raises
     ------
@@ -318,7 +334,7 @@ def check_directories(file: Any, n_bytes: int, url: str) -> None:
         if offset + size > n_bytes:
             # The first is left to the decoder, which says what else may be wrong. A page that was
             # cut off began soon behind the end; some programs write any number after the last page.
-            if seen and offset < 2 * n_bytes:
+            if 0 < len(seen) <= last and offset < 2 * n_bytes:
                 raise unreadable(url, f"page {len(seen)} begins behind the file's end")
             break
         if offset in seen or len(seen) >= MOST_PAGES:

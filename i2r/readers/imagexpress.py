@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
+from i2r.errors import count_words
 from i2r.readers import ReaderOptions, Sources, sheets
 from i2r.readers.htd import Settings
 from i2r.readers.images import GONE
@@ -72,8 +73,8 @@ def scan(source: str, options: ReaderOptions) -> Sources:
     notes = [*told, *([f"{n_thumbs} thumbnails passed over"] if n_thumbs else [])]
     if others:
         notes.append(
-            f"{len(others)} images are not named as MetaXpress does and are left out, for example "
-            f"{others[0]}: give a pattern to read them"
+            f"{count_words(len(others), 'image is', 'images are')} left out, not named as "
+            f"MetaXpress does, for example {others[0]}: give a pattern to read them"
         )
     return build_sources(found, options, where=source, notes=notes)
 

@@ -23,10 +23,11 @@ class Found(NamedTuple):
     """One plane as the source describes it; text as written there, empty where it says nothing.
 
     ``illumination`` is the place of the function by which the plane is to be divided;
-    ``pixel_size_um`` what the source says of the pixels, NaN for nothing; ``frame`` and ``series``
-    say which plane of which image in the file it is, where the source says so. ``plate_format`` is
-    the number of wells of the physical plate, 0 where the source doesn't say; ``position_um`` the
-    centre of the field in its well, x to the right and y down.
+    ``pixel_size_um`` what the source says of a pixel's width, NaN for nothing, and
+    ``pixel_height_um`` of its height where it says so; ``frame`` and ``series`` say which plane
+    of which image in the file it is, where the source says so. ``plate_format`` is the number of
+    wells of the physical plate, 0 where the source doesn't say; ``position_um`` the centre of the
+    field in its well, x to the right and y down.
     """
 
     plate: str
@@ -43,6 +44,7 @@ class Found(NamedTuple):
     series: str = ""
     plate_format: int = 0
     position_um: Position = NOWHERE
+    pixel_height_um: float = math.nan
 
 
 def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:
@@ -112,6 +114,7 @@ def read_names(
                 frame=frame,
                 series=series,
                 pixel_size_um=file.pixel_size_um,
+                pixel_height_um=file.pixel_height_um,
                 plate_format=file.plate_format,
                 position_um=file.position_um,
             )

@@ -10,6 +10,7 @@ from scipy import ndimage
 
 from i2r.errors import FieldError
 from i2r.readers.images import read_plane
+from i2r.readers.plates import describe_oblong
 
 # Fields that are looked at, the fewest nuclei that say anything, and as many as say enough.
 _FIELDS, _FEWEST, _ENOUGH = 4, 10, 100
@@ -86,10 +87,12 @@ def propose_pixel_size(images: pd.DataFrame, given: float | None) -> tuple[float
     Returns
     -------
     pixel_size_um : float or None
-        None where neither the user nor all files say it, or files differ.
+        `DEFAULT_UM` where nobody says it; None where files differ, or pixels are not square.
     notes : list of str
         Where it is from, or what makes it doubtful.
     """
+    if oblong := describe_oblong(images):
+        return given, [f"WARNING {oblong}"]
     stated = sorted({round(float(size), 6) for size in images["pixel_size_um"]} - {0.0})
     is_one = len(stated) > 0 and stated[-1] / stated[0] < 1.02
     if stated and not is_one:
@@ -101,7 +104,7 @@ def propose_pixel_size(images: pd.DataFrame, given: float | None) -> tuple[float
         return given, [f"WARNING files say {stated[0]:g} um per pixel, not {given:g}"]
     if is_one:
         return given or stated[0], [f"{stated[0]:g} um per pixel, as the files say"]
-    return given, list_doubts(images, given or DEFAULT_UM)
+    return given or DEFAULT_UM, list_doubts(images, given or DEFAULT_UM)
 
 
 def list_doubts(images: pd.DataFrame, pixel_size_um: float) -> list[str]:

@@ -3,31 +3,28 @@
 import re
 from collections.abc import Iterator, Mapping
 
-import tifffile
-
 from i2r.errors import FieldError, InputError
 from i2r.readers import ReaderOptions, Sources, sheets
-from i2r.readers.headers import check_directories, unreadable
-from i2r.readers.images import open_image, stat_source
+from i2r.readers.contents import COMPANION, read_ome_text
+from i2r.readers.images import stat_source
 from i2r.readers.names import Found
-from i2r.readers.ometiff import OmeField, find_companion, list_fields
+from i2r.readers.ometiff import OmeField, list_fields
 from i2r.readers.sources import build_sources
 from i2r.readers.suggestions import suggest_naming
 from i2r.store import files
 
-_COMPANION = ".companion.ome"
 _TIFF = (".tif", ".tiff", ".tf8", ".btf", ".ome")
-# A companion of a plate of millions of planes; more is none.
-_MAX_BYTES = 2**28
 
 
 def recognises(source: str) -> bool:
     """Tell whether a source is one file with an OME-XML."""
-    if not source.lower().endswith((*_TIFF, _COMPANION)):
+    if not source.lower().endswith((*_TIFF, COMPANION)):
         return False
     try:
-        return bool(_read_text(files.normalise_url(source)))
-    except (FieldError, InputError, OSError):
+        return bool(read_ome_text(files.normalise_url(source)))
+    except FieldError as error:
+        return str(error).startswith("ambiguous")  # the scan says what is missing
+    except (InputError, ValueError, OSError):
         return False
 
 
@@ -61,9 +58,11 @@ def scan(source: str, options: ReaderOptions) -> Sources:
     base = files.normalise_url(source)
     where, folder = files.without_secrets(base), files.parent_url(base)
     try:
-        text = _read_text(base)
+        text = read_ome_text(base)
         listed = list_fields(text) if text else []
-    except (FieldError, ValueError, OSError) as error:
+    except FieldError as error:
+        raise InputError(str(error).partition(": ")[2]) from error
+    except (ValueError, OSError) as error:
         raise InputError(f"{where}: {error}") from error
     if not listed:
         raise InputError(f"{where}: has no OME-XML. Give the folder with the images.")
@@ -126,23 +125,3 @@ def _find_places(
 
 def _join_well(values: Mapping[str, str]) -> str:
     return values.get("well") or sheets.join_well(values.get("row", ""), values.get("column", ""))
-
-
-def _read_text(url: str) -> str:
-    """Read the OME-XML of a file or of its companion; empty where it has none."""
-    if url.lower().endswith(_COMPANION):
-        if files.stat(url).size_bytes > _MAX_BYTES:
-            raise InputError(f"{files.without_secrets(url)}: over {_MAX_BYTES} bytes of XML.")
-        return files.read_bytes(url).decode("utf-8", errors="replace")
-    with open_image(url) as (file, n_bytes):
-        check_directories(file, n_bytes, url)
-        try:
-            with tifffile.TiffFile(file) as tiff:
-                text = str(tiff.pages[0].aspage().description) if tiff.is_ome else ""
-        except Exception as error:  # tags of any kind, as for a header
-            raise unreadable(url, str(error) or type(error).__name__) from error
-    companion = find_companion(text) if text else ""
-    if companion:
-        place = files.join_url(files.parent_url(url), *companion.replace("\\", "/").split("/"))
-        return _read_text(place)
-    return text

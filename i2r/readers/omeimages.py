@@ -9,7 +9,7 @@ import numpy as np
 from i2r.errors import InputError
 from i2r.readers.arrays import find_array
 from i2r.readers.positions import NOWHERE, Position, read_position
-from i2r.readers.units import keep_square, to_microns
+from i2r.readers.units import to_microns
 from i2r.store import files
 
 # Where a group says what it is: Zarr v3 and v2.
@@ -37,8 +37,8 @@ class ZarrImage(NamedTuple):
         By channel and focal plane.
     document
         Of the array at full resolution.
-    pixel_size_um
-        NaN where it isn't stated with a unit of length.
+    pixel_size_um, pixel_height_um
+        NaN where they aren't stated with a unit of length.
     position_um
         Centre in the coordinates of the image's own translation (x, y); nowhere without.
     """
@@ -46,6 +46,7 @@ class ZarrImage(NamedTuple):
     planes: list[ZarrPlane]
     document: str
     pixel_size_um: float
+    pixel_height_um: float
     position_um: Position = NOWHERE
 
 
@@ -115,8 +116,9 @@ def read_image(group: str, *, time: Literal["refuse"] | int = "refuse") -> ZarrI
         at = dict(zip(axes, place, strict=False))
         if at.get("t", 0) == wanted:
             planes.append(ZarrPlane(names[at.get("c", 0)], at.get("z", 0), page))
-    size = _read_pixel_size(multiscale, dataset, axes)
-    return ZarrImage(planes, document, size, _read_position(multiscale, dataset, axes, shape))
+    width, height = _read_pixel_size(multiscale, dataset, axes)
+    position = _read_position(multiscale, dataset, axes, shape)
+    return ZarrImage(planes, document, width, height, position)
 
 
 def _read_axes(multiscale: dict[str, Any], shape: tuple[int, ...], where: str) -> list[str]:
@@ -170,8 +172,10 @@ def _read_position(
     return read_position(x, y, units.get("x"), units.get("y"))
 
 
-def _read_pixel_size(multiscale: dict[str, Any], dataset: dict[str, Any], axes: list[str]) -> float:
-    """Read the edge of a pixel: the scale of the array times that of the whole image."""
+def _read_pixel_size(
+    multiscale: dict[str, Any], dataset: dict[str, Any], axes: list[str]
+) -> tuple[float, float]:
+    """Read a pixel's width and height: the scale of the array times that of the whole image."""
     units = {a["name"]: a.get("unit") for a in multiscale.get("axes") or [] if isinstance(a, dict)}
     sizes, is_scaled = {"x": 1.0, "y": 1.0}, False
     for holder in (dataset, multiscale):
@@ -181,5 +185,5 @@ def _read_pixel_size(multiscale: dict[str, Any], dataset: dict[str, Any], axes: 
                 sizes = {a: size * float(scale[axes.index(a)]) for a, size in sizes.items()}
                 is_scaled = True
     if not is_scaled:
-        return math.nan
-    return keep_square(*(to_microns(sizes[axis], units.get(axis)) for axis in "xy"))
+        return math.nan, math.nan
+    return to_microns(sizes["x"], units.get("x")), to_microns(sizes["y"], units.get("y"))

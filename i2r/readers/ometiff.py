@@ -7,7 +7,7 @@ from typing import NamedTuple
 from xml.parsers import expat
 
 from i2r.readers.positions import NOWHERE, Position, read_position
-from i2r.readers.units import keep_square, to_microns
+from i2r.readers.units import to_microns
 
 # A file names its planes in a few hundred bytes each.
 MAX_PLANES = 2**20
@@ -31,8 +31,8 @@ class OmeImage(NamedTuple):
         As written; may be empty.
     channels
         Names by number; empty text where one has none.
-    pixel_size_um
-        NaN where it isn't stated, or in no unit of length, or not square.
+    pixel_size_um, pixel_height_um
+        NaN where they aren't stated, or in no unit of length.
     planes
         Those in this file, by directory.
     position_um
@@ -44,6 +44,7 @@ class OmeImage(NamedTuple):
     pixel_size_um: float
     planes: list[OmePlane]
     position_um: Position = NOWHERE
+    pixel_height_um: float = math.nan
 
 
 class _Block(NamedTuple):
@@ -138,16 +139,15 @@ def find_images(text: str, *, uuid: str = "", file_name: str, n_directories: int
         If the text is no OME-XML, or lists directories that the file hasn't got.
     """
     document = _parse(text)
-    own = {u for u in (uuid, document.uuid if not document.metadata_file else "") if u}
-    names = {b.file_name for image in document.images for b in image.blocks if b.file_name}
+    own = uuid or document.uuid
     # A file alone that was given another name is still itself.
-    is_alone = len(names) <= 1 and not uuid
+    is_alone = len(_list_files(document)) <= 1 and not uuid
 
     def is_here(block: _Block) -> bool:
         if not block.uuid and not block.file_name:
             return True
         by_name = block.file_name.rpartition("/")[2].lower() == file_name.lower()
-        return is_alone or block.uuid in own or by_name
+        return is_alone or by_name or bool(own and block.uuid == own)
 
     found = []
     for image in document.images:
@@ -173,8 +173,7 @@ def find_images(text: str, *, uuid: str = "", file_name: str, n_directories: int
         stage = [image.stage.get(f"Position{axis}") for axis in "XY"]
         units = [image.stage.get(f"Position{axis}Unit") for axis in "XY"]
         at = read_position(*stage, *units)
-        size = keep_square(width, height)
-        found.append(OmeImage(image.name, names_of_channels, size, planes, at))
+        found.append(OmeImage(image.name, names_of_channels, width, planes, at, height))
     return found
 
 
@@ -187,7 +186,7 @@ def list_fields(text: str) -> list[OmeField]:
         If the text is no OME-XML, or names its files but for one.
     """
     document = _parse(text)
-    names = {b.file_name for image in document.images for b in image.blocks if b.file_name}
+    names = _list_files(document)
     counts: Counter[str] = Counter()
     found = []
     for image in document.images:
@@ -199,6 +198,16 @@ def list_fields(text: str) -> list[OmeField]:
             found.append(OmeField(name, counts[name], image.name, *place))
             counts[name] += 1
     return found
+
+
+def list_files(text: str) -> list[str]:
+    """Name the files of a set by its OME-XML, sorted; relative to the file that has it."""
+    return _list_files(_parse(text))
+
+
+def _list_files(document: _Document) -> list[str]:
+    blocks = (block for image in document.images for block in image.blocks)
+    return sorted({block.file_name for block in blocks if block.file_name})
 
 
 def _list_planes(image: _Described, block: _Block, n_directories: int) -> Iterator[OmePlane]:
@@ -243,9 +252,8 @@ def _parse(text: str) -> _Document:
         raise ValueError(f"its OME-XML is damaged ({error})") from error
     if not reader.root:
         raise ValueError("its OME-XML has no element OME")
-    uuid = reader.binary_only.get("UUID", "") or reader.root.get("UUID", "")
     companion = reader.binary_only.get("MetadataFile", "")
-    return _Document(uuid, companion, reader.images, reader.samples)
+    return _Document(reader.root.get("UUID", ""), companion, reader.images, reader.samples)
 
 
 class _Reader:

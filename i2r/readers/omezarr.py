@@ -1,10 +1,10 @@
 """An OME-Zarr plate (0.1 to 0.5), or a folder of them; images without a plate, with a pattern."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
-from i2r.errors import InputError
+from i2r.errors import InputError, count_words
 from i2r.readers import ReaderOptions, Sources, sheets
 from i2r.readers.arrays import stat_array
 from i2r.readers.images import GONE
@@ -18,6 +18,23 @@ from i2r.types import find_format
 
 # What bioformats2raw writes into a group of several images.
 _COLLECTION = "bioformats2raw.layout"
+# Wells that a note names.
+_SHOWN = 4
+
+
+class _Listed(NamedTuple):
+    """An image of a plate: where it belongs (plate, well, field), and its group.
+
+    ``image`` is None where it isn't there, or may not be read; ``refused`` says why not.
+    ``channel`` is what its name says.
+    """
+
+    place: tuple[str, str, str]
+    group: str
+    image: ZarrImage | None = None
+    stat: files.Stat = GONE
+    channel: str = ""
+    refused: str = ""
 
 
 def recognises(source: str) -> bool:
@@ -78,21 +95,29 @@ def scan(source: str, options: ReaderOptions) -> Sources:
     names, notes = tell_apart([(name_plate(url, plate), url) for url, plate in plates])
     listed = zip(names, plates, strict=True)
     for name, (url, plate) in listed if plates else [("", (files.normalise_url(source), {}))]:
+        where = files.without_secrets(url)
         try:
-            found += (
+            its = (
                 _list_plate(url, plate, name, options) if plates else _list_images(images, options)
             )
+            wells = find_format(len(plate.get("rows", [])), len(plate.get("columns", [])))
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise InputError(
-                f"{files.without_secrets(url)}: its metadata is not that of an OME-Zarr plate "
+                f"{where}: its metadata is not that of an OME-Zarr plate "
                 f"({type(error).__name__}: {error}). Write the plate again."
             ) from error
+        planes, said = _complete(its, where, plate_format=wells)
+        found += planes
+        notes += said
     return build_sources(found, options, where=source, notes=notes)
 
 
 def find_plates(source: str) -> list[tuple[str, dict[str, Any]]]:
     """Find plates: the source itself, or what it holds."""
-    plates = [(place, read_ome(place).get("plate")) for place in list_places(source)]
+    base = files.normalise_url(source)
+    if isinstance(own := read_ome(base).get("plate"), dict):
+        return [(base, own)]
+    plates = [(place, read_ome(place).get("plate")) for place in list_places(base)[1:]]
     return [(place, plate) for place, plate in plates if isinstance(plate, dict)]
 
 
@@ -116,26 +141,23 @@ def _list_groups(name: str, url: str) -> list[tuple[str, str]]:
     return [(f"{name}/{number}", f"{url}/{number}") for number in numbers]
 
 
-def _list_images(images: list[tuple[str, str]], options: ReaderOptions) -> Iterator[Found]:
+def _list_images(images: list[tuple[str, str]], options: ReaderOptions) -> list[_Listed]:
     """Read the places of images from their paths."""
     pattern = compile_pattern(str(options.pattern))
-    n_found = 0
+    listed = []
     for path, group in images:
-        match, image = search_name(pattern, path), read_image(group, time=options.time)
-        if match is None or image is None:
-            continue
-        n_found += 1
-        values = {name: value or "" for name, value in match.groupdict().items()}
-        well = values.get("well") or sheets.join_well(
-            values.get("row", ""), values.get("column", "")
-        )
-        place = (values.get("plate", ""), well, values.get("field", ""))
-        yield from _list_planes(place, image, channel=values.get("channel", ""))
-    if not n_found:
+        if match := search_name(pattern, path):
+            values = {name: value or "" for name, value in match.groupdict().items()}
+            row, column = values.get("row", ""), values.get("column", "")
+            well = values.get("well") or sheets.join_well(row, column)
+            place = (values.get("plate", ""), well, values.get("field", ""))
+            listed.append(_look_at(group, place, options, channel=values.get("channel", "")))
+    if not listed:
         raise InputError(
             f"the pattern '{options.pattern}' matches none of {len(images)} OME-Zarr images "
             f"({', '.join(path for path, _ in images[:3])}). Correct the pattern."
         )
+    return listed
 
 
 def name_plate(url: str, plate: Mapping[str, Any]) -> str:
@@ -146,16 +168,20 @@ def name_plate(url: str, plate: Mapping[str, Any]) -> str:
 
 def _list_plate(
     url: str, plate: dict[str, Any], name: str, options: ReaderOptions
-) -> Iterator[Found]:
-    """List the planes of a plate; what is listed and isn't there is expected to be as usual."""
-    listed: list[tuple[tuple[str, str, str], str, ZarrImage | None]] = []
-    empty: list[tuple[str, str]] = []
+) -> list[_Listed]:
+    """List the images of a plate."""
+    listed: list[_Listed] = []
+    empty: list[tuple[str, str, str]] = []
     fields: Counter[tuple[str, ...]] = Counter()
     for well in plate.get("wells", []):
         group = files.join_url(url, well["path"])
         row, _, column = well["path"].partition("/")
         at = sheets.join_well(row, column)
-        images = read_ome(group).get("well", {}).get("images", [])
+        why = ""
+        try:
+            images = read_ome(group).get("well", {}).get("images", [])
+        except PermissionError as error:
+            images, why = [], _explain(error)
         numbers = sorted({image.get("acquisition", 0) for image in images})
         if options.acquisition is not None:
             images = [i for i in images if i.get("acquisition", 0) == options.acquisition]
@@ -166,52 +192,94 @@ def _list_plate(
                 "(init: --acquisition) to one of them."
             )
         if not images:
-            empty.append((at, group))
+            empty.append((at, group, why))
             continue
         fields[tuple(str(image["path"]) for image in images)] += 1
         for image in images:
             field = files.join_url(group, image["path"])
-            listed.append(((name, at, image["path"]), field, read_image(field, time=options.time)))
+            listed.append(_look_at(field, (name, at, image["path"]), options))
     if not listed and options.acquisition is not None:
         raise InputError(
             f"{files.without_secrets(url)}: no well has the acquisition {options.acquisition}. "
             "Set 'acquisition' to another one."
         )
-    for at, group in empty if fields else ():
-        for path in fields.most_common(1)[0][0]:
-            listed.append(((name, at, path), files.join_url(group, path), None))
-    usual, own = next(((image, field) for _, field, image in listed if image), (None, ""))
-    wells_of_plate = find_format(len(plate.get("rows", [])), len(plate.get("columns", [])))
-    for place, field, image in listed:
-        if image is not None:
-            yield from _list_planes(place, image, plate_format=wells_of_plate)
-        elif usual is not None:
-            document = field + usual.document.removeprefix(own)
-            for plane in usual.planes:
-                yield Found(*place, plane.channel, str(plane.z), document, GONE, plane.page)
+    # A well that is listed and has none is expected to have what the others have.
+    usual = fields.most_common(1)[0][0] if fields else ("0",)
+    for at, group, why in empty if fields or any(why for _, _, why in empty) else ():
+        for path in usual:
+            listed.append(_Listed((name, at, path), files.join_url(group, path), refused=why))
+    return listed
 
 
-def _list_planes(
-    place: tuple[str, str, str], image: ZarrImage, *, channel: str = "", plate_format: int = 0
-) -> Iterator[Found]:
+def _look_at(
+    group: str, place: tuple[str, str, str], options: ReaderOptions, *, channel: str = ""
+) -> _Listed:
+    """Read what an image says of itself; of one that may not be read, why not."""
+    try:
+        image = read_image(group, time=options.time)
+        stat = stat_array(image.document) if image else GONE
+    except PermissionError as error:
+        return _Listed(place, group, channel=channel, refused=_explain(error))
+    return _Listed(place, group, image, stat, channel)
+
+
+def _explain(error: PermissionError) -> str:
+    return f"{error.filename}: {error.strerror}" if error.strerror else str(error)
+
+
+def _complete(
+    listed: Sequence[_Listed], where: str, *, plate_format: int = 0
+) -> tuple[list[Found], list[str]]:
+    """List the planes of images, and say which may not be read.
+
+    What is listed and isn't there, or may not be read, is expected to be as the others are.
+    """
+    refused = {one.place[1]: one.refused for one in listed if one.refused}
+    usual = next((one for one in listed if one.image), None)
+    if usual is None or usual.image is None:
+        if refused:
+            raise InputError(f"{where}: no well may be read: {next(iter(refused.values()))}")
+        return [], []
+    found: list[Found] = []
+    for one in listed:
+        if one.image is not None:
+            found += _list_planes(one, one.image, plate_format)
+        else:
+            document = one.group + usual.image.document.removeprefix(usual.group)
+            found += [
+                Found(*one.place, one.channel or plane.channel, str(plane.z), document, GONE,
+                      plane.page)
+                for plane in usual.image.planes
+            ]  # fmt: skip
+    if not refused:
+        return found, []
+    wells, (first, *_) = list(refused), refused.values()
+    more = ", ..." if len(wells) > _SHOWN else ""
+    return found, [
+        f"WARNING images of {count_words(len(wells), 'well')} ({', '.join(wells[:_SHOWN])}{more}) "
+        f"may not be read and count as missing: {first.rstrip('.')}"
+    ]
+
+
+def _list_planes(one: _Listed, image: ZarrImage, plate_format: int) -> Iterator[Found]:
     """List an image's planes; a channel that the name gives counts where it has one alone."""
     names = {plane.channel for plane in image.planes}
-    if channel and len(names) > 1:
+    if one.channel and len(names) > 1:
         raise InputError(
             f"{files.without_secrets(image.document)}: holds {len(names)} channels "
-            f"({', '.join(sorted(names)[:6])}), but its name says that it is {channel!r}. Leave "
-            "the channel out of the pattern."
+            f"({', '.join(sorted(names)[:6])}), but its name says that it is {one.channel!r}. "
+            "Leave the channel out of the pattern."
         )
-    stat = stat_array(image.document)
     for plane in image.planes:
         yield Found(
-            *place,
-            channel or plane.channel,
+            *one.place,
+            one.channel or plane.channel,
             str(plane.z),
             image.document,
-            stat,
+            one.stat,
             plane.page,
             pixel_size_um=image.pixel_size_um,
+            pixel_height_um=image.pixel_height_um,
             plate_format=plate_format,
             position_um=image.position_um,
         )

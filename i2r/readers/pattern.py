@@ -3,7 +3,7 @@
 import difflib
 import re
 
-from i2r.errors import InputError
+from i2r.errors import InputError, count_words
 from i2r.readers import ReaderOptions, Sources, did_you_mean
 from i2r.readers.foreign import explain_content
 from i2r.readers.names import Found
@@ -72,7 +72,8 @@ def scan(source: str, options: ReaderOptions) -> Sources:
     ]
     if not found:
         raise _nothing_matches(where, source, pattern.pattern, others)
-    notes = [f"{len(others)} files ignored, for example {others[0]}"] if others else []
+    ignored = f"{count_words(len(others), 'file')} ignored"
+    notes = [f"{ignored}, for example {others[0]}"] if others else []
     return build_sources(found, options, where=source, notes=notes)
 
 

@@ -5,7 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 
-from i2r.errors import InputError
+from i2r.errors import InputError, count_words
 from i2r.readers import ReaderOptions, Sources, sheets
 from i2r.readers.flatfield import find_profiles, name_profile
 from i2r.readers.images import GONE
@@ -25,7 +25,7 @@ _ELEMENTS = frozenset({"Image", "Plate", "Entry", "Well"})
 # What is kept of an image's entry, in lower case; the rest is three quarters of an index.
 _KEPT = (
     "url", "row", "col", "fieldid", "planeid", "timepointid", "channelid", "channelname",
-    "imageresolutionx", "positionx", "positiony",
+    "imageresolutionx", "imageresolutiony", "positionx", "positiony",
 )  # fmt: skip
 
 
@@ -139,7 +139,7 @@ def _read_index(index: str, options: ReaderOptions) -> tuple[list[Found], list[s
     places = _find_places(stats)
     names = list(channels.values())
     found = []
-    size = _read_pixel_size(images[0]["imageresolutionx"], where)
+    width, height = (_read_pixel_size(images[0][f"imageresolution{a}"], where) for a in "xy")
     for image in [*images, *_find_gaps(images, wells)]:
         path, number = image["url"].replace("\\", "/"), image["channelid"]
         path = places.get(path, path)
@@ -154,13 +154,14 @@ def _read_index(index: str, options: ReaderOptions) -> tuple[list[Found], list[s
                 z=image["planeid"],
                 url=files.join_url(folder, *path.split("/")),
                 stat=stats.get(path, GONE),
-                pixel_size_um=size,
+                pixel_size_um=width,
+                pixel_height_um=height,
                 illumination=profiles.get(number, ""),
                 plate_format=wells_of_plate,
                 position_um=_read_position(image["positionx"], image["positiony"]),
             )
         )
-    said = [] if math.isnan(size) else [f"the index says {size:.4g} um per pixel"]
+    said = [] if math.isnan(width) else [f"the index says {width:.4g} um per pixel"]
     if profiles:
         said.append("flat-field profiles are listed: stage 'illuminate', method 'given'")
     said += _find_unlisted(stats, listed)
@@ -184,7 +185,8 @@ def _find_unlisted(paths: Iterable[str], listed: Collection[str]) -> list[str]:
     ]
     if not others:
         return []
-    return [f"{len(others)} images that the index does not list are left out, such as {others[0]}"]
+    said = count_words(len(others), "image is", "images are")
+    return [f"{said} left out that the index does not list, such as {others[0]}"]
 
 
 def _find_places(paths: Collection[str]) -> dict[str, str]:
@@ -205,7 +207,7 @@ def _read_pixel_size(metres: str, where: str) -> float:
         return float(metres) * 1e6
     except ValueError as error:
         raise InputError(
-            f"{where}: ImageResolutionX is {metres[:40]!r}, expected metres. Export it again."
+            f"{where}: ImageResolution is {metres[:40]!r}, expected metres. Export it again."
         ) from error
 
 

@@ -9,10 +9,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from i2r.errors import FieldError, InputError, join_problems
+from i2r.errors import FieldError, InputError, count_words, join_problems
 from i2r.readers import ReaderOptions
 from i2r.readers.contents import Contents, PlaneAt, Series, describe_planes, read_contents
 from i2r.readers.header_cache import recall_contents, remember_contents
+from i2r.readers.headers import parse_header
+from i2r.readers.images import open_image
 from i2r.readers.positions import NOWHERE, Position, is_known
 from i2r.store import files
 from i2r.types import Well
@@ -44,7 +46,7 @@ class Plane(NamedTuple):
         From 0.
     problem
         Why it can't be used, beginning with the reason; empty for none.
-    inverted, dtype, shape, pixel_size_um
+    inverted, dtype, shape, pixel_size_um, pixel_height_um
         As the file's header has it; empty, (0, 0) and NaN where it can't be read.
     plate_format
         Number of wells of the physical plate; 0 where the source doesn't say.
@@ -75,6 +77,7 @@ class Plane(NamedTuple):
     plate_format: int = 0
     position_um: Position = NOWHERE
     stage_um: Position = NOWHERE
+    pixel_height_um: float = math.nan
 
 
 def inspect_files(planes: Iterable[Plane], where: str) -> dict[str, Contents | FieldError | None]:
@@ -169,9 +172,9 @@ def expand_planes(
             problems[plane.url] = str(held)
         taken.append(chosen)
         known.append(plane._replace(problem=problems.get(plane.url, "")))
-    n_read = sum(isinstance(held, Contents) for held in contents.values())
+    n_read = sum(isinstance(held, Contents) or url in problems for url, held in contents.items())
     if problems and 2 * len(problems) >= n_read:
-        found = [text.partition(": ")[2] for text in problems.values()]
+        found = list(dict.fromkeys(text.partition(": ")[2] for text in problems.values()))
         raise InputError(f"{files.without_secrets(where)}: {join_problems(found)}")
     expanded = []
     for plane, chosen in zip(known, taken, strict=True):
@@ -179,23 +182,50 @@ def expand_planes(
         for at in chosen or like.most_common(1)[0][0]:
             z, channel = (at.z if at.z else plane.z), plane.channel or at.channel
             expanded.append(plane._replace(page=at.page, z=z, channel=channel, time=at.time))
-    expanded, inverted = _invert(expanded, contents, options, where)
+    expanded, cut = _read_intact(expanded, contents)
+    expanded, inverted = _invert(expanded, contents | cut, options, where)
     unnamed = {plane.url for plane in planes if not plane.channel}
     return _name_channels(expanded, unnamed, options), [
         *_describe_files(contents, several, options),
         *inverted,
         *_describe_problems(problems),
+        *_describe_unread(contents, problems),
+        *_list_absent(contents),
     ]
 
 
 def _describe(plane: Plane, held: Contents) -> Plane:
-    sizes = [series.pixel_size_um for series in held.series]
+    plane = plane._replace(dtype=held.dtype, shape=held.shape)
     at = plane.series or 0
-    size = plane.pixel_size_um
-    if math.isnan(size) and at < len(sizes):
-        size = sizes[at]
-    stage = held.series[at].position_um if at < len(held.series) else NOWHERE
-    return plane._replace(dtype=held.dtype, shape=held.shape, pixel_size_um=size, stage_um=stage)
+    if at >= len(held.series):
+        return plane
+    series = held.series[at]
+    if math.isnan(plane.pixel_size_um):
+        width, height = series.pixel_size_um, series.pixel_height_um
+        plane = plane._replace(pixel_size_um=width, pixel_height_um=height)
+    return plane._replace(stage_um=series.position_um)
+
+
+def _read_intact(
+    planes: list[Plane], contents: Mapping[str, Contents | FieldError | None]
+) -> tuple[list[Plane], dict[str, Contents]]:
+    """Look at the planes of files that can't be read whole: of one cut short, some are there."""
+    found: dict[str, Contents] = {}
+    described = []
+    for listed in planes:
+        plane = listed
+        if isinstance(contents.get(plane.url), FieldError) and not plane.problem:
+            try:
+                with open_image(plane.url) as (file, n_bytes):
+                    header = parse_header(file, n_bytes, plane.url, plane.page)
+            except (FieldError, OSError):  # said of the file, or when it is read
+                pass
+            else:
+                dtype = header.dtype.name
+                plane = plane._replace(shape=header.shape, dtype=dtype)
+                found[plane.url] = Contents((), header.shape, dtype, header.white_is_zero)
+        described.append(plane)
+    return described, found
 
 
 def _choose(
@@ -336,7 +366,8 @@ def _invert(
     if not white:
         return planes, []
     first = files.without_secrets(next(iter(white)))
-    said = f"{len(white)} files say that 0 is white (WhiteIsZero), for example {first}"
+    say = count_words(len(white), "file says", "files say")
+    said = f"{say} that 0 is white (WhiteIsZero), for example {first}"
     if options.white_is_zero == "refuse":
         raise InputError(
             f"{files.without_secrets(where)}: {said}. Set 'white_is_zero' to invert or keep."
@@ -362,11 +393,51 @@ def _describe_files(
         meant = f"{len(series.planes)} pages, taken as {what}"
         because = " because 'z' is set: say so with 'pages'" if several[url] else ""
         kinds[meant + because if series.unknown else describe_planes(series.planes)] += 1
-    return [f"{number} files hold {kind}" for kind, number in kinds.most_common(_KINDS)]
+    return [
+        f"{count_words(number, 'file holds', 'files hold')} {kind}"
+        for kind, number in kinds.most_common(_KINDS)
+    ]
+
+
+def _describe_unread(
+    contents: Mapping[str, Contents | FieldError | None], problems: Mapping[str, str]
+) -> list[str]:
+    """Say which files can't be read whole, and why the first can't."""
+    errors = [
+        str(held)
+        for url, held in contents.items()
+        if isinstance(held, FieldError) and url not in problems
+    ]
+    if not errors:
+        return []
+    first = errors[0].partition(": ")[2]
+    return [f"{count_words(len(errors), 'file')} can't be read whole, for example: {first}"]
+
+
+def _list_absent(contents: Mapping[str, Contents | FieldError | None]) -> list[str]:
+    """Name the files of sets that are not there, by what the OME-XML of the others lists."""
+    sets: dict[tuple[str, tuple[str, ...]], str] = {}
+    for url, held in contents.items():
+        names = held.series[0].set_names if isinstance(held, Contents) and held.series else ()
+        if url.rpartition("/")[2] in names:  # else they all were given other names
+            sets.setdefault((files.parent_url(url), names), url)
+    lines = []
+    for (folder, names), url in sets.items():
+        places = {name: files.join_url(folder, *name.split("/")) for name in names}
+        gone = [n for n, at in places.items() if at not in contents and not files.exists(at)]
+        if gone:
+            more = ", ..." if len(gone) > _KINDS else ""
+            lines.append(
+                f"{files.without_secrets(url)} belongs to a set of {len(names)} files, of which "
+                f"{count_words(len(gone), 'is', 'are')} missing: "
+                f"{', '.join(gone[:_KINDS])}{more}. Copy the set again, or go on without"
+            )
+    return lines[:_KINDS]
 
 
 def _describe_problems(problems: Mapping[str, str]) -> list[str]:
     if not problems:
         return []
     first = next(iter(problems.values())).partition(": ")[2]
-    return [f"fields of {len(problems)} files will be excluded, for example: {first}"]
+    number = count_words(len(problems), "file")
+    return [f"fields of {number} will be excluded, for example: {first}"]

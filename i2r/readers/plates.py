@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from i2r.errors import FieldError, InputError, join_problems
+from i2r.errors import FieldError, InputError, count_words, join_problems
 from i2r.readers.headers import UNSIGNED
 from i2r.readers.images import read_plane, read_shape
 from i2r.readers.pixels import MAX_PIXEL, find_factor, needs_factor
@@ -235,8 +235,14 @@ def choose_pixel_size(
     Raises
     ------
     InputError
-        If neither the user nor the files say it, or files of one plate differ.
+        If neither the user nor the files say it, files of one plate differ, or pixels are not
+        square.
     """
+    doubts = []
+    if oblong := describe_oblong(images):
+        if given is None:
+            raise InputError(f"plate {plate!r}: {oblong}.")
+        doubts = [f"WARNING plate {plate!r}: {oblong}"]
     stated = images["pixel_size_um"][images["pixel_size_um"] > 0]
     sizes = Counter(round(float(size), 6) for size in stated)
     if not sizes:
@@ -245,10 +251,9 @@ def choose_pixel_size(
                 f"plate {plate!r}: its files don't say how large a square pixel is. Set "
                 "'pixel_size_um': the camera's pixel over the magnification, e.g. 0.65 at 10x."
             )
-        return given, []
+        return given, doubts
     size, number = sizes.most_common(1)[0]
     others = [other for other in sizes if abs(other / size - 1) > _SAME_SIZE]
-    doubts = []
     if others:
         found = ", ".join(f"{other:g}" for other in [size, *others][:_EXAMPLES])
         if given is None:
@@ -256,7 +261,7 @@ def choose_pixel_size(
                 f"plate {plate!r}: its files say that a pixel is {found} um, expected one size. "
                 "Set 'pixel_size_um', or 'plates' to those of one."
             )
-        doubts = [f"plate {plate!r}: its files say that a pixel is {found} um"]
+        doubts.append(f"plate {plate!r}: its files say that a pixel is {found} um")
     if given is None:
         return size, [f"plate {plate!r}: {size:g} um per pixel, as {number} images say"]
     if abs(size / given - 1) > _SAME_SIZE:
@@ -266,6 +271,27 @@ def choose_pixel_size(
             "the option out to take the files'"
         )
     return given, doubts
+
+
+def describe_oblong(images: pd.DataFrame) -> str:
+    """Say which files have pixels that are not square, and what to do; empty for none.
+
+    Parameters
+    ----------
+    images
+        Rows of `i2r.readers.Sources.images`.
+    """
+    odd = images[images["oblong"] != ""] if "oblong" in images else images[:0]
+    if odd.empty:
+        return ""
+    first, number = odd.iloc[0], odd["url"].nunique()
+    name = files.without_secrets(str(first["url"])).rpartition("/")[2]
+    others = f" (and {count_words(number - 1, 'file')} more)" if number > 1 else ""
+    return (
+        f"{name}{others} says that a pixel is {first['oblong']}; i2r measures with square pixels, "
+        "and takes neither. Correct the file, or set 'pixel_size_um': lengths along one axis are "
+        "off where pixels are not square"
+    )
 
 
 def list_odd(images: pd.DataFrame, layout: pd.DataFrame) -> list[str]:
@@ -287,8 +313,8 @@ def list_odd(images: pd.DataFrame, layout: pd.DataFrame) -> list[str]:
             kind = f", {first['height_px']} x {first['width_px']} px {first['dtype']}"
             places = odd.drop_duplicates(["plate", "well", "field"])
             lines.append(
-                f"{len(odd)} image{'s' * (len(odd) > 1)} {what}: {len(places)} "
-                f"field{'s are' if len(places) > 1 else ' is'} excluded, for example well "
+                f"{count_words(len(odd), 'image')} {what}: "
+                f"{count_words(len(places), 'field is', 'fields are')} excluded, for example well "
                 f"{first['well']} field {first['field']} ({name}{kind if first['dtype'] else ''})"
             )
     return lines

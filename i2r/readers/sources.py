@@ -6,13 +6,14 @@ from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
-from i2r.errors import InputError, join_problems
+from i2r.errors import InputError, count_words, join_problems
 from i2r.readers import ReaderOptions, Sources
 from i2r.readers.images import GONE
 from i2r.readers.names import EXAMPLES, Found, natural_key, read_names
 from i2r.readers.planes import Plane, expand_planes, place_in_wells
 from i2r.readers.plate_names import tell_apart
 from i2r.readers.selection import choose_channels, choose_z, find_thin_stacks
+from i2r.readers.units import is_oblong
 from i2r.store import files
 
 # Readers of other packages import `Found` from here.
@@ -20,7 +21,7 @@ __all__ = ["COLUMNS", "Found", "build_sources", "list_places"]
 
 COLUMNS = ("plate", "well", "field", "channel", "z", "url", "page", "size_bytes", "mtime_ns",
            "illumination", "problem", "inverted", "dtype", "height_px", "width_px",
-           "pixel_size_um", "plate_format", "x_um", "y_um")  # fmt: skip
+           "pixel_size_um", "oblong", "plate_format", "x_um", "y_um")  # fmt: skip
 
 
 def build_sources(
@@ -66,6 +67,7 @@ def build_sources(
         *find_thin_stacks(planes),
     ]
     planes.sort(key=lambda p: (p.plate, p.well, natural_key(p.field), p.channel, p.z))
+    oblong = [is_oblong(p.pixel_size_um, p.pixel_height_um) for p in planes]
     table = {
         "plate": [p.plate for p in planes],
         "well": [p.well.name for p in planes],
@@ -82,7 +84,14 @@ def build_sources(
         "dtype": [p.dtype for p in planes],
         "height_px": [p.shape[0] for p in planes],
         "width_px": [p.shape[1] for p in planes],
-        "pixel_size_um": [0.0 if math.isnan(p.pixel_size_um) else p.pixel_size_um for p in planes],
+        "pixel_size_um": [
+            0.0 if is_odd or math.isnan(p.pixel_size_um) else p.pixel_size_um
+            for p, is_odd in zip(planes, oblong, strict=True)
+        ],
+        "oblong": [
+            f"{p.pixel_size_um:.4g} um wide and {p.pixel_height_um:.4g} um high" if is_odd else ""
+            for p, is_odd in zip(planes, oblong, strict=True)
+        ],
         "plate_format": [p.plate_format for p in planes],
         "x_um": [p.position_um[0] for p in planes],
         "y_um": [p.position_um[1] for p in planes],
@@ -104,8 +113,9 @@ def _list_missing(planes: Sequence[Plane]) -> list[str]:
         return []
     names = [_name_file(files.without_secrets(plane.url)) for plane in gone[:EXAMPLES]]
     more = ", ..." if len(gone) > EXAMPLES else ""
+    are = "is" if len(gone) == 1 else "are"
     lines = [
-        f"{len(gone)} of {len(by_url)} files are missing",
+        f"{len(gone)} of {count_words(len(by_url), 'file')} {are} missing",
         f"missing files: {', '.join(names)}{more}",
     ]
     there = {(p.plate, p.well) for p in by_url.values() if p.stat != GONE}
@@ -113,8 +123,8 @@ def _list_missing(planes: Sequence[Plane]) -> list[str]:
     if wells:
         first = ", ".join(f"{plate}/{well.name}" for plate, well in wells[:EXAMPLES])
         more = ", ..." if len(wells) > EXAMPLES else ""
-        have = "well has" if len(wells) == 1 else "wells have"
-        lines.append(f"{len(wells)} {have} no image at all: {first}{more}")
+        have = count_words(len(wells), "well has", "wells have")
+        lines.append(f"{have} no image at all: {first}{more}")
     return lines
 
 
@@ -130,8 +140,8 @@ def _list_repeated(planes: Sequence[Plane]) -> list[str]:
     (url, _), taken = next(iter(repeated.items()))
     shown = ", ".join(f"{plate}/{well} field {field}" for plate, well, field in sorted(taken)[:3])
     return [
-        f"WARNING {len(repeated)} image{'s stand' if len(repeated) > 1 else ' stands'} for several "
-        f"fields, for example {_name_file(files.without_secrets(url))} for {shown}: the same cells "
+        f"WARNING {count_words(len(repeated), 'image stands', 'images stand')} for several fields,"
+        f" for example {_name_file(files.without_secrets(url))} for {shown}: the same cells "
         "would count as often. Correct the index or the table"
     ]
 

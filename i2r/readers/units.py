@@ -30,11 +30,9 @@ def convert_length(value: object, unit: object) -> float:
         return math.nan
 
 
-def keep_square(width_um: float, height_um: float) -> float:
-    """Give the edge of a pixel, or NaN where width and height are known and differ by over 2 %.
+def is_oblong(width_um: float, height_um: float) -> bool:
+    """Tell whether a pixel's width and height are known and differ by over 2 %.
 
     Lengths and shapes would be wrong by as much along one axis.
     """
-    if math.isfinite(height_um) and abs(width_um - height_um) > 0.02 * max(width_um, height_um):
-        return math.nan
-    return width_um
+    return abs(width_um - height_um) > 0.02 * max(width_um, height_um)

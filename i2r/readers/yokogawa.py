@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from i2r.errors import InputError
+from i2r.errors import InputError, count_words
 from i2r.readers import ReaderOptions, Sources, sheets
 from i2r.readers.images import GONE
 from i2r.readers.names import Found, normalise_number
@@ -37,7 +37,7 @@ class _Details(NamedTuple):
     """What the other files of a measurement say: the plate's name, pixels and channels."""
 
     plate: str
-    pixel_sizes_um: dict[str, float]
+    pixel_sizes_um: dict[str, tuple[float, float]]
     channels: dict[str, str]
 
 
@@ -116,13 +116,15 @@ def _read_measurement(place: str, options: ReaderOptions) -> tuple[str, list[Fou
         wells = list(dict.fromkeys(record.well for record in failed))
         more = ", ..." if len(wells) > 4 else ""
         notes = [
-            f"{where}: the instrument noted errors in place of {len(failed)} images, in wells "
+            f"{where}: the instrument noted errors in place of "
+            f"{count_words(len(failed), 'image')}, in {count_words(len(wells), 'well')}: "
             f"{', '.join(wells[:4])}{more}"
         ]
     found = []
     for record in [*images, *failed]:
         path = record.name.replace("\\", "/")
         channel = details.channels.get(record.channel, record.channel)
+        width, height = details.pixel_sizes_um.get(record.channel, (math.nan, math.nan))
         found.append(
             Found(
                 plate="",
@@ -132,7 +134,8 @@ def _read_measurement(place: str, options: ReaderOptions) -> tuple[str, list[Fou
                 z=record.z,
                 url=files.join_url(folder, *path.split("/")),
                 stat=listed.get(path, GONE),
-                pixel_size_um=details.pixel_sizes_um.get(record.channel, math.nan),
+                pixel_size_um=width,
+                pixel_height_um=height,
                 position_um=record.position_um,
             )
         )
@@ -180,7 +183,7 @@ def _find_failed(records: list[_Record], images: list[_Record]) -> Iterator[_Rec
 def _read_details(folder: str, names: list[str]) -> _Details:
     """Read the plate's name, the sizes of pixels and the names of channels, where they are."""
     plate = folder.rpartition("/")[2]
-    sizes: dict[str, float] = {}
+    sizes: dict[str, tuple[float, float]] = {}
     dyes: dict[str, str] = {}
     for name in names:
         if name.lower() == DETAIL_NAME:
@@ -195,7 +198,10 @@ def _read_details(folder: str, names: list[str]) -> _Details:
             if element.name == "MeasurementSamplePlate":
                 plate = given.get("Name", "").strip() or plate
             elif element.name == "MeasurementChannel":
-                sizes[number] = _read_size(given.get("HorizontalPixelDimension", ""))
+                sizes[number] = (
+                    _read_size(given.get("HorizontalPixelDimension", "")),
+                    _read_size(given.get("VerticalPixelDimension", "")),
+                )
             else:
                 dyes[number] = given.get("Fluorophore", "").strip()
     if "" in dyes.values() or len(set(dyes.values())) < len(dyes):

@@ -14,6 +14,8 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
+from i2r.errors import count_words
+
 MISSING = "\N{EN DASH}"
 # Letters that a column of text has room for before its words are broken into lines.
 MIN_WIDTH = 24
@@ -169,11 +171,6 @@ def percent(share: float, digits: int = 0) -> str:
     return f"{100 * share:.{digits}f} %" if np.isfinite(share) else MISSING
 
 
-def plural(count: int, word: str, words: str = "") -> str:
-    """Write a count with its noun."""
-    return f"{count:,} {word if count == 1 else words or word + 's'}"
-
-
 def data_uri(data: bytes, kind: str = "image/png") -> str:
     """Write a file into the page itself."""
     return f"data:{kind};base64,{b64encode(data).decode()}"
@@ -195,7 +192,7 @@ def _environment() -> jinja2.Environment:
         loader=jinja2.FunctionLoader(_load), autoescape=True, undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters.update(number=number, score=score, plural=plural)
+    environment.filters.update(number=number, score=score, plural=count_words)
     environment.globals["role_names"] = ROLE_NAMES
     return environment
 

@@ -6,9 +6,10 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import IO, Any, NamedTuple
 
-from i2r.errors import InputError
+from i2r.errors import InputError, RefusedError
 from i2r.store.outputs import (
     check_guard,
     check_read,
@@ -73,6 +74,18 @@ class FoundFile(NamedTuple):
     stat: Stat
 
 
+@contextmanager
+def _end_loops(path: str) -> Iterator[None]:
+    """Take a link that leads back to itself for what it is: no file."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        why = "a link that leads back to itself"
+        raise FileNotFoundError(errno.ENOENT, why, path) from error
+
+
 def _open_system(url: str) -> tuple[Any, str]:
     """Open a URL's file system and give the path in it."""
     from fsspec.core import url_to_fs  # 0.1 s, and local experiments never need it
@@ -99,7 +112,8 @@ def read_bytes(url: str) -> bytes:
     """
     started = time.perf_counter()
     if is_local(url):
-        with open(local_path(url), "rb", buffering=0) as file:
+        path = local_path(url)
+        with _end_loops(path), open(path, "rb", buffering=0) as file:
             data = file.read()
     else:
         system, path = _open_system(url)
@@ -118,7 +132,9 @@ def open_file(url: str) -> IO[bytes]:
         If there is none.
     """
     if is_local(url):
-        return open(local_path(url), "rb")
+        path = local_path(url)
+        with _end_loops(path):
+            return open(path, "rb")
     system, path = _open_system(url)
     file: IO[bytes] = system.open(path, "rb")
     return file
@@ -245,7 +261,9 @@ def stat(url: str) -> Stat:
         If there is none.
     """
     if is_local(url):
-        status = os.stat(local_path(url))
+        path = local_path(url)
+        with _end_loops(path):
+            status = os.stat(path)
         return Stat(status.st_size, status.st_mtime_ns)
     system, path = _open_system(url)
     return read_stat(system.info(path))
@@ -271,8 +289,10 @@ def list_folder(url: str) -> list[str]:
         If it is a file.
     """
     if is_local(url):
+        path = local_path(url)
         try:
-            return sorted(name for name in os.listdir(local_path(url)) if not _is_temporary(name))
+            with _end_loops(path):
+                return sorted(name for name in os.listdir(path) if not _is_temporary(name))
         except FileNotFoundError:
             return []
         except NotADirectoryError as error:
@@ -325,7 +345,7 @@ def _scan_folder(
     except (FileNotFoundError, NotADirectoryError):
         return
     except PermissionError as error:
-        raise InputError(
+        raise RefusedError(
             f"{folder}: can't be listed ({error.strerror}), expected a folder to read. "
             "Ask for the permission, or move it away."
         ) from error

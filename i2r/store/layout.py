@@ -8,7 +8,7 @@ from unicodedata import normalize
 import numpy as np
 import pandas as pd
 
-from i2r.errors import InputError, find_meant, join_problems
+from i2r.errors import InputError, count_words, find_meant, join_problems
 from i2r.store import text
 from i2r.store.contradictions import (
     find_contradictions,
@@ -364,9 +364,8 @@ def join_images(
     if extra:
         more = ["..."] if len(extra) > 3 else []
         shown = ", ".join([*("/".join(place) for place in extra[:3]), *more])
-        notes.append(
-            f"{len(extra)} wells of the source are not in the layout and are left out ({shown})"
-        )
+        wells = count_words(len(extra), "well of the source is", "wells of the source are")
+        notes.append(f"{wells} not in the layout and left out ({shown})")
     layout = layout[keep].reset_index(drop=True)
     # One object for equal lists: thousands of plates have the same fields everywhere.
     shared = {tuple(names): names for names in fields}

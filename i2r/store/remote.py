@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from i2r.errors import I2RError, InputError
+from i2r.errors import I2RError, InputError, RefusedError
 from i2r.store.urls import without_secrets
 
 # By name: botocore and aiohttp are there only where such places are used.
@@ -136,7 +136,7 @@ class ExplainedSystem:
             except PermissionError as error:
                 if name not in ("ls", "find"):  # of a file: it can't be read
                     raise
-                raise InputError(
+                raise RefusedError(
                     f"{without_secrets(self._url)}: may not be listed: {error.strerror}. Ask for "
                     "the permission, correct the name, or give a CSV table of the files."
                 ) from error

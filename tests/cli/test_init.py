@@ -3,8 +3,10 @@
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+import tifffile
 import yaml
 from click.testing import CliRunner
 
@@ -119,3 +121,47 @@ def test_update_needs_what_init_made_and_takes_no_other_option(tmp_path: Path) -
         refused = CliRunner().invoke(i2r, ["init", str(tmp_path / "none"), *given])
         assert isinstance(refused.exception, InputError)
         assert words in str(refused.exception)
+
+
+def test_files_that_cannot_be_used_are_said_once_and_why(tmp_path: Path) -> None:
+    """A cut file, one of several times, and a link that leads back to itself: three in eight."""
+    plane = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64)
+    for number in range(8):
+        path = tmp_path / "images" / f"A{number + 1:02d}_s1_w1.tif"
+        path.parent.mkdir(exist_ok=True)
+        stack = np.stack([plane] * 2)
+        about = {"metadata": {"axes": "TYX"}, "ome": True} if number == 3 else {}
+        tifffile.imwrite(path, stack if number == 3 else plane, **about)
+        if number == 5:
+            path.write_bytes(path.read_bytes()[:2000])
+        if number == 6:
+            path.unlink()
+            path.symlink_to(path.name)
+    given = ["init", str(tmp_path / "s"), "--source", str(tmp_path / "images")]
+    done = CliRunner().invoke(i2r, given)
+    assert done.exit_code == 0, done.output
+    lines = done.output.splitlines()
+    assert "note: 1 of 8 files is missing" in lines
+    assert "note: missing files: A07_s1_w1.tif" in lines
+    assert "note: 1 well has no image at all: images/A07" in lines
+    (cut,) = [line for line in lines if "A06_s1_w1.tif" in line]
+    assert cut.startswith("note: 1 file can't be read whole, for example: ")
+    (times,) = [line for line in lines if "A04_s1_w1.tif" in line]
+    assert times.startswith("note: fields of 1 file will be excluded, for example: ")
+    assert "2 time points" in times
+    assert "found 1 plate, 8 wells, 8 images" in done.output
+
+
+def test_no_pixel_size_is_proposed_where_pixels_are_not_square(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    for well in ("A01", "A02"):
+        about = {"PhysicalSizeX": 0.65, "PhysicalSizeY": 0.7}
+        plane = np.zeros((8, 8), np.uint16)
+        tifffile.imwrite(tmp_path / "images" / f"{well}_s1.ome.tif", plane, metadata=about)
+    given = ["init", str(tmp_path / "s"), "--source", str(tmp_path / "images")]
+    done = CliRunner().invoke(i2r, given)
+    assert (
+        "A01_s1.ome.tif (and 1 file more) says that a pixel is 0.65 um wide and 0.7" in done.output
+    )
+    written = yaml.safe_load((tmp_path / "s" / "pipeline.yaml").read_text())
+    assert "pixel_size_um" not in written["stages"][0]

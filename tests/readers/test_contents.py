@@ -1,5 +1,6 @@
 """What files hold, by channel, focal plane and time: every plane is the one that was written."""
 
+import re
 import struct
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,10 @@ from i2r.readers import ReaderOptions, Sources
 from i2r.readers.contents import read_contents
 from i2r.readers.images import read_field, read_plane
 from i2r.readers.loaddata import scan as scan_table
+from i2r.readers.nucleus_size import propose_pixel_size
+from i2r.readers.omefile import scan as scan_file
 from i2r.readers.pattern import scan
+from i2r.readers.plates import choose_pixel_size
 
 NAMES = ["DAPI", "GFP"]
 WELL = r"(?P<well>[A-P]\d\d)"
@@ -214,7 +218,7 @@ def test_one_odd_file_costs_one_field(tmp_path: Path) -> None:
     odd = images[images["problem"] != ""]
     assert set(odd["well"]) == {"A02"}
     assert odd["channel"].tolist() == NAMES
-    assert any("fields of 1 files will be excluded" in note for note in notes)
+    assert any("fields of 1 file will be excluded" in note for note in notes)
     with pytest.raises(FieldError, match=r"^ambiguous: .*2 time points"):
         read_field(odd.itertuples(), channels=NAMES)
 
@@ -302,7 +306,7 @@ def test_frames_and_series_of_a_table(tmp_path: Path) -> None:
 def test_white_is_zero_is_turned_kept_or_refused(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "A01.tif", STACK[0, 0, 0], photometric="miniswhite")
     images, notes = look(tmp_path)
-    assert any("1 files say that 0 is white" in note for note in notes)
+    assert any("1 file says that 0 is white" in note for note in notes)
     field = read_field(images.itertuples(), channels=["channel"]).image[0]
     np.testing.assert_array_equal(field, 65535 - STACK[0, 0, 0])
     kept = look(tmp_path, white_is_zero="keep").images
@@ -328,3 +332,141 @@ def test_white_is_zero_is_turned_kept_or_refused(tmp_path: Path) -> None:
 def test_pixel_sizes_of_tiffs(tmp_path: Path, options: dict[str, Any], size: float) -> None:
     tifffile.imwrite(tmp_path / "A01.tif", STACK[0, 0, 0], **options)
     assert look(tmp_path).images["pixel_size_um"].tolist() == pytest.approx([size])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"imagej": True},
+        {"imagej": True, "truncate": True},
+        {"metadata": None, "compression": "lzw"},
+    ],
+)
+def test_planes_of_a_file_that_is_cut_are_read_where_they_are_whole(
+    tmp_path: Path, options: dict[str, Any]
+) -> None:
+    planes = np.random.default_rng(0).integers(0, 60000, (4, 64, 64)).astype(np.uint16)
+    for well in ("A01", "A02", "A03"):
+        about = {"photometric": "minisblack", "metadata": {"axes": "ZYX"}, **options}
+        tifffile.imwrite(tmp_path / f"{well}.tif", planes, **about)
+    cut = tmp_path / "A02.tif"
+    with tifffile.TiffFile(cut) as file:
+        # The last plane is not all there.
+        end = file.pages[3].offset + 40 if len(file.pages) == 4 else cut.stat().st_size - 60
+    cut.write_bytes(cut.read_bytes()[:end])
+    pages = {} if "imagej" in options else {"pages": "z"}
+    for z, is_whole in ((0, True), (3, False)):
+        images, notes = look(tmp_path, z=z, **pages)
+        assert (images["dtype"] != "").tolist() == [True, is_whole, True]
+        rows = images[images["well"] == "A02"].itertuples()
+        if is_whole:
+            read = read_field(rows, channels=["channel"]).image[0]
+            np.testing.assert_array_equal(read, planes[z])
+        else:
+            with pytest.raises(FieldError, match=r"^truncated: "):
+                read_field(rows, channels=["channel"])
+        assert any("1 file can't be read whole, for example: " in note for note in notes)
+    whole = look(tmp_path, z="max", **pages).images
+    assert whole[whole["dtype"] == ""]["well"].unique().tolist() == ["A02"]
+
+
+def test_a_cut_file_that_says_that_0_is_white_is_turned_too(tmp_path: Path) -> None:
+    for well in ("A01", "A02", "A03"):
+        tifffile.imwrite(
+            tmp_path / f"{well}.tif", STACK[0, :, 0], photometric="miniswhite", metadata=None,
+            compression="zlib",
+        )  # fmt: skip
+    cut = tmp_path / "A02.tif"
+    with tifffile.TiffFile(cut) as file:
+        cut.write_bytes(cut.read_bytes()[: file.pages[2].offset + 4])
+    images = look(tmp_path, z=0, pages="z").images
+    assert images["inverted"].tolist() == [True] * 3
+
+
+@pytest.mark.parametrize("n_without", [1, 3])
+def test_a_companion_that_is_gone_is_named(tmp_path: Path, n_without: int) -> None:
+    """A file of its set can't be read without it: it costs that file, or all of them."""
+    for number in range(3):
+        text = (
+            '<OME UUID="urn:1"><BinaryOnly MetadataFile="plate.companion.ome" UUID="urn:c"/></OME>'
+        )
+        is_one = number < n_without
+        tifffile.imwrite(
+            tmp_path / f"A0{number + 1}.ome.tif", STACK[0, 0, 0],
+            **({"description": text, "metadata": None} if is_one else {}),
+        )  # fmt: skip
+    said = r"plate.companion.ome has the OME-XML of the images beside it, but there is no such file"
+    if n_without == 3:
+        with pytest.raises(InputError, match=said) as raised:
+            look(tmp_path)
+        assert str(raised.value).count("\n") == 0
+        with pytest.raises(InputError, match=said):
+            scan_file(str(tmp_path / "A01.ome.tif"), ReaderOptions())
+        return
+    images, notes = look(tmp_path)
+    assert images["problem"].str.contains("plate.companion.ome").tolist() == [True, False, False]
+    assert any(re.search(f"fields of 1 file will be excluded.*{said}", note) for note in notes)
+
+
+def test_a_file_may_have_the_description_of_the_others(tmp_path: Path) -> None:
+    """The first file of a set stands for a companion; each file has its own planes by it."""
+    write_set(tmp_path, companion=False)
+    only = (
+        '<OME UUID="urn:uuid:1"><BinaryOnly MetadataFile="A01_0.ome.tif" UUID="urn:uuid:0"/></OME>'
+    )
+    path = tmp_path / "A01_1.ome.tif"
+    tifffile.imwrite(path, STACK[0, 0, 1], description=only, metadata=None)
+    with tifffile.TiffFile(tmp_path / "A01_0.ome.tif") as file:
+        text = str(file.pages[0].aspage().description)
+    tifffile.tiffcomment(
+        tmp_path / "A01_0.ome.tif", re.sub('UUID="urn:uuid:{}"|UUID="urn:uuid:.*?"', 'UUID="urn:uuid:0"', text, count=1).encode()
+    )  # fmt: skip
+    images = look(tmp_path).images
+    assert images["channel"].tolist() == NAMES
+    np.testing.assert_array_equal(
+        read_field(images.itertuples(), channels=NAMES).image, STACK[0, 0]
+    )
+
+
+def test_files_of_a_set_that_are_gone_are_named(tmp_path: Path) -> None:
+    write_set(tmp_path, companion=False)
+    assert not any("belongs to a set" in note for note in look(tmp_path).notes)
+    assert not any("belongs to a set" in note for note in look(tmp_path, WELL + "_0").notes)
+    (tmp_path / "A01_1.ome.tif").unlink()
+    notes = look(tmp_path).notes
+    assert any(
+        "A01_0.ome.tif belongs to a set of 2 files, of which 1 is missing: A01_1.ome.tif" in note
+        for note in notes
+    )
+
+
+OBLONG = [
+    {"imagej": True, "resolution": (2, 1.9), "metadata": {"unit": "um"}},
+    {"resolution": (20000, 19000), "resolutionunit": "CENTIMETER"},
+    {"ome": True, "metadata": {"PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5263}},
+]
+
+
+@pytest.mark.parametrize("options", OBLONG)
+def test_pixels_that_are_not_square_have_no_size(tmp_path: Path, options: dict[str, Any]) -> None:
+    for well in ("A01", "A02"):
+        tifffile.imwrite(tmp_path / f"{well}.tif", STACK[0, 0, 0], **options)
+    images = look(tmp_path).images
+    assert images["pixel_size_um"].tolist() == [0, 0]
+    said = r"A01.tif \(and 1 file more\) says that a pixel is 0.5 um wide and 0.5263 um high"
+    with pytest.raises(InputError, match=f"plate 'P': {said}.*set 'pixel_size_um'"):
+        choose_pixel_size(images, "P", None)
+    size, (doubt,) = choose_pixel_size(images, "P", 0.5)
+    assert size == 0.5
+    assert re.match(f"WARNING plate 'P': {said}", doubt)
+    size, (doubt,) = propose_pixel_size(images, None)
+    assert size is None
+    assert re.match(f"WARNING {said}", doubt)
+
+
+def test_a_pixel_is_square_within_rounding(tmp_path: Path) -> None:
+    about = {"PhysicalSizeX": 0.65, "PhysicalSizeY": 0.6499}
+    tifffile.imwrite(tmp_path / "A01.ome.tif", STACK[0, 0, 0], metadata=about)
+    images = look(tmp_path).images
+    assert images["pixel_size_um"].tolist() == [0.65]
+    assert images["oblong"].tolist() == [""]

@@ -167,4 +167,4 @@ def test_images_of_other_names_are_said(tmp_path: Path) -> None:
         tifffile.imwrite(tmp_path / name, np.zeros((3, 4), np.uint16))
     images, notes = scan(str(tmp_path), ReaderOptions())
     assert len(images) == 1
-    assert any("2 images are not named as MetaXpress does and are left out" in n for n in notes)
+    assert any("2 images are left out, not named as MetaXpress does" in n for n in notes)

@@ -33,7 +33,7 @@ def test_defaults_without_plate_field_and_channel(tmp_path: Path) -> None:
         ["MyPlate", "A01", "1", "channel"],
         ["MyPlate", "B02", "1", "channel"],
     ]
-    assert any("1 files ignored" in note and "notes.txt" in note for note in notes)
+    assert any("1 file ignored" in note and "notes.txt" in note for note in notes)
     assert any("'A1' is A01" in note for note in notes)
     renamed = scan(str(folder), ReaderOptions(pattern=WELL, plate="X", channels={"channel": "DNA"}))
     assert set(renamed.images["channel"]) == {"DNA"}

@@ -161,4 +161,4 @@ def test_images_that_the_index_does_not_list_are_said(tmp_path: Path) -> None:
         tifffile.imwrite(tmp_path / name, np.full((3, 4), 7, np.uint16))
     index = write_index(tmp_path, describe_phenix_image("a.tiff", 1, 1, "1", 1, "DAPI"))
     notes = scan(index, ReaderOptions()).notes
-    assert "1 images that the index does not list are left out, such as b.tiff" in notes
+    assert "1 image is left out that the index does not list, such as b.tiff" in notes

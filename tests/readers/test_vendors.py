@@ -60,7 +60,7 @@ def test_a_stray_container_beside_images_is_left_alone(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "A01.tif", np.zeros((8, 9), np.uint16))
     images, notes = scan(tmp_path, pattern=r"(?P<well>[A-H]\d\d)")
     assert images["well"].tolist() == ["A01"]
-    assert "1 files ignored, for example overview.czi" in notes
+    assert "1 file ignored, for example overview.czi" in notes
 
 
 def write_czi(path: Path, value: int, *, channels: int = 2, planes: int = 3) -> None:

@@ -94,7 +94,7 @@ def test_what_the_instrument_could_not_image_is_missing_by_name(tmp_path: Path) 
     assert gone[["well", "field"]].drop_duplicates().to_numpy().tolist() == [
         ["D08", "2"], ["F01", "1"]
     ]  # fmt: skip
-    assert any("noted errors in place of 2 images, in wells r6c1" in note for note in notes)
+    assert any("noted errors in place of 2 images, in 1 well: r6c1" in note for note in notes)
     assert "3 of 10 files are missing" in notes
 
 

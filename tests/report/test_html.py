@@ -4,6 +4,7 @@ import jinja2
 import pandas as pd
 import pytest
 
+from i2r.errors import count_words
 from i2r.report import html
 
 
@@ -17,7 +18,7 @@ def test_numbers(value: float | None, text: str) -> None:
 
 
 def test_counts_have_a_noun() -> None:
-    assert [html.plural(n, "nucleus", "nuclei") for n in (0, 1, 2)] == [
+    assert [count_words(n, "nucleus", "nuclei") for n in (0, 1, 2)] == [
         "0 nuclei",
         "1 nucleus",
         "2 nuclei",

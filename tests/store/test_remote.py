@@ -15,6 +15,7 @@ import fsspec
 import numpy as np
 import pytest
 import tifffile
+import zarr
 
 from i2r.errors import FieldError, InputError
 from i2r.readers import ReaderOptions, find_reader
@@ -290,3 +291,60 @@ def test_schemes_that_need_a_package_or_are_none(scheme: str) -> None:
     with pytest.raises(InputError) as caught:
         scan(f"{scheme}://plates/load_data.csv")
     check_line(caught.value, f"{scheme}://plates")
+
+
+class ClosedFolder(Folder):
+    """Gives files, but none below a folder that is closed."""
+
+    closed = ""
+
+    def send_head(self) -> object:
+        if self.closed and self.closed in self.path:
+            self.send_error(403)
+            return None
+        return super().send_head()
+
+
+def write_wells(folder: Path, wells: tuple[str, ...]) -> None:
+    """Write an OME-Zarr plate with one field of one channel per well."""
+    store = zarr.open_group(folder, mode="w", zarr_format=3)
+    named = [{"path": f"{well[0]}/{int(well[1:])}"} for well in wells]
+    store.attrs["ome"] = {"version": "0.5", "plate": {"name": "P1", "wells": named}}
+    for number, well in enumerate(named):
+        group = store.require_group(well["path"])
+        group.attrs["ome"] = {"version": "0.5", "well": {"images": [{"path": "0"}]}}
+        axes = {"axes": [{"name": a} for a in "cyx"], "datasets": [{"path": "s0"}]}
+        field = group.require_group("0")
+        field.attrs["ome"] = {"version": "0.5", "multiscales": [axes]}
+        data = np.full((1, 8, 9), number + 1, np.uint16)
+        field.create_array("s0", data=data, chunks=(1, 8, 9))
+
+
+@pytest.mark.parametrize("closed", ["/B/3", "/B/3/0", "/B/3/0/s0/", "/B/3/0/s0/c/"])
+def test_a_well_that_may_not_be_read_costs_that_well(
+    serve: Serve, tmp_path: Path, closed: str
+) -> None:
+    """Of an OME-Zarr at a web server: its group, its image, the array, or its chunks alone."""
+    write_wells(tmp_path / "p.zarr", ("B02", "B03", "B04"))
+    base = serve(partial(type("C", (ClosedFolder,), {"closed": closed}), directory=str(tmp_path)))
+    images, notes = scan(f"{base}/p.zarr")  # type: ignore[misc]
+    assert images["well"].tolist() == ["B02", "B03", "B04"]
+    assert images["size_bytes"].ge(0).tolist() == [True, False, True]
+    (said,) = [note for note in notes if "may not be read" in note]
+    assert said.startswith("WARNING images of 1 well (B3) may not be read and count as missing: ")
+    assert "403" in said or "may not be listed" in said
+    for well, value in (("B02", 1), ("B04", 3)):
+        url = images.set_index("well")["url"][well]
+        assert (read_plane(url) == value).all()
+    with pytest.raises(FieldError, match=r"^missing: .*permission denied"):
+        read_plane(images["url"][1])
+
+
+def test_a_plate_that_may_not_be_read_at_all_is_one_error(serve: Serve, tmp_path: Path) -> None:
+    write_wells(tmp_path / "p.zarr", ("B02", "B03"))
+    for closed, kind in (("/p.zarr", PermissionError), ("/B/", InputError)):
+        handler = type("C", (ClosedFolder,), {"closed": closed})
+        base = serve(partial(handler, directory=str(tmp_path)))
+        with pytest.raises(kind) as caught:
+            scan(f"{base}/p.zarr")
+        check_line(caught.value, base, "p.zarr")

@@ -2,7 +2,8 @@
 
 from collections import Counter
 
-from i2r.report.html import plural, render, score
+from i2r.errors import count_words
+from i2r.report.html import render, score
 from i2r.report.screens import ScreenResult, list_screens
 from i2r.report.sections import mapping, predictions
 from i2r.report.source import ReportSource
@@ -60,7 +61,7 @@ def _describe(screen: ScreenResult) -> dict[str, str]:
         above = int((scored["score"] > limits[1]).sum())
         sentences.insert(
             0,
-            f"{above} of {plural(len(scored), 'condition')} score above the range of draws of "
+            f"{above} of {count_words(len(scored), 'condition')} score above the range of draws of "
             f"control wells (up to {score(limits[1])}).",
         )
     positive = scored[scored["kind"] == "positive_control"]
@@ -91,7 +92,7 @@ def _warn(source: ReportSource, screens: list[ScreenResult]) -> list[tuple[str, 
                 f"{e.stage} {e.key}" + (f": {e.error.splitlines()[0]}" if e.error else "")
                 for e in units
             ]
-            warnings.append((f"{plural(len(units), 'unit')} {words}", cases))
+            warnings.append((f"{count_words(len(units), 'unit')} {words}", cases))
     excluded = source.excluded_fields
     if len(excluded):
         reasons = Counter(excluded["reason"]).most_common()
@@ -100,11 +101,11 @@ def _warn(source: ReportSource, screens: list[ScreenResult]) -> list[tuple[str, 
             f"{row.key} field {row.field}: {row.reason} ({row.stage})"
             for row in excluded.itertuples()
         ]
-        warnings.append((f"{plural(len(excluded), 'field')} left out: {headline}", cases))
+        warnings.append((f"{count_words(len(excluded), 'field')} left out: {headline}", cases))
     empty = [key for key, count in source.nuclei_per_well.items() if not count]
     if empty:
         cases = [f"{key}: {source.wells.at[key, 'condition']}" for key in empty]
-        warnings.append((f"{plural(len(empty), 'well')} without any nucleus", cases))
+        warnings.append((f"{count_words(len(empty), 'well')} without any nucleus", cases))
     cautions = [f"{s.stage.title}: {words}" for s in screens for words in s.cautions]
     if cautions:
         warnings.append(("Splits to keep in mind", cautions))
@@ -115,7 +116,7 @@ def _warn(source: ReportSource, screens: list[ScreenResult]) -> list[tuple[str, 
         if row.score != row.score
     ]
     if unscored:
-        warnings.append((f"{plural(len(unscored), 'condition')} without a score", unscored))
+        warnings.append((f"{count_words(len(unscored), 'condition')} without a score", unscored))
     return warnings
 
 
