@@ -97,7 +97,7 @@ def test_missing_files_are_rows_of_size_minus_one(tmp_path: Path) -> None:
     assert images["field"].tolist() == ["1", "2"]
     assert images["size_bytes"].gt(0).tolist() == [True, False]
     assert images["size_bytes"].iloc[1] == -1
-    assert "1 of 2 files are missing" in notes
+    assert "1 of 2 files is missing" in notes
 
 
 def test_gzip(tmp_path: Path) -> None:

@@ -99,7 +99,7 @@ def test_a_companion_stands_for_its_files(tmp_path: Path) -> None:
     images, notes = scan(companion)
     assert images["well"].tolist() == ["A01", "A02", "A03"]
     assert images["size_bytes"].lt(0).tolist() == [False, False, True]
-    assert "1 of 3 files are missing" in notes
+    assert "1 of 3 files is missing" in notes
 
 
 @pytest.mark.parametrize("text", ["<OME", "<!DOCTYPE a []><OME/>", "<OME/>"])

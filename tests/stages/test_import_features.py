@@ -292,7 +292,7 @@ def test_wells_without_rows_and_rows_without_wells_are_counted(
     said: list[str] = []
     run_here(import_pipeline(table, small.layout), tmp_path / "e", say=said.append)
     assert any("9 rows are left out, of 1 well not in the layout" in line for line in said), said
-    assert any("1 wells of the layout have no row" in line for line in said), said
+    assert any("1 well of the layout has no row" in line for line in said), said
     experiment = open_experiment(str(tmp_path / "e"))
     assert (experiment.ledger.result("features", "plate 1/B02") or {})["nuclei"] == 0
     assert len(experiment.table("features")) == len(cells)

@@ -191,7 +191,7 @@ def test_fields_are_listed_in_their_order_and_extra_wells_are_noted(tmp_path: Pa
     assert [list(f) for f in layout["fields"]] == [["2", "1"], ["1"]]
     assert list(layout["n_fields"]) == [2, 1]
     (note,) = notes
-    assert "1 wells" in note
+    assert "1 well of the source" in note
     assert "P1/H12" in note
 
 
