@@ -56,10 +56,15 @@ class ControlSums(NamedTuple):
 
 
 def sum_controls(wells: Sequence[npt.NDArray[np.floating]], n_features: int) -> ControlSums:
-    """Add up the nuclei of the control wells of one plate, each (nucleus, feature) and finite."""
-    sums = [values.sum(axis=0, dtype=np.float64) for values in wells]
-    nuclei = np.array([len(values) for values in wells], dtype=np.float64)
-    origin = sum(sums, np.zeros(n_features)) / max(nuclei.sum(), 1)
+    """Add up the nuclei of the control wells of one plate, each (nucleus, feature) and finite.
+
+    Wells are taken twice, one after another: a sequence that reads them need not hold them.
+    """
+    nuclei, sums = np.zeros(len(wells)), np.zeros(n_features)
+    for number, values in enumerate(wells):
+        nuclei[number] = len(values)
+        sums = sums + values.sum(axis=0, dtype=np.float64)
+    origin = sums / max(nuclei.sum(), 1)
     total, square = np.zeros((len(wells), n_features)), np.zeros((len(wells), n_features))
     for number, values in enumerate(wells):
         rows = values - origin

@@ -1,6 +1,6 @@
 """Calls of one plate, with the heads that all plates' sums gave.
 
-A plate's wells are read again, one at a time; its controls are held together.
+A plate's wells are read again, one at a time; controls that one fold holds out are held together.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -142,7 +142,8 @@ class _Profiles:
 
     def stack(self) -> tuple[Indices, Indices, Floats, Floats]:
         """Give numbers, counts, means and variances."""
-        numbers, counts, means, variances = zip(*self.rows, strict=True) if self.rows else [()] * 4
+        rows = sorted(self.rows, key=lambda row: row[0])
+        numbers, counts, means, variances = zip(*rows, strict=True) if rows else [()] * 4
         return (
             np.array(numbers, dtype=np.intp), np.array(counts, dtype=np.intp),
             np.array(means, dtype=np.float64), np.array(variances, dtype=np.float64),
@@ -193,21 +194,31 @@ def call_controls(
     """
     own = _number_controls(plan)
     profiles = _Profiles()
-    held: list[list[tuple[int, Singles, frozenset[int]]]] = [[] for _ in range(plan.n_folds)]
+    folds_of: dict[int, set[int]] = {number: set() for number in own}
+    numbers = {key: number for number, key in enumerate(plan.keys)}
+    for (key, _), fold in plan.folds.items():
+        if numbers[key] in own:
+            folds_of[numbers[key]].add(fold)
     whole = max(float(heads.nuclei.sum()), 1.0)
-    for number, place in own.items():
-        seen = _see(readers[number](), heads, own=place)
-        # Back to the distance from all controls of the plate: its own standard leaves it out, and
-        # is further away by all nuclei over the others.
-        profiles.add(number, seen.tests, shrink=1 - float(heads.nuclei[place]) / whole)
-        for field, chosen in plan.cut(plan.keys[number], seen.fields):
-            piece = (plan.keys[number], field)
-            if piece in plan.folds and len(seen.heads[chosen]):
-                copied = frozenset(plan.comparisons.get(piece, ()))
-                held[plan.folds[piece]].append((number, seen.heads[chosen], copied))
     calls: list[tuple[int, int, int, int, int]] = []
     ranks: list[tuple[int, int, int]] = []
-    for fold, pieces in enumerate(held):
+    for fold in range(plan.n_folds):
+        pieces: list[tuple[int, Singles, frozenset[int]]] = []
+        for number, place in own.items():
+            # A well in no fold is read for its profile alone.
+            is_first = fold == min(folds_of[number], default=0)
+            if not is_first and fold not in folds_of[number]:
+                continue
+            seen = _see(readers[number](), heads, own=place)
+            if is_first:
+                # Back to the distance from all controls of the plate: its own standard leaves it
+                # out, and is further away by all nuclei over the others.
+                profiles.add(number, seen.tests, shrink=1 - float(heads.nuclei[place]) / whole)
+            for field, chosen in plan.cut(plan.keys[number], seen.fields):
+                piece = (plan.keys[number], field)
+                if plan.folds.get(piece) == fold and len(seen.heads[chosen]):
+                    copied = frozenset(plan.comparisons.get(piece, ()))
+                    pieces.append((number, seen.heads[chosen], copied))
         _call_fold(fold, pieces, heads, treated, calls, ranks)
     return _gather(calls, profiles, [], ranks)
 

@@ -20,6 +20,7 @@ from pydantic import Field
 from i2r.analysis.screen.held_out import COMPARED
 from i2r.analysis.screen.layouts import warn_of_noise
 from i2r.analysis.screen.plate_plans import FastPlan, PlatePlan
+from i2r.analysis.screen.plate_sums import HELD_BYTES
 from i2r.analysis.screen.ranking import CallRule
 from i2r.errors import I2RError
 from i2r.kernels.conditions import FOLDS
@@ -211,21 +212,24 @@ class FastScreen(Screen):
     def peak_bytes(self, experiment: Experiment, key: str) -> int:
         """Bound the memory of a unit from above.
 
-        A pass holds the controls of one plate and one well besides; what all plates have in common
-        grows with wells and comparisons, and by far less than nuclei do.
+        A pass holds what a fold holds out of the controls of one plate, and one well besides; what
+        all plates have in common grows with wells and comparisons, and by far less than nuclei do.
         """
         source = self.source
         columns = 512 if source == self.upstream_title("embed") else 128
         passes, plate = self.plan_passes(experiment), find_plate(key)
-        controls = largest = 0
-        plates = [passes.plates[plate]] if plate else passes.plates.values() if key == HEADS else ()
+        controls = largest = n_nuclei = 0
+        holds_nuclei = key == HEADS or has_one_unit(passes)
+        plates = [passes.plates[plate]] if plate else passes.plates.values() if holds_nuclei else ()
         for plan in plates:
             nuclei = [count_nuclei(experiment, source, well) for well in plan.keys]
             of_control = sum(
                 n for n, control in zip(nuclei, plan.is_control, strict=True) if control
             )
-            controls, largest = max(controls, of_control), max(largest, *nuclei)
-        one_plate = (4 * controls + 8 * largest) * columns * 4
+            controls = max(controls, of_control // plan.n_folds)  # that one fold holds out
+            largest = max(largest, *nuclei)
+            n_nuclei += sum(nuclei)
+        one_plate = (4 * controls + 8 * largest) * columns * 4 + HELD_BYTES
         if plate:
             return one_plate + 2**28
         contrasts = list(self.contrasts(experiment).values())
@@ -240,7 +244,9 @@ class FastScreen(Screen):
         wells = blocks[key].wells if key in blocks else passes.compared
         tests = len(wells) * min(columns, 384) * 8 * 24
         called = sum(len(contrasts[number].keys) for number in chosen) * 400
-        return tests + called + 2**28
+        # One unit holds what nuclei are called by besides: 4 bytes, copied once.
+        nuclei_held = one_plate + 8 * n_nuclei if holds_nuclei else 0
+        return tests + called + nuclei_held + 2**28
 
     def bytes_in(self, experiment: Experiment, key: str) -> int:
         """About 150 nuclei in every field, of 85 features."""

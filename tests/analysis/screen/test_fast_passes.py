@@ -1,5 +1,6 @@
 """Passes over plates give what holding all nuclei at once gave."""
 
+import tracemalloc
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -89,6 +90,47 @@ def test_passes_over_plates_give_what_all_nuclei_at_once_gave(
     assert_alike(found, oracle)
     reasons = set(found.left_out["what"])
     assert reasons == ({"well", "nuclei", "feature"} if gaps else {"well"})
+
+
+@pytest.mark.parametrize("by_field", [False, True])
+@pytest.mark.parametrize("gaps", [0.0, 0.03])
+def test_control_wells_that_are_not_held_are_read_again(
+    by_field: bool, gaps: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, wells = make_screen(by_field=by_field, gaps=gaps)
+    held = score(plan, wells)
+    monkeypatch.setattr(plate_sums, "HELD_BYTES", 2000)  # one well of some
+    for one, two in zip(score(plan, wells), held, strict=True):
+        pd.testing.assert_frame_equal(one, two, check_exact=True)
+
+
+def test_no_more_than_a_fold_of_control_nuclei_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plate_sums, "HELD_BYTES", 0)
+    layout = lay_out({"P1": ["G0", "G0", "G1", "G1", *["ctrl"] * 80]})
+    table = Experiment("memory://none", layout=layout, sources=pd.DataFrame()).layout_by_key
+    plan = plan_contrasts(
+        table, group="well", n_folds=4, n_draws=1, seed=SEED, shared_controls=True
+    )
+    names, shape = tuple(f"f{n}" for n in range(20)), (4000, 20)
+    of_one = 4 * shape[0] * shape[1]
+
+    def read(number: int) -> WellFeatures:
+        values = np.random.default_rng(number).standard_normal(shape, dtype=np.float32)
+        return WellFeatures(names, values, np.full(len(values), "1"))
+
+    kinds = zip(table["condition"], table["role"], strict=True)
+    screen = FastPlan(
+        tuple(table.index), tuple(table["plate"]), tuple(table["well"]), (1,) * len(table),
+        tuple(c if r in COMPARED else "" for c, r in kinds), tuple(plan.contrasts.values()), False,
+    )  # fmt: skip
+    readers = [partial(read, number) for number in range(len(table))]
+    tracemalloc.start()
+    found = score_plates(screen, readers, n_draws=50, seed=SEED)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert found.scores["balanced_accuracy"].notna().all()
+    # A fold's wells twice, as they are joined, and some copies of the well at hand.
+    assert peak < (2 * 20 + 12) * of_one
 
 
 def test_more_features_than_are_tested_become_components(monkeypatch: pytest.MonkeyPatch) -> None:
