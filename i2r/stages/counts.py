@@ -1,5 +1,8 @@
-"""How many nuclei there are, as far as it is known: what estimates of memory are made from."""
+"""How many nuclei and features there are, as far as is known: what estimates are made from."""
 
+from functools import lru_cache
+
+from i2r.store import files, tables
 from i2r.store.experiment import Experiment
 
 TYPICAL_NUCLEI = 150
@@ -12,3 +15,17 @@ def count_nuclei(experiment: Experiment, source: str, well: str) -> int:
     if result is not None and "nuclei" in result:
         return int(result["nuclei"])
     return TYPICAL_NUCLEI * experiment.n_fields(well)
+
+
+def count_columns(experiment: Experiment, source: str, well: str, *, usual: int) -> int:
+    """Give the features of a nucleus, from a well's table where it is done; else what is usual."""
+    entry = experiment.ledger.entry(source, well)
+    if entry is None or entry.event != "done":
+        return usual
+    return _count_columns(experiment.part_url(source, well), entry.fingerprint) or usual
+
+
+@lru_cache(maxsize=64)
+def _count_columns(url: str, _: str) -> int:
+    """Count the columns of a table; 0 where there is none, as of embeddings."""
+    return len(tables.read_columns(url)) if files.exists(url) else 0

@@ -8,6 +8,7 @@ from dask.delayed import Delayed
 from pydantic import Field
 
 from i2r.stages.base import WHOLE, Stage
+from i2r.stages.counts import count_columns
 from i2r.stages.outputs import Output
 from i2r.stages.written.images import PROFILES
 from i2r.store import tables
@@ -59,8 +60,11 @@ class Profiles(Stage):
 
     def peak_bytes(self, experiment: Experiment, key: str) -> int:
         """One well's nuclei, and a row for each well, in six copies at most."""
-        columns = 128 if self.upstream_title("features") else 1024
-        return 2**28 + 6 * 8 * columns * len(experiment.well_keys)
+        features, wells = self.upstream_title("features"), experiment.well_keys
+        columns = 128 if features else 1024
+        if features and wells:
+            columns = count_columns(experiment, features, wells[0], usual=columns)
+        return 2**28 + 6 * 8 * columns * len(wells)
 
 
 def write_profiles(url: str, part_url: str, *, source: str, **options: Any) -> dict[str, Any]:

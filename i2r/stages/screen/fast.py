@@ -25,7 +25,7 @@ from i2r.analysis.screen.ranking import CallRule
 from i2r.errors import I2RError
 from i2r.kernels.conditions import FOLDS
 from i2r.stages.base import Stage, WorkerKind, seed_sequence
-from i2r.stages.counts import count_nuclei
+from i2r.stages.counts import count_columns, count_nuclei
 from i2r.stages.screen.fast_units import (
     ALL,
     CONTROLS,
@@ -216,8 +216,10 @@ class FastScreen(Screen):
         all plates have in common grows with wells and comparisons, and by far less than nuclei do.
         """
         source = self.source
-        columns = 512 if source == self.upstream_title("embed") else 128
         passes, plate = self.plan_passes(experiment), find_plate(key)
+        columns = 512 if source == self.upstream_title("embed") else 128
+        if passes.compared:
+            columns = count_columns(experiment, source, passes.compared[0], usual=columns)
         controls = largest = n_nuclei = 0
         holds_nuclei = key == HEADS or has_one_unit(passes)
         plates = [passes.plates[plate]] if plate else passes.plates.values() if holds_nuclei else ()
@@ -229,7 +231,7 @@ class FastScreen(Screen):
             controls = max(controls, of_control // plan.n_folds)  # that one fold holds out
             largest = max(largest, *nuclei)
             n_nuclei += sum(nuclei)
-        one_plate = (4 * controls + 8 * largest) * columns * 4 + HELD_BYTES
+        one_plate = 4 * (4 * controls * min(columns, 128) + 8 * largest * columns) + HELD_BYTES
         if plate:
             return one_plate + 2**28
         contrasts = list(self.contrasts(experiment).values())

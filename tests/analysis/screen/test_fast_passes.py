@@ -18,9 +18,10 @@ from i2r.analysis.screen.screening import FastScores, score_plates
 from i2r.errors import I2RError
 from i2r.stages.screen import Screen, fast_units
 from i2r.store.experiment import Experiment
+from i2r.store.features import PLACE
 from i2r.store.ledger import LedgerWriter
 from tests.analysis.screen.whole_screen import score_whole_screen
-from tests.stages.profiled import lay_out, screen_features, write_features
+from tests.stages.profiled import NAMES, lay_out, screen_features, write_features
 
 SEED = np.random.SeedSequence(5)
 
@@ -233,3 +234,16 @@ def test_a_units_memory_does_not_grow_with_the_number_of_plates() -> None:
         found.append([screen.peak_bytes(experiment, key) for key in ("sums/P1", "controls/P1", "heads", "all")])  # fmt: skip
     assert found[0][:2] == found[1][:2]
     assert max(map(max, found)) < 1.2 * 2**30
+
+
+def test_the_estimate_of_one_unit_counts_control_nuclei_and_real_columns(tmp_path: Path) -> None:
+    layout = lay_out({"P1": ["G0", "G0", "G1", "G1", *["ctrl"] * 8]})
+    screen = Screen(method="fast", needs=("features",))
+    few, many = (
+        screen.peak_bytes(
+            write_features(tmp_path / str(n), layout, n_nuclei={"ctrl": n}), "all"
+        )
+        for n in (400, 8000)
+    )  # fmt: skip
+    # Two of eight wells are held out at once, four times, and eight copies of the well at hand.
+    assert many - few == (4 * 2 + 8) * 7600 * (len(NAMES) + len(PLACE)) * 4 + 8 * 8 * 7600
