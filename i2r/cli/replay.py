@@ -2,12 +2,15 @@
 
 import math
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
 from i2r.cli.options import json_option, print_json
 from i2r.errors import InputError, count_words
+
+if TYPE_CHECKING:
+    from i2r.store.experiment import Experiment
 
 
 @click.command()
@@ -31,23 +34,16 @@ def replay(experiment: str, table: str, row: str, column: str | None, as_json: b
     i2r replay EXPERIMENT features 1234 --column area_um2
     i2r replay EXPERIMENT screen condition=taxol@9 --column p_value
     """
-    from i2r.cli.table import find_column, select_rows
+    from i2r.cli.table import find_column
     from i2r.pipeline.replay import replay_row
     from i2r.store.experiment import open_experiment
+    from i2r.store.results import find_table
+    from i2r.store.tables import read_columns
 
     opened = open_experiment(experiment)
-    frame = opened.table(table)
-    if row.isdecimal():
-        number = int(row)
-    else:
-        found = select_rows(frame.reset_index(drop=True), tuple(row.split(",")), None, table)
-        if len(found) != 1:
-            raise InputError(
-                f"{table} {row!r}: found {count_words(len(found), 'row')}, expected one. Give more "
-                "conditions, or the row's number."
-            )
-        number = int(found.index[0])
-    name = None if column is None else find_column(frame, column, table)
+    number = int(row) if row.isdecimal() else find_number(opened, table, row)
+    columns = read_columns(find_table(opened, table)[0])
+    name = None if column is None else find_column(columns, column, table)
     result = replay_row(opened, table, number)
     values = [value for value in result.values if name is None or value.column == name]
     different = [value for value in values if not value.equal]
@@ -79,6 +75,26 @@ def replay(experiment: str, table: str, row: str, column: str | None, as_json: b
         else:
             click.echo(f"{count_words(len(values), 'value')} equal, bit by bit")
     sys.exit(3 if different else 0)
+
+
+def find_number(experiment: "Experiment", table: str, conditions: str) -> int:
+    """Find the number of the one row for which conditions hold, separated by commas."""
+    from i2r.cli.table import select_rows
+    from i2r.store.results import iterate_result
+
+    found: list[int] = []
+    n_rows = 0
+    for part in iterate_result(experiment, table):
+        part = part.reset_index(drop=True)
+        chosen = select_rows(part, tuple(conditions.split(",")), None, table)
+        found += (chosen.index + n_rows).tolist()
+        n_rows += len(part)
+    if len(found) != 1:
+        raise InputError(
+            f"{table} {conditions!r}: found {count_words(len(found), 'row')}, expected one. Give "
+            "more conditions, or the row's number."
+        )
+    return found[0]
 
 
 def _plain(value: Any) -> Any:

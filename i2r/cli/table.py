@@ -201,15 +201,15 @@ def choose_columns(frame: pd.DataFrame, chosen: Sequence[str] | None, name: str)
     return frame if chosen is None else frame[[find_column(frame, c, name) for c in chosen]]
 
 
-def find_column(frame: pd.DataFrame, name: str, table_name: str) -> str:
-    """Find a column by its name.
+def find_column(columns: Iterable[object], name: str, table_name: str) -> str:
+    """Find a column of a table by its name.
 
     Raises
     ------
     InputError
         If there is none; the nearest name is suggested.
     """
-    names = [str(column) for column in frame.columns]
+    names = [str(column) for column in columns]
     if name in names:
         return name
     near = find_meant(name, names, cutoff=0.5)

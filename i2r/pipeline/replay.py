@@ -19,6 +19,7 @@ from i2r.stages.base import FINISH
 from i2r.store import files, tables
 from i2r.store.experiment import Experiment
 from i2r.store.ledger import LedgerWriter
+from i2r.store.results import iterate_result
 from i2r.types import unit_key
 
 Unit = tuple[str, str]
@@ -89,12 +90,8 @@ def replay_row(experiment: Experiment, table: str, row: int) -> Replay:
     pipeline = load_last_pipeline(experiment)
     if pipeline is None:
         raise InputError(f"{experiment.url}: nothing was run here. There is nothing to replay.")
-    frame = experiment.table(table)
-    if not 0 <= row < len(frame):
-        raise InputError(
-            f"{table}: no row {row}, expected 0 to {len(frame) - 1}. 'i2r table' shows them."
-        )
-    unit, position = find_unit(experiment, pipeline, table, frame, row)
+    stored = find_row(experiment, table, row)
+    unit, position = find_unit(experiment, pipeline, table, stored, row)
     wanted = list_needed(UnitGraph(pipeline, experiment), unit)
     with tempfile.TemporaryDirectory(prefix="i2r-replay-") as folder:
         scratch = Experiment(
@@ -110,7 +107,7 @@ def replay_row(experiment: Experiment, table: str, row: int) -> Replay:
                 f"{table}: row {row} is the row {position} of its unit, which has {len(again)} "
                 "now. The stored table is not what these sources and options give."
             )
-        values = compare_rows(frame.iloc[row], again.iloc[position])
+        values = compare_rows(stored, again.iloc[position])
     sources = experiment.sources
     keys = {key for stage, key in wanted if stage in _list_converters(pipeline)}
     read = (
@@ -123,8 +120,18 @@ def replay_row(experiment: Experiment, table: str, row: int) -> Replay:
     return Replay(unit, counts, len(read), n_bytes, n_bytes / max(1, int(known)), values)
 
 
+def find_row(experiment: Experiment, table: str, row: int) -> pd.Series:
+    """Find a row of a table of any size; an `InputError` says how many there are."""
+    n_rows = 0
+    for part in iterate_result(experiment, table):
+        if 0 <= row - n_rows < len(part):
+            return part.iloc[row - n_rows]
+        n_rows += len(part)
+    raise InputError(f"{table}: no row {row}, expected 0 to {n_rows - 1}. 'i2r table' shows them.")
+
+
 def find_unit(
-    experiment: Experiment, pipeline: Pipeline, table: str, frame: pd.DataFrame, row: int
+    experiment: Experiment, pipeline: Pipeline, table: str, stored: pd.Series, row: int
 ) -> tuple[Unit, int]:
     """Find the unit that made a row, and the row's place in what that unit wrote.
 
@@ -148,13 +155,17 @@ def find_unit(
             "pipeline that makes it again."
         )
     stage = max(makers, key=len)
-    if {"plate", "well"} <= set(frame):
-        plate, well = str(frame["plate"].iloc[row]), str(frame["well"].iloc[row])
-        key = unit_key(plate, well)
-        part = experiment.part_url(table, key)
-        of_well = np.flatnonzero((frame["plate"] == plate) & (frame["well"] == well))
-        if files.exists(part) and len(tables.read_table(part)) == len(of_well):
-            return (stage, key), int(np.searchsorted(of_well, row))
+    if {"plate", "well"} <= set(stored.index):
+        key = unit_key(str(stored["plate"]), str(stored["well"]))
+        part_url = experiment.part_url(table, key)
+        n_rows = position = of_well = 0
+        for part in iterate_result(experiment, table):
+            own = ((part["plate"] == stored["plate"]) & (part["well"] == stored["well"])).to_numpy()
+            position += int(own[: max(0, row - n_rows)].sum())
+            of_well += int(own.sum())
+            n_rows += len(part)
+        if files.exists(part_url) and tables.count_rows(part_url) == of_well:
+            return (stage, key), position
     return (stage, FINISH), row
 
 
