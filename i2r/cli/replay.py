@@ -85,8 +85,8 @@ def find_number(experiment: "Experiment", table: str, conditions: str) -> int:
     found: list[int] = []
     n_rows = 0
     for part in iterate_result(experiment, table):
-        part = part.reset_index(drop=True)
-        chosen = select_rows(part, tuple(conditions.split(",")), None, table)
+        numbered = part.reset_index(drop=True)
+        chosen = select_rows(numbered, tuple(conditions.split(",")), None, table)
         found += (chosen.index + n_rows).tolist()
         n_rows += len(part)
     if len(found) != 1:
