@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import Literal
 
@@ -23,7 +23,8 @@ class Unit:
     state: State = "waiting"
     fingerprint: str = ""
     waits_for: int = 0
-    dependents: "list[Unit | _Gate]" = field(default_factory=list)
+    # A list of their own only for units that have several: there may be a million units.
+    dependents: "Sequence[Unit | _Gate]" = ()
     attempt: int = 0
     # Done before, with the same inputs: there was nothing to do.
     was_current: bool = False
@@ -40,7 +41,7 @@ class _Gate:
     """Stands between several units and those that wait for all of them: fewer edges."""
 
     waits_for: int = 0
-    dependents: "list[Unit | _Gate]" = field(default_factory=list)
+    dependents: "Sequence[Unit | _Gate]" = ()
 
 
 class UnitGraph:
@@ -108,10 +109,9 @@ class UnitGraph:
                     self._waiting_for_stage[name].append(unit)
                     unit.waits_for += 1
             self._tie(unit, title, stage.follows(self.experiment, unit.key))
-            if last is not None:
-                unit.dependents.append(last)
         if last is not None:
-            last.waits_for = len(units)
+            # For all others of its stage together: see `settle`.
+            last.waits_for = min(len(units), 1)
             units[FINISH] = last
         self._ready += [unit for unit in units.values() if not unit.waits_for]
 
@@ -138,7 +138,7 @@ class UnitGraph:
         elif keys:
             waited = self._make_gate(name, tuple(keys))
         if keys and not _is_settled(waited):
-            waited.dependents.append(unit)
+            _add_dependent(waited, unit)
             unit.waits_for += 1
 
     def _make_gate(self, name: str, keys: tuple[str, ...]) -> _Gate:
@@ -146,10 +146,14 @@ class UnitGraph:
         gate = self._gates.get((name, keys))
         if gate is None:
             gate = self._gates[name, keys] = _Gate()
+            alone = (gate,)
             for key in keys:
                 unit = self.units[name][key]
                 if not _is_settled(unit):
-                    unit.dependents.append(gate)
+                    if unit.dependents:
+                        _add_dependent(unit, gate)
+                    else:
+                        unit.dependents = alone
                     gate.waits_for += 1
         return gate
 
@@ -248,10 +252,12 @@ class UnitGraph:
         """Note how a unit ended, and make ready what waited only for it."""
         unit.state = state
         title = unit.stage.title
+        self._open[title] -= 1
+        if self._open[title] == 1 and unit.key != FINISH and FINISH in self.units[title]:
+            self._release(self.units[title][FINISH])
         for dependent in unit.dependents:
             self._release(dependent)
-        unit.dependents = []
-        self._open[title] -= 1
+        unit.dependents = ()
         if not self._open[title]:
             for waiting in self._waiting_for_stage[title]:
                 self._release(waiting)
@@ -266,7 +272,7 @@ class UnitGraph:
             return
         for dependent in waiting.dependents:
             self._release(dependent)
-        waiting.dependents = []
+        waiting.dependents = ()
 
     def _resolve(self, unit: Unit) -> str:
         """Compute a ready unit's fingerprint; return why it is blocked, or nothing."""
@@ -323,6 +329,13 @@ class UnitGraph:
         if not self._open[title]:
             self._digests[title] = digest
         return digest
+
+
+def _add_dependent(waited: Unit | _Gate, dependent: Unit | _Gate) -> None:
+    """Let one more wait for a unit, or a gate."""
+    if not isinstance(waited.dependents, list):
+        waited.dependents = list(waited.dependents)
+    waited.dependents.append(dependent)
 
 
 def _is_settled(waited: Unit | _Gate) -> bool:

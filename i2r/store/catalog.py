@@ -171,9 +171,9 @@ class Catalog:
     def layout_by_key(self) -> pd.DataFrame:
         """The layout with the unit key ``PLATE/B03`` as index and the column ``condition``."""
         keys = self.well_keys
-        return self.layout.assign(condition=conditions(self.layout)).set_index(
-            pd.Index(keys, name="key")
-        )
+        # The very texts of the keys: in an array of its own every look-up would make them anew.
+        index = pd.Index(keys, name="key", dtype=object)
+        return self.layout.assign(condition=conditions(self.layout)).set_index(index)
 
     @cached_property
     def sources_by_key(self) -> SourcesByKey:
