@@ -7,7 +7,6 @@ from i2r.cluster.settings import needed_bytes
 from i2r.errors import InputError, join_problems
 from i2r.pipeline.executors import Executor
 from i2r.pipeline.memory import ADVICE, format_memory
-from i2r.pipeline.units import UnitGraph
 from i2r.stages.base import FINISH, Stage
 from i2r.store.experiment import Experiment
 
@@ -36,7 +35,7 @@ def name_unit(key: str) -> str:
     return "its last unit" if key == FINISH else f"unit {key}"
 
 
-def check_capacity(graph: UnitGraph, executor: Executor) -> None:
+def check_capacity(stages: Iterable[Stage], experiment: Experiment, executor: Executor) -> None:
     """Refuse units that can't fit into any worker's memory, before anything runs.
 
     Raises
@@ -45,10 +44,10 @@ def check_capacity(graph: UnitGraph, executor: Executor) -> None:
         If there are any, or a stage asks for more threads than a worker has.
     """
     problems = []
-    for stage in graph.stages:
-        keys = list(graph.units[stage.title])
+    for stage in stages:
+        keys = [*stage.keys(experiment), *([FINISH] if stage.has_finish() else [])]
         group = stage.worker_group if executor.slots(stage.worker_group) else "cpu"
-        worst, peak = find_largest_unit(stage, graph.experiment, keys)
+        worst, peak = find_largest_unit(stage, experiment, keys)
         limit = executor.memory_bytes(group)
         if excess := explain_excess(stage, worst, peak, group=group, limit=limit):
             problems.append(excess)

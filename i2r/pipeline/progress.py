@@ -24,6 +24,8 @@ REDRAW_S = 0.25
 BAR_WIDTH = 16
 # Rates are those of the last minute.
 RATE_OVER_S = 60.0
+# Units that end within so long are counted together: thousands a second may.
+RATE_STEP_S = 0.1
 
 
 class Progress:
@@ -92,8 +94,11 @@ class Progress:
         fields, nuclei = (int(outcome.result.get(name, 0)) for name in ("fields", "nuclei"))
         counts["excluded"] += len(outcome.result.get("excluded", {}))
         self._busy_s[title] += outcome.seconds
-        recent = self._recent[title]
-        recent.append((time.monotonic(), fields, nuclei))
+        recent, now = self._recent[title], time.monotonic()
+        if len(recent) > 1 and now - recent[-2][0] < RATE_STEP_S:
+            _, more_fields, more_nuclei = recent.pop()
+            fields, nuclei = fields + more_fields, nuclei + more_nuclei
+        recent.append((now, fields, nuclei))
         while recent[-1][0] - recent[0][0] > RATE_OVER_S:
             recent.popleft()
 

@@ -168,8 +168,7 @@ def run_pipeline(
             # Only now: an earlier client may have ended between the look and the lock.
             experiment = experiment.reopen()
             with open_executor(cluster or ClusterSpec(), say=say) as executor:
-                graph = UnitGraph(pipeline, experiment, only=only, damaged=damaged)
-                check_capacity(graph, executor)
+                check_capacity(pipeline.stages, experiment, executor)
                 if executor.link:
                     say(f"dashboard: {executor.link}")
                 wants_gpu = any(s.worker_group == "gpu" for s in pipeline.stages)
@@ -183,12 +182,13 @@ def run_pipeline(
                     if performance_report:
                         url_html = experiment.path("runs", f"{run:06d}.html")
                         stack.enter_context(executor.report(url_html))
+                    graph = _make_graph(pipeline, experiment, only=only, damaged=damaged)
                     summary = _run(pipeline, graph, executor, lock, run, style, retry, command)
                     if not summary.damaged or summary.stopped:
                         return summary
                     say(f"made again, because they were damaged: {list_units(summary.damaged)}")
                     experiment = experiment.reopen()
-                    graph = UnitGraph(pipeline, experiment, only=only, damaged=summary.damaged)
+                    graph = _make_graph(pipeline, experiment, only=only, damaged=summary.damaged)
                     again = _run(pipeline, graph, executor, lock, run + 1, style, retry, command)
                     return again._replace(
                         ran=summary.ran + again.ran, seconds=summary.seconds + again.seconds
@@ -208,7 +208,7 @@ def run_units_of(pipeline: Pipeline, experiment: Experiment, executor: Executor)
     """Run all units of a new experiment without any question, such as those of a trial."""
     with RunLock(experiment.url, command="i2r plan") as lock:
         experiment.save_description()
-        graph = UnitGraph(pipeline, experiment)
+        graph = _make_graph(pipeline, experiment)
         return _run(pipeline, graph, executor, lock, 1, "none", False, "i2r plan")
 
 
@@ -277,6 +277,18 @@ def ask_before_replacing(
         raise InputError("nothing was changed.")
 
 
+def _make_graph(
+    pipeline: Pipeline,
+    experiment: Experiment,
+    *,
+    only: Collection[str] | None = None,
+    damaged: Collection[tuple[str, str]] = (),
+) -> UnitGraph:
+    """Fold the ledger and make a run's units, one after the other: one graph is held at a time."""
+    fold_ledger(pipeline, experiment)
+    return UnitGraph(pipeline, experiment, only=only, damaged=damaged)
+
+
 def _run(
     pipeline: Pipeline,
     graph: UnitGraph,
@@ -289,7 +301,6 @@ def _run(
 ) -> Summary:
     """Run the loop under the lock, with its record in ``runs/``."""
     experiment = graph.experiment
-    fold_ledger(pipeline, experiment)
     writer = LedgerWriter(experiment.ledger, run)
     record = describe_run(pipeline, executor, run=run, command=command)
     record_url = experiment.path("runs", f"{run:06d}.json")

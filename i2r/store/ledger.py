@@ -29,7 +29,7 @@ from i2r.store.state import (
     update_rows,
     write_state,
 )
-from i2r.store.unit_result import Entry, EventKind, PackedEntry, UnitResult
+from i2r.store.unit_result import Entry, EventKind, PackedEntries, PackedEntry, UnitResult
 
 __all__ = ["Entry", "EventKind", "Ledger", "LedgerWriter", "Tally"]
 
@@ -46,7 +46,7 @@ class Ledger:
     def __init__(self, url: str) -> None:
         self.url = url
         # What is newer than the state.
-        self._newer: dict[str, dict[str, PackedEntry]] = {}
+        self._newer: dict[str, PackedEntries] = {}
         self._obsolete: dict[str, frozenset[str]] = {}
         self._read(FoldedState(files.join_url(url, "state.parquet")))
 
@@ -67,20 +67,20 @@ class Ledger:
     def record(self, entry: Entry) -> None:
         """Take note of one event; the latest one of a unit counts."""
         self._obsolete.pop(entry.stage, None)
-        of_stage = self._newer.setdefault(entry.stage, {})
+        of_stage = self._newer.setdefault(entry.stage, PackedEntries())
         before: Entry | PackedEntry | None = of_stage.get(entry.key)
         if before is None and entry.run <= self._state.last_run:
             before = self.entry(entry.stage, entry.key)
         if before is None or (entry.run, entry.line) >= (before.run, before.line):
-            of_stage[entry.key] = PackedEntry.pack(entry)
+            of_stage.add(entry)
 
     @property
     def stages(self) -> list[str]:
         """The stages that the ledger knows."""
         return list(dict.fromkeys([*self._state.stages, *self._newer]))
 
-    def _newer_than_state(self, stage: str) -> dict[str, PackedEntry]:
-        return self._newer.get(stage, {})
+    def _newer_than_state(self, stage: str) -> PackedEntries:
+        return self._newer.get(stage, PackedEntries())
 
     def entry(self, stage: str, key: str) -> Entry | None:
         """Return the last event of a unit, None if it was never started."""

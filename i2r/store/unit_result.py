@@ -1,10 +1,11 @@
 """What happened to a unit last, and what it reports of itself when it is done."""
 
 import json
+import struct
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +81,14 @@ class Entry(NamedTuple):
 
 
 class PackedEntry(NamedTuple):
-    """An entry in a quarter of its memory or less: a run holds one of every unit that it ran.
+    """An entry of which only the first values are unpacked.
 
     Attributes
     ----------
     event, fingerprint, run, line
         As in `Entry`.
-    details
-        The other values, but for stage and key, as compressed JSON.
+    details, words
+        The other values, but for stage and key, as compressed JSON; what its compression knew.
     """
 
     event: EventKind
@@ -95,21 +96,73 @@ class PackedEntry(NamedTuple):
     run: int
     line: int
     details: bytes
-
-    @classmethod
-    def pack(cls, entry: Entry) -> "PackedEntry":
-        """Pack an entry."""
-        details = json.dumps(entry[_FIRST_DETAIL:], separators=(",", ":"))
-        own = (entry.event, entry.fingerprint, entry.run, entry.line)
-        return cls(*own, zlib.compress(details.encode(), 1))
+    words: bytes
 
     def unpack(self, stage: str, key: str) -> Entry:
         """Make the entry of a unit again."""
-        details = json.loads(zlib.decompress(self.details))
+        unpacker = zlib.decompressobj(-_WINDOW_BITS, zdict=self.words)
+        details = json.loads(unpacker.decompress(self.details) + unpacker.flush())
         return Entry(stage, key, self.event, self.fingerprint, self.run, self.line, *details)
 
 
+class PackedEntries(Mapping[str, PackedEntry]):
+    """The last events of one stage's units by key, in a tenth of their memory.
+
+    A run holds one of every unit that it ran. What the units of a stage report is much the same, so
+    only what differs from the first report is kept.
+    """
+
+    def __init__(self) -> None:
+        self._packed: dict[str, bytes] = {}
+        self._words = b""
+
+    def add(self, entry: Entry) -> None:
+        """Take an entry in the place of its unit's earlier one."""
+        details = json.dumps(entry[_FIRST_DETAIL:], separators=(",", ":")).encode()
+        packer = zlib.compressobj(1, zlib.DEFLATED, -_WINDOW_BITS, 5, zdict=self._words)
+        kind = _EVENTS.index(entry.event)
+        fingerprint = entry.fingerprint.encode("utf-8", "surrogatepass")
+        if _is_digest(entry.fingerprint):
+            kind, fingerprint = kind | _DIGEST, bytes.fromhex(entry.fingerprint)
+        kind |= _KNOWS_WORDS * bool(self._words)
+        head = _HEAD.pack(kind, len(fingerprint), entry.run, entry.line)
+        self._packed[entry.key] = b"".join(
+            [head, fingerprint, packer.compress(details), packer.flush()]
+        )
+        if entry.result and not self._words:
+            self._words = details[: 2**_WINDOW_BITS]
+
+    def __getitem__(self, key: str) -> PackedEntry:
+        packed = self._packed[key]
+        kind, length, run, line = _HEAD.unpack_from(packed)
+        own, details = packed[_HEAD.size : _HEAD.size + length], packed[_HEAD.size + length :]
+        fingerprint = own.hex() if kind & _DIGEST else own.decode("utf-8", "surrogatepass")
+        words = self._words if kind & _KNOWS_WORDS else b""
+        event = _EVENTS[kind % _KNOWS_WORDS]
+        return PackedEntry(event, fingerprint, run, line, details, words)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._packed
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._packed)
+
+    def __len__(self) -> int:
+        return len(self._packed)
+
+
+def _is_digest(text: str) -> bool:
+    """Tell whether a text comes back from its bytes as a hexadecimal number."""
+    return len(text) == 32 and not set(text) - set("0123456789abcdef")
+
+
 _FIRST_DETAIL = Entry._fields.index("line") + 1
+_EVENTS: tuple[EventKind, ...] = get_args(EventKind)
+# Of a packed entry: kind of event and how it is packed, length of the fingerprint, run, line.
+_HEAD = struct.Struct("<BHIq")
+_KNOWS_WORDS, _DIGEST = 2**6, 2**7
+# Reports are small: a window of 4 kB is quick to begin with.
+_WINDOW_BITS = 12
 
 _KINDS: Mapping[str, tuple[type, ...]] = {
     "stage": (str,), "key": (str,), "event": (str,), "fingerprint": (str,), "attempt": (int,),

@@ -7,7 +7,7 @@ import tracemalloc
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pyarrow.parquet as pq
 import pytest
@@ -18,7 +18,7 @@ from i2r.errors import DiskFullError, InputError
 from i2r.store import files
 from i2r.store import state as folded_state
 from i2r.store.ledger import Entry, Ledger, LedgerWriter
-from i2r.store.unit_result import PackedEntry, UnitResult
+from i2r.store.unit_result import EventKind, PackedEntries, UnitResult
 
 KINDS = st.sampled_from(["start", "done", "failed", "blocked"])
 # What one run writes: (stage, key, event) in the order of lines.
@@ -418,15 +418,34 @@ def test_what_a_unit_reports_has_names_and_defaults(tmp_path: Path) -> None:
         assert ledger.report("crop", key) == UnitResult()
 
 
-@given(
-    st.dictionaries(
-        st.text(), st.one_of(st.none(), st.floats(allow_nan=False), st.text(), st.lists(st.text()))
-    ),
-    st.text(),
+REPORTS = st.dictionaries(
+    st.text(), st.one_of(st.none(), st.floats(allow_nan=False), st.text(), st.lists(st.text()))
 )
-def test_a_packed_entry_is_the_entry_again(result: dict[str, Any], error: str) -> None:
-    entry = Entry("crop", "P/A01", "done", "f", 3, 2**40, 2, 1.5, 0.25, "cpu-0", result, error)
-    assert PackedEntry.pack(entry).unpack("crop", "P/A01") == entry
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(get_args(EventKind)), st.text() | st.just("0123456789abcdef" * 2),
+            st.integers(-(2**63), 2**63 - 1), REPORTS, st.text(),
+        ),
+        max_size=4,
+    )
+)  # fmt: skip
+def test_packed_entries_are_the_entries_again(given: list[Any]) -> None:
+    """Before and after there is a report whose words the others share."""
+    packed = PackedEntries()
+    entries = [
+        Entry("crop", f"P/A{n}", event, fingerprint, n, line, 2, 1.5, 0.25, "w", result, error)
+        for n, (event, fingerprint, line, result, error) in enumerate(given)
+    ]
+    for entry in entries:
+        packed.add(entry)
+    assert [packed[key].unpack("crop", key) for key in packed] == entries
+    for entry in entries:
+        head = packed[entry.key][:4]
+        assert head == (entry.event, entry.fingerprint, entry.run, entry.line)
+    assert len(packed) == len(entries)
 
 
 def test_a_run_of_many_units_takes_little_memory(tmp_path: Path) -> None:
