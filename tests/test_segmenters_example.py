@@ -10,7 +10,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from i2r.lazy.segmenters import GROUP
+from i2r.analysis.segmenters import GROUP
 
 FOLDER = Path(__file__).parents[1] / "pipelines" / "notebooks" / "segmenters"
 

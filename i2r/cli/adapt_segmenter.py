@@ -162,7 +162,7 @@ def _show(
     channel: int | None,
 ) -> None:
     """Choose patches, or take those that were chosen, and write what is missing of them."""
-    from i2r.lazy.segmenters import segment_by_network
+    from i2r.analysis.segmenters import segment_by_network
     from i2r.models.unet_inference import load_network
     from i2r.stages.segmenter_patches import PAGE, choose_patches, write_patches
     from i2r.store import files

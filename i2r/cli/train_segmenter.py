@@ -119,8 +119,8 @@ def train_segmenter(
 
 def _print_score(network: "NucleusUNet", name: str, fields: "list[LabelledField]") -> None:
     """Segment fields that the network has not seen, and print how well."""
+    from i2r.analysis.segmenters import segment_by_network
     from i2r.kernels.metrics import combine_scores, score_segmentation
-    from i2r.lazy.segmenters import segment_by_network
     from i2r.readers.labelled import read_labelled
 
     if not fields:

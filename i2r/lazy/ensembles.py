@@ -12,11 +12,11 @@ import numpy as np
 from dask import delayed
 from dask.delayed import Delayed
 
+from i2r.analysis.embedding.datasets import Dataset, open_dataset
+from i2r.analysis.embedding.encoders import Files, fit_encoder
 from i2r.errors import I2RError
 from i2r.kernels.classification import score_probabilities
 from i2r.kernels.folds import split_rest, validate_fields
-from i2r.lazy.datasets import Dataset, open_dataset
-from i2r.lazy.encoders import Files, fit_encoder
 
 # Fields of `i2r.models.encoder.EncoderSettings`: 512 + 512 features to an embedding of 512, each
 # nucleus stretched to 8 bit.

@@ -9,6 +9,8 @@ import pandas as pd
 from dask import delayed
 from dask.delayed import Delayed
 
+from i2r.analysis.embedding.encoders import embed_nuclei
+from i2r.analysis.embedding.profiles import Aggregate
 from i2r.analysis.features import PLACE, measure_features
 from i2r.analysis.nuclei import Place, measure_fields
 from i2r.errors import I2RError
@@ -16,8 +18,6 @@ from i2r.kernels.checks import freeze
 from i2r.kernels.crops import crop_fields
 from i2r.kernels.pools import PoolArrays
 from i2r.kernels.regions import frame_field, place_windows, scale_field
-from i2r.lazy.encoders import embed_nuclei
-from i2r.lazy.profiles import Aggregate
 
 
 class Picture(NamedTuple):

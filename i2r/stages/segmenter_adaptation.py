@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from i2r.analysis.segmenters import segment_by_network
 from i2r.errors import InputError
 from i2r.kernels.metrics import combine_scores, score_segmentation
-from i2r.lazy.segmenters import segment_by_network
 from i2r.readers.patches import Correction
 from i2r.report.images import shrink
 from i2r.stages.segmenter_patches import COMPARED_PX, read_field, split_fields

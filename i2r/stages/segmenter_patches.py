@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from i2r.analysis.segmenters import MAX_SIDE_PX, segment_by_network
 from i2r.errors import FieldError, InputError
 from i2r.kernels.doubt import Candidate, choose_doubtful, list_candidates, measure_doubt
 from i2r.kernels.duplicates import group_duplicates
-from i2r.lazy.segmenters import MAX_SIDE_PX, segment_by_network
 from i2r.readers.patches import FOUND, IMAGES, INDEX, LABELS, Patch, PatchSet
 from i2r.readers.pictures import read_picture
 from i2r.report.images import shrink

@@ -5,8 +5,8 @@ from typing import Any
 
 import pandas as pd
 
+from i2r.analysis.embedding.encoders import Files
 from i2r.errors import InputError
-from i2r.lazy.encoders import Files
 from i2r.store import files, tables
 from i2r.store.encoders import read_optional, write_checkpoint
 from i2r.store.pools import read_pool

@@ -105,7 +105,9 @@ def copy_tree(folder: Path, commit: str = "") -> Path:
     for name in ("i2r", "pipelines", "cluster"):
         # Numba knows what it compiled by the time of the source file.
         shutil.copytree(HERE / name, folder / name, symlinks=True)
-    for path in _ask_git("diff", "--name-only", commit).splitlines() if commit else ():
+    # What was renamed stands under both names.
+    asked = ("diff", "--name-only", "--no-renames", commit)
+    for path in _ask_git(*asked).splitlines() if commit else ():
         target = folder / path
         if path.split("/")[0] not in ("i2r", "pipelines", "cluster"):
             continue

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from i2r.analysis.segmenters import segment_by_network
 from i2r.kernels.metrics import SegmentationScore, combine_scores, score_segmentation
 from i2r.kernels.segmentation import segment_nuclei
-from i2r.lazy.segmenters import segment_by_network
 from i2r.models.unet import NucleusUNet
 from i2r.models.unet_inference import load_network, read_packaged_weights
 from i2r.readers.labelled import LabelledField, keep_fifth_out, list_labelled, read_labelled

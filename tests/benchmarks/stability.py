@@ -19,11 +19,11 @@ import pandas as pd
 import torch
 from sklearn.metrics import adjusted_rand_score
 
+from i2r.analysis.regulation.gene_embeddings import DIMENSIONS, reduce_features
 from i2r.kernels import gene_clusters as clusters
 from i2r.kernels.classification import measure_area_under_curve
 from i2r.kernels.network_embedding import embed_spectrally
 from i2r.kernels.pcst import solve_pcst
-from i2r.lazy.gene_embeddings import DIMENSIONS, reduce_features
 from i2r.models.gae import Variant, train_autoencoders
 from i2r.models.gae_settings import COMPACT, AutoencoderSettings
 from tests.benchmarks.steiner import prune_interactome

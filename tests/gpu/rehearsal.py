@@ -22,9 +22,9 @@ import torch
 import yaml
 from torch.utils.data import DataLoader
 
+from i2r.analysis.segmenters import segment_by_network
 from i2r.cluster.packing import choose_packing, measure_packings
 from i2r.kernels.metrics import score_segmentation
-from i2r.lazy.segmenters import segment_by_network
 from i2r.models.batches import load_crops
 from i2r.models.embedding import embed_pool
 from i2r.models.encoder import EncoderSettings, build_encoder

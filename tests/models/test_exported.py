@@ -12,8 +12,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from i2r.analysis.embedding.exported_encoders import run_exported
 from i2r.errors import I2RError
-from i2r.lazy.exported_encoders import run_exported
 from i2r.models.exported import decode_exported
 from i2r.models.weights import decode_encoder
 

@@ -218,7 +218,7 @@ def test_held_out_nuclei_have_no_influence_on_the_weights(
 
 def open_anew(plan: Any, read: Any, *, device: str) -> Any:
     """Open a dataset without a cache."""
-    from i2r.lazy.datasets import Dataset, make_pool
+    from i2r.analysis.embedding.datasets import Dataset, make_pool
 
     arrays = read(plan)
     return Dataset(make_pool(arrays), arrays.wells, arrays.crop_index, arrays.field_names)

@@ -8,12 +8,12 @@ import numpy.typing as npt
 import pandas as pd
 
 from i2r.analysis.regulation.gene_mapping import Problem
+from i2r.analysis.regulation.queries import Queries
 from i2r.errors import InputError
 from i2r.kernels import kernel_regression as regression
 from i2r.kernels import mapping, ranking
 from i2r.kernels import selection as selecting
 from i2r.kernels.links import Space
-from i2r.lazy.queries import Queries
 
 Floats = npt.NDArray[np.float64]
 # Shuffled links that are multiplied at a time.

@@ -10,10 +10,10 @@ from dask import delayed
 from dask.delayed import Delayed
 from pydantic import Field, PrivateAttr
 
+from i2r.analysis.embedding.datasets import share_memory
+from i2r.analysis.embedding.encoders import embed_nuclei
 from i2r.errors import I2RError, InputError
 from i2r.kernels.pools import PoolArrays
-from i2r.lazy.datasets import share_memory
-from i2r.lazy.encoders import embed_nuclei
 from i2r.stages.base import FINISH
 from i2r.stages.embed.options import Embed, count_written, write_well
 from i2r.stages.train.options import IMPORTED

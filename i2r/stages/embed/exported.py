@@ -7,9 +7,9 @@ from dask import delayed
 from dask.delayed import Delayed
 from pydantic import Field
 
+from i2r.analysis.embedding.datasets import share_memory
+from i2r.analysis.embedding.exported_encoders import describe_misfit, run_exported
 from i2r.errors import I2RError, InputError
-from i2r.lazy.datasets import share_memory
-from i2r.lazy.exported_encoders import describe_misfit, run_exported
 from i2r.stages.embed.encode import digest_file
 from i2r.stages.embed.options import Embed, count_written, write_well
 from i2r.store import files

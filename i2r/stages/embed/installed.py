@@ -8,7 +8,7 @@ from dask import delayed
 from dask.delayed import Delayed
 from pydantic import Field, field_validator
 
-from i2r.lazy.installed_encoders import call_encoder, find_encoder, list_encoders
+from i2r.analysis.embedding.installed_encoders import call_encoder, find_encoder, list_encoders
 from i2r.stages.embed.encode import digest_file
 from i2r.stages.embed.options import Embed, count_written, write_well
 from i2r.store import files

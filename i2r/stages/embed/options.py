@@ -9,7 +9,7 @@ from dask import delayed
 from dask.delayed import Delayed
 from pydantic import Field
 
-from i2r.lazy.profiles import DESCRIBED, TABLES, ProfilePlan, profile_wells
+from i2r.analysis.embedding.profiles import DESCRIBED, TABLES, ProfilePlan, profile_wells
 from i2r.stages.base import FINISH, Stage, WorkerKind, seed_sequence
 from i2r.stages.methods import ByMethod
 from i2r.stages.outputs import Output

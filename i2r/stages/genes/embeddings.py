@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from i2r.analysis.regulation import gene_comparisons as comparing
+from i2r.analysis.regulation import gene_embeddings as embedding
 from i2r.analysis.regulation import signatures
 from i2r.analysis.regulation.gene_inputs import (
     Naming,
@@ -19,7 +20,6 @@ from i2r.analysis.regulation.gene_inputs import (
 )
 from i2r.errors import InputError
 from i2r.formats.gene_tables import read_gene_sets, read_labels, read_spaces
-from i2r.lazy import gene_embeddings as embedding
 from i2r.store import tables
 from i2r.store.vocabulary import Vocabulary, translate, write_vocabulary
 

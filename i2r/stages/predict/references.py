@@ -9,11 +9,11 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from i2r.analysis.embedding.profiles import Aggregate
 from i2r.analysis.regulation import feature_profiles, signatures
+from i2r.analysis.regulation.queries import correct_embeddings, relate_features, shift_embeddings
 from i2r.errors import InputError
 from i2r.kernels.profiles import Correction, Transform, fit_correction, start_moments
-from i2r.lazy.profiles import Aggregate
-from i2r.lazy.queries import correct_embeddings, relate_features, shift_embeddings
 from i2r.stages.features import Features
 from i2r.stages.predict.query_images import Chain
 from i2r.store import tables

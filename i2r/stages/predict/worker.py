@@ -13,10 +13,10 @@ from i2r.analysis.regulation.gene_inputs import translate_vectors
 from i2r.analysis.regulation.gene_mapping import extend_candidates, list_candidates, pose_problem
 from i2r.analysis.regulation.gene_prediction import describe_answers, predict_genes
 from i2r.analysis.regulation.map_scores import tabulate_query_curves
+from i2r.analysis.regulation.queries import arrange_profiles
 from i2r.analysis.regulation.query_wells import QueryWells, average_queries, read_queries
 from i2r.formats.gene_tables import read_vectors
 from i2r.kernels.mapping import Configuration
-from i2r.lazy.queries import arrange_profiles
 from i2r.stages.predict.references import Reference, relate_profiles
 from i2r.store import tables
 from i2r.store.experiment import Experiment

@@ -7,7 +7,7 @@ from dask import delayed
 from dask.delayed import Delayed
 from pydantic import Field
 
-from i2r.lazy.datasets import open_crops
+from i2r.analysis.embedding.datasets import open_crops
 from i2r.lazy.training import FoldPlan, score_fold
 from i2r.stages.base import seed_sequence
 from i2r.stages.screen.folds import FoldScreen

@@ -4,7 +4,7 @@ from functools import partial
 
 from pydantic import Field, field_validator
 
-from i2r.lazy.segmenters import call_segmenter, find_segmenter, list_segmenters
+from i2r.analysis.segmenters import call_segmenter, find_segmenter, list_segmenters
 from i2r.stages.segment.options import Labeller, Segment, label_planes
 from i2r.store.experiment import Experiment
 

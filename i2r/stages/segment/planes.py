@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from i2r.errors import InputError
-from i2r.lazy.segmenters import (
+from i2r.analysis.segmenters import (
     DEFAULT_PIXEL_UM,
     call_segmenter,
     find_segmenter,
     segment_by_network,
 )
+from i2r.errors import InputError
 from i2r.stages.segment.threshold import ThresholdSegment
 from i2r.stages.segmenter_weights import hash_weights, load_network
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field
 
+from i2r.analysis.segmenters import MAX_SIDE_PX, segment_by_network
 from i2r.errors import I2RError
-from i2r.lazy.segmenters import MAX_SIDE_PX, segment_by_network
 from i2r.stages.segment.options import Labeller, Segment
 from i2r.stages.segmenter_weights import hash_weights, load_network
 from i2r.store.experiment import Experiment

@@ -8,8 +8,8 @@ from dask import delayed
 from dask.delayed import Delayed
 from pydantic import Field, field_validator
 
+from i2r.analysis.embedding.encoder_training import TrainPlan, train_unit
 from i2r.errors import I2RError
-from i2r.lazy.encoder_training import TrainPlan, train_unit
 from i2r.stages.base import seed_sequence
 from i2r.stages.starts import bind_files, explain_start, find_weights
 from i2r.stages.train.options import Train

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from i2r.analysis.regulation import gene_comparisons as comparing
-from i2r.lazy.gene_embeddings import label_by_clusters
+from i2r.analysis.regulation.gene_embeddings import label_by_clusters
 
 GENES = [f"G{i:02d}" for i in range(60)]
 

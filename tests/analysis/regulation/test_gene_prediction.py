@@ -8,11 +8,11 @@ import pytest
 
 from i2r.analysis.regulation.gene_mapping import Problem, pose_problem
 from i2r.analysis.regulation.gene_prediction import Answers, describe_answers, predict_genes
+from i2r.analysis.regulation.queries import Queries, arrange_profiles
 from i2r.errors import I2RError
 from i2r.kernels.mapping import Configuration, invert_kernels
 from i2r.kernels.ranking import rank_truth
 from i2r.kernels.selection import score_selected, select_nested
-from i2r.lazy.queries import Queries, arrange_profiles
 
 GENES, CANDIDATES, DIMS = 12, 30, 5
 CONFIGURATIONS = (Configuration("ntk", "raw", 1.0), Configuration("rbf", "unit", 0.1, centre=True))

@@ -10,15 +10,15 @@ import pytest
 import torch
 
 from i2r import extensions
+from i2r.analysis.embedding import installed_encoders
+from i2r.analysis.embedding.installed_encoders import BATCH_SIZE, call_encoder, find_encoder
 from i2r.errors import I2RError, InputError
-from i2r.lazy import installed_encoders
-from i2r.lazy.installed_encoders import BATCH_SIZE, call_encoder, find_encoder
 from i2r.pipeline.spec import Pipeline, parse_pipeline
 from i2r.store.experiment import open_experiment
 from i2r.testing import PlateFiles, describe_pipeline
 from tests.conftest import run_here
 
-MODULE = "tests.lazy.test_installed_encoders"
+MODULE = "tests.analysis.embedding.test_installed_encoders"
 SEEN: list[tuple[Any, ...]] = []
 
 

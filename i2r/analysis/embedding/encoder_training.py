@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from i2r.analysis.embedding.datasets import Dataset, open_dataset
+from i2r.analysis.embedding.encoders import Files, fit_encoder
 from i2r.errors import I2RError
 from i2r.kernels.folds import (
     TEST,
@@ -17,8 +19,6 @@ from i2r.kernels.folds import (
     split_parts,
     validate_fields,
 )
-from i2r.lazy.datasets import Dataset, open_dataset
-from i2r.lazy.encoders import Files, fit_encoder
 
 # Control nuclei whose intensities set the range: enough for its percentiles.
 N_SCALED = 4096

@@ -9,10 +9,10 @@ import pytest
 from scipy import ndimage
 
 from i2r import extensions
+from i2r.analysis import segmenters
+from i2r.analysis.segmenters import call_segmenter, segment_by_network
 from i2r.errors import I2RError, InputError
 from i2r.kernels.metrics import SegmentationScore, combine_scores, score_segmentation
-from i2r.lazy import segmenters
-from i2r.lazy.segmenters import call_segmenter, segment_by_network
 from i2r.models.unet import NucleusUNet
 from i2r.models.unet_inference import load_network, read_packaged_weights
 from i2r.readers.labelled import LabelledField, keep_fifth_out, list_labelled, read_labelled

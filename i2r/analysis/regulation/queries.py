@@ -7,10 +7,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from i2r.analysis.embedding.profiles import Aggregate
 from i2r.errors import I2RError
 from i2r.kernels.profiles import Transform
 from i2r.kernels.standardisation import LIMIT, invert_spread
-from i2r.lazy.profiles import Aggregate
 
 Floats = npt.NDArray[np.float64]
 

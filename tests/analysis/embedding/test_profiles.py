@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from i2r.analysis.embedding import profiles
 from i2r.analysis.screen import condition_blocks
 from i2r.kernels.profiles import Correction, measure_retrieval
-from i2r.lazy import profiles
 
 
 # Not installed, or taken away again: numba's caches stay in a folder that is imported as a package.

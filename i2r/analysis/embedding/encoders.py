@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from i2r.analysis.embedding.datasets import Dataset, Read, make_pool
 from i2r.errors import I2RError
 from i2r.kernels.folds import TRAIN, VALIDATION
 from i2r.kernels.pools import PoolArrays
-from i2r.lazy.datasets import Dataset, Read, make_pool
 
 if TYPE_CHECKING:
     from i2r.models.encoder import EncoderSettings

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from i2r.analysis.embedding.installed_encoders import BATCH_SIZE, Crops, encode_batches
 from i2r.errors import I2RError
-from i2r.lazy.installed_encoders import BATCH_SIZE, Crops, encode_batches
 
 if TYPE_CHECKING:
     from i2r.models.exported import ExportedNetwork

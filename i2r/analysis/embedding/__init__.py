@@ -1,0 +1,1 @@
+"""Embeddings of nuclei: what encoders are trained on, shown and worth."""
