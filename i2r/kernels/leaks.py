@@ -14,6 +14,11 @@ Flags = npt.NDArray[np.bool_]
 WINSOR = 4.0
 # Deviations that a location keeps, in robust standard deviations: those of the bulk.
 BULK = 2.5
+# Permutations of a null.
+N_DRAWS = 199
+# A stray well: how far the logarithm of its distance to the nearest lies above the median of all
+# wells of its kind, in robust standard deviations.
+STRAY = 6.0
 
 
 class Leak(NamedTuple):
@@ -72,9 +77,6 @@ def measure_place(
     rows: npt.ArrayLike,
     columns: npt.ArrayLike,
     plates: npt.ArrayLike,
-    *,
-    seed: int = 0,
-    n_draws: int = 199,
 ) -> Leak:
     """Measure how much of the spread goes with the place on the plate.
 
@@ -89,8 +91,6 @@ def measure_place(
         Shape (well, feature), centred on what else wells differ by.
     rows, columns, plates
         Shape (well,).
-    seed, n_draws
-        Of the permutations.
 
     Returns
     -------
@@ -107,7 +107,7 @@ def measure_place(
         return Leak(float("nan"), float("nan"), np.full(y.shape[1], np.nan))
     places, place = np.unique(np.column_stack([row, column]), axis=0, return_inverse=True)
     of_place = _describe_places(places[:, 0], places[:, 1], like=(row, column))
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(0)
 
     def explain(design: Floats) -> Floats:
         found = np.zeros(y.shape[1])
@@ -120,7 +120,7 @@ def measure_place(
 
     observed = explain(terms)
     null = np.array(
-        [explain(of_place[random.permutation(len(places))][place]).mean() for _ in range(n_draws)]
+        [explain(of_place[random.permutation(len(places))][place]).mean() for _ in range(N_DRAWS)]
     )
     return _compare(observed, null)
 
@@ -148,9 +148,6 @@ def measure_covariate(
     values: npt.ArrayLike,
     covariate: npt.ArrayLike,
     plates: npt.ArrayLike,
-    *,
-    seed: int = 0,
-    n_draws: int = 199,
 ) -> Leak:
     """Measure how much of the spread within plates goes with a number of each well.
 
@@ -162,15 +159,13 @@ def measure_covariate(
         Shape (well,), such as the logarithm of the number of nuclei.
     plates
         Shape (well,): the number is permuted within plates.
-    seed, n_draws
-        Of the permutations.
     """
     groups = np.unique(np.asarray(plates), return_inverse=True)[1]
     y = winsorise(centre_groups(values, groups))
     y = centre_groups(y, groups)
     x = winsorise(np.asarray(covariate, dtype=np.float64)[:, None])[:, 0]
     total = (y**2).sum(axis=0)
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(0)
 
     def explain(number: Floats) -> Floats:
         own = centre_groups(number[:, None], groups)[:, 0]
@@ -180,7 +175,7 @@ def measure_covariate(
         return np.divide(found, total, out=np.zeros_like(found), where=total > 0)
 
     null = []
-    for _ in range(n_draws):
+    for _ in range(N_DRAWS):
         # A random order within each plate.
         order = np.lexsort((random.random(len(x)), groups))
         mixed = np.empty_like(x)
@@ -285,7 +280,7 @@ def _average(values: Floats, codes: npt.NDArray[np.integer]) -> Floats:
 
 
 def find_stray_wells(
-    values: npt.ArrayLike, conditions: npt.ArrayLike, plates: npt.ArrayLike, *, level: float = 6.0
+    values: npt.ArrayLike, conditions: npt.ArrayLike, plates: npt.ArrayLike
 ) -> Flags:
     """Find wells that are far from every well that should be like them.
 
@@ -296,9 +291,6 @@ def find_stray_wells(
     conditions, plates
         Shape (well,). A treated well should be like the other wells of its condition, a control
         (-1) like the other controls of its plate.
-    level
-        How far the logarithm of its distance to the nearest lies above the median of all wells of
-        its kind, in robust standard deviations.
 
     Returns
     -------
@@ -323,5 +315,5 @@ def find_stray_wells(
         logs = np.log(distance[known])
         middle = np.median(logs)
         spread = max(1.4826 * float(np.median(np.abs(logs - middle))), 0.05)
-        stray[known] = logs - middle > level * spread
+        stray[known] = logs - middle > STRAY * spread
     return stray

@@ -143,7 +143,7 @@ def link_genes(
 
 
 @lru_cache(maxsize=2**14)
-def choose_others(n: int, gene: int, most: int = MAX_OTHERS) -> Ints:
+def choose_others(n: int, gene: int) -> Ints:
     """Choose the genes that a gene's options are chosen by: all others, or as many at random.
 
     Parameters
@@ -155,12 +155,12 @@ def choose_others(n: int, gene: int, most: int = MAX_OTHERS) -> Ints:
 
     Returns
     -------
-    (min(n - 1, most),) int64
+    (min(n - 1, MAX_OTHERS),) int64
         Sorted; always the same for a gene. Not to be written to.
     """
     others = np.delete(np.arange(n, dtype=np.int64), gene)
-    if len(others) > most:
+    if len(others) > MAX_OTHERS:
         random = np.random.default_rng([n, gene])
-        others = np.sort(random.choice(others, most, replace=False))
+        others = np.sort(random.choice(others, MAX_OTHERS, replace=False))
     others.flags.writeable = False
     return others

@@ -5,6 +5,9 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 
+# Orders drawn at random for a null.
+N_DRAWS = 2000
+
 
 def score_average_precision(
     values: npt.ArrayLike,
@@ -12,7 +15,6 @@ def score_average_precision(
     plates: npt.ArrayLike,
     *,
     seed: int = 0,
-    n_draws: int = 2000,
 ) -> Floats:
     """Test each condition by the mean average precision of its wells among controls.
 
@@ -25,7 +27,7 @@ def score_average_precision(
         Shape (well, feature): centred and scaled to the plate's controls.
     conditions, plates
         Shape (well,): 0, 1, ... for conditions, -1 for controls.
-    seed, n_draws
+    seed
         Of the null.
 
     Returns
@@ -49,7 +51,7 @@ def score_average_precision(
             continue
         shape = (own.size, controls.size)
         if shape not in nulls:
-            draws = random.random((n_draws, own.size, own.size - 1 + controls.size))
+            draws = random.random((N_DRAWS, own.size, own.size - 1 + controls.size))
             nulls[shape] = _average_precision(draws, own.size - 1).mean(axis=1)
         asked = [y[np.concatenate([own[own != well], controls])] @ y[well] for well in own]
         observed = _average_precision(np.array(asked), own.size - 1).mean()

@@ -85,10 +85,8 @@ def interval_accuracies(
     n_nuclei: npt.ArrayLike,
     is_treated: npt.ArrayLike,
     conditions: npt.ArrayLike,
-    *,
-    level: float = 0.95,
 ) -> tuple[Floats, Floats]:
-    """Give confidence intervals of balanced accuracies for wells like these.
+    """Give 95 % confidence intervals of balanced accuracies for wells like these.
 
     Nuclei of a well are not independent, so wells are what scatters. A condition has two to six of
     them, too few to tell their scatter: it is moderated towards that of all conditions, on the
@@ -103,8 +101,6 @@ def interval_accuracies(
         Shape (well,): True where the well holds the condition, False for its controls.
     conditions
         Shape (well,): 0, 1, ...
-    level
-        Of confidence, both sides alike.
 
     Returns
     -------
@@ -146,7 +142,7 @@ def interval_accuracies(
         variances.append(variance / np.maximum(wells, 1) * slope**2)
         if is_own:
             freedom = own + prior
-    half = stats.t.ppf((1 + level) / 2, np.maximum(freedom, 1)) * np.sqrt(sum(variances)) / 2
+    half = stats.t.ppf(0.975, np.maximum(freedom, 1)) * np.sqrt(sum(variances)) / 2
     middle = (shares[0] + 1 - shares[1]) / 2
     return np.clip(middle - half, 0, 1), np.clip(middle + half, 0, 1)
 

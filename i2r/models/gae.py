@@ -91,7 +91,6 @@ def train_autoencoders(
     *,
     seeds: Sequence[int],
     settings: AutoencoderSettings = COMPACT,
-    device: str = "cpu",
 ) -> Trained:
     """Train every variant with every seed, all at once.
 
@@ -107,8 +106,8 @@ def train_autoencoders(
         Models of each seed.
     seeds
         Each decides a split of the edges, the first weights and the non-edges.
-    settings, device
-        See `AutoencoderSettings`; device as torch names it.
+    settings
+        See `AutoencoderSettings`.
 
     Raises
     ------
@@ -121,7 +120,7 @@ def train_autoencoders(
     pairs = np.asarray(edges, dtype=np.int64).reshape(-1, 2)
     shares = {"validation": settings.validation, "test": settings.test}
     splits = [split_edges(pairs, len(values), **shares, seed=seed) for seed in seeds]
-    program = _Program(pairs, values, variants, splits, seeds, settings, torch.device(device))
+    program = _Program(pairs, values, variants, splits, seeds, settings)
     if settings.pretraining:
         program.pretrain()
     return program.train_blocks()
@@ -138,20 +137,19 @@ class _Program:
         splits: list[EdgeSplit],
         seeds: Sequence[int],
         settings: AutoencoderSettings,
-        device: torch.device,
     ) -> None:
-        self.settings, self.splits, self.device = settings, splits, device
+        self.settings, self.splits = settings, splits
         self.n, self.n_seeds, self.n_variants = len(features), len(seeds), len(variants)
-        self.features = torch.from_numpy(features).to(device)
+        self.features = torch.from_numpy(features)
         self.everything = [pairs] * self.n_seeds
         self.trained_along = (
             [split.training for split in splits] if settings.messages == "training"
             else self.everything
         )  # fmt: skip
-        self.labels = _stack_labels(variants, device)
+        self.labels = _stack_labels(variants)
         weights = [[v.edge_weight, v.feature_weight, v.class_weight] for v in variants]
-        self.loss_weights = torch.tensor(weights, device=device).T
-        self.signs = torch.tensor([-1.0, 1.0], device=device).view(2, 1, 1)
+        self.loss_weights = torch.tensor(weights).T
+        self.signs = torch.tensor([-1.0, 1.0]).view(2, 1, 1)
         self.random = [np.random.default_rng([seed, 1]) for seed in seeds]
         self.parameters = self._start(seeds, has_features=any(v.feature_weight for v in variants))
 
@@ -188,7 +186,7 @@ class _Program:
         self, along: Sequence[npt.NDArray[np.int64]], parameters: dict[str, Tensor]
     ) -> Tensor:
         """Encode all genes with messages along the given edges: (seed * gene, variant, latent)."""
-        adjacency = normalise_adjacency(along, self.n).to(self.device)
+        adjacency = normalise_adjacency(along, self.n)
         return self._encode(adjacency, self._spread(adjacency), parameters)
 
     def _spread(self, adjacency: Tensor) -> Tensor:
@@ -238,7 +236,7 @@ class _Program:
         """Join edges and non-edges of all seeds, genes numbered through, shape (2, pair)."""
         moved = [part + self.n * seed for seed, parts in enumerate(pairs) for part in parts]
         joined = np.ascontiguousarray(np.concatenate(moved).T)
-        return torch.from_numpy(joined).to(self.device)
+        return torch.from_numpy(joined)
 
     # ------------------------------------------------------------------ training
 
@@ -295,13 +293,13 @@ class _Program:
         self, epochs: int, *, labelled: bool
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.int64]]:
         """Train for some epochs; with labels, keep the weights of the best epoch of each model."""
-        parameters = {k: v.to(self.device).requires_grad_() for k, v in self.parameters.items()}
+        parameters = {k: v.requires_grad_() for k, v in self.parameters.items()}
         if not labelled:
             parameters = {k: v for k, v in parameters.items() if not k.startswith("head")}
         optimiser = torch.optim.Adam(
             parameters.values(), lr=self.settings.learning_rate, fused=True
         )
-        adjacency = normalise_adjacency(self.trained_along, self.n).to(self.device)
+        adjacency = normalise_adjacency(self.trained_along, self.n)
         spread = self._spread(adjacency)
         held = self._join(
             [(s.validation[:MOST_EDGES], s.validation_non_edges[:MOST_EDGES]) for s in self.splits]
@@ -348,9 +346,9 @@ class _Program:
         return history, parts, best_epoch
 
 
-def _stack_labels(variants: Sequence[Variant], device: torch.device) -> Tensor:
+def _stack_labels(variants: Sequence[Variant]) -> Tensor:
     """Stack labels of the genes that have one in any variant: (variant, gene), -1 for none."""
-    return torch.from_numpy(np.stack([v.labels for v in variants]).astype(np.int64)).to(device)
+    return torch.from_numpy(np.stack([v.labels for v in variants]).astype(np.int64))
 
 
 def _keep(best: dict[str, Tensor], now: dict[str, Tensor], better: npt.NDArray[np.bool_]) -> None:
@@ -361,5 +359,4 @@ def _keep(best: dict[str, Tensor], now: dict[str, Tensor], better: npt.NDArray[n
             if better.all():
                 best[name].copy_(value.detach())
             else:
-                mask = chosen.to(value.device)
-                best[name][mask] = value.detach()[mask]
+                best[name][chosen] = value.detach()[chosen]

@@ -7,7 +7,7 @@ vizarr: https://github.com/hms-dbmi/vizarr/issues/101) want the levels of `halve
 ``i2r export`` writes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -60,7 +60,6 @@ def write_image(
     *,
     channels: Sequence[str],
     pixel_size_um: float | None = None,
-    attributes: Mapping[str, Any] | None = None,
     position_um: tuple[float, float] | None = None,
 ) -> int:
     """Write one field's image as an OME-Zarr image group, in place of what is there.
@@ -79,8 +78,6 @@ def write_image(
         The stains' names.
     pixel_size_um
         Edge of a pixel in microns; None or NaN when nobody said.
-    attributes
-        What else to keep with the image, under ``i2r``.
     position_um
         Where the first pixel lies in the well (y, x), y pointing down; None when nobody said.
 
@@ -106,8 +103,6 @@ def write_image(
         name=url.rpartition("/")[2],
         position_um=position_um,
     )
-    if attributes is not None:
-        document["attributes"]["i2r"] = dict(attributes)
     written = write_document(url, document)
     return written + _write_levels(url, levels)
 

@@ -115,7 +115,7 @@ def test_every_array_is_one_shard(plate: str) -> None:
 
 def test_images_and_labels_on_any_file_system(base: str) -> None:
     url = f"{base}/B/3/1"
-    written = images.write_image(url, FIELD, channels=CHANNELS, attributes={"sha256": {"a": "b"}})
+    written = images.write_image(url, FIELD, channels=CHANNELS)
     np.testing.assert_array_equal(arrays.read_array(f"{url}/0"), FIELD)
     assert written > 1000
     images.write_labels(url, "nuclei", FIELD[0])
