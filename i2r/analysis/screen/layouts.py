@@ -6,7 +6,6 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy import stats
 
 from i2r.kernels.conditions import Changes, Wells, find_displaced
 from i2r.kernels.conditions.fields import DISPLACED
@@ -24,7 +23,10 @@ FEW_CONDITIONS = 10
 """With fewer conditions they do not help to tell what places do."""
 
 ALONG = 0.8
-"""Rank correlation of doses with rows or columns from which doses run along them."""
+"""Doses run along rows or columns when their rank correlation is more than this."""
+
+FEW_DOSES = 3
+"""With fewer doses a compound does not tell whether they run along anything."""
 
 
 def locate_positions(
@@ -52,34 +54,50 @@ def find_doses_along(
 
     Doses that rise along a row or column rise with whatever the plate does along it.
     """
-    table = pd.DataFrame(
-        {"compound": list(compounds), "dose": list(doses), "rows": rows, "columns": columns}
-    )
-    table = table[is_treated & table["dose"].notna() & (table["rows"] >= 0)]
-    found = {"rows": 0, "columns": 0}
-    n_compounds = 0
-    for _, own in table.groupby("compound"):
-        if own["dose"].nunique() < 3:
-            continue
-        n_compounds += 1
-        for axis in found:
-            if np.ptp(own[axis]) > 0:
-                # The highest dose may be a positive control, at a place of its own.
-                lower = own[own["dose"] < own["dose"].max()]
-                found[axis] += (
-                    max(_rank_correlation(own, axis), _rank_correlation(lower, axis)) >= ALONG
-                )
+    dose = np.asarray(doses, dtype=np.float64)
+    used = is_treated & ~np.isnan(dose) & (rows >= 0)
+    compound = pd.factorize(np.array(compounds, dtype=object)[used], use_na_sentinel=False)[0]
+    dose, places = dose[used], {"rows": rows[used], "columns": columns[used]}
+    n_compounds = int((_count_doses(compound, dose) >= FEW_DOSES).sum())
     if not n_compounds:
         return ""
+    # The highest dose may be a positive control, at a place of its own.
+    below = dose < pd.Series(dose).groupby(compound).transform("max").to_numpy()
+    found = {
+        axis: np.count_nonzero(
+            _rises(compound, dose, place) | _rises(compound, np.where(below, dose, np.nan), place)
+        )
+        for axis, place in places.items()
+    }
     axis = max(found, key=lambda name: found[name])
     return axis if found[axis] >= n_compounds / 2 else ""
 
 
-def _rank_correlation(table: pd.DataFrame, axis: str) -> float:
-    """Give the size of Spearman's correlation of doses with rows or columns; 0 for none."""
-    if table["dose"].nunique() < 3 or np.ptp(table[axis]) == 0:
-        return 0.0
-    return abs(float(stats.spearmanr(table["dose"], table[axis]).statistic))
+def _count_doses(compound: npt.NDArray[np.intp], dose: npt.NDArray[np.float64]) -> "pd.Series[int]":
+    """Count the doses of each compound, NaN for none."""
+    return pd.Series(dose).groupby(compound).nunique()
+
+
+def _rises(
+    compound: npt.NDArray[np.intp], dose: npt.NDArray[np.float64], place: npt.NDArray[np.intp]
+) -> npt.NDArray[np.bool_]:
+    """Tell for each compound whether a row or column goes with the dose, up or down.
+
+    Spearman's correlation is more than `ALONG`, over `FEW_DOSES` or more. Wells whose dose is NaN
+    don't count.
+    """
+    enough = (_count_doses(compound, dose) >= FEW_DOSES).to_numpy()
+    n = len(enough)
+    counted = ~np.isnan(dose)
+    compound = compound[counted]
+    ranks = pd.DataFrame({"dose": dose[counted], "place": place[counted]}).groupby(compound).rank()
+    # Twice the ranks, from their middle: whole numbers, so that no rounding decides.
+    x, y = (2 * ranks.to_numpy() - np.bincount(compound, minlength=n)[compound, None] - 1).T
+    both, of_x, of_y = (
+        np.bincount(compound, weights=w, minlength=n) for w in (x * y, x * x, y * y)
+    )
+    size = np.sqrt(of_x * of_y)
+    return enough & (np.abs(np.divide(both, size, out=np.zeros(n), where=size > 0)) > ALONG)
 
 
 def describe_layout(
