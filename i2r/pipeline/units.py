@@ -1,7 +1,7 @@
 """The units of work of a pipeline: what each waits for, and whether its output is current."""
 
 from collections import deque
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Literal
@@ -312,23 +312,36 @@ class UnitGraph:
     def _digest_group(self, title: str, keys: tuple[str, ...]) -> str:
         """Fingerprint those of some units of a stage together that are done; empty for none."""
         if (title, keys) not in self._group_digests:
-            units = [self.units[title][key] for key in keys]
-            prints = [(u.key, u.fingerprint) for u in units if u.state == "done"]
-            digest = sha256(repr(prints).encode()).hexdigest()[:32] if prints else ""
-            self._group_digests[title, keys] = digest
+            units = self.units[title]
+            done = [key for key in keys if units[key].state == "done"]
+            self._group_digests[title, keys] = _digest_prints(done, units)
         return self._group_digests[title, keys]
 
     def _digest(self, title: str) -> str:
         """Fingerprint all done units of a stage together; empty when none is done."""
         if not self._open[title] and title in self._digests:
             return self._digests[title]
-        prints = sorted(
-            (u.key, u.fingerprint) for u in self.units[title].values() if u.state == "done"
-        )
-        digest = sha256(repr(prints).encode()).hexdigest()[:32] if prints else ""
+        units = self.units[title]
+        digest = _digest_prints(sorted(k for k, u in units.items() if u.state == "done"), units)
         if not self._open[title]:
             self._digests[title] = digest
         return digest
+
+
+def _digest_prints(keys: Sequence[str], units: Mapping[str, Unit]) -> str:
+    """Fingerprint those of some units together; empty for none.
+
+    It is that of the list of their keys and fingerprints as Python writes it, which for a million
+    units is too long to be held.
+    """
+    if not keys:
+        return ""
+    digest, between = sha256(b"["), ""
+    for key in keys:
+        digest.update(f"{between}{(key, units[key].fingerprint)!r}".encode())
+        between = ", "
+    digest.update(b"]")
+    return digest.hexdigest()[:32]
 
 
 def _add_dependent(waited: Unit | _Gate, dependent: Unit | _Gate) -> None:

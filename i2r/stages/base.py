@@ -14,6 +14,7 @@ from i2r.errors import InputError, find_meant
 from i2r.extensions import find_points
 from i2r.stages import list_stage_files
 from i2r.stages.outputs import Output
+from i2r.store.catalog import list_texts
 from i2r.store.experiment import Experiment
 from i2r.store.files import join_url
 
@@ -248,9 +249,7 @@ class Stage(BaseModel):
             return []
         if not self.layout_columns:
             return [[well.plate, well.well] for well in experiment.wells.values()]
-        columns = ["plate", "well", *self.layout_columns]
-        values: list[list[str]] = experiment.layout_by_key[columns].astype(str).to_numpy().tolist()
-        return values
+        return list_texts(experiment.layout_by_key, ["plate", "well", *self.layout_columns])
 
     def peak_bytes(self, experiment: Experiment, key: str) -> int:
         """Bound a unit's memory from above, in bytes; compared with a worker's before a run."""

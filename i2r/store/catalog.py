@@ -1,6 +1,6 @@
 """What an experiment lists: its wells, where everything of them is, and what is done."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -67,11 +67,21 @@ class WellsByKey(Mapping[str, WellRecord]):
         return len(self._rows)
 
 
+def list_texts(layout: pd.DataFrame, columns: Sequence[str]) -> list[list[Any]]:
+    """Give columns row by row as text, NaN for what is missing; the same object for equal ones."""
+    shared = [_share(layout[name].astype(str)) for name in columns]
+    return [list(row) for row in zip(*shared, strict=True)]
+
+
 def _share_names(column: "pd.Series[str]") -> list[str]:
     """Give a column's texts, the same object for equal ones."""
-    codes, names = pd.factorize(column, use_na_sentinel=False)
-    texts = [str(name) for name in names]
-    return [texts[code] for code in codes.tolist()]
+    return _share(column, str)
+
+
+def _share(column: "pd.Series[str]", make: Callable[[Any], Any] = lambda value: value) -> list[Any]:
+    codes, values = pd.factorize(column, use_na_sentinel=False)
+    made = [make(value) for value in values.tolist()]
+    return [made[code] for code in codes.tolist()]
 
 
 class SourcesByKey(Mapping[str, pd.DataFrame]):

@@ -49,10 +49,11 @@ class Experiment(Catalog):
     def reopen(self) -> "Experiment":
         """Open it again, with the ledger as it is now."""
         again = Experiment(self.url, layout=self._given["layout"], sources=self._given["sources"])
-        if self._given["layout"] is not None:
+        made = [name for name in ("layout", "wells", "layout_by_key") if name in vars(self)]
+        is_given = self._given["layout"] is not None
+        if made and (is_given or again.layout.equals(self.layout)):
             # What was made of the same layout stays, and so does what was planned from it.
-            made = ("wells", "layout_by_key")
-            again.__dict__ |= {name: vars(self)[name] for name in made if name in vars(self)}
+            again.__dict__ |= {name: vars(self)[name] for name in made}
         return again
 
     @cached_property
@@ -60,7 +61,7 @@ class Experiment(Catalog):
         """The plates by name."""
         return {
             str(name): Plate(str(name), rows, self)
-            for name, rows in self.layout.groupby("plate", sort=True)
+            for name, rows in sorted(self.layout.groupby("plate").indices.items())
         }
 
     def locate(self, key: str) -> tuple[Plate, str]:

@@ -47,6 +47,8 @@ class Ledger:
         self.url = url
         # What is newer than the state.
         self._newer: dict[str, PackedEntries] = {}
+        # Events that were recorded here, so that others may remember what they made of them.
+        self.n_events = 0
         self._obsolete: dict[str, frozenset[str]] = {}
         self._read(FoldedState(files.join_url(url, "state.parquet")))
 
@@ -66,6 +68,7 @@ class Ledger:
 
     def record(self, entry: Entry) -> None:
         """Take note of one event; the latest one of a unit counts."""
+        self.n_events += 1
         self._obsolete.pop(entry.stage, None)
         of_stage = self._newer.setdefault(entry.stage, PackedEntries())
         before: Entry | PackedEntry | None = of_stage.get(entry.key)

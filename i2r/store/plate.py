@@ -96,8 +96,8 @@ class Plate:
     ----------
     name
         The plate's name.
-    rows
-        The plate's rows of the layout.
+    rows : (well,) intp
+        Which rows of the layout are the plate's.
     experiment
         The experiment that holds it.
 
@@ -115,11 +115,11 @@ class Plate:
         The type that most of its source files have; that of the pixels in experiments of old.
     """
 
-    def __init__(self, name: str, rows: pd.DataFrame, experiment: Catalog) -> None:
+    def __init__(self, name: str, rows: npt.NDArray[np.intp], experiment: Catalog) -> None:
         self.name = name
-        self.rows = rows
+        self._numbers = rows
         self._experiment = experiment
-        first = rows.iloc[0]
+        first = experiment.layout.iloc[int(rows[0])]
         self.channels = [str(channel) for channel in first["channels"]]
         self.pixel_size_um = float(first["pixel_size_um"])
         self.shape = (len(self.channels), int(first["height_px"]), int(first["width_px"]))
@@ -127,6 +127,11 @@ class Plate:
         stored = first.get("stored_dtype")
         is_said = isinstance(stored, str) and stored
         self.stored_dtype: np.dtype[Any] = np.dtype(stored) if is_said else self.dtype
+
+    @property
+    def rows(self) -> pd.DataFrame:
+        """The plate's rows of the layout; made anew, because there may be thousands of plates."""
+        return self._experiment.layout.iloc[self._numbers]
 
     @cached_property
     def described(self) -> tuple[list[str], tuple[int, int, int], str]:

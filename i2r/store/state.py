@@ -316,10 +316,10 @@ def update_rows(
 
 
 def _cut(keys: Iterable[str]) -> Iterator[list[str]]:
-    """Cut keys into as many as a group has: only so many entries are held at a time."""
-    listed = list(keys)
-    for at in range(0, len(listed), GROUP_ROWS):
-        yield listed[at : at + GROUP_ROWS]
+    """Cut keys into parts of a group: only so many entries are held as objects at a time."""
+    listed, size = list(keys), GROUP_ROWS // 8
+    for at in range(0, len(listed), size):
+        yield listed[at : at + size]
 
 
 def write_state(

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from i2r.errors import InputError
-from i2r.store.catalog import quote_name
+from i2r.store.catalog import list_texts, quote_name
 from i2r.store.experiment import Experiment, check_target, open_experiment
 from i2r.store.ledger import Entry, Ledger, LedgerWriter
 from i2r.store.tables import read_table
@@ -118,7 +118,19 @@ def test_what_was_made_of_a_given_layout_stays_when_it_is_opened_again(tmp_path:
     assert again.ledger is not planned.ledger
     planned.save_description()
     stored = open_experiment(str(tmp_path))
-    assert stored.reopen().layout_by_key is not stored.layout_by_key, "it may have changed"
+    index = stored.layout_by_key
+    assert stored.reopen().layout_by_key is index, "it is as it was"
+    Experiment(str(tmp_path), layout=layout.assign(dose=2.0), sources=layout).save_description()
+    assert stored.reopen().layout_by_key["dose"].tolist() == [2.0]
+
+
+def test_texts_of_a_layout_are_those_of_its_cells() -> None:
+    layout = pd.DataFrame(
+        {"gene": ["x", None, "x"], "dose": [1.0, float("nan"), 2.5], "own": ["a", None, 3]}
+    )
+    layout["own"] = layout["own"].astype(object)
+    expected = layout.astype(str).to_numpy().tolist()
+    assert repr(list_texts(layout, list(layout))) == repr(expected)
 
 
 def test_units_are_located_by_key(cropped_original: Path) -> None:

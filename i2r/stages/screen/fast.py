@@ -25,7 +25,7 @@ from i2r.analysis.screen.ranking import CallRule
 from i2r.errors import I2RError
 from i2r.kernels.conditions import FOLDS
 from i2r.stages.base import Stage, WorkerKind, seed_sequence
-from i2r.stages.counts import count_columns, count_nuclei
+from i2r.stages.counts import count_columns, count_plate
 from i2r.stages.screen.fast_units import (
     ALL,
     CONTROLS,
@@ -222,15 +222,13 @@ class FastScreen(Screen):
             columns = count_columns(experiment, source, passes.compared[0], usual=columns)
         controls = largest = n_nuclei = 0
         holds_nuclei = key == HEADS or has_one_unit(passes)
-        plates = [passes.plates[plate]] if plate else passes.plates.values() if holds_nuclei else ()
-        for plan in plates:
-            nuclei = [count_nuclei(experiment, source, well) for well in plan.keys]
-            of_control = sum(
-                n for n, control in zip(nuclei, plan.is_control, strict=True) if control
-            )
+        for name in [plate] if plate else passes.plates if holds_nuclei else ():
+            plan = passes.plates[name]
+            nuclei = count_plate(experiment, source, name, plan.keys)
+            of_control = int(nuclei[np.array(plan.is_control, dtype=bool)].sum())
             controls = max(controls, of_control // plan.n_folds)  # that one fold holds out
-            largest = max(largest, *nuclei)
-            n_nuclei += sum(nuclei)
+            largest = max(largest, int(nuclei.max()))
+            n_nuclei += int(nuclei.sum())
         one_plate = 4 * (4 * controls * min(columns, 128) + 8 * largest * columns) + HELD_BYTES
         if plate:
             return one_plate + 2**28

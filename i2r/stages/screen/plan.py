@@ -26,6 +26,7 @@ from i2r.analysis.screen.held_out import (
 )
 from i2r.analysis.screen.plate_plans import PlatePlan, plan_plates
 from i2r.stages.base import seed_sequence
+from i2r.store.catalog import list_texts
 from i2r.store.experiment import Experiment
 from i2r.store.pools import count_crops
 
@@ -118,7 +119,7 @@ def _plan_passes(
     is_control = [not compares for compares in roles.isin(COMPARED)]
     plates = plan_plates(compared, is_control, contrasts, by_field=split_by == "field")
     names = [column for column in ("condition", "role", "gene", "batch") if column in layout.table]
-    content = sha256(repr(layout.table[names].astype(str).to_numpy().tolist()).encode())
+    content = sha256(repr(list_texts(layout.table, names)).encode())
     for plan_of_plate in plates.values():
         content.update(repr(plan_of_plate).encode())
     held = layout.table["condition"].reindex(compared).astype(str)
