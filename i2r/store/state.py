@@ -317,7 +317,7 @@ def update_rows(
 
 def _cut(keys: Iterable[str]) -> Iterator[list[str]]:
     """Cut keys into parts of a group: only so many entries are held as objects at a time."""
-    listed, size = list(keys), GROUP_ROWS // 8
+    listed, size = list(keys), max(1, GROUP_ROWS // 8)
     for at in range(0, len(listed), size):
         yield listed[at : at + size]
 
