@@ -1,5 +1,6 @@
 """The command that plans a screen from a pilot: design."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from i2r.cli.options import confirm_overwriting, json_option, print_json, say, yes_option
-from i2r.errors import InputError
+from i2r.errors import InputError, count_words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -108,10 +109,10 @@ def design(
     """
     from i2r.audit.screen import prepare_screen
     from i2r.audit.wells import summarise_table
-    from i2r.design.page import choose, tabulate, write_page
-    from i2r.design.pilot import learn_pilot
+    from i2r.design.page import choose, rank, tabulate, write_page
+    from i2r.design.pilot import learn_pilot, learn_plates
     from i2r.design.places import write_layout
-    from i2r.design.power import Plan, compare_plans
+    from i2r.design.power import Plan, compare_plans, predict_power
 
     listed = _read_names(names) if names is not None else []
     count = conditions if conditions is not None else len(listed)
@@ -139,7 +140,8 @@ def design(
             "it: a single well can't be told from a bad one. Add --wells-per-plate 2."
         )
     say(f"reading {pilot}")
-    noise = learn_pilot(prepare_screen(summarise_table(pilot, layout, names={}, roles={})))
+    screen = prepare_screen(summarise_table(pilot, layout, names={}, roles={}))
+    noise = learn_pilot(screen)
     plans = [
         Plan(count, r, c, float(n), capacity, w)
         for n in (nuclei or (noise.nuclei,))
@@ -148,31 +150,51 @@ def design(
         for r in replicates
         if r * w > 1
     ]
-    found = compare_plans(noise, plans, fdr=fdr, active=active, screens=screens, seed=seed, say=say)
+    # A process takes as long to start as twenty screens to simulate.
+    workers = min(len(os.sched_getaffinity(0)), len(plans), max(1, len(plans) * screens // 20))
+    found = compare_plans(
+        noise, plans, fdr=fdr, active=active, screens=screens, seed=seed, workers=workers, say=say
+    )
     table = tabulate(found, change=change)
     enough = choose(table)
-    words = _say_which(table, enough, change, fdr)
+    best = enough if enough is not None else int(table["power"].to_numpy().argmax())
+    plan = rank(found)[best].plan
+    shares = [
+        predict_power(
+            own, plan, fdr=fdr, active=active, screens=screens, seed=seed, sizes=(change,)
+        ).at(change)
+        for own in learn_plates(screen)
+    ]
+    words, spread = _say_which(table, enough, change, fdr), _say_spread(shares)
     if target is not None:
         target.mkdir(parents=True, exist_ok=True)
         page = write_page(
-            found, noise, change=change, fdr=fdr, active=active, source=pilot, words=words
+            found,
+            noise,
+            change=change,
+            fdr=fdr,
+            active=active,
+            source=pilot,
+            words=words,
+            spread=spread,
         )
         (target / "design.html").write_text(page, encoding="utf-8")
         table.to_csv(target / "design.csv", index=False)
         _join_curves(found).to_csv(target / "curves.csv", index=False)
-        chosen = table.iloc[enough if enough is not None else len(table) - 1]
         plates = write_layout(
             listed or [f"condition {number}" for number in range(1, count + 1)],
-            replicates=int(chosen["replicates"]), controls=int(chosen["controls"]),
-            plate_format=capacity, seed=seed, per_plate=int(chosen["per_plate"]),
+            replicates=plan.replicates, controls=plan.controls,
+            plate_format=capacity, seed=seed, per_plate=plan.per_plate,
         )  # fmt: skip
         plates.to_csv(target / "layout.csv", index=False)
     if as_json:
         rows = table.astype(object).where(table.notna(), None).to_dict("records")
-        print_json({"change": change, "fdr": fdr, "enough": enough, "plans": rows})
+        print_json(
+            {"change": change, "fdr": fdr, "enough": enough, "plans": rows, "by_plate": shares}
+        )
         return
     _print(table, enough, change)
-    click.echo(words)
+    click.echo(f"{words}\n{spread}")
     if target is not None:
         click.echo(f"design: {target / 'design.html'}, layout: {target / 'layout.csv'}")
 
@@ -202,12 +224,22 @@ def _say_which(table: "pd.DataFrame", enough: int | None, change: float, fdr: fl
     return (
         f"{_name_wells(plan)} with {int(plan['controls'])} controls per plate are enough: "
         f"{plan['power']:.0%} of changes of {change:g} standard deviations are called at an FDR "
-        f"of {fdr:g}, on {_count_plates(int(plan['plates']))}."
+        f"of {fdr:g}, on {count_words(int(plan['plates']), 'plate')}."
     )
 
 
-def _count_plates(number: int) -> str:
-    return f"{number} plate" if number == 1 else f"{number} plates"
+def _say_spread(shares: Sequence[float]) -> str:
+    """Say how far the answer depends on the pilot's plate; one plate can't tell."""
+    if len(shares) < 2:
+        return (
+            "Only one plate of the pilot says enough of its noise, and one can't tell how plates "
+            "differ: with another one as the pilot the answer may be another. A pilot of three "
+            "plates or more shows by how much."
+        )
+    return (
+        f"With each of the pilot's {len(shares)} plates alone as the pilot, the same plan finds "
+        f"{min(shares):.0%} to {max(shares):.0%} of these changes."
+    )
 
 
 def _name_wells(plan: "pd.Series") -> str:

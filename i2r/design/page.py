@@ -16,8 +16,13 @@ from i2r.store import files
 MOST_LINES = 8
 
 
+def rank(found: Sequence[Power]) -> list[Power]:
+    """Sort plans, those of the fewest wells and nuclei first."""
+    return sorted(found, key=lambda power: (power.plan.wells, round(power.plan.nuclei)))
+
+
 def tabulate(found: Sequence[Power], *, change: float) -> pd.DataFrame:
-    """Make a row per plan, the cheapest first.
+    """Make a row per plan, as `rank` sorts them.
 
     Returns
     -------
@@ -33,10 +38,9 @@ def tabulate(found: Sequence[Power], *, change: float) -> pd.DataFrame:
             "plates": power.plan.plates, "wells": power.plan.wells, "power": power.at(change),
             "least_change": power.least,
         }
-        for power in found
+        for power in rank(found)
     ]  # fmt: skip
-    table = pd.DataFrame(rows)
-    return table.sort_values(["wells", "nuclei"], kind="stable").reset_index(drop=True)
+    return pd.DataFrame(rows)
 
 
 def choose(table: pd.DataFrame, *, wanted: float = 0.8) -> int | None:
@@ -54,9 +58,13 @@ def write_page(
     active: float,
     source: str,
     words: str,
+    spread: str,
     now: datetime | None = None,
 ) -> str:
-    """Write the page; names from the pilot are escaped."""
+    """Write the page; names from the pilot are escaped.
+
+    ``words`` says which plan is enough, ``spread`` what plates of the pilot say of it one by one.
+    """
     table = tabulate(found, change=change)
     shown = table.rename(
         columns={
@@ -69,14 +77,13 @@ def write_page(
         "Every condition has its wells on each replicate plate; every plate is shuffled anew, with "
         "its controls spread. A dash: more than the largest change that was tried."
     )
-    best = sorted(found, key=lambda power: power.plan.wells)
     lines = [
         Line(
             f"{_name_replicates(p.plan)} x {p.plan.controls} controls, "
             f"{p.plan.nuclei:.0f} nuclei",
             p.curve["change"].tolist(), p.curve["power"].tolist(),
         )
-        for p in _spread(best, MOST_LINES)
+        for p in _spread(rank(found), MOST_LINES)
     ]  # fmt: skip
     curves = draw_lines(
         lines, x_title="change of one feature, standard deviations of a control well",
@@ -89,7 +96,7 @@ def write_page(
     sections = [
         ("plans", "Plans", plans),
         ("curves", "What each finds", curves),
-        ("methods", "How it was done", _describe(pilot, fdr=fdr, active=active)),
+        ("methods", "How it was done", _describe(pilot, spread, fdr=fdr, active=active)),
     ]
     return html.page(
         sections,
@@ -114,7 +121,7 @@ def _spread(found: Sequence[Power], most: int) -> list[Power]:
     return [found[i] for i in np.linspace(0, len(found) - 1, most).round().astype(int)]
 
 
-def _describe(pilot: Pilot, *, fdr: float, active: float) -> Markup:
+def _describe(pilot: Pilot, spread: str, *, fdr: float, active: float) -> Markup:
     return html.fill(
         "<p>The pilot's {{ n }} wells that can be compared with others that hold the same say how "
         "wells differ: a variance and a correlation for wells, the variance of nuclei "
@@ -124,6 +131,7 @@ def _describe(pilot: Pilot, *, fdr: float, active: float) -> Markup:
         "feature, drawn at random, all of the same size; all conditions are tested as the fast "
         "screen does, and those with an FDR below {{ fdr }} count as called. Not in it: effects of "
         "places that replicate plates share, dead plates, and differences between the pilot and "
-        "the screen to be.</p>",
+        "the screen to be.</p><p>{{ spread }}</p>",
+        spread=spread,
         n=pilot.n_wells, nuclei=f"{pilot.nuclei:.0f}", active=f"{active:.0%}", fdr=f"{fdr:g}",
     )  # fmt: skip

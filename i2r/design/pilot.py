@@ -1,5 +1,6 @@
 """What a pilot says of the noise: how wells that hold the same differ."""
 
+from contextlib import suppress
 from typing import NamedTuple
 
 import numpy as np
@@ -88,6 +89,19 @@ def learn_pilot(screen: AuditScreen) -> Pilot:
     return Pilot(
         of_wells, nucleus, correlation, _measure_lengths(rows, correlation), nuclei, n_wells
     )  # fmt: skip
+
+
+def learn_plates(screen: AuditScreen) -> list[Pilot]:
+    """Learn the noise from each plate of a pilot alone; plates that say too little are left out."""
+    found = []
+    for plate in np.unique(screen.plates):
+        here = screen.plates == plate
+        rows = ("values", "which", "rows", "columns", "places", "counts")
+        own = {name: getattr(screen, name)[here] for name in rows}
+        alone = screen._replace(**own, plates=np.zeros(int(here.sum()), dtype=np.intp))
+        with suppress(InputError):
+            found.append(learn_pilot(alone))
+    return found
 
 
 def _estimate_correlation(rows: Floats, freedom: float) -> Floats:

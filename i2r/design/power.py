@@ -1,6 +1,10 @@
 """What a plan can find: screens with a pilot's noise, tested as the fast screen tests them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from functools import partial
+from multiprocessing import get_context
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +15,7 @@ from threadpoolctl import threadpool_limits
 
 from i2r.design.pilot import Pilot
 from i2r.design.places import deal_plate, name_grid
+from i2r.errors import count_words
 from i2r.kernels.conditions import Wells, compare_conditions
 from i2r.kernels.statistics import adjust_pvalues
 
@@ -81,7 +86,7 @@ class Power(NamedTuple):
         The plan.
     curve : DataFrame
         change (standard deviations of a control well), power (share called at the FDR), n
-        (conditions simulated; 0 where a smaller change is found always).
+        (conditions simulated; 0 where a smaller change is found always, or a larger one never).
     least
         The change that 80 of 100 conditions with it are called with; NaN beyond the sizes tried.
     """
@@ -130,19 +135,24 @@ def predict_power(
     Power
         Its curve rises with the change: shares that chance put in another order are averaged.
     """
-    shares: list[float] = []
-    numbers: list[int] = []
+    # Where a change is always found, larger ones are too; where it never is, smaller ones are not.
+    shares = np.full(len(sizes), np.nan)
+    numbers = np.zeros(len(sizes), dtype=np.intp)
+    middle = (len(sizes) - 1) // 2
     # Matrices are small: a second thread costs more than it helps.
     with threadpool_limits(1):
-        for size in sizes:
+        for at in (*range(middle, -1, -1), *range(middle + 1, len(sizes))):
+            if np.isfinite(shares[at]):
+                continue
             called: list[bool] = []
-            # Larger changes are all found, too.
-            if not shares or shares[-1] < 0.99:
-                for number in range(screens):
-                    random = np.random.default_rng([seed, number])
-                    called += simulate_screen(pilot, plan, fdr, active, size, random).tolist()
-            shares.append(float(np.mean(called)) if called else 1.0)
-            numbers.append(len(called))
+            for number in range(screens):
+                random = np.random.default_rng([seed, number])
+                called += simulate_screen(pilot, plan, fdr, active, sizes[at], random).tolist()
+            shares[at], numbers[at] = np.mean(called), len(called)
+            if shares[at] >= 0.99:
+                shares[at + 1 :] = 1.0
+            if shares[at] == 0:
+                shares[:at] = 0.0
     weights = np.maximum(numbers, 1)
     rising = IsotonicRegression().fit_transform(np.asarray(sizes), shares, sample_weight=weights)
     curve = pd.DataFrame({"change": sizes, "power": rising, "n": numbers})
@@ -203,18 +213,30 @@ def compare_plans(
     active: float,
     screens: int,
     seed: int,
+    workers: int = 1,
     say: Callable[[str], None] = lambda line: None,
 ) -> list[Power]:
-    """Predict the power of every plan, the same random numbers for all of them."""
-    found = []
-    for number, plan in enumerate(plans, start=1):
-        say(
-            f"plan {number} of {len(plans)}: {plan.replicates} replicate "
-            f"plate{'s' * (plan.replicates != 1)}, {plan.per_plate} "
-            f"well{'s' * (plan.per_plate != 1)} per plate, {plan.controls} controls per plate, "
-            f"{plan.nuclei:.0f} nuclei"
-        )
-        found.append(predict_power(pilot, plan, fdr=fdr, active=active, screens=screens, seed=seed))
+    """Predict the power of every plan, the same random numbers for all of them.
+
+    The result is the same for any number of processes (``workers``).
+    """
+    predict = partial(predict_power, pilot, fdr=fdr, active=active, screens=screens, seed=seed)
+    with ExitStack() as stack:
+        each: Iterable[Power] = map(predict, plans)
+        if workers > 1:
+            # A fresh interpreter: threads of this one do not survive a fork.
+            spawn = get_context("spawn")
+            pool = stack.enter_context(ProcessPoolExecutor(workers, mp_context=spawn))
+            each = pool.map(predict, plans)
+        found = []
+        for number, power in enumerate(each, start=1):
+            plan = power.plan
+            say(
+                f"plan {number} of {len(plans)}: {count_words(plan.replicates, 'replicate plate')},"
+                f" {count_words(plan.per_plate, 'well')} per plate, {plan.controls} controls per "
+                f"plate, {plan.nuclei:.0f} nuclei"
+            )
+            found.append(power)
     return found
 
 

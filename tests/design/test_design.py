@@ -9,10 +9,11 @@ import pytest
 
 from i2r.audit.screen import prepare_screen
 from i2r.audit.wells import summarise_table
+from i2r.cli.design import _say_spread
 from i2r.design.pilot import Pilot, _estimate_correlation, _shrink_variances, learn_pilot
 from i2r.design.places import deal_plate, name_grid, write_layout
 from i2r.design.planted import find_strength
-from i2r.design.power import Plan, draw_wells, predict_power
+from i2r.design.power import Plan, compare_plans, draw_wells, predict_power
 from i2r.errors import InputError
 from i2r.kernels.conditions import find_displaced
 from i2r.kernels.conditions.noise import shrink_correlation
@@ -170,6 +171,7 @@ def test_the_command_writes_a_page_tables_and_a_layout(tmp_path: Path, cli: Cli)
     code, text = cli(*arguments, "-o", tmp_path / "plan")
     assert code == 0, text
     assert "replicates with 8 controls per plate" in text
+    assert "Only one plate of the pilot says enough of its noise" in text
     plans = pd.read_csv(tmp_path / "plan" / "design.csv")
     assert plans["replicates"].tolist() == [2, 3]
     assert plans["power"].between(0, 1).all()
@@ -187,6 +189,57 @@ def test_the_command_writes_a_page_tables_and_a_layout(tmp_path: Path, cli: Cli)
     assert code == 0
     assert len(json.JSONDecoder().raw_decode(text)[0]["plans"]) == 1, "single wells are left out"
     assert json.JSONDecoder().raw_decode(text)[0]["plans"][0]["wells"] == 76
+
+
+def test_the_result_is_the_same_for_any_number_of_processes() -> None:
+    plans = [Plan(20, r, 8, 80, 96) for r in (2, 3)]
+    options = {"fdr": 0.05, "active": 0.25, "screens": 2, "seed": 0}
+    said: list[str] = []
+    alone = compare_plans(make_pilot(), plans, **options, say=said.append)
+    beside = compare_plans(make_pilot(), plans, **options, workers=2)
+    for one, other in zip(alone, beside, strict=True):
+        pd.testing.assert_frame_equal(one.curve, other.curve)
+    assert said[1] == (
+        "plan 2 of 2: 3 replicate plates, 1 well per plate, 8 controls per plate, 80 nuclei"
+    )
+
+
+def test_sizes_that_can_only_give_the_same_are_not_simulated() -> None:
+    plan, sizes = Plan(20, 2, 8, 80, 96), (0.1, 0.3, 3.0, 10.0, 20.0)
+    curve = predict_power(make_pilot(), plan, fdr=0.001, screens=2, sizes=sizes).curve
+    every = [
+        predict_power(make_pilot(), plan, fdr=0.001, screens=2, sizes=(size,)).at(size)
+        for size in sizes
+    ]
+    assert curve["power"].tolist() == every
+    assert curve["n"].tolist() == [0, 10, 10, 10, 0]
+
+
+def test_plates_of_a_pilot_answer_one_by_one(tmp_path: Path, cli: Cli) -> None:
+    """A plate that is twice as noisy finds less, and the answer says from where to where."""
+    parts = []
+    for number in range(3):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        table, layout = write_pilot(folder)
+        parts.append((pd.read_parquet(table), pd.read_csv(layout)))
+        parts[-1][0]["plate"] = parts[-1][1]["plate"] = f"P{number}"
+    values = parts[2][0].select_dtypes("number").columns
+    random = np.random.default_rng(5)
+    by_well = {w: random.standard_normal(len(values)) for w in parts[2][1]["well"]}
+    parts[2][0][values] += np.array([by_well[w] for w in parts[2][0]["well"]])
+    pd.concat([table for table, _ in parts]).to_parquet(tmp_path / "features.parquet")
+    pd.concat([layout for _, layout in parts]).to_csv(tmp_path / "layout.csv", index=False)
+    code, text = cli(
+        "design", tmp_path / "features.parquet", "--layout", tmp_path / "layout.csv", "--conditions",
+        "20", "--replicates", "2", "--controls", "8", "--screens", "4", "--plate-format", "96",
+        "--json",
+    )  # fmt: skip
+    assert code == 0, text
+    shares = json.JSONDecoder().raw_decode(text)[0]["by_plate"]
+    assert len(shares) == 3
+    assert all(0 <= share <= 1 for share in shares)
+    assert _say_spread([0.5, 0.75]).endswith("finds 50% to 75% of these changes.")
 
 
 @pytest.mark.parametrize(
