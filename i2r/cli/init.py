@@ -110,7 +110,7 @@ def init(
     if source is None:
         raise InputError("--source: not given, expected where the images are. Give it.")
     from i2r.readers import ReaderOptions, find_reader
-    from i2r.readers.nucleus_size import propose_pixel_size
+    from i2r.readers.nucleus_size import find_nuclear_channel, propose_pixel_size
     from i2r.readers.pattern import describe_naming, list_images
     from i2r.readers.suggestions import suggest_naming
     from i2r.store import files
@@ -164,7 +164,7 @@ def init(
         "acquisition": acquisition,
     }
     chosen_lines = "".join(f"    {k}: {v}\n" for k, v in chosen.items() if v is not None)
-    nuclei = next((n for n in named.values() if n.lower() in ("dna", "hoechst", "dapi")), None)
+    nuclei = find_nuclear_channel(named.values())
     content = PIPELINE.format(
         name=pipeline.name,
         description=_quote(f"images of {source}"),

@@ -9,7 +9,7 @@ from i2r.readers import ReaderOptions, Sources, samplesheet, sheets
 from i2r.readers.images import stat_source
 from i2r.readers.loaddata_columns import Channel, find_channels, locate_file
 from i2r.readers.names import Found
-from i2r.readers.relocate import move_paths
+from i2r.readers.relocate import find_any, move_paths
 from i2r.readers.sources import build_sources
 from i2r.store import files
 
@@ -28,7 +28,8 @@ def scan(source: str, options: ReaderOptions) -> Sources:
         Path or URL of the table: CSV, also compressed with gzip.
     options
         `files_root` takes the place of the folder that the recorded paths have in common, or of
-        as much of its beginning as is needed to find the files.
+        as much of its beginning as is needed to find the files; so does the table's own folder,
+        where no file is at its recorded place.
 
     Returns
     -------
@@ -61,8 +62,17 @@ def scan(source: str, options: ReaderOptions) -> Sources:
         {c.name: [locate_file(c, row, folder) for row in table.to_dict("records")] for c in listed}
         for listed in (channels, functions)
     )
-    if options.files_root is not None:
-        root = files.normalise_url(options.files_root)
+    root = None if options.files_root is None else files.normalise_url(options.files_root)
+    if root is None and not find_any(recorded):
+        if find_any(move_paths(recorded, folder)):
+            root = folder
+            notes.append(f"no file is where the table says: taken from below {folder}")
+        else:
+            notes.append(
+                "WARNING no file is where the table says: put the table into the folder of the "
+                "images, or set 'files_root' of 'convert' to that folder"
+            )
+    if root is not None:
         recorded, divisors = move_paths(recorded, root), move_paths(divisors, root)
     if divisors:
         notes.append("illumination functions are listed: stage 'illuminate', method 'given'")

@@ -28,7 +28,7 @@ def move_paths(recorded: Mapping[str, list[str]], root: str) -> dict[str, list[s
     paths = [path for located in recorded.values() for path in located if path]
     folders = {path.rpartition("/")[0] for path in paths}
     n_shared = count_shared([folder.split("/") for folder in folders])
-    samples = paths[:: max(1, len(paths) // _SAMPLES)]
+    samples = _sample(recorded)
 
     def moved(path: str, n_dropped: int) -> str:
         return f"{root}/{'/'.join(path.split('/')[n_dropped:])}" if path else ""
@@ -41,6 +41,16 @@ def move_paths(recorded: Mapping[str, list[str]], root: str) -> dict[str, list[s
     return {
         name: [moved(path, n_dropped) for path in located] for name, located in recorded.items()
     }
+
+
+def find_any(recorded: Mapping[str, list[str]]) -> bool:
+    """Tell whether a file is there, of some of the paths by channel; on other machines it is."""
+    return any(not files.is_local(path) or files.exists(path) for path in _sample(recorded))
+
+
+def _sample(recorded: Mapping[str, list[str]]) -> list[str]:
+    paths = [path for located in recorded.values() for path in located if path]
+    return paths[:: max(1, len(paths) // _SAMPLES)]
 
 
 def count_shared(folders: list[list[str]]) -> int:

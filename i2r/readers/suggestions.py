@@ -20,13 +20,13 @@ _WELLS = (
 )
 # What may stand before a well: one that is spelled out first, as a plate "P7" may precede it.
 _BEFORE = ("[ _-]", ".*[ _-]", "")
-_FIELD = re.compile(r"(?i)(?:^|(?<=[\d _.-]))(?:site|field|fld|fov|pos|xy|s|f)[_-]?(?=\d)")
+_FIELD = re.compile(r"(?i)(?:^|(?<=[\d _.-]))(?:site|field|fld|fov|pos|xy|s|f)[ _-]?(?=\d)")
 # The last part of a name that is a field's number, and no channel's name.
-_ONLY_FIELD = re.compile(r"(?i)(?:site|field|fld|fov|pos|xy|s|f)[_-]?\d+")
-_CHANNEL = re.compile(r"(?i)(?:^|(?<=[\d _.-]))(?:channel|chan|ch|wv|c|w)[_-]?(?=\d)")
+_ONLY_FIELD = re.compile(r"(?i)(?:site|field|fld|fov|pos|xy|s|f)[ _-]?\d+")
+_CHANNEL = re.compile(r"(?i)(?:^|(?<=[\d _.-]))(?:channel|chan|ch|wv|c|w)[ _-]?(?=\d)")
 _ANY_WELL = re.compile(rf"{_EDGE}(?:A[A-F]|[A-P])\d{{1,2}}{_END}")
 # ScanR and CV1000 count wells from 1, and only the plate's format says in which row that is.
-_COUNTED = re.compile(r"(?:^|[-_/])W\d+(?:--P\d|F\d)")
+_COUNTED = re.compile(r"(?:^|[-_/])(W\d+)(?=--P\d|F\d)")
 # More values than this are not channels but times, or numbers that a microscope counts up.
 _MOST_CHANNELS = 8
 # A pattern is suggested if it reads this part of the images: a folder has some of other kinds.
@@ -101,7 +101,7 @@ def explain_wells(paths: Sequence[str]) -> str:
     name = _find_typical([path.rpartition("/")[2] for path in paths]) if paths else ""
     if counted := _COUNTED.search(name):
         return (
-            f"wells are counted ({counted[0].strip('-_/')}), and only the plate's format says "
+            f"wells are counted ({counted[1]}), and only the plate's format says "
             "which ones they are: give a table of files with their wells, or rename them"
         )
     if part := _PART_OF_WELL.search(name):
