@@ -49,8 +49,8 @@ def scan(source: str, options: ReaderOptions) -> Sources:
     -------
     Sources
         Every image that an index lists, by the index's names of plate and channels; images that
-        aren't there have size -1. The notes give the pixel size. Flat-field profiles, of the index
-        or of ``FFC_Profile``, are the illumination functions of their channels.
+        aren't there have size -1. Flat-field profiles, of the index or of ``FFC_Profile``, are the
+        illumination functions of their channels.
 
     Raises
     ------
@@ -161,9 +161,7 @@ def _read_index(index: str, options: ReaderOptions) -> tuple[list[Found], list[s
                 position_um=_read_position(image["positionx"], image["positiony"]),
             )
         )
-    said = [] if math.isnan(width) else [f"the index says {width:.4g} um per pixel"]
-    if profiles:
-        said.append("flat-field profiles are listed: stage 'illuminate', method 'given'")
+    said = ["flat-field profiles are listed: stage 'illuminate', method 'given'"] * bool(profiles)
     said += _find_unlisted(stats, listed)
     return found, said
 

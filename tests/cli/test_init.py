@@ -165,3 +165,15 @@ def test_no_pixel_size_is_proposed_where_pixels_are_not_square(tmp_path: Path) -
     )
     written = yaml.safe_load((tmp_path / "s" / "pipeline.yaml").read_text())
     assert "pixel_size_um" not in written["stages"][0]
+
+
+def test_nuclei_are_looked_for_in_the_channel_of_their_stain(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    for channel in ("Alexa 488", "HOECHST 33342"):
+        path = tmp_path / "images" / f"A01_s1_{channel}.tif"
+        tifffile.imwrite(path, np.zeros((8, 8), np.uint16))
+    pattern = r"(?P<well>A01)_s(?P<field>1)_(?P<channel>.+)\.tif$"
+    given = ["--source", str(tmp_path / "images"), "--pattern", pattern]
+    assert CliRunner().invoke(i2r, ["init", str(tmp_path / "s"), *given]).exit_code == 0
+    stages = yaml.safe_load((tmp_path / "s" / "pipeline.yaml").read_text())["stages"]
+    assert {s["channel"] for s in stages if "channel" in s} == {"HOECHST 33342"}

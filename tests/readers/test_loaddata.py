@@ -174,3 +174,19 @@ def test_no_table_and_no_text(tmp_path: Path) -> None:
         (tmp_path / "t.csv").write_bytes(data)
         with pytest.raises(InputError, match=message):
             scan(str(tmp_path / "t.csv"), ReaderOptions())
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_table_of_another_machine_beside_its_images(tmp_path: Path, is_there: bool) -> None:
+    """Windows paths and a byte-order mark: the images lie below the table's folder, or nowhere."""
+    (tmp_path / "imgs").mkdir()
+    if is_there:
+        tifffile.imwrite(tmp_path / "imgs" / "B02_d.tif", np.ones((4, 5), np.uint16))
+    table = tmp_path / "load_data.csv"
+    head = "Metadata_Plate,Metadata_Well,PathName_OrigDNA,FileName_OrigDNA"
+    rows = f"{head}\r\nP1,B02,D:\\Images\\Run 1\\imgs,B02_d.tif\r\n"
+    table.write_bytes(b"\xef\xbb\xbf" + rows.encode())
+    images, notes = scan(str(table), ReaderOptions())
+    assert (images["size_bytes"] > 0).tolist() == [is_there]
+    said = "taken from below" if is_there else "set 'files_root' of 'convert'"
+    assert any(note.partition("no file is where the table says")[2].count(said) for note in notes)

@@ -73,3 +73,14 @@ def test_a_field_at_the_end_of_a_name_is_no_channel() -> None:
     pattern = suggest_pattern(names)
     assert "(?P<field>" in pattern
     assert "(?P<channel>" not in pattern
+
+
+def test_a_field_may_stand_behind_a_space() -> None:
+    names = [f"{w} pos {f} {c}.tiff" for w in ("B2", "C3") for f in (1, 2) for c in ("DAPI", "GFP")]
+    match = re.search(suggest_pattern(names), "C3 pos 2 GFP.tiff")
+    assert match is not None
+    assert match.groupdict() == {"well": "C3", "field": "2", "channel": "GFP"}
+
+
+def test_counted_wells_are_named_without_what_follows() -> None:
+    assert explain_wells(["W0014F0001T0001Z001C1.tif"]).startswith("wells are counted (W0014), ")
