@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from i2r.readers.suggestions import suggest_naming, suggest_pattern
+from i2r.readers.suggestions import explain_wells, suggest_naming, suggest_pattern
 from i2r.types import Well, parse_well
 
 NAMINGS: dict[str, Callable[[Well, int, int], str]] = {
