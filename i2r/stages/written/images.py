@@ -24,6 +24,7 @@ CONVERT = (
         plate_format?: whole wells: Wells of the plate's format; 0 where nobody said
         x_um?: number um: Centre of the field in its well, to the right
         y_um?: number um: Centre of the field in its well, downwards
+        oblong?: text: Width and height of a pixel that is not square; empty for square ones
     """),
     Files("images", "plates/PLATE.ome.zarr/ROW/COLUMN/FIELD", "OME-Zarr, (c, y, x) as measured"),
 )  # fmt: skip
