@@ -11,9 +11,9 @@ import pytest
 
 from i2r.cli.group import run_command_line
 from i2r.cluster import ClusterSpec
-from i2r.pipeline.loop import Summary
 from i2r.pipeline.run import run_pipeline
 from i2r.pipeline.spec import Pipeline, load_pipeline, parse_pipeline
+from i2r.pipeline.summary import Summary
 from i2r.testing import PlateFiles, describe_pipeline, write_plate
 
 Cli = Callable[..., tuple[int, str]]

@@ -16,8 +16,8 @@ import xarray
 import i2r
 from i2r.errors import InputError
 from i2r.pipeline.call import run
-from i2r.pipeline.loop import Summary
 from i2r.pipeline.spec import load_pipeline
+from i2r.pipeline.summary import Summary
 from i2r.store.experiment import Experiment, open_experiment
 from i2r.store.networks import write_network
 from i2r.testing import PlateFiles

@@ -11,7 +11,7 @@ from rich.table import Table
 from i2r.cli.options import get_voice
 from i2r.cli.plan import format_seconds
 from i2r.errors import InputError, count_words
-from i2r.pipeline.loop import Summary
+from i2r.pipeline.summary import Summary
 from i2r.store import files
 from i2r.store.experiment import Experiment, open_experiment
 

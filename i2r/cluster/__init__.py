@@ -4,9 +4,7 @@ A cluster file is read by `load_cluster`. Every cluster is one Dask scheduler wi
 kinds: CPU workers carry the resource ``CPU`` = their threads, GPU workers ``GPU`` = 1.
 """
 
-from i2r.cluster.cards import count_gpus
 from i2r.cluster.local import planned_workers, start_local
-from i2r.cluster.settings import DASK_SETTINGS, WORKER_SETUP, worker_environment
 from i2r.cluster.spec import (
     AnyCluster,
     ClusterSpec,
@@ -18,17 +16,13 @@ from i2r.cluster.spec import (
 )
 
 __all__ = [
-    "DASK_SETTINGS",
-    "WORKER_SETUP",
     "AnyCluster",
     "ClusterSpec",
     "JobClusterSpec",
     "JobGroup",
     "WorkerGroup",
     "WorkerKind",
-    "count_gpus",
     "load_cluster",
     "planned_workers",
     "start_local",
-    "worker_environment",
 ]

@@ -11,13 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from i2r.cluster import (
-    AnyCluster,
-    ClusterSpec,
-    JobClusterSpec,
-    start_local,
-    worker_environment,
-)
+from i2r.cluster import AnyCluster, ClusterSpec, JobClusterSpec, start_local
 from i2r.cluster.configuration import (
     check_scratch,
     check_security,
@@ -27,6 +21,7 @@ from i2r.cluster.configuration import (
 )
 from i2r.cluster.jobs import start_jobs
 from i2r.cluster.keeper import JobKeeper
+from i2r.cluster.settings import worker_environment
 from i2r.errors import InputError
 from i2r.surroundings import OWN_WORKER, check_dask_configuration
 

@@ -14,18 +14,14 @@ from typing import Any, NamedTuple
 
 from i2r.errors import I2RError, InputError
 from i2r.pipeline.executors import InProcess
-from i2r.pipeline.loop import RunLoop, Summary
-from i2r.pipeline.preview import preview_units
+from i2r.pipeline.loop import RunLoop
+from i2r.pipeline.preview import Say, preview_units
 from i2r.pipeline.progress import Progress, Style
 from i2r.pipeline.records import describe_run
-from i2r.pipeline.run import (
-    Say,
-    ask_before_replacing,
-    begin_stages,
-    prepare,
-)
+from i2r.pipeline.run import ask_before_replacing, begin_stages, prepare
 from i2r.pipeline.spec import Pipeline, parse_pipeline
 from i2r.pipeline.status import fold_ledger
+from i2r.pipeline.summary import Summary
 from i2r.pipeline.units import UnitGraph
 from i2r.stages.base import FINISH
 from i2r.store import files

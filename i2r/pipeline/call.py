@@ -8,13 +8,13 @@ import pandas as pd
 
 from i2r.cluster import AnyCluster, ClusterSpec, load_cluster
 from i2r.errors import InputError
-from i2r.pipeline.loop import Summary
 from i2r.pipeline.plan import describe_plan
 from i2r.pipeline.progress import Style
 from i2r.pipeline.run import load_last_pipeline, run_pipeline
 from i2r.pipeline.script import check_guard
 from i2r.pipeline.spec import Pipeline, load_pipeline
 from i2r.pipeline.status import STATES, count_states
+from i2r.pipeline.summary import Summary
 from i2r.store.experiment import Experiment, open_experiment
 
 if TYPE_CHECKING:

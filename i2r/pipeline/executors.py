@@ -1,22 +1,21 @@
 """Places where units run: this process, or the workers of a Dask cluster."""
 
-import queue
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import CancelledError
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import psutil
 
 from i2r.cluster import AnyCluster, JobClusterSpec, WorkerKind
 from i2r.cluster.startup import Say, find_link, start_cluster
 from i2r.errors import I2RError, InputError
-from i2r.pipeline.absence import AbsenceWatch, is_absence
+from i2r.pipeline.absence import AbsenceWatch
 from i2r.pipeline.memory import MemoryWatch
 from i2r.pipeline.rehearsal import deal_rehearsals, rehearse
+from i2r.pipeline.submissions import Finished, Submission, Submissions
 from i2r.store import files
 
 if TYPE_CHECKING:
@@ -42,28 +41,6 @@ BUNDLE_IN_PROCESS_S = 0.25
 
 # A scheduler that was only cut off for a moment is found again.
 RECONNECT_S = 30.0
-
-
-class _Submission(NamedTuple):
-    """What a worker is asked to do, and how often it was asked."""
-
-    name: str
-    function: Callable[..., Any]
-    argument: object
-    resource: str
-    amount: int
-    times: int = 0
-    # The worker to prefer, by its address; empty for any.
-    near: str = ""
-
-
-class Finished(NamedTuple):
-    """A submission that came back: its value and its worker's address, or what lost it."""
-
-    handle: int
-    value: Any
-    error: BaseException | None
-    address: str = ""
 
 
 class _Closing:
@@ -159,21 +136,16 @@ class OnCluster(_Closing):
     """
 
     def __init__(self, spec: AnyCluster, *, say: Say = lambda line: None) -> None:
-        self._queue: queue.SimpleQueue[Finished] = queue.SimpleQueue()
-        self._futures: dict[int, Future] = {}
-        self._submissions: dict[int, _Submission] = {}
-        # How many of them prefer a worker, by its address.
-        self._near = Counter[str]()
-        self._stranded: set[int] = set()
         self._rehearsals: list[Future] = []
         self._spec = spec
         with ExitStack() as stack:
             self._client, self._keeper = start_cluster(spec, stack, say=say)
             self._memory, self._absence = MemoryWatch(self._client), AbsenceWatch()
-            self._looked_s, self._moving = time.monotonic(), False
+            self._submissions = Submissions(self._client)
+            self._looked_s, self._n_ended = time.monotonic(), 0
             known = self._client.scheduler_info(n_workers=-1)["workers"]
             self._workers = known.values()
-            self._note_slots(known)
+            self._submissions.note_workers(known, n_gpus=self.slots("gpu"))
             self.link = find_link(self._client)
             self._address = self._client.scheduler_info()["address"]
             self.hands_back = isinstance(spec, JobClusterSpec)
@@ -218,16 +190,6 @@ class OnCluster(_Closing):
         of_group = [w for w in self._workers if w["resources"].get(_RESOURCE[group], 0)]
         return max((int(worker["nthreads"]) for worker in of_group), default=0)
 
-    def _note_slots(self, workers: Mapping[str, Any]) -> None:
-        """Note the slots of every worker, by its address, if units may prefer one of them.
-
-        Where that worker is gone Dask gives its units to any other and does not ask for resources.
-        So all workers must offer the same, or a unit could wait for ever on one that can't run it.
-        """
-        offered = {address: w["resources"].get("CPU", 0) for address, w in workers.items()}
-        alike = len(set(offered.values())) == 1 and not self.slots("gpu")
-        self._slots_at = {address: int(slots) for address, slots in offered.items() if alike}
-
     @property
     def bundle_s(self) -> float:
         """How long the units of a submission should take together."""
@@ -236,7 +198,7 @@ class OnCluster(_Closing):
 
     def has_room(self, address: str, *, group: WorkerKind) -> bool:
         """Whether a worker takes one more submission that prefers it: two for every slot."""
-        return group == "cpu" and self._near[address] < 2 * self._slots_at.get(address, 0)
+        return group == "cpu" and self._submissions.has_room(address)
 
     def memory_bytes(self, group: WorkerKind) -> int:
         """Give the memory of the smallest worker of a group."""
@@ -265,33 +227,8 @@ class OnCluster(_Closing):
         ``near`` is the address of a worker that has room: it is preferred to all others.
         """
         amount = 1 if group == "gpu" else threads
-        asked = _Submission(name, function, argument, _RESOURCE[group], amount, near=near)
-        self._start(handle, asked)
-
-    def _start(self, handle: int, asked: _Submission) -> None:
-        """Submit, under a name of its own each time: the scheduler may know the one before."""
-        future = self._client.submit(
-            _on_worker,
-            asked.function,
-            asked.argument,
-            key=f"{asked.name}-again{asked.times}" if asked.times else asked.name,
-            pure=False,
-            retries=0,
-            resources={asked.resource: asked.amount},
-            workers=[asked.near] if asked.near else None,
-            allow_other_workers=bool(asked.near),
-        )
-        self._futures[handle], self._submissions[handle] = future, asked
-        self._near[asked.near] += 1
-        future.add_done_callback(lambda done: self._collect(handle, done))
-
-    def _collect(self, handle: int, future: "Future") -> None:
-        """Queue a future's end; called in one of the client's threads."""
-        try:
-            address, value = future.result()
-            self._queue.put(Finished(handle, value, None, address))
-        except (Exception, CancelledError) as error:
-            self._queue.put(Finished(handle, None, error))
+        asked = Submission(name, function, argument, _RESOURCE[group], amount, near=near)
+        self._submissions.start(handle, asked)
 
     def rehearse(self, verbs: Sequence[str]) -> None:
         """Have the CPU workers of every machine compile kernels, each a part of them.
@@ -323,7 +260,7 @@ class OnCluster(_Closing):
 
     def ask_all(self, function: Callable[..., Any], argument: object) -> tuple[Any, ...]:
         """Call ``function(argument, worker)``, with Dask's worker, on all of them."""
-        answers = self._client.run(_on_worker_itself, function, argument)
+        answers = self._client.run(_on_worker, function, argument)
         return tuple(answers[address] for address in sorted(answers))
 
     def wait(self, timeout_s: float) -> list[Finished]:
@@ -341,63 +278,25 @@ class OnCluster(_Closing):
             self._keeper.check()
         if self._client.status != "running":
             self._wait_for_scheduler()
-        finished = []
-        try:
-            finished.append(self._queue.get(timeout=timeout_s))
-            while True:
-                finished.append(self._queue.get_nowait())
-        except queue.Empty:
-            pass
-        self._look(moving=bool(finished))
-        answers = []
-        for item in finished:
-            # Keeping the future would keep its key, and the scheduler would answer a new
-            # attempt under that key with the old error.
-            self._futures.pop(item.handle).release()
-            asked = self._submissions.pop(item.handle)
-            self._near[asked.near] -= 1
-            if item.error:
-                self._slots_at.pop(asked.near, None)  # until the next look
-            if item.handle in self._stranded or (item.error and is_absence(item.error)):
-                self._stranded.discard(item.handle)
-                self._start(item.handle, asked._replace(times=asked.times + 1, near=""))
-                continue
-            error = self._memory.explain(item.error) if item.error else None
-            answers.append(item._replace(error=error))
-        return answers
+        self._look()
+        return [
+            item._replace(error=self._memory.explain(item.error)) if item.error else item
+            for item in self._submissions.wait(timeout_s)
+        ]
 
-    def _look(self, *, moving: bool) -> None:
+    def _look(self) -> None:
         """Look at the workers now and then: whether any is left that takes what is submitted."""
-        self._moving |= moving
         if time.monotonic() - self._looked_s < LOOK_EVERY_S:
             return
         known = self._client.scheduler_info(n_workers=-1)["workers"]
-        workers = list(known.values())
-        self._note_slots(known)
-        self._memory.check(workers, moving=self._moving)
-        self._looked_s, self._moving = time.monotonic(), False
-        self._free_stranded(known)
+        workers, n_ended = list(known.values()), self._submissions.n_ended
+        self._submissions.note_workers(known, n_gpus=self.slots("gpu"))
+        self._memory.check(workers, moving=n_ended != self._n_ended)
+        self._looked_s, self._n_ended = time.monotonic(), n_ended
+        self._submissions.free_stranded(known)
         # Jobs may wait in a queue for hours, and so may the workers of a scheduler that is there.
         if self._spec.type == "local":
-            self._absence.check(workers, {asked.resource for asked in self._submissions.values()})
-
-    def _free_stranded(self, known: Mapping[str, Any]) -> None:
-        """Take back what waits for a worker that is gone, to be submitted again for any.
-
-        Dask gives it to another worker; but if there was none at that time, it would wait for ever,
-        whoever joins later.
-        """
-        lost = [
-            h for h, asked in self._submissions.items() if asked.near and asked.near not in known
-        ]
-        if not lost:
-            return
-        at_work = {key for keys in self._client.processing().values() for key in keys}
-        for handle in lost:
-            future = self._futures[handle]
-            if future.status == "pending" and future.key not in at_work:
-                self._stranded.add(handle)
-                future.cancel()
+            self._absence.check(workers, self._submissions.list_resources())
 
     @contextmanager
     def report(self, url: str) -> Iterator[None]:
@@ -423,24 +322,15 @@ class OnCluster(_Closing):
     def close(self) -> None:
         """Cancel what runs, close the client and stop the workers that were started here."""
         if self._client.status == "running":
-            self._client.cancel([*self._futures.values(), *self._rehearsals], force=True)
+            futures = [*self._submissions.list_futures(), *self._rehearsals]
+            self._client.cancel(futures, force=True)
         self._stack.close()
 
 
 Executor = InProcess | OnCluster
 
 
-def _on_worker(function: Callable[..., Any], argument: object) -> tuple[str, Any]:
-    """Call the function with the name of the worker it runs on; give the worker's address too."""
-    from distributed import get_worker
-
-    worker = get_worker()
-    return worker.address, function(argument, str(worker.name))
-
-
-def _on_worker_itself(
-    function: Callable[..., Any], argument: object, dask_worker: Any = None
-) -> Any:
+def _on_worker(function: Callable[..., Any], argument: object, dask_worker: Any = None) -> Any:
     """Call the function beside what a worker is computing."""
     return function(argument, dask_worker)
 

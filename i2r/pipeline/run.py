@@ -12,14 +12,15 @@ from i2r.errors import DiskFullError, I2RError, InputError, join_problems
 from i2r.pipeline.capacity import check_capacity
 from i2r.pipeline.changes import find_other_plates, list_changed_rows, list_changes
 from i2r.pipeline.executors import Executor, open_executor
-from i2r.pipeline.loop import RunLoop, Summary, collect_excluded, find_blocked, list_excluded
-from i2r.pipeline.preview import find_damaged_units, find_failed, list_units, preview_units
+from i2r.pipeline.loop import RunLoop
+from i2r.pipeline.preview import Say, find_damaged_units, find_failed, list_units, preview_units
 from i2r.pipeline.progress import Progress, Style
 from i2r.pipeline.records import describe_run
 from i2r.pipeline.rehearsal import choose_rehearsals
 from i2r.pipeline.relocation import recall_sources
 from i2r.pipeline.spec import Pipeline, parse_pipeline
 from i2r.pipeline.status import fold_ledger, is_settled
+from i2r.pipeline.summary import Summary, collect_excluded, find_blocked, list_excluded
 from i2r.pipeline.units import UnitGraph
 from i2r.stages.base import FINISH
 from i2r.stages.convert import Convert
@@ -30,8 +31,6 @@ from i2r.store.layout import empty_layout, empty_sources
 from i2r.store.ledger import LedgerWriter
 from i2r.store.lock import RunLock, remove_dead_lock
 from i2r.surroundings import NO_TORCH
-
-Say = Callable[[str], None]
 
 
 def prepare(pipeline: Pipeline, url: str, *, say: Say = lambda line: None) -> Experiment:

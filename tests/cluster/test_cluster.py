@@ -27,8 +27,8 @@ from i2r.cluster.cards import share_card
 from i2r.cluster.worker_setup import hush_heartbeat
 from i2r.errors import InputError
 from i2r.pipeline.executors import InProcess, OnCluster, open_executor
-from i2r.pipeline.loop import Summary
 from i2r.pipeline.run import run_pipeline
+from i2r.pipeline.summary import Summary
 from i2r.store.experiment import open_experiment
 from tests.pipeline.stubs import Finishing, Stub, Whole, chain
 

@@ -10,6 +10,7 @@ from i2r.cluster import ClusterSpec, WorkerGroup
 from i2r.errors import I2RError
 from i2r.pipeline import absence, executors
 from i2r.pipeline.executors import OnCluster
+from i2r.pipeline.submissions import Finished
 
 
 def double(number: object, worker: str) -> int:
@@ -33,11 +34,11 @@ def test_a_unit_outlives_the_time_that_its_workers_need_to_come_back() -> None:
                 time.sleep(0.05)
             executor.submit(1, "one", double, 21, group="cpu", threads=1)
             deadline = time.monotonic() + 30
-            while not executor._submissions[1].times and time.monotonic() < deadline:
+            while not executor._submissions._pending[1][0].times and time.monotonic() < deadline:
                 assert executor.wait(0.1) == []
-            assert executor._submissions[1].times  # Dask gave it up, and it waits again
+            assert executor._submissions._pending[1][0].times  # Dask gave it up, and it waits again
             cluster.scale(1)
-            finished: list[executors.Finished] = []
+            finished: list[Finished] = []
             while not finished and time.monotonic() < deadline:
                 finished = executor.wait(1)
     assert [item[:3] for item in finished] == [(1, 42, None)]

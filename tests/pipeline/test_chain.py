@@ -12,10 +12,10 @@ import tifffile
 
 from i2r.cluster import ClusterSpec, WorkerGroup
 from i2r.errors import InputError
-from i2r.pipeline.loop import Summary
 from i2r.pipeline.preview import preview_units
 from i2r.pipeline.run import prepare, run_pipeline
 from i2r.pipeline.spec import load_pipeline, parse_pipeline
+from i2r.pipeline.summary import Summary
 from i2r.pipeline.units import UnitGraph
 from i2r.stages.base import FINISH
 from i2r.store.experiment import Experiment, open_experiment

@@ -9,6 +9,7 @@ from distributed import LocalCluster
 from i2r.cluster import ClusterSpec
 from i2r.pipeline.executors import OnCluster
 from i2r.pipeline.homes import LONG_S, MOST_KEYS, Homes
+from i2r.pipeline.submissions import Submissions
 from i2r.pipeline.units import Unit
 from i2r.stages.crop import Crop
 
@@ -109,13 +110,28 @@ def test_submissions_that_prefer_a_worker_that_was_the_last_run_on_the_next(
             assert not executor.has_room(gone, group="cpu")
 
 
+def test_a_result_that_comes_while_it_is_taken_back_counts() -> None:
+    options = {"threads_per_worker": 1, "dashboard_address": ":0", "resources": {"CPU": 1}}
+    with LocalCluster(n_workers=1, processes=False, **options) as cluster:
+        spec = ClusterSpec(type="connect", address=cluster.scheduler_address)
+        with OnCluster(spec) as executor:
+            executor.submit(1, "u1", give_worker, None, group="cpu", threads=1)
+            submissions = executor._submissions
+            while submissions._queue.empty():
+                time.sleep(0.02)
+            submissions._stranded.add(1)  # as `free_stranded` does where it still saw it wait
+            assert [(item.handle, item.error) for item in executor.wait(1)] == [(1, None)]
+            assert submissions.list_futures() == []
+
+
 @pytest.mark.parametrize("resources", [{"CPU": 2}, {"GPU": 1}])
 def test_no_worker_is_preferred_where_workers_differ(resources: dict[str, int]) -> None:
     # Dask would give a unit to one that can't run it, once the preferred worker is gone.
-    workers = {"one": {"CPU": 1}, "two": resources}
-    executor = OnCluster.__new__(OnCluster)
-    executor._spec = ClusterSpec()
-    known = {name: {"resources": offered} for name, offered in workers.items()}
-    executor._workers = known.values()  # type: ignore[assignment]
-    executor._note_slots(known)
-    assert executor._slots_at == {}
+    submissions = Submissions(client=None)  # type: ignore[arg-type] # it is asked nothing
+    workers = {"one": {"resources": {"CPU": 1}}, "two": {"resources": resources}}
+    submissions.note_workers(workers, n_gpus=0)
+    assert not submissions.has_room("one")
+    submissions.note_workers({"one": workers["one"]}, n_gpus=1)
+    assert not submissions.has_room("one")
+    submissions.note_workers({"one": workers["one"]}, n_gpus=0)
+    assert submissions.has_room("one")

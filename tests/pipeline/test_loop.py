@@ -16,11 +16,13 @@ from dask.delayed import Delayed
 from i2r.cluster import ClusterSpec, WorkerGroup
 from i2r.errors import InputError
 from i2r.pipeline import loop
-from i2r.pipeline.executors import Finished, InProcess
-from i2r.pipeline.loop import ATTEMPTS, Summary
+from i2r.pipeline.executors import InProcess
+from i2r.pipeline.loop import ATTEMPTS
 from i2r.pipeline.memory import ADVICE, WorkerMemoryError
 from i2r.pipeline.run import prepare, run_pipeline, run_units_of
 from i2r.pipeline.spec import Pipeline
+from i2r.pipeline.submissions import Finished
+from i2r.pipeline.summary import Summary
 from i2r.store import files, lock
 from i2r.store.experiment import Experiment, open_experiment
 from i2r.store.ledger import Ledger

@@ -11,9 +11,9 @@ import tifffile
 
 from i2r.models.encoder import EncoderSettings, build_encoder
 from i2r.models.weights import encode_encoder
-from i2r.pipeline.loop import Summary
 from i2r.pipeline.run import load_last_pipeline
 from i2r.pipeline.spec import parse_pipeline, parse_stage, with_stage
+from i2r.pipeline.summary import Summary
 from i2r.stages.predict import Predict
 from i2r.stages.predict import images as predict_stage
 from i2r.stages.predict.query_images import open_chain
