@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from i2r.cluster.settings import DASK_SETTINGS, JOB_SETTINGS
+from i2r.cluster.settings import DASK_SETTINGS
 from i2r.cluster.spec import AnyCluster, ClusterSpec, JobClusterSpec
 from i2r.errors import InputError
 from i2r.surroundings import can_write
@@ -69,7 +69,7 @@ def use_settings(spec: AnyCluster) -> Iterator[None]:
 def choose_settings(spec: AnyCluster) -> dict[str, Any]:
     """Give the settings of Dask that hold while a cluster is used, by their dotted names."""
     if isinstance(spec, JobClusterSpec):
-        return {**RESULT_SETTINGS, **OWNED_SETTINGS, **DASK_SETTINGS, **JOB_SETTINGS}
+        return {**RESULT_SETTINGS, **OWNED_SETTINGS, **DASK_SETTINGS}
     if spec.type != "local":
         return {**RESULT_SETTINGS, **DASK_SETTINGS}
     return {**RESULT_SETTINGS, **DASK_SETTINGS, "distributed.dashboard.link": find_link_template()}

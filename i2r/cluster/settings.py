@@ -28,12 +28,10 @@ DASK_SETTINGS = {
     # A long training is not a dead worker.
     "distributed.scheduler.worker-ttl": "15 minutes",
     "distributed.admin.tick.limit": "1 hour",
-    **WATCH_SETTINGS,
-}
-# Jobs wait in a queue, perhaps for hours, and the batch system knows better than a clock whether
-# they are lost: see i2r.cluster.keeper.
-JOB_SETTINGS = {
+    # Workers that ended start again, on a busy machine in minutes; jobs wait in a queue for hours.
+    # Dask would give a worker up after 15 s: see i2r.pipeline.absence and i2r.cluster.keeper.
     "distributed.deploy.lost-worker-timeout": "1 day",
+    **WATCH_SETTINGS,
 }
 
 

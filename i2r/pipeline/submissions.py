@@ -138,7 +138,8 @@ class Submissions:
             return
         at_work = {key for keys in self._client.processing().values() for key in keys}
         for handle, future in lost.items():
-            if future.status == "pending" and future.key not in at_work:
+            # A result that its worker took along before it was fetched is lost, not pending.
+            if future.status in ("pending", "lost") and future.key not in at_work:
                 self._stranded.add(handle)
                 future.cancel()
 

@@ -214,6 +214,8 @@ def test_the_settings_of_dask_and_the_environment_are_put_back() -> None:
     environment = dict(os.environ)
     with open_executor(spec_of()) as executor:
         assert dask.config.get("distributed.scheduler.allowed-failures") == 0
+        # Dask gives a worker up that is not back in 15 s, and a busy machine needs longer to start.
+        assert dask.config.get("distributed.deploy.lost-worker-timeout") == "1 day"
         # As Dask ships it a worker looks at itself 160 times a second, beside what it computes.
         assert isinstance(executor, OnCluster)
         assert executor.ask_all(_read_watching, None) == ([1000, 2000, 100],)
@@ -409,7 +411,7 @@ def test_only_a_worker_that_is_ending_is_quiet_about_its_heartbeat(
 
     async def live() -> tuple[int, int]:
         async with (
-            Scheduler(port=0, dashboard=False, host="127.0.0.1") as scheduler,
+            Scheduler(port=0, dashboard_address="127.0.0.1:0", host="127.0.0.1") as scheduler,
             Worker(scheduler.address, nthreads=1, dashboard=False) as worker,
         ):
             hush_heartbeat(worker)

@@ -2,6 +2,7 @@
 
 import time
 from collections import deque
+from types import SimpleNamespace
 
 import pytest
 from distributed import LocalCluster
@@ -9,7 +10,7 @@ from distributed import LocalCluster
 from i2r.cluster import ClusterSpec
 from i2r.pipeline.executors import OnCluster
 from i2r.pipeline.homes import LONG_S, MOST_KEYS, Homes
-from i2r.pipeline.submissions import Submissions
+from i2r.pipeline.submissions import Submission, Submissions
 from i2r.pipeline.units import Unit
 from i2r.stages.crop import Crop
 
@@ -122,6 +123,30 @@ def test_a_result_that_comes_while_it_is_taken_back_counts() -> None:
             submissions._stranded.add(1)  # as `free_stranded` does where it still saw it wait
             assert [(item.handle, item.error) for item in executor.wait(1)] == [(1, None)]
             assert submissions.list_futures() == []
+
+
+@pytest.mark.parametrize(
+    ("status", "at_work", "is_freed"),
+    [
+        ("pending", False, True),
+        ("lost", False, True),  # it was there, and its worker took it along before it was fetched
+        ("pending", True, False),
+        ("finished", False, False),
+    ],
+)
+def test_what_waits_for_a_worker_that_is_gone_is_taken_back(
+    status: str, at_work: bool, is_freed: bool
+) -> None:
+    cancelled = list[str]()
+    future = SimpleNamespace(status=status, key="u1", cancel=lambda: cancelled.append("u1"))
+    client = SimpleNamespace(processing=lambda: {"other": ["u1"] if at_work else []})
+    submissions = Submissions(client)  # type: ignore[arg-type]
+    asked = Submission("u1", give_worker, None, "CPU", 1, near="gone")
+    submissions._pending[1] = asked, future  # type: ignore[assignment]
+    submissions.free_stranded({"other": {}, "gone": {}})
+    assert not cancelled
+    submissions.free_stranded({"other": {}})
+    assert bool(cancelled) == is_freed
 
 
 @pytest.mark.parametrize("resources", [{"CPU": 2}, {"GPU": 1}])
