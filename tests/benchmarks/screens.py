@@ -21,7 +21,7 @@ from scipy import stats
 from i2r.analysis.screen.contrasts import plan_contrasts
 from i2r.analysis.screen.head_fitting import fit_screen
 from i2r.analysis.screen.plate_calls import call_controls, call_treated
-from i2r.analysis.screen.plate_plans import FastPlan, WellFeatures, plan_plates
+from i2r.analysis.screen.plate_plans import FastPlan, PlatePlans, WellFeatures
 from i2r.analysis.screen.plate_sums import sum_plate
 from i2r.kernels.conditions import Wells, compare_conditions
 from i2r.kernels.statistics import adjust_pvalues
@@ -199,7 +199,7 @@ def measure_speed() -> None:
     features = random.standard_normal((n_wells * per_well, d)).astype(np.float32)
     plan, readers = _plan_heads(which, plates, features.reshape(n_wells, per_well, d))
     began = time.perf_counter()
-    plans = plan_plates(plan.keys, [not c for c in plan.conditions], plan.contrasts, by_field=False)
+    plans = PlatePlans(plan.keys, [not c for c in plan.conditions], plan.contrasts, by_field=False)
     own = {name: [readers[key] for key in of.keys] for name, of in plans.items()}
     sums = {name: sum_plate(of, own[name]) for name, of in plans.items()}
     found = fit_screen(

@@ -1,6 +1,7 @@
 """What the fast screen compares, on all plates and on each, and what its passes read of a well."""
 
-from collections.abc import Callable, Mapping, Sequence
+from array import array
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -94,14 +95,10 @@ class PlatePlan(NamedTuple):
         ]
 
 
-def plan_plates(
-    keys: Sequence[str],
-    is_control: Sequence[bool],
-    contrasts: Sequence[Contrast],
-    *,
-    by_field: bool,
-) -> dict[str, PlatePlan]:
-    """Cut a screen's comparisons into plates.
+class PlatePlans(Mapping[str, PlatePlan]):
+    """A screen's comparisons cut into plates, in the order of their first wells.
+
+    Kept as numbers; a plate's plan is made when it is asked for. A screen has thousands of them.
 
     Parameters
     ----------
@@ -112,34 +109,59 @@ def plan_plates(
     by_field
         Whether fields are held out in place of whole wells.
 
-    Returns
-    -------
-    dict
-        By plate, in the order of their first wells.
+    Attributes
+    ----------
+    wells
+        By plate: the wells that take part.
     """
-    n_folds = 1 + max((max(side.folds) for side in list_sides(contrasts)), default=0)
-    own: dict[str, list[int]] = {}
-    for number, key in enumerate(keys):
-        own.setdefault(key.rpartition("/")[0], []).append(number)
-    plans = {
-        plate: PlatePlan(
-            tuple(keys[n] for n in numbers), tuple(is_control[n] for n in numbers),
-            by_field, {}, {}, n_folds,
-        )
-        for plate, numbers in own.items()
-    }  # fmt: skip
-    known = {key: plans[key.rpartition("/")[0]] for key in keys}
-    numbers = {id(contrast.treated): number for number, contrast in enumerate(contrasts)}
-    for side in list_sides(contrasts):
-        for key, field, fold in zip(*side, strict=True):
-            if key not in known:
-                continue
-            plan, piece = known[key], (key, field)
-            plan.folds[piece] = fold  # type: ignore[index]
-            if id(side) in numbers:
-                before = plan.comparisons.get(piece, ())
-                plan.comparisons[piece] = (*before, numbers[id(side)])  # type: ignore[index]
-    return plans
+
+    def __init__(
+        self,
+        keys: Sequence[str],
+        is_control: Sequence[bool],
+        contrasts: Sequence[Contrast],
+        *,
+        by_field: bool,
+    ) -> None:
+        sides = list_sides(contrasts)
+        self._by_field = by_field
+        self._n_folds = 1 + max((max(side.folds) for side in sides), default=0)
+        own: dict[str, list[int]] = {}
+        for number, key in enumerate(keys):
+            own.setdefault(key.rpartition("/")[0], []).append(number)
+        self.wells = {plate: tuple(keys[n] for n in rows) for plate, rows in own.items()}
+        self._is_control = {p: tuple(is_control[n] for n in rows) for p, rows in own.items()}
+        # By plate and piece: numbers of well, field, fold and comparison, -1 for controls of one.
+        self._pieces = {plate: array("i") for plate in own}
+        places = {key: place for wells in self.wells.values() for place, key in enumerate(wells)}
+        fields: dict[str, int] = {}
+        numbers = {id(contrast.treated): number for number, contrast in enumerate(contrasts)}
+        for side in sides:
+            comparison = numbers.get(id(side), -1)
+            for key, field, fold in zip(*side, strict=True):
+                if key in places:
+                    code = fields.setdefault(field, len(fields))
+                    piece = (places[key], code, fold, comparison)
+                    self._pieces[key.rpartition("/")[0]].extend(piece)
+        self._fields = tuple(fields)
+
+    def __getitem__(self, plate: str) -> PlatePlan:
+        wells, folds = self.wells[plate], dict[tuple[str, str], int]()
+        comparisons: dict[tuple[str, str], tuple[int, ...]] = {}
+        numbers = iter(self._pieces[plate])
+        for place, code, fold, comparison in zip(numbers, numbers, numbers, numbers, strict=True):
+            piece = (wells[place], self._fields[code])
+            folds[piece] = fold
+            if comparison >= 0:
+                comparisons[piece] = (*comparisons.get(piece, ()), comparison)
+        is_control = self._is_control[plate]
+        return PlatePlan(wells, is_control, self._by_field, folds, comparisons, self._n_folds)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.wells)
+
+    def __len__(self) -> int:
+        return len(self.wells)
 
 
 def choose_nuclei(given: WellFeatures, usable: npt.NDArray[np.bool_]) -> tuple[Singles, Words]:

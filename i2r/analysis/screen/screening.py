@@ -12,7 +12,7 @@ from i2r.analysis.screen.explanations import read_focus
 from i2r.analysis.screen.head_fitting import Fitted, fit_screen
 from i2r.analysis.screen.held_out import HALVES
 from i2r.analysis.screen.plate_calls import PlateCalls, call_controls, call_treated
-from i2r.analysis.screen.plate_plans import FastPlan, PlatePlan, Reader, plan_plates
+from i2r.analysis.screen.plate_plans import FastPlan, PlatePlan, PlatePlans, Reader
 from i2r.analysis.screen.plate_sums import sum_plate
 from i2r.analysis.screen.ranking import sum_calls
 
@@ -61,7 +61,7 @@ def score_plates(
         If wells have different features, or the controls no nuclei.
     """
     is_control = [condition == "" for condition in plan.conditions]
-    plans = plan_plates(plan.keys, is_control, plan.contrasts, by_field=plan.by_field)
+    plans = dict(PlatePlans(plan.keys, is_control, plan.contrasts, by_field=plan.by_field))
     of_well = dict(zip(plan.keys, readers, strict=True))
     of_plate = {name: [of_well[key] for key in own.keys] for name, own in plans.items()}
     sums = {name: sum_plate(own, of_plate[name]) for name, own in plans.items()}

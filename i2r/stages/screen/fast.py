@@ -168,7 +168,7 @@ class FastScreen(Screen):
         plate, blocks = find_plate(key), list_blocks(passes)
         # A unit of some plates asks for no others: there may be thousands.
         on = [plate] if plate else blocks[key].plates if key in blocks else list(passes.plates)
-        inputs = _Inputs(self, experiment, sorted(w for p in on for w in passes.plates[p].keys))
+        inputs = _Inputs(self, experiment, sorted(w for p in on for w in passes.plates.wells[p]))
         # Plans are large: within a partial function Dask does not look through them.
         if has_one_unit(passes):
             plan = inputs.plan_screen()

@@ -72,7 +72,7 @@ def list_followed(plan: PassPlan, key: str) -> Sequence[str]:
 def list_read(plan: PassPlan, key: str) -> Sequence[str]:
     """List the wells whose features a unit reads."""
     if plate := find_plate(key):
-        return plan.plates[plate].keys
+        return plan.plates.wells[plate]
     return plan.compared if has_one_unit(plan) else ()
 
 

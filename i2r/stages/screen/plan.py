@@ -24,7 +24,7 @@ from i2r.analysis.screen.held_out import (
     list_compared,
     list_sides,
 )
-from i2r.analysis.screen.plate_plans import PlatePlan, plan_plates
+from i2r.analysis.screen.plate_plans import PlatePlans
 from i2r.stages.base import seed_sequence
 from i2r.store.catalog import list_texts
 from i2r.store.experiment import Experiment
@@ -89,7 +89,7 @@ class PassPlan(NamedTuple):
     """
 
     compared: tuple[str, ...]
-    plates: dict[str, PlatePlan]
+    plates: PlatePlans
     digest: str
     blocks: tuple[Block, ...]
     n_comparisons: int
@@ -117,7 +117,7 @@ def _plan_passes(
     compared = list_compared(contrasts)
     roles = layout.table["role"].reindex(compared)
     is_control = [not compares for compares in roles.isin(COMPARED)]
-    plates = plan_plates(compared, is_control, contrasts, by_field=split_by == "field")
+    plates = PlatePlans(compared, is_control, contrasts, by_field=split_by == "field")
     names = [column for column in ("condition", "role", "gene", "batch") if column in layout.table]
     content = sha256(repr(list_texts(layout.table, names)).encode())
     for plan_of_plate in plates.values():

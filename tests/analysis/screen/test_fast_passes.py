@@ -12,7 +12,7 @@ import pytest
 from i2r.analysis.screen import head_fitting, plate_sums
 from i2r.analysis.screen.contrasts import plan_contrasts
 from i2r.analysis.screen.held_out import COMPARED
-from i2r.analysis.screen.plate_plans import FastPlan, WellFeatures, plan_plates
+from i2r.analysis.screen.plate_plans import FastPlan, PlatePlans, WellFeatures
 from i2r.analysis.screen.plate_sums import sum_plate
 from i2r.analysis.screen.screening import FastScores, score_plates
 from i2r.errors import I2RError
@@ -154,7 +154,7 @@ def test_a_plate_alone_would_use_other_features_than_the_screen() -> None:
     own = [key for key in plan.keys if key.startswith("P2/")]
     for key in own:
         wells[key].values[:2, 3] = np.nan
-    plans = plan_plates(plan.keys, [not c for c in plan.conditions], plan.contrasts, by_field=False)
+    plans = PlatePlans(plan.keys, [not c for c in plan.conditions], plan.contrasts, by_field=False)
     alone = sum_plate(plans["P2"], [partial(wells.__getitem__, key) for key in plans["P2"].keys])
     assert alone.usable.tolist() == [True, True, True, False, True]
     oracle = score_whole_screen([wells[key] for key in plan.keys], plan, 200, SEED)
