@@ -1,6 +1,6 @@
 """Errors a user can act on: one string each, so that they survive pickling between workers."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class I2RError(Exception):
@@ -49,6 +49,11 @@ def join_problems(problems: list[str], *, shown: int = 5) -> str:
 def count_words(number: int, word: str, words: str = "") -> str:
     """Write a number of things: ``1 plate``, ``1,200 wells``, ``2 nuclei``."""
     return f"{number:,} {word if number == 1 else words or word + 's'}"
+
+
+def name_some(names: Sequence[str], most: int = 5) -> str:
+    """Write the first of some names, with an ellipsis where there are more."""
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
 
 
 class SeveralPlanesError(InputError):

@@ -11,6 +11,7 @@ from i2r.analysis.screen.explanations import find_dna_content, find_focus
 from i2r.audit.findings import CERTAIN, LEVEL, Finding, Verdict
 from i2r.audit.screen import AuditScreen
 from i2r.audit.wells import Wells
+from i2r.errors import name_some
 from i2r.kernels.leaks import (
     centre_groups,
     find_stray_wells,
@@ -189,7 +190,7 @@ def check_stray_wells(screen: AuditScreen, wells: Wells) -> Finding:
     numbers = {"share": float(stray.mean()), "wells": listed}
     if not listed:
         return Finding("stray_wells", title, "sound", "No well is far from all its replicates.")
-    shown = ", ".join(listed[:6]) + (", ..." if len(listed) > 6 else "")
+    shown = name_some(listed, 6)
     words = f"{len(listed)} of {len(stray)} wells are far from all their replicates: {shown}."
     verdict: Verdict = "leak" if stray.mean() >= MANY_STRAY else "noted"
     advice = "Look at their images; leave them out where something went wrong."
@@ -250,8 +251,7 @@ def check_counts(
         parts.append(f"{int(few.sum())} of them leave less than half")
     parts.append(f"{int((moved & called).sum())} of them are called by their features too")
     if explained:
-        shown = ", ".join(screen.conditions[k] for k in explained[:5])
-        shown += ", ..." if len(explained) > 5 else ""
+        shown = name_some([screen.conditions[k] for k in explained])
         parts.append(f"{len(explained)} only because of the number ({shown})")
     if crowding.p_value <= CERTAIN:
         parts.append(f"the number explains {crowding.share:.0%} of the spread between wells")
@@ -285,7 +285,7 @@ def check_focus(screen: AuditScreen, words_of: Mapping[int, str]) -> Finding:
     names = {"focus": "focus", "dna": "DNA content"}
     parts = []
     for word, is_there in measured.items():
-        shown = ", ".join(named[word][:5]) + (", ..." if len(named[word]) > 5 else "")
+        shown = name_some(named[word])
         if not is_there:
             parts.append(f"the table does not tell the {names[word]}")
         elif named[word]:

@@ -16,6 +16,8 @@ Floats = npt.NDArray[np.float64]
 FAKE_ROUNDS = 12
 # Sizes of planted changes, in standard deviations of a control well.
 SIZES = (1.0, 2.0, 3.0, 4.0, 6.0, 10.0)
+# Screens of fakes for each size.
+_ROUNDS = 2
 METHODS = {
     "i2r": "i2r, profiles of wells",
     "map": "mAP among controls (ranks at random)",
@@ -116,7 +118,7 @@ def judge_otherwise(
     return padded
 
 
-def measure_power(screen: AuditScreen, *, rounds: int = 2) -> tuple[Finding, pd.DataFrame]:
+def measure_power(screen: AuditScreen) -> tuple[Finding, pd.DataFrame]:
     """Ask how large a change of one feature has to be to be found, by planting it in fakes.
 
     Returns
@@ -131,7 +133,7 @@ def measure_power(screen: AuditScreen, *, rounds: int = 2) -> tuple[Finding, pd.
     rows = []
     for size in SIZES:
         p_values: list[float] = []
-        for number in range(rounds):
+        for number in range(_ROUNDS):
             labels = make_fakes(screen, seed=100 + number)
             if labels is None:
                 break

@@ -1,7 +1,5 @@
 """An audit as one page: verdicts first, then each question with its figures."""
 
-from datetime import datetime
-
 import numpy as np
 import pandas as pd
 from markupsafe import Markup
@@ -22,7 +20,7 @@ VERDICTS = {
 SHOWN = 200
 
 
-def write_page(audit: Audit, *, table: str, layout: str, now: datetime | None = None) -> str:
+def write_page(audit: Audit, *, table: str, layout: str) -> str:
     """Write the page; values from the table are escaped."""
     sections = [("verdicts", "Verdicts", _draw_verdicts(audit))]
     sections += [
@@ -37,7 +35,6 @@ def write_page(audit: Audit, *, table: str, layout: str, now: datetime | None = 
         heading="Audit of " + files.without_secrets(table).rpartition("/")[2],
         source=f"{files.without_secrets(table)}, {files.without_secrets(layout)}",
         description=_describe(audit),
-        now=now,
     )
 
 

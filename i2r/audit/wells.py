@@ -60,7 +60,7 @@ class Wells(NamedTuple):
 
 
 def summarise_table(
-    url: str, layout_url: str, *, names: Mapping[str, str], roles: Mapping[str, str], seed: int = 0
+    url: str, layout_url: str, *, names: Mapping[str, str], roles: Mapping[str, str]
 ) -> Wells:
     """Read a table once and add up its rows well by well.
 
@@ -70,8 +70,6 @@ def summarise_table(
         See `i2r.formats.profile_tables.open_profiles`.
     layout_url, names, roles
         See `i2r.formats.platemaps.read_platemap`.
-    seed
-        Of the rows that are kept.
 
     Raises
     ------
@@ -87,7 +85,7 @@ def summarise_table(
     plates = layout["plate"].astype(str).unique()
     only = str(plates[0]) if len(plates) == 1 else ""
     layout = layout[layout["role"].isin(ROLES)].reset_index(drop=True)
-    sums = _Sums(table, layout, only=only, seed=seed)
+    sums = _Sums(table, layout, only=only)
     for batch in read_batches(table):
         sums.add(batch.places, batch.values)
     return _finish(sums, layout, table, n_rows=len(places), is_per_well=is_per_well)
@@ -96,7 +94,7 @@ def summarise_table(
 class _Sums:
     """Sums per well and feature, and the rows that are kept."""
 
-    def __init__(self, table: ProfileTable, layout: pd.DataFrame, *, only: str, seed: int) -> None:
+    def __init__(self, table: ProfileTable, layout: pd.DataFrame, *, only: str) -> None:
         keys = layout["plate"].astype(str) + "/" + layout["well"].astype(str)
         self.number_of = {key: number for number, key in enumerate(keys)}
         self.only = only
@@ -105,7 +103,7 @@ class _Sums:
         self.rows = np.zeros(len(keys))
         self.given = np.full(len(keys), np.nan)
         self.origin: Floats | None = None
-        self.random = np.random.default_rng(seed)
+        self.random = np.random.default_rng(0)
         self.kept = np.zeros((0, shape[1]), np.float32)
         self.kept_well = np.zeros(0, np.intp)
         self.kept_order = np.zeros(0)

@@ -181,12 +181,12 @@ def _show(
         patch_set = choose_patches(
             fields, network, images=images, digest=digest, pixel_size_um=pixel_size_um,
             channel=channel, n_nuclei=n_nuclei,
-            report=partial(_say_every, 10, "looked at {} of {} images"),
+            report=partial(_say_progress, "looked at {} of {} images"),
         )  # fmt: skip
     write_patches(
         folder, patch_set, fields,
         lambda image: segment_by_network(image[None], network, pixel_size_um=pixel_size_um)[0],
-        report=partial(_say_every, 10, "wrote {} of {} patches"),
+        report=partial(_say_progress, "wrote {} of {} patches"),
     )  # fmt: skip
     n_train = sum(patch.use == "train" for patch in patch_set.patches)
     n_found = sum(patch.n_found for patch in patch_set.patches)
@@ -196,8 +196,8 @@ def _show(
     )
 
 
-def _say_every(step: int, text: str, done: int, total: int) -> None:
-    if done % step == 0 or done == total:
+def _say_progress(text: str, done: int, total: int) -> None:
+    if done % 10 == 0 or done == total:
         say(text.format(done, total))
 
 

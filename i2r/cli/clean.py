@@ -6,7 +6,7 @@ import sys
 import rich_click as click
 
 from i2r.cli.options import make_confirm, yes_option
-from i2r.errors import InputError, count_words
+from i2r.errors import InputError, count_words, name_some
 
 
 @click.command()
@@ -29,7 +29,7 @@ def clean(experiment: str, yes: bool) -> None:
     if not obsolete.plates:
         click.echo("nothing to remove: every plate is in the layout")
         return
-    names = ", ".join(obsolete.plates[:5]) + (", ..." if len(obsolete.plates) > 5 else "")
+    names = name_some(obsolete.plates)
     number = count_words(len(obsolete.plates), "plate")
     if not make_confirm(yes)(f"All results of {number} ({names}) will be deleted."):
         raise InputError("nothing was removed.")
@@ -42,9 +42,10 @@ def describe_obsolete(plates: list[str], units: dict[str, list[str]]) -> list[st
     """Write what is obsolete in a line for plates and one for units; empty where nothing is."""
     lines = []
     if plates:
-        shown = ", ".join(plates[:5]) + (", ..." if len(plates) > 5 else "")
         number = count_words(len(plates), "plate")
-        lines.append(f"not in the layout any more, but still stored: {number} ({shown})")
+        lines.append(
+            f"not in the layout any more, but still stored: {number} ({name_some(plates)})"
+        )
     if units:
         counts = ", ".join(f"{stage} {len(keys)}" for stage, keys in units.items())
         lines.append(f"not in the layout or the pipeline of the last run any more: units {counts}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import rich_click as click
 
 from i2r.cli.options import get_voice, say
-from i2r.errors import InputError, SeveralPlanesError, count_words
+from i2r.errors import InputError, SeveralPlanesError, count_words, name_some
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -232,11 +232,8 @@ def update_layout(directory: str) -> None:
     for note in notes:
         say(f"note: {note}")
     if absent:
-        shown = ", ".join(absent[:5]) + (", ..." if len(absent) > 5 else "")
-        say(
-            f"note: {count_words(len(absent), 'well')} of the layout without images: {shown}; "
-            "the rows stay"
-        )
+        wells_are = f"{count_words(len(absent), 'well')} of the layout without images"
+        say(f"note: {wells_are}: {name_some(absent)}; the rows stay")
     if get_voice().level >= 0:
         click.echo(
             f"{convert.layout}: {count_words(added, 'row')} added, "

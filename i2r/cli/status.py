@@ -9,12 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from i2r.cli.clean import describe_obsolete
-from i2r.cli.options import (
-    get_voice,
-    json_option,
-    print_json,
-)
-from i2r.errors import InputError, count_words
+from i2r.cli.options import get_voice, json_option, print_json
+from i2r.errors import InputError, count_words, name_some
 
 if TYPE_CHECKING:
     from i2r.pipeline.current_run import CurrentRun
@@ -90,7 +86,7 @@ def _describe(run: "CurrentRun") -> str:
         since = f" since {clock} ({format_seconds(max(0.0, time.time() - run.started_s))})"
     left = f"; about {format_seconds(run.left_s)} left" if run.left_s else ""
     if run.unknown:
-        shown = ", ".join(run.unknown[:3]) + (", ..." if len(run.unknown) > 3 else "")
+        shown = name_some(run.unknown, 3)
         left += f"{' and' if left else '; left:'} {shown}, of which nothing is done yet"
     failed = f", {run.failed} failed (see 'i2r errors')" if run.failed else ""
     return (

@@ -1,7 +1,6 @@
 """Plans as one page: what each finds, what it costs, and which one is enough."""
 
 from collections.abc import Sequence
-from datetime import datetime
 
 import numpy as np
 import pandas as pd
@@ -43,9 +42,9 @@ def tabulate(found: Sequence[Power], *, change: float) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def choose(table: pd.DataFrame, *, wanted: float = 0.8) -> int | None:
-    """Give the row of the plan with the fewest wells that reaches a power; None where none does."""
-    enough = np.flatnonzero(table["power"].to_numpy() >= wanted)
+def choose(table: pd.DataFrame) -> int | None:
+    """Give the row of the plan with the fewest wells that finds 80 of 100; None where none does."""
+    enough = np.flatnonzero(table["power"].to_numpy() >= 0.8)
     return int(enough[0]) if enough.size else None
 
 
@@ -59,7 +58,6 @@ def write_page(
     source: str,
     words: str,
     spread: str,
-    now: datetime | None = None,
 ) -> str:
     """Write the page; names from the pilot are escaped.
 
@@ -104,7 +102,6 @@ def write_page(
         heading="Plan of a screen",
         source=files.without_secrets(source),
         description=words,
-        now=now,
     )
 
 

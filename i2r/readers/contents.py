@@ -9,7 +9,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 import tifffile
 
-from i2r.errors import FieldError
+from i2r.errors import FieldError, name_some
 from i2r.readers.arrays import is_array, read_array_header
 from i2r.readers.bioimages import MOST_PLANES, Scene, is_bioimage, list_scenes
 from i2r.readers.headers import (
@@ -155,8 +155,7 @@ def describe_planes(planes: tuple[PlaneAt, ...]) -> str:
     channels = list(dict.fromkeys(plane.channel for plane in planes))
     parts = []
     if len(channels) > 1:
-        more = ", ..." if len(channels) > 6 else ""
-        parts.append(f"{len(channels)} channels ({', '.join(channels[:6])}{more})")
+        parts.append(f"{len(channels)} channels ({name_some(channels, 6)})")
     for number, what in (
         (len({plane.z for plane in planes}), "focal planes"),
         (len({plane.time for plane in planes}), "time points"),

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from i2r.errors import InputError, count_words
+from i2r.errors import InputError, count_words, name_some
 from i2r.readers import ReaderOptions, Sources, sheets
 from i2r.readers.arrays import stat_array
 from i2r.readers.images import GONE
@@ -18,8 +18,6 @@ from i2r.types import find_format
 
 # What bioformats2raw writes into a group of several images.
 _COLLECTION = "bioformats2raw.layout"
-# Wells that a note names.
-_SHOWN = 4
 
 
 class _Listed(NamedTuple):
@@ -254,9 +252,8 @@ def _complete(
     if not refused:
         return found, []
     wells, (first, *_) = list(refused), refused.values()
-    more = ", ..." if len(wells) > _SHOWN else ""
     return found, [
-        f"WARNING images of {count_words(len(wells), 'well')} ({', '.join(wells[:_SHOWN])}{more}) "
+        f"WARNING images of {count_words(len(wells), 'well')} ({name_some(wells)}) "
         f"may not be read and count as missing: {first.rstrip('.')}"
     ]
 

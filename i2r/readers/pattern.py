@@ -3,7 +3,7 @@
 import difflib
 import re
 
-from i2r.errors import InputError, count_words
+from i2r.errors import InputError, count_words, name_some
 from i2r.readers import ReaderOptions, Sources, did_you_mean
 from i2r.readers.foreign import explain_content
 from i2r.readers.names import Found
@@ -133,8 +133,7 @@ def describe_naming(found: Suggestion, n_names: int) -> str:
     """Say how many files a suggested pattern reads, and which it doesn't."""
     if not found.others:
         return f"which fits all {n_names} names"
-    others = ", ".join(found.others[:3]) + (", ..." if len(found.others) > 3 else "")
-    return f"which fits {found.n_read} of {n_names} names, not {others}"
+    return f"which fits {found.n_read} of {n_names} names, not {name_some(found.others, 3)}"
 
 
 def _is_image(path: str) -> bool:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from i2r.errors import FieldError, InputError, count_words, join_problems
+from i2r.errors import FieldError, InputError, count_words, join_problems, name_some
 from i2r.readers import ReaderOptions
 from i2r.readers.contents import Contents, PlaneAt, Series, describe_planes, read_contents
 from i2r.readers.header_cache import recall_contents, remember_contents
@@ -426,11 +426,10 @@ def _list_absent(contents: Mapping[str, Contents | FieldError | None]) -> list[s
         places = {name: files.join_url(folder, *name.split("/")) for name in names}
         gone = [n for n, at in places.items() if at not in contents and not files.exists(at)]
         if gone:
-            more = ", ..." if len(gone) > _KINDS else ""
             lines.append(
                 f"{files.without_secrets(url)} belongs to a set of {len(names)} files, of which "
                 f"{count_words(len(gone), 'is', 'are')} missing: "
-                f"{', '.join(gone[:_KINDS])}{more}. Copy the set again, or go on without"
+                f"{name_some(gone, _KINDS)}. Copy the set again, or go on without"
             )
     return lines[:_KINDS]
 

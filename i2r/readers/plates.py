@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from i2r.errors import FieldError, InputError, count_words, join_problems
+from i2r.errors import FieldError, InputError, count_words, join_problems, name_some
 from i2r.readers.headers import UNSIGNED
 from i2r.readers.images import read_plane, read_shape
 from i2r.readers.pixels import MAX_PIXEL, find_factor, needs_factor
@@ -116,9 +116,8 @@ def describe_formats(wells: Mapping[str, Sequence[Well]]) -> list[str]:
     for plate, used in wells.items():
         taken.setdefault(find_format(*smallest_format(used)), []).append(plate)
     return [
-        f"plate {', '.join(names[:_EXAMPLES])}{', ...' if len(names) > _EXAMPLES else ''}: taken "
-        f"to have {number} wells, the smallest format that holds those in use ('plate_format' "
-        "sets another)"
+        f"plate {name_some(names, _EXAMPLES)}: taken to have {number} wells, the smallest format "
+        "that holds those in use ('plate_format' sets another)"
         for number, names in taken.items()
     ]
 

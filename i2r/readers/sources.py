@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
-from i2r.errors import InputError, count_words, join_problems
+from i2r.errors import InputError, count_words, join_problems, name_some
 from i2r.readers import ReaderOptions, Sources
 from i2r.readers.images import GONE
 from i2r.readers.names import EXAMPLES, Found, natural_key, read_names
@@ -111,20 +111,18 @@ def _list_missing(planes: Sequence[Plane]) -> list[str]:
     gone = [plane for plane in by_url.values() if plane.stat == GONE]
     if not gone:
         return []
-    names = [_name_file(files.without_secrets(plane.url)) for plane in gone[:EXAMPLES]]
-    more = ", ..." if len(gone) > EXAMPLES else ""
+    names = [_name_file(files.without_secrets(plane.url)) for plane in gone]
     are = "is" if len(gone) == 1 else "are"
     lines = [
         f"{len(gone)} of {count_words(len(by_url), 'file')} {are} missing",
-        f"missing files: {', '.join(names)}{more}",
+        f"missing files: {name_some(names, EXAMPLES)}",
     ]
     there = {(p.plate, p.well) for p in by_url.values() if p.stat != GONE}
     wells = list(dict.fromkeys((p.plate, p.well) for p in gone if (p.plate, p.well) not in there))
     if wells:
-        first = ", ".join(f"{plate}/{well.name}" for plate, well in wells[:EXAMPLES])
-        more = ", ..." if len(wells) > EXAMPLES else ""
+        first = name_some([f"{plate}/{well.name}" for plate, well in wells], EXAMPLES)
         have = count_words(len(wells), "well has", "wells have")
-        lines.append(f"{have} no image at all: {first}{more}")
+        lines.append(f"{have} no image at all: {first}")
     return lines
 
 

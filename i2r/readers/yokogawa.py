@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from i2r.errors import InputError, count_words
+from i2r.errors import InputError, count_words, name_some
 from i2r.readers import ReaderOptions, Sources, sheets
 from i2r.readers.images import GONE
 from i2r.readers.names import Found, normalise_number
@@ -114,11 +114,10 @@ def _read_measurement(place: str, options: ReaderOptions) -> tuple[str, list[Fou
     notes = []
     if failed:
         wells = list(dict.fromkeys(record.well for record in failed))
-        more = ", ..." if len(wells) > 4 else ""
         notes = [
             f"{where}: the instrument noted errors in place of "
             f"{count_words(len(failed), 'image')}, in {count_words(len(wells), 'well')}: "
-            f"{', '.join(wells[:4])}{more}"
+            f"{name_some(wells, 4)}"
         ]
     found = []
     for record in [*images, *failed]:

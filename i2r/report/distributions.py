@@ -110,7 +110,7 @@ def read_relative(
     )
 
 
-def rank_moved(profiles: pd.DataFrame, names: Sequence[str], count: int = N_MOVED) -> list[Moved]:
+def rank_moved(profiles: pd.DataFrame, names: Sequence[str]) -> list[Moved]:
     """Rank features by the mean change of some wells, the largest first.
 
     Parameters
@@ -119,11 +119,9 @@ def rank_moved(profiles: pd.DataFrame, names: Sequence[str], count: int = N_MOVE
         Rows of `i2r.store.well_profiles.make_profiles`, in standard deviations of control wells.
     names
         The columns that are features.
-    count
-        How many to give.
     """
     means = profiles[list(names)].mean()
-    order = means.abs().sort_values(ascending=False, kind="stable").index[:count]
+    order = means.abs().sort_values(ascending=False, kind="stable").index[:N_MOVED]
     return [Moved(str(name), float(means[name])) for name in order]
 
 

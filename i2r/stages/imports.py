@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from i2r.errors import I2RError, InputError, count_words
+from i2r.errors import I2RError, InputError, count_words, name_some
 from i2r.formats.platemaps import read_platemap
 from i2r.formats.profile_places import is_one_per_well, match_plates
 from i2r.formats.profile_tables import ProfileTable, open_profiles, read_batches, read_places
@@ -58,15 +58,14 @@ def survey_table(
     ]
     extra = rows[~rows.index.isin(listed)]
     if len(extra):
-        shown = ", ".join("/".join(place) for place in extra.index[:3])
+        shown = name_some(["/".join(place) for place in extra.index], 3)
         rows_are = count_words(int(extra.sum()), "row is", "rows are")
         notes.append(
-            f"{rows_are} left out, of {count_words(len(extra), 'well')} not in the layout "
-            f"({shown}{', ...' if len(extra) > 3 else ''})"
+            f"{rows_are} left out, of {count_words(len(extra), 'well')} not in the layout ({shown})"
         )
     empty = layout[~listed.isin(rows.index) & (layout["role"] != "empty").to_numpy()]
     if len(empty):
-        shown = ", ".join(f"{p}/{w}" for p, w in empty[["plate", "well"]].to_numpy()[:3])
+        shown = name_some([f"{p}/{w}" for p, w in empty[["plate", "well"]].to_numpy()], 3)
         has_none = count_words(len(empty), "well of the layout has", "wells of the layout have")
         notes.append(
             f"{has_none} no row and count{'s' * (len(empty) == 1)} as without nuclei ("

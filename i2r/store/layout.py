@@ -8,7 +8,7 @@ from unicodedata import normalize
 import numpy as np
 import pandas as pd
 
-from i2r.errors import InputError, count_words, find_meant, join_problems
+from i2r.errors import InputError, count_words, find_meant, join_problems, name_some
 from i2r.store import text
 from i2r.store.contradictions import (
     find_contradictions,
@@ -362,8 +362,7 @@ def join_images(
     extra = [place for place in fields.index if place not in listed]
     notes = []
     if extra:
-        more = ["..."] if len(extra) > 3 else []
-        shown = ", ".join([*("/".join(place) for place in extra[:3]), *more])
+        shown = name_some(["/".join(place) for place in extra], 3)
         wells = count_words(len(extra), "well of the source is", "wells of the source are")
         notes.append(f"{wells} not in the layout and left out ({shown})")
     layout = layout[keep].reset_index(drop=True)

@@ -187,7 +187,8 @@ def describe_well(source: ReportSource, key: str, segment: str) -> dict[str, Any
     reasons = dict(
         left_out.loc[left_out["key"] == key, ["field", "reason"]].itertuples(index=False, name=None)
     )
-    converted = _is_done(source, "convert", key) or not source.stages_of("convert")
+    stages = source.stages_of("convert")
+    converted = not stages or any(ledger.result(s.title, key) is not None for s in stages)
     counts: dict[str, int] = {}
     titles = [s.title for s in source.stages_of("segment") if segment in ("", s.title)][:1]
     if titles and ledger.result(titles[0], key) is not None:
@@ -203,12 +204,6 @@ def describe_well(source: ReportSource, key: str, segment: str) -> dict[str, Any
             for f in source.experiment.wells[key].fields
         ],
     }  # fmt: skip
-
-
-def _is_done(source: ReportSource, verb: str, key: str) -> bool:
-    """Tell whether a stage of a verb has done a well."""
-    ledger = source.experiment.ledger
-    return any(ledger.result(s.title, key) is not None for s in source.stages_of(verb))
 
 
 def list_control_wells(source: ReportSource, keys: Sequence[str]) -> list[str]:
