@@ -1,7 +1,7 @@
 """One OME-TIFF, or the companion of a set of them: every image of its OME-XML."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from i2r.errors import FieldError, InputError
 from i2r.readers import ReaderOptions, Sources, sheets
@@ -9,6 +9,7 @@ from i2r.readers.contents import COMPANION, read_ome_text
 from i2r.readers.images import stat_source
 from i2r.readers.names import Found
 from i2r.readers.ometiff import OmeField, list_fields
+from i2r.readers.pattern_search import read_place
 from i2r.readers.sources import build_sources
 from i2r.readers.suggestions import suggest_naming
 from i2r.store import files
@@ -76,19 +77,8 @@ def scan(source: str, options: ReaderOptions) -> Sources:
     stats = {name: stat_source(url) for name, url in urls.items()}
     found = []
     for image, place in zip(listed, _find_places(listed, own, options, where), strict=True):
-        plate, well, field, channel = place
-        found.append(
-            Found(
-                plate=plate,
-                well=well,
-                field=field,
-                channel=channel,
-                z="",
-                url=urls[image.file_name],
-                stat=stats[image.file_name],
-                series=str(image.series),
-            )
-        )
+        url, stat = urls[image.file_name], stats[image.file_name]
+        found.append(Found(*place, z="", url=url, stat=stat, series=str(image.series)))
     title = re.sub(r"(?i)(\.companion)?(\.ome)?(\.[a-z0-9]+)?$", "", own)
     return build_sources(found, options, where=f"{folder}/{title or own}")
 
@@ -117,11 +107,5 @@ def _find_places(
             f"{names[matches.index(None)]!r}. Set 'pattern' (init: --pattern) to one that reads "
             "the file's and the image's name."
         )
-    for match in matches:
-        values = {key: text or "" for key, text in (match.groupdict() if match else {}).items()}
-        plate, field, channel = (values.get(name, "") for name in ("plate", "field", "channel"))
-        yield plate, _join_well(values), field, channel
-
-
-def _join_well(values: Mapping[str, str]) -> str:
-    return values.get("well") or sheets.join_well(values.get("row", ""), values.get("column", ""))
+    for said in [read_place(match) for match in matches if match]:
+        yield said["plate"], said["well"], said["field"], said["channel"]

@@ -10,7 +10,7 @@ from i2r.readers.arrays import stat_array
 from i2r.readers.images import GONE
 from i2r.readers.names import Found
 from i2r.readers.omeimages import ZarrImage, read_image, read_ome
-from i2r.readers.pattern_search import compile_pattern, search_name
+from i2r.readers.pattern_search import compile_pattern, read_place, search_name
 from i2r.readers.plate_names import tell_apart
 from i2r.readers.sources import build_sources, list_places
 from i2r.store import files
@@ -145,11 +145,9 @@ def _list_images(images: list[tuple[str, str]], options: ReaderOptions) -> list[
     listed = []
     for path, group in images:
         if match := search_name(pattern, path):
-            values = {name: value or "" for name, value in match.groupdict().items()}
-            row, column = values.get("row", ""), values.get("column", "")
-            well = values.get("well") or sheets.join_well(row, column)
-            place = (values.get("plate", ""), well, values.get("field", ""))
-            listed.append(_look_at(group, place, options, channel=values.get("channel", "")))
+            said = read_place(match)
+            place = (said["plate"], said["well"], said["field"])
+            listed.append(_look_at(group, place, options, channel=said["channel"]))
     if not listed:
         raise InputError(
             f"the pattern '{options.pattern}' matches none of {len(images)} OME-Zarr images "

@@ -7,14 +7,12 @@ from i2r.errors import InputError, count_words, name_some
 from i2r.readers import ReaderOptions, Sources, did_you_mean
 from i2r.readers.foreign import explain_content
 from i2r.readers.names import Found
-from i2r.readers.pattern_search import compile_pattern, search_name
+from i2r.readers.pattern_search import GROUPS, compile_pattern, read_place, search_name
 from i2r.readers.selection import choose_time
-from i2r.readers.sheets import join_well
 from i2r.readers.sources import build_sources
 from i2r.readers.suggestions import Suggestion, explain_wells, suggest_naming
 from i2r.store import files
 
-GROUPS = ("plate", "well", "row", "column", "field", "channel", "z", "time")
 SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg")
 _EXAMPLE = r"(?P<well>[A-P]\d\d)_s(?P<field>\d)_w(?P<channel>\d)\.tif$"
 # Names compared with a pattern that matches nothing: enough to be of help, quick on any folder.
@@ -96,16 +94,9 @@ def _compile(text: str) -> re.Pattern[str]:
 
 
 def _name_file(match: re.Match[str], url: str, stat: files.Stat) -> Found:
-    values = {name: value or "" for name, value in match.groupdict().items()}
-    return Found(
-        plate=values.get("plate", ""),
-        well=values.get("well", "") or join_well(values.get("row", ""), values.get("column", "")),
-        field=values.get("field", ""),
-        channel=values.get("channel", ""),
-        z=values.get("z", ""),
-        url=url,
-        stat=stat,
-    )
+    said = read_place(match)
+    place = said["plate"], said["well"], said["field"], said["channel"], said["z"]
+    return Found(*place, url=url, stat=stat)
 
 
 def list_images(source: str) -> list[str]:

@@ -9,7 +9,10 @@ import weakref
 from contextlib import suppress
 
 from i2r.errors import InputError
+from i2r.readers.sheets import join_well
 
+# What a pattern's groups may be called.
+GROUPS = ("plate", "well", "row", "column", "field", "channel", "z", "time")
 # For one name; patterns that people write take microseconds.
 SEARCH_S = 2.0
 # Searches what it is sent, line by line, and dies of a name that takes too long: the timer's signal
@@ -41,6 +44,20 @@ def compile_pattern(text: str) -> re.Pattern[str]:
         raise InputError(
             f"pattern '{text}': no regular expression ({error}). Write a point as '\\\\.'."
         ) from error
+
+
+def read_place(match: re.Match[str]) -> dict[str, str]:
+    """Give what the groups of a match say of a plane, empty text for nothing.
+
+    Returns
+    -------
+    dict
+        By the names of `GROUPS`; the well is that of row and column where it has no group.
+    """
+    values = dict.fromkeys(GROUPS, "")
+    values |= {name: text or "" for name, text in match.groupdict().items()}
+    values["well"] = values["well"] or join_well(values["row"], values["column"])
+    return values
 
 
 def search_name(pattern: re.Pattern[str], path: str) -> re.Match[str] | None:

@@ -1,7 +1,7 @@
 """Files of .czi, .nd2 and .lif, read by bioio (extra i2r[vendors])."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from i2r.errors import FieldError, InputError, join_problems
 from i2r.readers import ReaderOptions, Sources, sheets
@@ -9,6 +9,7 @@ from i2r.readers.bioimages import PLUGINS, explain_missing, is_bioimage, list_sc
 from i2r.readers.images import stat_source
 from i2r.readers.names import Found
 from i2r.readers.pattern import SUFFIXES
+from i2r.readers.pattern_search import read_place
 from i2r.readers.sources import build_sources
 from i2r.readers.suggestions import suggest_naming
 from i2r.store import files
@@ -88,24 +89,15 @@ def scan(source: str, options: ReaderOptions) -> Sources:
     for (path, number, _), place in zip(
         scenes, _read_places(scenes, options.pattern, where), strict=True
     ):
-        found.append(
-            Found(
-                plate=place.get("plate", ""),
-                well=place.get("well") or sheets.join_well(place["row"], place["column"]),
-                field=place.get("field", ""),
-                channel=place.get("channel", ""),
-                z="",
-                url=paths[path],
-                stat=stat_source(paths[path]),
-                series=str(number),
-            )
-        )
+        url = paths[path]
+        at = place["plate"], place["well"], place["field"], place["channel"]
+        found.append(Found(*at, z="", url=url, stat=stat_source(url), series=str(number)))
     return build_sources(found, options, where=re.sub(r"\.[A-Za-z0-9]{3}$", "", base))
 
 
 def _read_places(
     scenes: Sequence[tuple[str, int, str]], pattern: str | None, where: str
-) -> list[Mapping[str, str]]:
+) -> list[dict[str, str]]:
     """Read plate, well, field and channel of every scene."""
     names = [f"{path}/{name}" for path, _, name in scenes]
     by_file = False
@@ -123,10 +115,8 @@ def _read_places(
             f"{names[matches.index(None)]!r}, a file and its scene. Set 'pattern' (init: "
             "--pattern), which is searched for in such names."
         )
-    places = [
-        {key: text or "" for key, text in match.groupdict().items()} for match in matches if match
-    ]
-    if by_file and not any(place.get("field") for place in places):
+    places = [read_place(match) for match in matches if match]
+    if by_file and not any(place["field"] for place in places):
         fields = [str(number + 1) for _, number, _ in scenes]
         places = [{**p, "field": field} for p, field in zip(places, fields, strict=True)]
-    return list(places)
+    return places
