@@ -384,7 +384,9 @@ def conditions(layout: pd.DataFrame) -> pd.Series:
         ``wortmannin@9`` for a perturbation given in more than one dose, otherwise the
         perturbation's name; aligned with the layout.
     """
-    labels = layout["perturbation"].astype(object).to_numpy(copy=True)
+    # One object for equal names: a screen has a million wells and few of them.
+    codes, names = pd.factorize(layout["perturbation"], use_na_sentinel=False)
+    labels = np.array(names.tolist(), dtype=object)[codes]
     rows = np.flatnonzero(layout["dose"].notna())
     dosed = layout[["perturbation", "dose"]].iloc[rows]
     several = (dosed.groupby("perturbation")["dose"].transform("nunique") > 1).to_numpy()
