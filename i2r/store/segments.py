@@ -54,7 +54,8 @@ def list_segments(url: str) -> list[tuple[int, str]]:
         numbers = name.removesuffix(".jsonl").split(".")
         if not name.endswith(".jsonl") or not re.fullmatch(r"[0-9]+", numbers[0]):
             continue
-        if len(numbers) > 3 or not all(re.fullmatch(r"[0-9]{1,9}", text) for text in numbers):
+        are_numbers = all(re.fullmatch(r"[0-9]{1,9}", text) for text in numbers)
+        if len(numbers) > 3 or not are_numbers or (len(numbers) == 3 and int(numbers[1]) >= 2**15):
             raise InputError(
                 f"{url}/{name[:80]}: found a number that no run has, expected a name such as "
                 "000007.jsonl. Move it away."

@@ -161,6 +161,8 @@ _EVENTS: tuple[EventKind, ...] = get_args(EventKind)
 # Of a packed entry: kind of event and how it is packed, length of the fingerprint, run, line.
 _HEAD = struct.Struct("<BHIq")
 _KNOWS_WORDS, _DIGEST = 2**6, 2**7
+# No stage's is longer than 32; it must fit what a packed entry says of its length.
+LONGEST_FINGERPRINT = 1000
 # Reports are small: a window of 4 kB is quick to begin with.
 _WINDOW_BITS = 12
 
@@ -172,7 +174,7 @@ _KINDS: Mapping[str, tuple[type, ...]] = {
 
 
 def check_record(record: Mapping[str, Any]) -> None:
-    """Refuse a line of the ledger that has values of other types than events have.
+    """Refuse a line of the ledger that has other values than events have.
 
     Raises
     ------
@@ -185,3 +187,9 @@ def check_record(record: Mapping[str, Any]) -> None:
             isinstance(value, int) and not -(2**63) < value < 2**63
         ):
             raise ValueError(f"{name} is {str(value)[:40]!r}")
+    for name, is_known in (
+        ("event", record.get("event", "done") in _EVENTS),
+        ("fingerprint", len(record.get("fingerprint", "")) <= LONGEST_FINGERPRINT),
+    ):
+        if not is_known:
+            raise ValueError(f"{name} is {record[name][:40]!r}")

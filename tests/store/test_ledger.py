@@ -467,3 +467,19 @@ def test_a_run_of_many_units_takes_little_memory(tmp_path: Path) -> None:
         tracemalloc.stop()
     assert used / len(keys) < 800
     assert (ledger.result("convert", keys[7]) or {})["outputs"][paths[1]] == [10**6 + 7, 8 * 7919]
+
+
+@pytest.mark.parametrize(
+    "changed", [{"event": "donetrue"}, {"event": ""}, {"fingerprint": "0" * 70_000}]
+)
+def test_what_no_event_is_like_is_damage(changed: dict[str, str], url: str) -> None:
+    line = {"stage": "crop", "key": "P/A01", "event": "done", "fingerprint": "0", **changed}
+    files.write_bytes(f"{url}/000001.jsonl", f"{json.dumps(line)}\n\n".encode())
+    with pytest.raises(InputError, match=r"000001.jsonl line 1: no event, the ledger is damaged"):
+        Ledger(url)
+
+
+def test_a_slice_of_a_number_that_no_line_can_have_is_refused(url: str) -> None:
+    files.write_bytes(f"{url}/000001.999999999.000001.jsonl", b"")
+    with pytest.raises(InputError, match="found a number that no run has"):
+        Ledger(url)
