@@ -1,6 +1,5 @@
 """The command that writes results for other tools: export."""
 
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -244,23 +243,16 @@ def _export_network(experiment: "Experiment", target: Path, name: str | None, *,
     return f"{len(network)} genes, {network.number_of_edges()} interactions"
 
 
-def _write_csv(experiment: "Experiment", urls: list[str], target: Path) -> int:
-    """Write a table's files as one CSV file, one after another; the layout where there are none.
+def _write_csv(experiment: "Experiment", name: str, target: Path) -> int:
+    """Write a table, or the layout, as one CSV file; give its rows.
 
     A table of all nuclei of a hundred plates is larger than a machine's memory.
     """
-    from i2r.store.tables import iterate_table, read_columns
+    from i2r.cli.table import write_rows
+    from i2r.store.results import iterate_result
 
-    if not urls:
-        experiment.layout.to_csv(target, index=False)
-        return len(experiment.layout)
-    columns = list(dict.fromkeys(name for url in urls for name in read_columns(url)))
-    n_rows = 0
-    with target.open("w", newline="") as file:
-        for number, part in enumerate(chain.from_iterable(map(iterate_table, urls))):
-            part.reindex(columns=columns).to_csv(file, index=False, header=not number)
-            n_rows += len(part)
-    return n_rows
+    frames = iter([experiment.layout]) if name == "layout" else iterate_result(experiment, name)
+    return write_rows(frames, target)
 
 
 def _export_tables(experiment: "Experiment", target: Path, name: str | None, *, yes: bool) -> str:
@@ -268,9 +260,10 @@ def _export_tables(experiment: "Experiment", target: Path, name: str | None, *, 
 
     if name is not None:
         # Asked for first: an unknown name is no reason to confirm anything.
-        urls = [] if name == "layout" else find_table(experiment, name)
+        if name != "layout":
+            find_table(experiment, name)
         confirm_overwriting(target, yes=yes)
-        return f"{_write_csv(experiment, urls, target):,} rows"
+        return f"{_write_csv(experiment, name, target):,} rows"
     if target.exists() and not target.is_dir():
         raise InputError(f"{target}: found a file, expected a folder for all tables. Name one.")
     names, unfinished = ["layout"], []
@@ -286,6 +279,5 @@ def _export_tables(experiment: "Experiment", target: Path, name: str | None, *, 
         confirm_overwriting(target / f"{each}.csv", yes=yes)
     target.mkdir(exist_ok=True)
     for each in names:
-        urls = [] if each == "layout" else find_table(experiment, each)
-        _write_csv(experiment, urls, target / f"{each}.csv")
+        _write_csv(experiment, each, target / f"{each}.csv")
     return f"{len(names)} tables"

@@ -153,12 +153,20 @@ def write_csv(frames: Iterable[pd.DataFrame], target: str, *, yes: bool) -> None
         raise InputError(f"{target}: no folder {path.parent}. Make it first.")
     first = next(iter(frames := iter(frames)))  # a wrong name is no reason to ask anything
     confirm_overwriting(path, yes=yes)
+    click.echo(f"{write_rows(chain([first], frames), path)} rows -> {path}")
+
+
+def write_rows(frames: Iterable[pd.DataFrame], path: Path) -> int:
+    """Write the parts of a table as one CSV file, in one step at the end; give its rows."""
+    from i2r.store.growing import GrowingFile
+
     n_rows = 0
-    with path.open("w", newline="") as file:
-        for number, frame in enumerate(chain([first], frames)):
-            frame.to_csv(file, index=False, header=not number)
+    is_stream = path.exists() and not path.is_file()  # a pipe or terminal can't be replaced
+    with path.open("wb") if is_stream else GrowingFile(str(path.resolve())) as file:
+        for number, frame in enumerate(frames):
+            file.write(frame.to_csv(index=False, header=not number).encode())
             n_rows += len(frame)
-    click.echo(f"{n_rows} rows -> {path}")
+    return n_rows
 
 
 def gather_rows(

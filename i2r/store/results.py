@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -81,10 +82,15 @@ def read_result(
 
 
 def iterate_result(experiment: Catalog, name: str) -> Iterator[pd.DataFrame]:
-    """Read a table of any size, some megabytes at a time; see `find_table`."""
+    """Read a table of any size, some megabytes at a time; see `find_table`.
+
+    All parts have the columns of the whole table, NaN where a file lacks one.
+    """
     with _naming_missing(experiment, name):
-        for url in find_table(experiment, name):
-            yield from tables.iterate_table(url)
+        urls = find_table(experiment, name)
+        columns = list(dict.fromkeys(each for url in urls for each in tables.read_columns(url)))
+        for part in chain.from_iterable(map(tables.iterate_table, urls)):
+            yield part if list(part) == columns else part.reindex(columns=columns)
 
 
 @contextmanager

@@ -174,3 +174,34 @@ def test_a_table_of_many_row_groups_is_read_group_by_group(
     assert len(pd.read_csv(target)) == len(whole)
     code, said = cli("table", copy, "segment", "--sort", "-area_px", "--rows", 1, "--json")
     assert json.loads(said)[0]["area_px"] == whole["area_px"].max()
+
+
+def test_a_csv_of_parts_is_aligned_and_never_half_written(
+    cli: Cli, cropped: Path, tmp_path: Path
+) -> None:
+    import shutil
+
+    from i2r.store import tables
+    from i2r.store.experiment import open_experiment
+
+    copy = shutil.copytree(cropped, tmp_path / "e")
+    experiment = open_experiment(str(copy))
+    whole = experiment.table("segment")
+    url = experiment.table_url("segment", "P1")
+    # A second file of the table that has its columns in another order, without one, with another.
+    other = whole[whole.columns[::-1]].drop(columns="area_um2").assign(added=1)
+    tables.write_table(experiment.table_url("segment", ""), other)
+    target = tmp_path / "t.csv"
+    for given in (["table", copy, "segment", "--csv", target],
+                  ["export", copy, "--format", "csv", "--name", "segment", "-o", target, "--yes"]):  # fmt: skip
+        assert cli(*given)[0] == 0
+        written = pd.read_csv(target)
+        expected = experiment.table("segment")
+        assert len(expected) == 2 * len(whole)
+        assert written["area_px"].tolist() == expected["area_px"].tolist()
+        assert written["added"].isna().sum() == written["area_um2"].isna().sum() == len(whole)
+    before = target.read_bytes()
+    Path(url).write_bytes(Path(url).read_bytes()[:-2000])
+    assert cli("table", copy, "segment", "--csv", target, "--yes")[0] != 0
+    assert target.read_bytes() == before
+    assert not list(tmp_path.glob(".*.part"))
